@@ -98,7 +98,7 @@ def run(case: tuple[bytes, int]) -> None:
 
 def _requests(data: bytes, rng: random.Random, *, stranger: bool) -> tuple[list[list[bytes]], str]:
     parser = Requests(max_bulk_bytes=1 << 20)
-    parser.stranger = stranger
+    parser.unauthenticated = stranger
     found: list[list[bytes]] = []
     cuts = sorted(rng.randint(0, len(data)) for _ in range(rng.choice((0, 0, 1, 3, 10))))
     for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):

@@ -275,7 +275,7 @@ def test_a_full_disk_costs_output_and_uploads_but_no_job_and_no_process(c: Clust
     script = tmp_path / "script.sh"
     script.write_text("echo hi\n#" + "x" * 200_000)
     fill(small_disk)
-    with pytest.raises(EnvironmentFault, match="the disk under the master's files is full"):
+    with pytest.raises(EnvironmentFault, match="the disk of the master's files is full"):
         c.client.submit(DAG("upload", [Job("a", file=script)]))
     noisy = c.client.submit(DAG("noisy", [Job("a", command="yes | head -c 2000000"), Job("b", command="true", parents=["a"])]))
     assert noisy.wait(20).ok

@@ -183,7 +183,7 @@ def test_limits_say_what_to_do(project: Path, out: Path) -> None:
 def test_a_project_that_is_no_folder_is_refused(project: Path, out: Path) -> None:
     with pytest.raises(InvalidGraph, match="no such folder"):
         build_archive(project / "none", out)
-    with pytest.raises(InvalidGraph, match="is no folder"):
+    with pytest.raises(InvalidGraph, match="is not a folder"):
         build_archive(project / "a.py", out)
 
 
@@ -249,7 +249,7 @@ def test_other_kinds_are_refused(out: Path, kind: bytes) -> None:
         add(tar, "fine", data=b"x")
         add(tar, "odd", kind, link="fine")
 
-    refuse(out, fill, "no file, folder or symbolic link")
+    refuse(out, fill, "not a file, folder or symbolic link")
 
 
 @pytest.mark.parametrize("target", ["/etc", "..", "../secret", "d/../../secret", ""])
@@ -316,13 +316,13 @@ def test_a_chain_of_headers_is_refused(out: Path) -> None:
         for _ in range(5000):
             add(tar, "././@LongLink", tarfile.GNUTYPE_LONGNAME, data=b"x" * 100)
 
-    refuse(out, fill, "no project archive")
+    refuse(out, fill, "not a project archive")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello" * 1000, zstandard.ZstdCompressor().compress(b"hello" * 1000)])
 def test_other_files_are_refused(out: Path, content: bytes) -> None:
     (out / "x").write_bytes(content)
-    with pytest.raises(InvalidGraph, match="no project archive"):
+    with pytest.raises(InvalidGraph, match="not a project archive"):
         unpack_archive(out / "x", out / "into")
 
 

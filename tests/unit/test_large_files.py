@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from titan.host.large_files import COLD_S, STEP_BYTES, Memory, leave_cache
+from titan.host.large_files import COLD_S, STEP_BYTES, MemoryProbe, leave_cache
 
 MIB = 1 << 20
 
 
 def test_memory_is_cold_from_one_cost_and_warm_below_a_quarter_of_it() -> None:
-    memory, seen = Memory(), []
+    memory, seen = MemoryProbe(), []
     for cost in (0.9, 1.1, 0.3, 0.2, 0.9):
         assert memory.cost(cost * COLD_S * STEP_BYTES / MIB, STEP_BYTES)
         seen.append(memory.is_cold)
@@ -21,7 +21,7 @@ def test_memory_is_cold_from_one_cost_and_warm_below_a_quarter_of_it() -> None:
 
 
 def test_small_pieces_are_counted_together() -> None:
-    memory = Memory()
+    memory = MemoryProbe()
     for _ in range(STEP_BYTES // MIB - 1):
         assert not memory.cost(2 * COLD_S, MIB) and not memory.is_cold
     assert memory.cost(2 * COLD_S, MIB) and memory.is_cold

@@ -1,5 +1,4 @@
-"""Content by its SHA-256: the store that holds it (`blobs`, `directory`) and the one way in which
-it travels (`transfer`).
+"""Content-addressed blobs (SHA-256): their store (`blobs`, `directory`) and transfer (`transfer`).
 
-Shared by master, workers and clients. Must not know what a blob is for, nor who refers to it.
+Shared by master, workers and clients. Must not know the purpose of a blob, nor who refers to it.
 """

@@ -1,13 +1,11 @@
-"""Project archives: a folder as one compressed tar file that is the same, byte for byte, for the
-same content.
+"""Project archives: a folder as one compressed tar file, byte-identical for identical content.
 
-Owns what travels and what is left out (`survey`), the packing and the unpacking. Both ends use it:
-whoever submits packs, a worker unpacks, so `unpack_archive` trusts nothing. It must not know DAGs
-or jobs.
+Owns the selection of files (`survey`), the packing and the unpacking. The client that submits packs
+and a worker unpacks, so `unpack_archive` trusts nothing. Must not know DAGs or jobs.
 
-Members are sorted; times are 0, owners are root, modes 0755 or 0644. There are folders, files and
-symbolic links, nothing else. A link may point only to what is inside, and is checked by where it
-leads on disk, not by how it is spelled.
+Members are sorted. Times are 0, owners are root, modes are 0755 or 0644. Members are folders, files
+and symbolic links only. A link must point into the archive. The check follows the link on disk
+instead of reading its text.
 """
 
 from __future__ import annotations
@@ -34,10 +32,10 @@ from titan.host.privacy import umask_before
 from titan.host.remove_folder import remove_folder
 
 MAX_BYTES: Final = 2 * 1024 * 1024 * 1024
-"""Of all files of a project together, unpacked."""
+"""Total bytes of a project's files, unpacked."""
 MAX_MEMBERS: Final = 100_000
 MAX_DEPTH: Final = 200
-"""Folders within folders: to find where a link leads costs a look at each."""
+"""Nested folders in a path. Resolving a link costs a system call for each."""
 MAX_IGNORE_BYTES: Final = 256 * 1024
 IGNORE_FILE: Final = ".titanignore"
 SUFFIX: Final = ".tar.zst"
@@ -57,10 +55,10 @@ LEFT_OUT: Final = frozenset(
         ".pytest_cache",
     }
 )
-"""Never packed, at whatever depth; nor is ``*.pyc``."""
+"""Names that are never packed, at any depth. ``*.pyc`` is not packed either."""
 
 _PIECE = 1 << 20
-_MAX_PATH = 4000  # PATH_MAX is 4096, and the folder that it is unpacked in needs some of it
+_MAX_PATH = 4000  # PATH_MAX is 4096, which includes the path of the target folder
 _MAX_PART = 255
 
 
@@ -73,7 +71,7 @@ class Archive(NamedTuple):
 
 @dataclass
 class Survey:
-    """What of a folder travels. Paths are relative to it, with "/"."""
+    """Selection of a folder's entries for the archive. Paths are relative to it, with "/"."""
 
     folders: list[str] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
@@ -85,15 +83,15 @@ class Survey:
 
 # -- packing ---------------------------------------------------------------------------------------
 def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS, everything: bool = False) -> Survey:
-    """What `build_archive` would pack. Reads names only. `everything`: nothing is left out.
+    """Return the selection that `build_archive` would pack. Reads names and sizes, not content.
 
-    Raises InvalidGraph for a folder that is not there, what cannot be packed (a link that leads
-    out, a socket, a fifo, a device) and a bad .titanignore; LimitExceeded for more than 2 GiB or
-    100,000 members.
+    `everything`: leave nothing out. Raises InvalidGraph for a missing folder, an entry that cannot
+    be packed (a link out of the folder, a socket, a fifo, a device) and a bad .titanignore. Raises
+    LimitExceeded for more than 2 GiB or 100,000 members.
     """
     root = Path(os.path.realpath(folder))
     if not root.is_dir():
-        raise InvalidGraph(f"project {folder}: " + ("is no folder" if root.exists() else "there is no such folder"))
+        raise InvalidGraph(f"project {folder}: " + ("is not a folder" if root.exists() else "there is no such folder"))
     ignored = _ignore_rules(root / IGNORE_FILE) if not everything else lambda _path, _is_folder: False
     found = Survey()
     pending = [""]
@@ -145,14 +143,14 @@ def build_archive(
     max_members: int = MAX_MEMBERS,
     level: int = 3,
 ) -> Archive:
-    """Packs `folder` into `into_dir`/SHA256.tar.zst.
+    """Pack `folder` into `into_dir`/SHA256.tar.zst.
 
-    Left out are LEFT_OUT, ``*.pyc`` and what matches a line of .titanignore: a shell pattern (`*`
-    also crosses "/") for the path or, if it has no "/", for the name; with a "/" at its end for
-    folders only; # begins a comment.
+    LEFT_OUT, ``*.pyc`` and entries that match a line of .titanignore are not packed. Such a line is
+    a shell pattern, in which `*` also matches "/". A pattern with a "/" is compared with the path,
+    any other with the name. A "/" at its end restricts it to folders. # begins a comment.
 
-    Raises what `survey` raises, and InvalidGraph for a file that cannot be read or changes
-    meanwhile.
+    Raises the errors of `survey`, and InvalidGraph for a file that cannot be read or that changes
+    while it is packed.
     """
     if found is None:
         found = survey(folder, max_bytes=max_bytes, max_members=max_members)
@@ -188,7 +186,7 @@ def build_archive(
 
 def _add_file(tar: tarfile.TarFile, root: Path, path: str) -> None:
     try:
-        # NONBLOCK: the name may have become a fifo since the survey. NOFOLLOW: or a link.
+        # Since the survey, the file may have become a fifo (NONBLOCK) or a link (NOFOLLOW).
         fd = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -198,14 +196,14 @@ def _add_file(tar: tarfile.TarFile, root: Path, path: str) -> None:
             raise InvalidGraph(f"project file {path}: changed while it was packed: submit again")
         info = _member(path, tarfile.REGTYPE, 0o755 if status.st_mode & 0o111 else 0o644)
         info.size = status.st_size
-        watched = _Source(source, path)
-        tar.addfile(info, watched)
-        if watched.read_bytes != info.size or source.read(1):
+        member = _Member(source, path)
+        tar.addfile(info, member)
+        if member.read_bytes != info.size or source.read(1):
             raise InvalidGraph(f"project file {path}: changed while it was packed: submit again")
 
 
-class _Source(io.RawIOBase):
-    """A file whose errors name it, and are told from those of the archive that it is written to."""
+class _Member(io.RawIOBase):
+    """File to pack. Its errors name it, unlike those of the archive that it is written to."""
 
     def __init__(self, source: io.BufferedReader, path: str) -> None:
         self._source = source
@@ -224,7 +222,7 @@ class _Source(io.RawIOBase):
 
 
 class _Digesting(io.RawIOBase):
-    """Hashes what passes on its way into a file."""
+    """Writer that hashes the bytes on their way into a file."""
 
     def __init__(self, raw: io.BufferedWriter, digest: hashlib._Hash) -> None:
         self._raw = raw
@@ -246,8 +244,8 @@ def _member(path: str, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 
 def _link_target(root: Path, path: str) -> str:
-    """The target of the link as it goes into the archive. Raises InvalidGraph if it leads out of
-    the folder."""
+    """Return the target of a link for the archive. Raises InvalidGraph if it leads out of the
+    folder."""
     try:
         target = os.readlink(root / path)
     except OSError as error:
@@ -255,18 +253,19 @@ def _link_target(root: Path, path: str) -> str:
     leads_to = os.path.realpath(root / path)
     if leads_to != str(root) and not leads_to.startswith(f"{str(root).rstrip('/')}/"):
         raise InvalidGraph(
-            f"project file {path}: is a link to {target}, which lies outside the project: copy the file in,"
+            f"project file {path}: is a link to {target}, which is outside the project: copy the file in,"
             f" or add it to {IGNORE_FILE}"
         )
     spelled = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     if posixpath.normpath(target) == target and not target.startswith("/") and spelled.split("/")[0] != "..":
         return target
-    # Absolute, or it goes out and comes back in: true here, but not where the archive is unpacked.
+    # The target is absolute, or it leaves the folder and comes back. It is valid here, but not
+    # where the archive is unpacked.
     return os.path.relpath(leads_to, os.path.realpath((root / path).parent))
 
 
 def _ignore_rules(path: Path) -> Callable[[str, bool], bool]:
-    """(relative path, is it a folder) -> is it left out."""
+    """Return the filter of a .titanignore: (relative path, is a folder) -> is left out."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_IGNORE_BYTES + 1)
@@ -286,7 +285,7 @@ def _ignore_rules(path: Path) -> Callable[[str, bool], bool]:
         if not pattern or pattern.startswith("#"):
             continue
         if pattern.startswith("!"):
-            raise InvalidGraph(f"{IGNORE_FILE}:{number}: {pattern}: '!' is not supported: name what is to be left out")
+            raise InvalidGraph(f"{IGNORE_FILE}:{number}: {pattern}: '!' is not supported: list the entries to leave out")
         only_folders = pattern.endswith("/")
         anchored = pattern.startswith("/") or "/" in pattern.rstrip("/")
         pattern = pattern.strip("/").removeprefix("./")
@@ -303,7 +302,7 @@ def _ignore_rules(path: Path) -> Callable[[str, bool], bool]:
 
 
 def _largest(files: dict[str, int]) -> list[tuple[str, int]]:
-    """The three top-level entries that weigh most."""
+    """Return the three largest top-level entries."""
     sizes: dict[str, int] = {}
     for path, size in files.items():
         top, slash, _ = path.partition("/")
@@ -316,22 +315,21 @@ def _kind_of(mode: int) -> str:
 
 
 def _unreadable(path: str, error: OSError) -> InvalidGraph:
-    return InvalidGraph(f"project file {path}: cannot be read: {error.strerror}: mend it, or add it to {IGNORE_FILE}")
+    return InvalidGraph(f"project file {path}: cannot be read: {error.strerror}: make it readable, or add it to {IGNORE_FILE}")
 
 
 # -- unpacking -------------------------------------------------------------------------------------
 def unpack_archive(path: Path, into: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS) -> None:
-    """Unpacks an archive of `build_archive` into the folder `into`, which does not exist yet or is
-    empty.
+    """Unpack an archive of `build_archive` into the folder `into`, which must be missing or empty.
 
-    Raises InvalidGraph for bytes that are no such archive, for a member that is absolute, holds
-    "..", comes twice, is a device or a hard link, and for a link that leads out; LimitExceeded over
-    `max_bytes` of content or `max_members`; OSError if the disk refuses. If it raises, nothing of
-    the archive is left in `into`.
+    Raises InvalidGraph for bytes that are no such archive, for a member that is absolute, contains
+    "..", comes twice, is a device or a hard link, and for a link that leads out. Raises
+    LimitExceeded over `max_bytes` of content or `max_members`, and OSError if a write fails. After
+    an error nothing of the archive is left in `into`.
     """
     into.mkdir(parents=True, exist_ok=True)
     if any(into.iterdir()):
-        raise InvalidGraph(f"{into} is not empty: an archive is unpacked into a folder of its own")
+        raise InvalidGraph(f"{into} is not empty: unpack the archive into an empty folder")
     try:
         with path.open("rb") as raw:
             _unpack(raw, into, max_bytes, max_members)
@@ -370,9 +368,9 @@ def _unpack(raw: io.BufferedReader, into: Path, max_bytes: int, max_members: int
                 raise LimitExceeded(f"the archive unpacks to more than {max_bytes:,} bytes")
             _write_file(tar, member, into / name)
         else:
-            raise InvalidGraph(f"the archive holds {name!r}, which is no file, folder or symbolic link")
-    # Links come last: until then nothing can be written through one. Where they lead is clear only
-    # once all are there.
+            raise InvalidGraph(f"the archive holds {name!r}, which is not a file, folder or symbolic link")
+    # Links are made last, so that nothing is written through a link. They can be resolved only when
+    # all of them exist.
     for name, target in links.items():
         os.symlink(target, into / name)
     root = os.path.realpath(into)
@@ -382,7 +380,7 @@ def _unpack(raw: io.BufferedReader, into: Path, max_bytes: int, max_members: int
             raise InvalidGraph(f"the archive holds a link {name!r} that leads out of it")
 
 
-# What tarfile raises for bytes that are no tar file is not only its own errors.
+# tarfile raises more than its own errors for bytes that are not a tar file.
 _BAD_TAR = (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError, KeyError, RecursionError, zstandard.ZstdError)
 
 
@@ -390,19 +388,19 @@ def _members(stream: _Forward) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInf
     try:
         tar = tarfile.TarFile(fileobj=stream, mode="r", encoding="utf-8", errorlevel=2)
         while (member := tar.next()) is not None:
-            tar.members = []  # type: ignore[attr-defined]  # else it keeps each member for good
+            tar.members = []  # type: ignore[attr-defined]  # otherwise it keeps every member in memory
             yield tar, member
             stream.begin_header()
         stream.expect_end()
     except _BAD_TAR as error:
-        raise InvalidGraph(f"no project archive, or a damaged one: {error}") from None
+        raise InvalidGraph(f"not a project archive, or a damaged one: {error}") from None
 
 
 def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     mode = 0o755 if member.mode & 0o100 else 0o644
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with open(fd, "wb") as sink:
-        # a worker's own is narrower than that of the jobs for which it unpacks
+        # The umask of a worker is stricter than that of its jobs, for which it unpacks.
         if (umask := umask_before()) >= 0:
             os.fchmod(fd, mode & ~umask)
         source = tar.extractfile(member)
@@ -431,7 +429,7 @@ def _safe_name(name: str) -> str:
     try:
         raw = os.fsencode(name)
     except UnicodeEncodeError:
-        raise InvalidGraph(f"the archive holds a path that is no text: {name[:200]!r}") from None
+        raise InvalidGraph(f"the archive holds a path that is not text: {name[:200]!r}") from None
     if len(parts) > MAX_DEPTH + 1:
         raise InvalidGraph(f"the archive holds a path that is nested too deeply: {name[:200]!r}")
     if len(raw) > _MAX_PATH or any(len(os.fsencode(part)) > _MAX_PART for part in parts):
@@ -448,7 +446,7 @@ def _safe_target(name: str, target: str) -> str:
     except UnicodeEncodeError:
         long = True
     if long:
-        raise InvalidGraph(f"the archive holds a link {name!r} whose target is no path")
+        raise InvalidGraph(f"the archive holds a link {name!r} whose target is not a valid path")
     return target
 
 
@@ -459,18 +457,16 @@ def _make_parents(into: Path, name: str, kinds: dict[str, bytes]) -> None:
         missing.append(parent)
         parent = posixpath.dirname(parent)
     if parent and kinds[parent] != tarfile.DIRTYPE:
-        raise InvalidGraph(f"the archive holds {name!r} below {parent!r}, which is no folder")
+        raise InvalidGraph(f"the archive holds {name!r} below {parent!r}, which is not a folder")
     for path in reversed(missing):
         kinds[path] = tarfile.DIRTYPE
         os.mkdir(into / path)
 
 
 class _Forward(io.RawIOBase):
-    """The tar file inside the compressed one, read once from front to back, with a limit on how
-    much comes out.
+    """Decompressed tar stream, read once from front to back, with a limit on its total size.
 
-    A single read is bounded as well: a header may announce any size, and tarfile would read it
-    whole.
+    Each read is limited, too: a header may announce any size, and tarfile would read all of it.
     """
 
     def __init__(self, raw: io.BufferedReader, *, limit: int) -> None:
@@ -510,11 +506,11 @@ class _Forward(io.RawIOBase):
         return self._position
 
     def begin_header(self) -> None:
-        self._zeros = 0  # those that end a file are not those that end the archive
+        self._zeros = 0  # zeros at the end of a file do not count as the end of the archive
 
     def expect_end(self) -> None:
-        """tarfile takes a bad header for the end: a real end is two blocks of zeros and nothing
-        after them."""
+        """Raise ReadError unless the archive ends with two blocks of zeros and nothing after them.
+        tarfile takes a bad header for the end."""
         while self.read(_PIECE):
             pass
         if self._zeros < 2 * tarfile.BLOCKSIZE:

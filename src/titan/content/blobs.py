@@ -1,10 +1,10 @@
-"""What a store of content must be able to do, whatever lies under it: a directory today, a shared
-one or a bucket next.
+"""Interface of a blob store, independent of the storage below it: a directory today, a shared
+directory or a bucket next.
 
-A blob is immutable and known by its SHA-256. It arrives as a *part*, under a key that its sender
-draws, and is a blob when the part is finished: whole, durable, and what its hash says. Every method
-but `has`, `touch` and `read_now` may take as long as the disk or the network does: call it in a
-thread. All methods may be called from several threads at once.
+A blob is immutable and identified by its SHA-256. It arrives as a *part*, an unfinished upload
+under a key that the sender draws. A finished part becomes a blob: complete, durable, and verified
+against its hash. Every method except `has`, `touch` and `read_now` may block on the disk or the
+network, so call it in a thread. All methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from titan.content.nearby import Nearby, Seal
 
 Bytes = bytes | memoryview
 PIECE_BYTES = 2 << 20
-"""Bytes of one read."""
+"""Maximum bytes of one read."""
 
 
 class Reader(Protocol):
-    """A blob, or a file, that is read in order."""
+    """Blob or file that is read in order."""
 
     @property
     def size(self) -> int: ...
@@ -34,33 +34,34 @@ class Reader(Protocol):
         ...
 
     def close(self) -> None:
-        """Closing twice is no error."""
+        """Close the reader. Closing twice is no error."""
         ...
 
 
 class Part(Protocol):
-    """A blob that arrives. One caller at a time."""
+    """Unfinished upload of a blob. Not thread-safe."""
 
     @property
     def written(self) -> int:
-        """Bytes that are there; the sender goes on behind them."""
+        """Bytes that are stored; the sender continues after them."""
         ...
 
     def write(self, pieces: Sequence[Bytes]) -> None:
-        """Append. Raises OSError; then only `park` and `discard` may follow."""
+        """Append pieces. Raises OSError, after which only `park` and `discard` may be called."""
         ...
 
     def finish(self, hash_: str) -> None:
-        """Make it the blob `hash_`, durable when this returns. Raises CallerError if it is another
-        content, and drops it."""
+        """Turn the part into the blob `hash_`, durable when this returns. If the content does not
+        match the hash, drop it and raise CallerError."""
         ...
 
     def park(self) -> None:
-        """Close it and keep what came: `open_part` with its key goes on. Closing twice is no error."""
+        """Close the part and keep its bytes, so that `open_part` with its key can resume the
+        upload. Closing twice is no error."""
         ...
 
     def discard(self) -> None:
-        """Close it and drop what came."""
+        """Close the part and drop its bytes."""
         ...
 
 
@@ -74,74 +75,79 @@ class BlobStore(Protocol):
     def has(self, hash_: str) -> bool: ...
 
     def touch(self, hash_: str) -> bool:
-        """Return whether the blob is here. If it is, `remove_unreferenced` spares it from now on
-        for as long as it spares anything that nobody refers to."""
+        """Return whether the store has the blob, and mark it as used now. `remove_unreferenced`
+        then keeps it for its full grace period, even without a reference."""
         ...
 
     def open(self, hash_: str) -> Reader:
-        """Raises NotFound, OSError."""
+        """Open a blob for reading. Raises NotFound, OSError."""
         ...
 
     @property
     def nearby(self) -> Nearby | None:
-        """The folder in which peers of this machine find blobs as files, once that is offered;
-        None: they cannot."""
+        """Folder that is offered to peers of this machine, which find blobs there as files; None if
+        no folder is offered."""
         ...
 
     def seal(self, hash_: str) -> Seal | None:
-        """Return the seal of a blob that is a file, came to this process with a hash that was
-        verified or with a seal that it matched, and has not changed since. Does not block."""
+        """Return the seal of a blob that is a file. Does not block.
+
+        None: this process has neither verified the blob's hash nor matched it with a seal, or the
+        file has changed since.
+        """
         ...
 
     def take(self, path: str, size: int, hash_: str, hashed: Seal | None = None) -> bool:
-        """Make a finished file of another process of this user the blob `hash_`, durable when this
-        returns. Copies nothing.
+        """Turn a finished file of another process of this user into the blob `hash_`, durable when
+        this returns. Copies nothing.
 
-        `hashed`: the seal of the file when its writer hashed it. A file that still matches it is
-        not hashed again.
+        `hashed`: the seal of the file when its writer hashed it. A file that still matches its seal
+        is not hashed again.
 
-        False: it cannot be taken, so it is to be sent. Raises CallerError if it is another content,
-        EnvironmentFault if the disk has no room to spare, OSError.
+        Return False if the file cannot be taken; its sender then has to upload it. Raises
+        CallerError if the content does not match the hash, EnvironmentFault if the disk has no room
+        to spare, OSError.
         """
         ...
 
     def read_now(self, hash_: str, most_bytes: int) -> bytes | None:
-        """Return all of a blob of at most so many bytes, if that takes a few system calls and waits
-        for no network.
+        """Return the content of a blob of at most `most_bytes`, if that takes only a few system
+        calls and no network.
 
-        None: `open` it in a thread.
+        None: `open` the blob in a thread instead.
         """
         ...
 
     def check_key(self, key: str) -> None:
-        """Raises CallerError for what cannot be the key of a part. Does not block."""
+        """Raise CallerError if `key` cannot be the key of a part. Does not block."""
         ...
 
     def open_part(self, key: str, size: int) -> Part:
-        """Begin a part of `size` bytes, or go on with what an earlier sending under this key left,
-        also before a restart.
+        """Begin a part of `size` bytes, or resume an earlier upload under this key, also from
+        before a restart.
 
-        Raises CallerError for a bad key, EnvironmentFault if there is no room for it beside the
-        other parts, OSError.
+        Raises CallerError for a bad key, EnvironmentFault if the disk has no room for this part
+        beside the others, OSError.
         """
         ...
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Each blob and its size in bytes, in no order."""
+        """Yield the hash and size in bytes of each blob, in no order."""
         ...
 
     def remove_unreferenced(self, referenced: Container[str], *, before: float) -> Removed:
-        """Remove blobs that are not `referenced` and were neither stored nor touched since `before`
+        """Remove blobs that are not `referenced` and were last stored or touched before `before`
         (seconds since the epoch)."""
         ...
 
     def sweep_parts(self) -> None:
-        """Remove parked parts that nobody will go on with."""
+        """Remove parked parts whose upload will not be resumed."""
         ...
 
 
 def put(store: BlobStore, hash_: str, data: Bytes) -> None:
-    """Store a small blob that is in memory. Raises as `BlobStore.open_part` and `Part.finish`."""
+    """Store a small blob from memory. Raises the errors of `BlobStore.open_part` and
+    `Part.finish`."""
     part = store.open_part(secrets.token_hex(16), len(data))
     try:
         part.write([data])
@@ -152,8 +158,8 @@ def put(store: BlobStore, hash_: str, data: Bytes) -> None:
 
 
 def put_from(store: BlobStore, source: Reader) -> str:
-    """Store what is read from `source`; return its hash. Raises as `put`, and what the source
-    raises."""
+    """Store the content of `source` and return its hash. Raises the errors of `put` and of the
+    source."""
     part = store.open_part(secrets.token_hex(16), source.size)
     digest = hashlib.sha256()
     try:
@@ -168,7 +174,7 @@ def put_from(store: BlobStore, source: Reader) -> str:
 
 
 def pieces_of(source: Reader) -> Iterator[bytes]:
-    """All of it, in order; closes it."""
+    """Yield the content of `source` in order, then close it."""
     with contextlib.closing(source):
         at = 0
         while piece := source.read(at):

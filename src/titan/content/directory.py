@@ -1,15 +1,15 @@
-"""A store of content in one directory of a local disk.
+"""Blob store in one directory of a local disk.
 
-    HASH         a blob: whole, synced, immutable; the time of change (mtime) is when it was stored or touched last
-    KEY.part     a blob on its way; after a cut, or a restart, its sender goes on where it was
-    HASH.gone    a blob that is being removed: unlinking a large file takes time, during which nothing may count on it
-    KEY.link     a link to a file that is about to become a blob
-    nearby       the token of `content.nearby`, once the folder is offered to peers of this machine
+    HASH         blob: complete, synced, immutable; its mtime is when it was last stored or touched
+    KEY.part     unfinished upload; its sender resumes it after a broken connection or a restart
+    HASH.gone    blob in removal: unlinking a large file takes time, and no reader may rely on it
+    KEY.link     link to a file that is about to become a blob
+    nearby       token of `content.nearby`, once the folder is offered to peers of this machine
 
 A blob may be a hard link to a file in the home of a worker of this machine. Then it is read-only,
-and both keep it.
+and each side can remove its own link.
 
-Owns paths, room on the disk and what may be removed. Must not know who refers to a blob.
+Owns the paths, the room on the disk and the removal of blobs. Must not know who refers to a blob.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ from titan.host.large_files import begin_writing
 from titan.model.sizes import format_size
 
 SPARE_BYTES = 64 << 20
-"""Bytes left free on the disk: the journal may lie there."""
+"""Bytes that stay free on the disk, because the journal may be on the same disk."""
 SPARE_SHARE = 16
-"""At most one part in so many of a small disk is left free."""
+"""On a small disk, at most 1/SPARE_SHARE of the disk stays free."""
 PART_S = 86_400.0
-"""After this nobody goes on with a part."""
+"""Seconds after which an unfinished upload is removed."""
 PARKED = 256
-"""Parked parts whose hash so far is known; others are read again when their sender goes on."""
+"""Number of parked parts whose hash state is kept. Others are hashed again when they resume."""
 SEALS = 65_536
-"""Blobs whose seals are kept, the newest; others go over the connection."""
+"""Number of seals that are kept, of the newest blobs. Other blobs go over the connection."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9a-f]{16,64}")
 
 
 class DirectoryStore:
-    """A `BlobStore`."""
+    """`BlobStore` in a directory."""
 
     def __init__(self, folder: Path, *, spare_bytes: int | None = None) -> None:
-        """Makes the folder if it is not there. `spare_bytes` are left free on the disk; default:
+        """Create the folder if it is missing. Leave `spare_bytes` free on the disk, by default
         SPARE_BYTES. Raises OSError."""
         self.folder = folder
         self._spare_bytes = spare_bytes
         self._open: dict[str, _Part] = {}
         self._parked: dict[str, tuple[int, Any]] = {}
-        """Key -> (bytes on disk, their hash so far)."""
+        """Key -> (bytes on disk, their hash state)."""
         self._seals: dict[str, Seal] = {}
         self._nearby: Nearby | None = None
         self._lock = threading.Lock()
-        """Over the three above, and over each decision that a blob stays or goes."""
+        """Guards `_open`, `_parked` and `_seals`, and each decision to keep or remove a blob."""
         folder.mkdir(parents=True, exist_ok=True)
         for gone in (*folder.glob("*.gone"), *folder.glob("*.link")):
             gone.unlink(missing_ok=True)
@@ -92,11 +92,12 @@ class DirectoryStore:
                 return FileReader(self.folder / hash_, hash_)
         except FileNotFoundError:
             pass
-        raise NotFound(f"the master has no content {hash_[:12]!r} any more: stage it again, or run again the job that made it")
+        raise NotFound(f"the master has no content {hash_[:12]!r} any more: stage it again, or run the job that made it again")
 
     # -- blobs as files ----------------------------------------------------------------------------
     def offer_nearby(self) -> None:
-        """Let peers of this machine give and take blobs as files. Raises as `nearby.offer`."""
+        """Let peers of this machine exchange blobs as files. Raises the errors of
+        `nearby.offer`."""
         self._nearby = offer(self.folder)
 
     @property
@@ -123,10 +124,10 @@ class DirectoryStore:
             os.close(fd)
 
     def _take(self, fd: int, path: str, size: int, hash_: str, hashed: Seal | None) -> bool:
-        """The disk writes while the content is hashed. The link is made last, so a crash leaves a
-        whole blob or none."""
-        about = os.fstat(fd)
-        if about.st_size != size or about.st_dev != self.folder.stat().st_dev or not has_no_writers(fd):
+        """Take an open file. The disk writes while the content is hashed. The link is made last, so
+        a crash leaves a complete blob or none."""
+        status = os.fstat(fd)
+        if status.st_size != size or status.st_dev != self.folder.stat().st_dev or not has_no_writers(fd):
             return False
         self._expect_room(size)
         begin_writing(fd, 0, size)
@@ -147,15 +148,17 @@ class DirectoryStore:
             if not os.path.samestat(os.lstat(part), os.fstat(fd)) or seal_of(fd) != before or not has_no_writers(fd):
                 return False
             if arrived != hash_:
-                raise CallerError(f"a file of {size:,} bytes was handed over that is not what its hash says: send it again")
+                raise CallerError(
+                    f"a file of {size:,} bytes was handed over with another content than its hash says: send it again"
+                )
             self._enter(part, hash_, before)
             return True
         finally:
             part.unlink(missing_ok=True)
 
     def _enter(self, part: Path, hash_: str, seal: Seal) -> None:
-        """A part that is whole, synced and verified becomes a blob, durable when this returns.
-        Raises OSError."""
+        """Turn a complete, synced and verified part into a blob, durable when this returns. Raises
+        OSError."""
         with self._lock:
             part.rename(self.folder / hash_)
             self._seals.pop(hash_, None)
@@ -193,21 +196,21 @@ class DirectoryStore:
             path, gone = self.folder / name, self.folder / f"{name}.gone"
             with self._lock:
                 try:
-                    about = path.stat()
-                    if about.st_mtime >= before:
+                    status = path.stat()
+                    if status.st_mtime >= before:
                         continue
                     path.rename(gone)
                     self._seals.pop(name, None)
                 except FileNotFoundError:
                     continue
             gone.unlink()
-            blobs, size = blobs + 1, size + about.st_size
+            blobs, size = blobs + 1, size + status.st_size
         return Removed(blobs, size)
 
     # -- parts -------------------------------------------------------------------------------------
     def check_key(self, key: str) -> None:
         if _KEY.fullmatch(key) is None:
-            raise CallerError(f"{key[:80]!r} is no key of a sending: 16 to 64 hexadecimal digits")
+            raise CallerError(f"{key[:80]!r} is not the key of an upload, which has 16 to 64 hexadecimal digits")
 
     def open_part(self, key: str, size: int) -> _Part:
         self.check_key(key)
@@ -215,7 +218,7 @@ class DirectoryStore:
         with self._lock:
             assert key not in self._open, key
             known = self._parked.pop(key, None)
-        written, digest = _what_is_there(path, size, known)
+        written, digest = _resume_state(path, size, known)
         part = _Part(self, key, size, path, written, digest)
         with self._lock:
             self._open[key] = part
@@ -238,8 +241,8 @@ class DirectoryStore:
                     continue
 
     def _expect_room(self, size: int) -> None:
-        """For all that is announced and not written yet; `size`: of the newest. Raises
-        EnvironmentFault."""
+        """Raise EnvironmentFault unless the disk has room for all unwritten bytes of open parts.
+        `size`: bytes of the newest file, for the error."""
         with self._lock:
             announced = sum(part.size - part.written for part in self._open.values())
         disk = os.statvfs(self.folder)
@@ -249,18 +252,18 @@ class DirectoryStore:
             spare = min(SPARE_BYTES, disk.f_blocks * disk.f_frsize // SPARE_SHARE)
         if announced + spare > free:
             raise EnvironmentFault(
-                f"the disk under the master's files is full: {format_size(free)} are free, and the file has {format_size(size)}:"
-                " free space there, or let runs leave the history sooner (--set history_s, history_bytes)"
+                f"the disk of the master's files is full: {format_size(free)} are free, and the file has {format_size(size)}:"
+                " free space there, or shorten the history of runs (--set history_s, history_bytes)"
             )
 
     # -- older homes -------------------------------------------------------------------------------
     def adopt(self, older: Path) -> int:
-        """Take over the blobs of another directory of this shape, and remove it; return how many
-        there were.
+        """Move the blobs of another directory of this layout here, and remove that directory.
+        Return the number of blobs.
 
-        Each is moved by one rename, so a process that is killed on the way leaves every blob in one
-        of the two, and the next start goes on. What is adopted counts as touched now. Raises
-        OSError.
+        Each blob is moved by one rename. If the process is killed meanwhile, each blob is in one of
+        the two directories, and the next start continues. Adopted blobs count as touched now.
+        Raises OSError.
         """
         try:
             names = os.listdir(older)
@@ -270,7 +273,7 @@ class DirectoryStore:
         for name in names:
             source = older / name
             if _HASH.fullmatch(name) is None:
-                source.unlink()  # half an upload
+                source.unlink()  # an unfinished upload
                 continue
             adopted += 1
             if self.touch(name):
@@ -296,13 +299,13 @@ class _Part(FileWriter):
         self._key = key
 
     def finish(self, hash_: str) -> None:
-        os.utime(self.fd)  # what came may be older than its end
+        os.utime(self.fd)  # the last write may be long ago
         os.fsync(self.fd)
         arrived = self.digest.hexdigest()
         if arrived != hash_ or self.written != self.size:
-            what = "another content than its hash says" if self.written == self.size else f"{self.written:,} bytes"
+            difference = "another content than its hash says" if self.written == self.size else f"{self.written:,} bytes"
             self.discard()
-            raise CallerError(f"a file of {self.size:,} bytes arrived with {what}: send it again")
+            raise CallerError(f"a file of {self.size:,} bytes arrived with {difference}: send it again")
         self._store._enter(self.path, hash_, seal_of(self.fd))
         self._leave()
 
@@ -328,24 +331,24 @@ class _Part(FileWriter):
                     del store._parked[next(iter(store._parked))]
 
 
-def _what_is_there(path: Path, size: int, known: tuple[int, Any] | None) -> tuple[int, Any]:
-    """Return how many bytes of a part that was cut are there, and their hash so far."""
+def _resume_state(path: Path, size: int, known: tuple[int, Any] | None) -> tuple[int, Any]:
+    """Return the stored bytes of an interrupted upload, and their hash state."""
     try:
-        there = path.stat().st_size
+        stored = path.stat().st_size
     except FileNotFoundError:
         return 0, None
-    if known is not None and known[0] <= min(there, size):
+    if known is not None and known[0] <= min(stored, size):
         return known
     digest, at = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as source:
-        while at < min(there, size) and (piece := source.read(min(PIECE_BYTES, size - at))):
+        while at < min(stored, size) and (piece := source.read(min(PIECE_BYTES, size - at))):
             digest.update(piece)
             at += len(piece)
     return at, digest
 
 
 def _hash_of(fd: int) -> str:
-    """Return the SHA-256, in hex, of a file from where the descriptor stands. Raises OSError."""
+    """Return the SHA-256, in hex, of a file from the descriptor's position on. Raises OSError."""
     with open(fd, "rb", buffering=0, closefd=False) as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 

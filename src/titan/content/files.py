@@ -1,5 +1,7 @@
-"""Files that are read and written in order, and hashed on the way. All but `close` may take as long
-as the disk does."""
+"""Files that are read and written in order and hashed meanwhile.
+
+Every method except `close` may block on the disk.
+"""
 
 from __future__ import annotations
 
@@ -13,50 +15,51 @@ from typing import Any
 
 from titan.content.blobs import PIECE_BYTES, Bytes
 from titan.errors import CallerError
-from titan.host.large_files import Passing
+from titan.host.large_files import PageCacheHints
 
 
 class FileReader:
-    """A file from its beginning. `hash`: its SHA-256 in hex if that is known; "" has it hashed
-    while it is read."""
+    """File that is read from its beginning."""
 
     def __init__(self, path: str | Path, hash_: str = "") -> None:
-        """Raises OSError."""
+        """`hash_`: the SHA-256 in hex, if known; with "", the file is hashed while it is read.
+        Raises OSError."""
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.size = os.fstat(self._fd).st_size
         self.hash = hash_
         self._digest = hashlib.sha256()
         self._hashed = 0
-        self._passing = Passing(self._fd, 0, written=False)
+        self._cache_hints = PageCacheHints(self._fd, 0, written=False)
 
     def read(self, at: int) -> bytes:
         """Return the piece that begins at `at`. Raises CallerError if the file became shorter."""
-        self._passing.begin()
+        self._cache_hints.begin()
         piece = os.pread(self._fd, min(PIECE_BYTES, self.size - at), at)
-        self._passing.end(len(piece))
+        self._cache_hints.end(len(piece))
         if not piece and at < self.size:
-            raise CallerError("the file became shorter while it was sent: write it, and leave it then")
+            raise CallerError("the file became shorter while it was sent: send it again after its last write")
         if not self.hash and at <= self._hashed < at + len(piece):
             self._digest.update(piece if at == self._hashed else memoryview(piece)[self._hashed - at :])
             self._hashed = at + len(piece)
         return piece
 
     def whole_hash(self) -> str:
-        """Return the SHA-256 of all of it; reads what was not read yet, as after a resumed sending."""
+        """Return the SHA-256 of the whole file. Reads the bytes that were not read yet, as after a
+        resumed upload."""
         while not self.hash and self._hashed < self.size:
             self.read(self._hashed)
         self.hash = self.hash or self._digest.hexdigest()
         return self.hash
 
     def close(self) -> None:
-        """Closing twice is no error."""
+        """Close the file. Closing twice is no error."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 class MemoryReader:
-    """Bytes that are in memory, with their hash. Like FileReader."""
+    """Bytes in memory and their hash, with the interface of FileReader."""
 
     def __init__(self, data: bytes, hash_: str) -> None:
         self._view = memoryview(data)
@@ -74,11 +77,13 @@ class MemoryReader:
 
 
 class FileWriter:
-    """A file that is written from `written` on; `digest` is the hash so far. `writeback`: a sync
-    follows, which then has little to do."""
+    """File that is written from an offset on, and hashed meanwhile."""
 
     def __init__(self, path: Path, *, written: int = 0, digest: Any = None, writeback: bool = False) -> None:
-        """Cut off all that lies behind `written` in the file. Raises OSError."""
+        """Truncate the file to `written` bytes, whose hash so far is `digest`. Raises OSError.
+
+        `writeback`: start the kernel's writeback early, because a sync follows.
+        """
         self.path = path
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self.fd, written)
@@ -86,21 +91,21 @@ class FileWriter:
         self.digest = hashlib.sha256() if digest is None else digest
         self.written = written
         self.is_whole = True
-        """True if file, `written` and `digest` agree; False after a write that failed."""
-        self._passing = Passing(self.fd, written, written=True, writeback=writeback)
+        """True if the file, `written` and `digest` agree; False after a failed write."""
+        self._cache_hints = PageCacheHints(self.fd, written, written=True, writeback=writeback)
 
     def write(self, pieces: Sequence[Bytes]) -> None:
-        """Append; much is hashed by another thread meanwhile. Raises OSError."""
+        """Append the pieces. Another thread hashes them if they are large. Raises OSError."""
         size = sum(map(len, pieces))
         self.is_whole = False
         hashing = _hashers().submit(self._hash, pieces) if size >= PIECE_BYTES else None
         try:
             for piece in pieces:
                 view = memoryview(piece)
-                self._passing.begin()
+                self._cache_hints.begin()
                 while view:
                     view = view[os.write(self.fd, view) :]
-                self._passing.end(len(piece))
+                self._cache_hints.end(len(piece))
         finally:
             if hashing is None:
                 self._hash(pieces)
@@ -114,7 +119,7 @@ class FileWriter:
             self.digest.update(piece)
 
     def close(self) -> None:
-        """Closing twice is no error."""
+        """Close the file. Closing twice is no error."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -1,14 +1,14 @@
-"""Content between processes of one machine: the file itself changes hands, and no byte of it passes
-the connection.
+"""Exchange of files between processes of one machine, without their bytes on the connection.
 
-The master *offers* its content folder in the Welcome. A peer that can read the token in that
-folder, as the same user and in the same boot of the kernel, *proves* this with every request that
-uses it. An address proves nothing: a container or a tunnel may have a loopback address of its own.
-A peer without proof sends and fetches over the connection.
+The master *offers* its content folder in the Welcome. A peer *proves* that it shares the machine:
+it reads the token in that folder, as the same user and in the same boot of the kernel. It sends
+this proof with every request that uses the folder. An address proves nothing: a container or a
+tunnel may have a loopback address of its own. A peer without proof uploads and fetches over the
+connection.
 
-A *seal* belongs to the hash of a file: the marks that the file had when it was hashed. A worker
-names the seal of a file that it hands over; a file that no longer matches is hashed by the master.
-The master keeps a seal of each blob; a blob that no longer matches is not handed over: its content
+A *seal* is the inode, size and mtime that a file had when it was hashed. A worker sends the seal
+with a file that it hands over. If the file no longer matches the seal, the master hashes it. The
+master keeps the seal of each blob. A blob that no longer matches is not handed over: its content
 goes over the connection, and the receiver hashes it.
 """
 
@@ -28,15 +28,15 @@ from typing import BinaryIO, NamedTuple, Self
 from titan.host.large_files import reuse_memory
 
 TOKEN = "nearby"
-"""Name of the token's file in the content folder."""
+"""Name of the token file in the content folder."""
 _TOKEN_BYTES = 64
 _HASHED_BYTES = 1 << 20
 _MAX_INT = (1 << 63) - 1
 
 
 class Seal(NamedTuple):
-    """Marks of an unchanged file. Every write sets the time of change; the kernel counts that in
-    ticks of at most 10 ms."""
+    """Attributes that identify an unchanged file. Every write sets the mtime, which the kernel
+    counts in ticks of at most 10 ms."""
 
     inode: int
     size: int
@@ -44,7 +44,7 @@ class Seal(NamedTuple):
 
 
 class Nearby(NamedTuple):
-    """A content folder of this machine, and the proof that its holder can read there."""
+    """Content folder of this machine, and the proof that this process can read there."""
 
     folder: str
     proof: str
@@ -52,15 +52,15 @@ class Nearby(NamedTuple):
 
 def seal_of(file: int | str) -> Seal:
     """Return the seal of a descriptor or a path. Raises OSError."""
-    about = os.stat(file)
-    return Seal(about.st_ino & _MAX_INT, about.st_size, about.st_mtime_ns)
+    status = os.stat(file)
+    return Seal(status.st_ino & _MAX_INT, status.st_size, status.st_mtime_ns)
 
 
 # -- proof -----------------------------------------------------------------------------------------
 def offer(folder: Path) -> Nearby:
-    """Write a new token into the folder; proofs by an older one are void.
+    """Write a new token into the folder. Proofs by an older token become invalid.
 
-    Raises OSError; UnicodeError for a path that is no text.
+    Raises OSError, and UnicodeError for a path that is not text.
     """
     place = str(folder.resolve())
     place.encode()
@@ -77,8 +77,8 @@ def offer(folder: Path) -> Nearby:
 
 
 def prove(folder: str) -> Nearby | None:
-    """Read the token of an offered folder. None: the folder is not on this machine, or belongs to
-    another user."""
+    """Return the proof for an offered folder. None: the folder is not on this machine, or it
+    belongs to another user."""
     if not os.path.isabs(folder):
         return None
     try:
@@ -104,7 +104,7 @@ def _proof(token: bytes) -> str:
 
 @cache
 def _boot_id() -> bytes:
-    """Tells machines apart that share a folder over the network."""
+    """Return the id of this boot. It tells machines apart that share a folder over the network."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
@@ -113,18 +113,21 @@ def _boot_id() -> bytes:
 
 # -- files -----------------------------------------------------------------------------------------
 def open_owned(path: str) -> int | None:
-    """Open a regular file of this user for reading, no link; None for any other. Raises OSError."""
+    """Open a regular file of this user, not a link, for reading. Return None for any other file.
+
+    Raises OSError.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    about = os.fstat(fd)
-    if stat.S_ISREG(about.st_mode) and about.st_uid == os.geteuid():
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
         return fd
     os.close(fd)
     return None
 
 
 def has_no_writers(fd: int) -> bool:
-    """Return whether nobody has the file open for writing, or mapped so: only then does the kernel
-    give a read lease."""
+    """Return whether no process has the file open or mapped for writing. Only then does the kernel
+    grant a read lease."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -134,7 +137,7 @@ def has_no_writers(fd: int) -> bool:
 
 
 class NearbyFile:
-    """A blob of the master, open for reading. It stays readable when the master removes it."""
+    """Blob of the master, open for reading. It stays readable after the master removes it."""
 
     def __init__(self, fd: int, hash_: str) -> None:
         self._file: BinaryIO = os.fdopen(fd, "rb")
@@ -144,7 +147,7 @@ class NearbyFile:
 
     @classmethod
     def open(cls, folder: str, hash_: str, seal: Seal) -> Self | None:
-        """None: the file is gone, is not readable, or does not match the seal."""
+        """Open a blob. Return None if the file is gone, unreadable, or does not match the seal."""
         try:
             fd = open_owned(os.path.join(folder, hash_))
         except OSError:
@@ -162,12 +165,12 @@ class NearbyFile:
         return self._file
 
     def read(self) -> bytes:
-        """Return all of it. Raises OSError."""
+        """Return the whole content. Raises OSError."""
         self._file.seek(0)
         return self._file.read()
 
     def is_intact(self) -> bool:
-        """Return whether nobody has changed it while it was read; hashes it if its times have
+        """Return whether the file is unchanged since it was opened. Hashes the file if its seal has
         changed. Raises OSError."""
         if seal_of(self._file.fileno()) == self._seal:
             return True
@@ -178,10 +181,10 @@ class NearbyFile:
         return digest.hexdigest() == self._hash
 
     def close(self) -> None:
-        """Closing twice is no error."""
+        """Close the file. Closing twice is no error."""
         self._file.close()
 
     def __del__(self) -> None:
-        """An abandoned map leaves files that it had opened ahead."""
+        """Close the file: an abandoned `map` leaves files open that it had prefetched."""
         with contextlib.suppress(Exception):
             self._file.close()

@@ -1,12 +1,12 @@
-"""Content over a connection: in pieces, hashed on the way by threads, and resumed where a cut left
-it.
+"""Transfer of content over a connection, in pieces, with hashing by threads and resumption.
 
-Both ends of every transfer use this: workers and clients send and fetch, the master receives and
-serves. Small content goes with the message that announces it, so it takes one round trip. Of all
-other the sender is never more than FILE_WINDOW ahead of what the receiver has written, so no
-connection has to be held up: what else is said on it passes between two pieces. Between processes
-of one machine a file changes hands instead, see `nearby`; wherever that fails, the pieces are sent.
-Owns pieces, windows and retries; must not know what content is for.
+Both ends of every transfer use this module: workers and clients send and fetch, the master receives
+and serves. Small content goes with the message that announces it, in one round trip. With larger
+content the sender is never more than FILE_WINDOW bytes ahead of what the receiver has written. So
+the connection is never blocked, and other messages pass between two pieces. Between processes of
+one machine the file itself is handed over (see `nearby`); if that fails, the pieces are sent.
+
+Owns pieces, windows and retries. Must not know the purpose of content.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 
 SMALL_BYTES = 1 << 20
-"""Content up to this size, of a known hash, is sent whole with its SendFile."""
+"""Content up to this size with a known hash is sent whole, with its SendFile."""
 TRIES = 3
-"""How often content that arrives damaged is fetched."""
+"""Maximum number of fetches of content that arrives damaged."""
 LARGE_BYTES = 16 << 20
-"""From here on memory is looked after."""
+"""Content of at least this size makes the process reuse freed memory (`reuse_memory`)."""
 
 Answer = tuple[msg.Message, Blob] | TitanError
 
 
 class Line(NamedTuple):
-    """A request on a connection. When that breaks ConnectionLost is among the answers.
+    """Request on a connection, with the queue of its answers. ConnectionLost is queued when the
+    connection breaks.
 
-    `nearby`: the content folder of the other end, if both share a machine.
+    `nearby`: the content folder of the other end, if both ends share a machine.
     """
 
     request: int
@@ -53,25 +54,25 @@ class Line(NamedTuple):
 
 
 class Lines(Protocol):
-    """Where requests can be made; the connection may be another each time."""
+    """Source of requests. Each may be on another connection."""
 
     async def open(self) -> Line:
-        """Waits for a connection. Raises ConnectionLost, or MasterUnreachable, if there will be
-        none."""
+        """Wait for a connection and begin a request. Raises ConnectionLost or MasterUnreachable if
+        there will be no connection."""
         ...
 
     def close(self, line: Line) -> None: ...
 
 
 class Source(Protocol):
-    """Content to be sent: a Reader that tells its hash."""
+    """Content to be sent: a Reader that knows or computes its hash."""
 
     @property
     def size(self) -> int: ...
 
     @property
     def hash(self) -> str:
-        """SHA-256 in hex, "" if it is not known before all of it was read."""
+        """SHA-256 in hex; "" while it is unknown because the content was not read yet."""
         ...
 
     def read(self, at: int) -> Bytes: ...
@@ -96,8 +97,8 @@ class Writable(Protocol):
 
 
 class DamagedCopy(PeerError):
-    """Content came damaged, as often as it was fetched: the master's copy is damaged, so no worker
-    can have it."""
+    """Content arrived damaged in every fetch: the master's copy is damaged, so no worker can get
+    it."""
 
     code = "damaged_copy"
 
@@ -112,9 +113,10 @@ async def pump(
     pool: Executor | None = None,
     first: Bytes | None = None,
 ) -> None:
-    """Send what `source` holds from `at` on; `first` is the piece there, if it was read already.
+    """Send the content of `source` from offset `at` on.
 
-    `room(end)` returns when bytes up to `end` may be under way. Raises ConnectionLost, TitanError.
+    `first`: the piece at `at`, if it was read already. `room(end)` returns when the window allows
+    bytes up to `end`. Raises ConnectionLost, TitanError.
     """
     if source.size >= LARGE_BYTES:
         reuse_memory()
@@ -134,9 +136,9 @@ async def pump(
             at = end
             if ahead is None:
                 return
-            piece = await asyncio.shield(ahead)  # a thread that reads is not cancelled
+            piece = await asyncio.shield(ahead)  # a thread cannot be cancelled while it reads
     finally:
-        if ahead is not None and not ahead.done():  # it reads what the caller is about to close
+        if ahead is not None and not ahead.done():  # the caller is about to close the source
             await asyncio.wait([ahead])
         elif ahead is not None and not ahead.cancelled():
             ahead.exception()
@@ -152,12 +154,12 @@ async def send_file(
     hashed: Seal | None = None,
     pool: Executor | None = None,
 ) -> str:
-    """Send a file; return its SHA-256 when the master has it on disk. Raises OSError, and as
-    `send`.
+    """Send a file. Return its SHA-256 when the master has it on disk.
 
-    `finished`: nobody will ever write to this file again, and no job is given it to change. A
-    master of this machine may then keep the file itself, by a hard link that makes it read-only.
-    `hashed`: the seal of the file when its writer hashed it.
+    `finished`: nobody will write to this file again, and no job will be allowed to change it. A
+    master on the same machine may then keep the file itself, by a hard link, and make it read-only.
+    `hashed`: the seal of the file when its writer hashed it. Raises OSError and the errors of
+    `send`.
     """
 
     def open_source() -> tuple[FileReader, Bytes | None]:
@@ -177,7 +179,8 @@ async def send_file(
 
 
 async def send_data(lines: Lines, hash_: str, data: bytes) -> None:
-    """Send what is in memory; returns when the master has it on disk. Raises as `send`."""
+    """Send content from memory. Return when the master has it on disk. Raises the errors of
+    `send`."""
     await send(lines, MemoryReader(data, hash_), whole=data if len(data) <= SMALL_BYTES else None)
 
 
@@ -191,12 +194,12 @@ async def send(
     hashed: Seal | None = None,
     pool: Executor | None = None,
 ) -> str:
-    """Send a source; go on on the next connection if one breaks. `whole`: all of it, if it is small
-    and its hash is known.
+    """Send a source and return its SHA-256. Resume on the next connection if one breaks.
 
-    `path`: where a master of this machine may take it; `hashed`: the seal of that file when its
-    writer hashed it. `key` names the sending, drawn if "". Raises what the master answers, and what
-    `lines` raises.
+    `key`: the key of the upload, drawn if "". `whole`: the whole content, if it is small and its
+    hash is known. `path`: the file, if a master on the same machine may take it. `hashed`: the seal
+    of that file when its writer hashed it. Raises the error that the master answers and the errors
+    of `lines`.
     """
     key = key or secrets.token_hex(16)
     while True:
@@ -219,7 +222,7 @@ async def send(
 
 
 def _text_of(path: str | Path) -> str:
-    """The absolute path as a message holds it; "" if it is no text."""
+    """Return the absolute path for a message; "" if the path is not text."""
     text = os.path.abspath(path)
     try:
         text.encode()
@@ -250,10 +253,10 @@ async def _send_from(line: Line, source: Source, at: int, pool: Executor | None)
 
 # -- in --------------------------------------------------------------------------------------------
 class Sink:
-    """Pieces that arrive in order for what is written by a thread, as many at once as have come.
+    """Receiver of pieces in order. A thread writes all pieces that have arrived, in one batch.
 
-    `on_taken(bytes)`: so much more is written. `at_once`: content that is small is written without
-    a thread.
+    `on_taken(size)` is called after `size` more bytes were written. `at_once`: write small content
+    without a thread.
     """
 
     def __init__(
@@ -266,7 +269,7 @@ class Sink:
     ) -> None:
         self.received = into.written
         self.error: BaseException | None = None
-        self.on_taken: Callable[[int], None] = on_taken or _tell_nobody
+        self.on_taken: Callable[[int], None] = on_taken or _ignore_taken
         self.wants_file = False
         self._into = into
         self._pool = pool
@@ -278,13 +281,13 @@ class Sink:
 
     @property
     def waiting(self) -> int:
-        """Bytes that are in memory."""
+        """Bytes in memory that are not written yet."""
         return self.received - self._into.written
 
     def put(self, offset: int, piece: Blob) -> None:
-        """Raises ProtocolError for a piece out of order."""
+        """Queue a piece to be written. Raises ProtocolError for a piece out of order."""
         if offset != self.received:
-            raise ProtocolError(f"a piece of a file at {offset:,} where {self.received:,} is due")
+            raise ProtocolError(f"a piece of a file came for offset {offset:,}, but offset {self.received:,} is next")
         self.received += len(piece)
         if self.received >= LARGE_BYTES:
             reuse_memory()
@@ -304,7 +307,7 @@ class Sink:
         return False
 
     async def idle(self) -> None:
-        """Wait until all that came is written. Raises EnvironmentFault if the disk refuses."""
+        """Wait until all received pieces are written. Raises EnvironmentFault if a write fails."""
         await self._idle.wait()
         if self.error is not None:
             if isinstance(self.error, OSError):
@@ -312,7 +315,7 @@ class Sink:
             raise self.error
 
     async def stop(self) -> None:
-        """Drop what came and is not written; return when nobody writes."""
+        """Drop the pieces that are not written yet. Return when no thread writes any more."""
         self._pieces.clear()
         await self._idle.wait()
 
@@ -338,7 +341,7 @@ class Sink:
 
 
 class _Memory:
-    """A sink of a known size in memory; or the file of a master of this machine."""
+    """Sink in memory, of a known size. If the master is on the same machine, its file instead."""
 
     def __init__(self, size: int, *, may_open: bool) -> None:
         self.content = bytearray()
@@ -347,10 +350,10 @@ class _Memory:
         self._size = size
         self.received = 0
         self.error = None
-        self.on_taken: Callable[[int], None] = _tell_nobody
+        self.on_taken: Callable[[int], None] = _ignore_taken
 
     def take_file(self, folder: str, hash_: str, seal: Seal) -> bool:
-        """Return whether the file is open now. If not, the content has to come in pieces."""
+        """Open the master's file. Return False if that fails; the content then comes in pieces."""
         self.wants_file = False
         self.file = NearbyFile.open(folder, hash_, seal)
         return self.file is not None
@@ -360,7 +363,10 @@ class _Memory:
             self.content = bytearray(self._size)
         end = offset + len(piece)
         if offset != self.received or end > len(self.content):
-            raise ProtocolError(f"a piece of content at {offset:,} to {end:,}, of {len(self.content):,} bytes")
+            raise ProtocolError(
+                f"a piece of content came for offsets {offset:,} to {end:,},"
+                f" but {self.received:,} of {len(self.content):,} bytes are there"
+            )
         self.content[offset:end] = piece
         self.received = end
         self.on_taken(len(piece))
@@ -370,11 +376,11 @@ class _Memory:
 
 
 async def fetch_file(lines: Lines, hash_: str, part: Path, *, pool: Executor | None = None) -> int:
-    """Fetch the content of that hash into the file `part`; return its size. Goes on where it was
-    when a connection breaks.
+    """Fetch content by its hash into the file `part` and return its size. Resume after a broken
+    connection.
 
-    Raises DamagedCopy if it arrives damaged `TRIES` times; EnvironmentFault if the disk refuses;
-    OSError; what the master answers.
+    Raises DamagedCopy if the content arrives damaged `TRIES` times, EnvironmentFault if a write
+    fails, OSError, and the error that the master answers.
     """
     for _ in range(TRIES):
         writer = FileWriter(part)
@@ -393,7 +399,7 @@ async def fetch_file(lines: Lines, hash_: str, part: Path, *, pool: Executor | N
 async def fetch_data(lines: Lines, hash_: str, size: int) -> bytearray:
     """Fetch content of a known size into memory.
 
-    Raises DamagedCopy, ProtocolError if it has another size, and what the master answers.
+    Raises DamagedCopy, ProtocolError if the size differs, and the error that the master answers.
     """
     content = await _fetch_content(lines, hash_, size, may_open=False)
     assert isinstance(content, bytearray), hash_
@@ -401,8 +407,8 @@ async def fetch_data(lines: Lines, hash_: str, size: int) -> bytearray:
 
 
 async def fetch_content(lines: Lines, hash_: str, size: int) -> bytearray | NearbyFile:
-    """As `fetch_data`; or open the file of a master of this machine, which has verified it, if the
-    content is not small."""
+    """Fetch content like `fetch_data`. If it is not small and the master is on the same machine,
+    open the master's verified file instead."""
     return await _fetch_content(lines, hash_, size, may_open=size > SMALL_BYTES)
 
 
@@ -410,7 +416,7 @@ async def _fetch_content(lines: Lines, hash_: str, size: int, *, may_open: bool)
     for _ in range(TRIES):
         sink = _Memory(size, may_open=may_open)
         if await _fetch(lines, hash_, sink) != size:
-            raise ProtocolError(f"content {hash_[:12]} has another size than {size:,} bytes")
+            raise ProtocolError(f"content {hash_[:12]} has another size than the expected {size:,} bytes")
         if sink.file is not None:
             return sink.file
         if (await asyncio.to_thread(hashlib.sha256, sink.content)).hexdigest() == hash_:
@@ -419,10 +425,10 @@ async def _fetch_content(lines: Lines, hash_: str, size: int, *, may_open: bool)
 
 
 async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
-    """Put all of it into the sink; return the size."""
+    """Fetch the whole content into the sink and return its size."""
     while True:
         line, whole = await lines.open(), False
-        sink.on_taken = _tell_nobody
+        sink.on_taken = _ignore_taken
         try:
             begun = sink.received
             near = line.nearby if sink.wants_file and not begun else None
@@ -438,8 +444,8 @@ async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
                     continue
                 if not isinstance(message, msg.FilePiece) or isinstance(item, TitanError):
                     raise ProtocolError(f"a FetchFile was answered by a {type(message).__name__}")
-                if message.size - begun > msg.FILE_WINDOW:  # else nobody waits to be told
-                    sink.on_taken = partial(_tell_taken, line)
+                if message.size - begun > msg.FILE_WINDOW:  # else the sender never waits for the window
+                    sink.on_taken = partial(_report_taken, line)
                 sink.put(message.offset, item[1])
                 if sink.error is not None:
                     await sink.idle()
@@ -454,23 +460,24 @@ async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
             lines.close(line)
 
 
-def _tell_nobody(size: int) -> None:
+def _ignore_taken(size: int) -> None:
     pass
 
 
-def _tell_taken(line: Line, size: int) -> None:
+def _report_taken(line: Line, size: int) -> None:
     if not line.peer.closed:
         line.peer.send(msg.FileTaken(line.request, size))
 
 
 def _damaged(hash_: str) -> DamagedCopy:
     return DamagedCopy(
-        f"{hash_[:12]} arrived with another content than its hash says, {TRIES} times: the master's copy is damaged,"
-        " so have it made again"
+        f"{hash_[:12]} arrived with another content than its hash says, {TRIES} times: the master's copy is damaged."
+        " Run the job that made it again, or stage it again"
     )
 
 
 def message_of(item: Answer) -> msg.Message:
+    """Return the message of an answer. Raise the answer if it is an error."""
     if isinstance(item, TitanError):
         raise item
     return item[0]

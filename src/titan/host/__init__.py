@@ -1,2 +1,1 @@
-"""The machine that a process runs on: its clock, locks, folders, core dumps, and privacy from other
-users."""
+"""The machine of a process: clock, locks, folders, core dumps, and privacy from other users."""

@@ -1,7 +1,7 @@
-"""The shells' clock: seconds since the epoch that never step back.
+"""Clock of the shells: seconds since the epoch that never step back.
 
-It is set from the wall clock once and then runs on the monotonic one, so an adjusted wall clock can
-neither lose a worker nor fire a timer early. The pure parts get its readings as arguments.
+The clock is set from the wall clock once and then follows the monotonic clock. So an adjusted wall
+clock can neither lose a worker nor fire a timer early. The core gets the time as an argument.
 """
 
 from __future__ import annotations
@@ -12,38 +12,37 @@ import time
 from pathlib import Path
 
 CONFIRMED_S = 3600.0
-"""A wall clock that jumped is believed, as far as deleting goes, when it has been so for this long.
-"""
+"""Seconds for which a process must run before deletions trust a wall clock that jumped."""
 SMALL_S = 86_400.0
-"""A step forward between two readings that is no reason to wait."""
+"""Seconds. A smaller step forward between two readings does not count as a jump."""
 
 
 class SteadyClock:
-    """`after`: the latest time that is already written down somewhere; this clock reads no earlier,
-    unless it is `follow`ed back.
+    """Clock that never reads earlier than `after`, the latest time that is recorded anywhere.
 
-    `known`: the latest time that was written down, whatever this clock reads; 0 if there is none.
+    `known`: the last time that this home recorded (`note_time`), which may be later than any
+    reading of this clock; 0 if there is none. Only `confirmed` uses it.
     """
 
     def __init__(self, after: float = 0.0, *, known: float = 0.0) -> None:
         self._began = time.monotonic()
         self.offset = max(time.time(), after) - self._began
-        """Offset that turns a reading of the monotonic clock, in any process of this machine, into
-        a time."""
+        """Seconds between a reading of the monotonic clock, in any process of this machine, and
+        the time of this clock."""
         self._known = known
 
     def now(self) -> float:
         return time.monotonic() + self.offset
 
     def at(self, monotonic_s: float) -> float:
-        """The time of a reading of the monotonic clock, by this clock."""
+        """Return the time at a reading of the monotonic clock."""
         return monotonic_s + self.offset
 
     def confirmed(self) -> float:
-        """The time by which things may be deleted for their age: never one reading's alone.
+        """Return the time by which old data may be deleted. It never relies on one reading alone.
 
-        After a jump since the last time that was written down it goes on from there, until this
-        process has run for an hour.
+        If the clock jumped forward since the last recorded time, this time continues from the
+        recorded one until the process has run for an hour.
         """
         now, ran = self.now(), time.monotonic() - self._began
         if ran >= CONFIRMED_S or not self._known or now - self._known <= SMALL_S + ran:
@@ -52,14 +51,14 @@ class SteadyClock:
 
 
 def note_time(home: Path, now: float) -> None:
-    """Writes down in a home what time it is. Raises OSError."""
+    """Record the time in a home. Raises OSError."""
     part = home / "clock.part"
     part.write_text(f"{now:.3f}\n")
     os.replace(part, home / "clock")
 
 
 def noted_time(home: Path) -> float:
-    """The time that was last written down there; 0 if none was."""
+    """Return the time that was last recorded in a home; 0 if there is none."""
     with contextlib.suppress(OSError, ValueError):
         return float((home / "clock").read_text())
     return 0.0

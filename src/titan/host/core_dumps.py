@@ -1,4 +1,4 @@
-"""Keeps what a process has in its memory out of core dumps."""
+"""Prevention of core dumps, which would hold the secrets in a process's memory."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import resource
 from collections.abc import Iterator
 
 NO_CORE = 1
-"""A soft limit that forbids them. Unlike 0 it also holds where core dumps go to a program
+"""Soft limit that forbids core dumps. Unlike 0, it also works where they go to a program
 (core_pattern)."""
 _before: list[int] = []
-"""The soft limit that there was, once dumps are forbidden."""
+"""The previous soft limit, once core dumps are forbidden."""
 
 
 def forbid_core_dumps() -> None:
-    """From now on, of this process; what it starts inherits that, unless `core_dumps_as_before`."""
+    """Forbid core dumps of this process from now on. Child processes inherit that, unless they are
+    started within `core_dumps_as_before`."""
     if not _before:
         soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
         _before.append(soft)
@@ -23,7 +24,7 @@ def forbid_core_dumps() -> None:
 
 @contextlib.contextmanager
 def core_dumps_as_before() -> Iterator[None]:
-    """For the start of a process that is to have the limit that this one had."""
+    """Restore the previous limit while a child process is started."""
     if _before:
         _set(_before[0])
     try:

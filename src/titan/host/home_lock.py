@@ -1,7 +1,7 @@
-"""One master per home: a lock that the kernel drops with the process, however that ends.
+"""Lock that allows one master per home. The kernel drops it with the process, however that ends.
 
-Owns the lock file. It must not know what is in the home. The file is never deleted: deleting it
-would let two processes lock two files of one name.
+Owns the lock file. Must not know what else is in the home. The file is never deleted: two processes
+could then lock two files of the same name.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from titan.errors import Conflict
 
 
 class HomeLock:
-    """An exclusive lock on the file at `path`, which then holds the pid of its holder. Not
-    inherited over exec.
+    """Exclusive lock on the file at `path`, which then contains the pid of its holder. The lock is
+    not inherited over exec.
 
     >>> with HomeLock(home / "lock"):       # doctest: +SKIP
     ...     run_master()
@@ -28,8 +28,8 @@ class HomeLock:
         self._fd = -1
 
     def acquire(self) -> None:
-        """Raises Conflict at once, with the holder's pid, if another process (or another HomeLock
-        here) has it."""
+        """Take the lock. Raises Conflict at once, with the holder's pid, if another process (or
+        another HomeLock of this process) has it."""
         if self._fd >= 0:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ class HomeLock:
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(fd)
             raise Conflict(
-                f"{self.path.parent} is in use by the process with pid {holder}: stop it, or give this one another home"
+                f"{self.path.parent} is in use by the process with pid {holder}: stop it, or use another home (--home)"
             ) from None
         except BaseException:
             os.close(fd)
@@ -50,7 +50,7 @@ class HomeLock:
         self._fd = fd
 
     def release(self) -> None:
-        """May be called twice."""
+        """Release the lock. May be called twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

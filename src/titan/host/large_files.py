@@ -1,5 +1,4 @@
-"""What the C library and the kernel are told where large files pass through: hints, which nothing
-depends on."""
+"""Optional hints to the C library and the kernel for the transfer of large files."""
 
 from __future__ import annotations
 
@@ -9,22 +8,23 @@ import time
 from functools import cache
 
 _KEEP_BYTES = 64 << 20
-"""So much freed memory stays with the process."""
+"""Freed memory that the C library keeps, in bytes."""
 STEP_BYTES = 8 << 20
+"""Bytes between two measurements."""
 BEHIND_BYTES = 48 << 20
-"""So much stays in the cache behind what passes."""
+"""Bytes behind the current position that stay in the page cache."""
 COLD_S = 0.0008
-"""CPU time for 1 MiB read or written; above, it is cold memory that costs."""
+"""CPU seconds per MiB read or written. Above this limit the memory counts as cold."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _SYNC_FILE_RANGE_WRITE = 2
 
 
 @cache
 def reuse_memory() -> None:
-    """Buffers of a few MiB come from memory that was used before.
+    """Make the C library take buffers of a few MiB from memory that was freed before.
 
-    As the C library has it by default each would be mapped anew, and a page that the kernel has to
-    find costs more than to receive what goes into it.
+    By default each of them is mapped anew. A page that the kernel has to find then costs more than
+    receiving the data that fills it.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -34,12 +34,11 @@ def reuse_memory() -> None:
         pass
 
 
-class Memory:
-    """Whether the memory that the kernel finds for the page cache is cold, by the CPU time of reads
-    and writes.
+class MemoryProbe:
+    """Detector of cold memory behind the page cache, by the CPU time of reads and writes.
 
-    On a virtual machine that gives free pages back to its host, a page of the cache costs ten times
-    what writing it costs else.
+    Some virtual machines give free pages back to their host. There a new page of the cache costs
+    ten times what writing it usually costs.
     """
 
     def __init__(self) -> None:
@@ -48,8 +47,8 @@ class Memory:
         self._bytes = 0
 
     def cost(self, spent_s: float, size: int) -> bool:
-        """Count what `size` bytes took; return whether a step of STEP_BYTES is complete, by which
-        `is_cold` is decided anew."""
+        """Count the CPU time for `size` bytes. Return True when a step of STEP_BYTES is complete
+        and `is_cold` was decided again."""
         self._spent_s += spent_s
         self._bytes += size
         if self._bytes < STEP_BYTES:
@@ -60,29 +59,30 @@ class Memory:
         return True
 
 
-class Passing:
-    """A large file that passes through the page cache, in order.
+class PageCacheHints:
+    """Large file that is read or written in order, through the page cache.
 
-    Where memory is cold, what is on the disk already leaves the cache again behind the file, so
-    that the same memory is used over and over; elsewhere it stays there for whoever reads it next.
-    Waiting for the disk does not count.
+    Where memory is cold, pages that are on the disk already are dropped from the cache behind the
+    current position, so that the kernel reuses the same memory. Elsewhere they stay cached for the
+    next reader. Only CPU time is measured, not time spent waiting for the disk.
     """
 
     def __init__(self, fd: int, at: int, *, written: bool, writeback: bool = False) -> None:
-        """`written`: it is written, not read; `writeback`: the kernel is to begin with writing in
-        any case."""
+        """`written`: the file is written, not read. `writeback`: start the kernel's writeback even
+        if memory is not cold."""
         self._fd = fd
         self._written = written
         self._writeback = writeback
         self._from = self._at = self._dropped = at
         self._began = 0.0
-        self._memory = Memory()
+        self._memory = MemoryProbe()
 
     def begin(self) -> None:
-        """Of a read or a write, in the thread that does it."""
+        """Begin a read or a write. Call it in the thread that does the read or write."""
         self._began = time.thread_time()
 
     def end(self, size: int) -> None:
+        """End the read or write, of `size` bytes."""
         self._at += size
         if not self._memory.cost(time.thread_time() - self._began, size):
             return
@@ -92,14 +92,14 @@ class Passing:
         if cold and self._at - BEHIND_BYTES > self._dropped:
             end = self._at - BEHIND_BYTES
             os.posix_fadvise(self._fd, self._dropped, end - self._dropped, os.POSIX_FADV_DONTNEED)
-            # what was not on the disk yet may be the next time
+            # Pages that were not on the disk yet can be dropped the next time.
             self._dropped = max(self._dropped, end - BEHIND_BYTES)
         self._from = self._at
 
 
 def leave_cache(path: str) -> None:
-    """What is on the disk of a file leaves the page cache, so that the kernel has warm memory for
-    what is written next."""
+    """Drop the pages of a file that are on the disk from the page cache, so that the kernel has
+    warm memory for the next writes."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -111,7 +111,7 @@ def leave_cache(path: str) -> None:
 
 
 def begin_writing(fd: int, start: int, size: int) -> None:
-    """The kernel begins to write that part of a file to the disk, and nobody waits for it."""
+    """Make the kernel start to write a part of a file to the disk. Does not wait for it."""
     try:
         _library().sync_file_range(fd, ctypes.c_int64(start), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
     except (AttributeError, OSError):

@@ -1,14 +1,16 @@
-"""What a master and a worker keep from other users of the machine, and from other processes of
-their own: homes, keys, memory.
+"""Protection of a master's or worker's homes, keys and memory from other users and processes.
 
-*Homes* are 0700 and their owner's. *Keys* (passphrases in variables) leave the environment for
-good: /proc/PID/environ shows that of a process's start for as long as it lives, so the process
-executes itself anew without them and hands them to itself in a file without a name. *Memory* cannot
-be read by a process of the same user: the kernel is told that this one is not dumpable. Its
-/proc/PID then belongs to root, so who is not root reads there of a master or worker what everybody
-may (stat, cmdline, cgroup).
+*Homes* have mode 0700 and belong to the user of the process.
 
-Nothing here is for jobs: they have the umask that their worker was started with.
+*Keys* are passphrases in environment variables. /proc/PID/environ shows the environment of a
+process's start for as long as the process lives. So the process executes itself again without these
+variables and passes the keys to itself in a file without a name.
+
+*Memory* cannot be read by other processes of the same user, because the process is marked as not
+dumpable. Its /proc/PID then belongs to root. Other users can read only the public files there
+(stat, cmdline, cgroup).
+
+Nothing here applies to jobs: they get the umask that their worker was started with.
 """
 
 from __future__ import annotations
@@ -28,48 +30,53 @@ from titan.errors import EnvironmentFault
 log = logging.getLogger("titan")
 
 KEYS = ("TITAN_SECRETS_PASSPHRASE", "TITAN_WEBHOOK_SECRET")
-"""Variables whose values nobody is to see. The master's: a worker drops them."""
-HANDED = "TITAN_KEYS_FD"
-"""The descriptor by which they come."""
+"""Environment variables with secret values. Only the master uses them; a worker drops them."""
+KEYS_FD = "TITAN_KEYS_FD"
+"""Variable that holds the descriptor of the file with the keys."""
 UMASK = 0o077
 PR_SET_DUMPABLE = 4
-_handed: dict[str, str] = {}
+_keys: dict[str, str] = {}
+"""Keys that this process was passed, by variable, until `take_key` takes them."""
 _umask: list[int] = []
-"""The one that there was, once this process is secluded."""
+"""The previous umask, once `seclude` was called."""
 
 
 # -- keys ------------------------------------------------------------------------------------------
 def leave_environment() -> None:
-    """Execute this process anew if its environment holds keys; to be called first of all. Then
-    `take_key` has them."""
+    """Execute this process again if its environment holds keys. Must be called first in `main`.
+
+    `take_key` returns the keys afterwards.
+    """
     _receive()
     keys = {name: value for name in KEYS if (value := os.environ.get(name))}
     if not keys:
         return
     env = {name: value for name, value in os.environ.items() if name not in KEYS}
     argv = [sys.executable, *sys.orig_argv[1:]]
-    os.execve(sys.executable, argv, {**env, HANDED: str(_file_with({**_handed, **keys}))})
+    os.execve(sys.executable, argv, {**env, KEYS_FD: str(_file_with({**_keys, **keys}))})
 
 
 def hand_on() -> tuple[dict[str, str], tuple[int, ...]]:
-    """(variables, descriptors) by which a process that is started finds the keys of this one. Close
-    the descriptors then."""
-    if not _handed:
+    """Return (variables, descriptors) that pass the keys of this process to a child process.
+
+    Close the descriptors after the child process has started.
+    """
+    if not _keys:
         return {}, ()
-    fd = _file_with(_handed)
-    return {HANDED: str(fd)}, (fd,)
+    fd = _file_with(_keys)
+    return {KEYS_FD: str(fd)}, (fd,)
 
 
 def take_key(name: str) -> str:
-    """The value of one of KEYS, which is gone from this process's environment from then on; "" if
-    none was given."""
-    given = os.environ.pop(name, "")
-    return _handed.pop(name, "") or given
+    """Return the value of one of KEYS; "" if it is not set. Remove it from this process's
+    environment."""
+    value = os.environ.pop(name, "")
+    return _keys.pop(name, "") or value
 
 
 def holds_keys() -> bool:
-    """Return whether the memory or the environment of this process has any of KEYS."""
-    return bool(_handed) or any(name in os.environ for name in KEYS)
+    """Return whether the memory or the environment of this process holds any of KEYS."""
+    return bool(_keys) or any(name in os.environ for name in KEYS)
 
 
 def drop_keys() -> None:
@@ -78,17 +85,18 @@ def drop_keys() -> None:
 
 
 def _receive() -> None:
-    text = os.environ.pop(HANDED, "")
+    text = os.environ.pop(KEYS_FD, "")
     if not text.isdigit():
         return
-    with contextlib.suppress(OSError, ValueError):  # somebody else's variable
+    with contextlib.suppress(OSError, ValueError):  # the variable was not set by Titan
         with open(int(text), "rb") as file:
             values = json.loads(file.read())
-        _handed.update({name: str(values[name]) for name in KEYS if name in values})
+        _keys.update({name: str(values[name]) for name in KEYS if name in values})
 
 
 def _file_with(keys: dict[str, str]) -> int:
-    """A file in memory that holds them, to be inherited."""
+    """Return the descriptor of a new file in memory that holds the keys. Child processes inherit
+    it."""
     fd = os.memfd_create("keys", 0)
     os.write(fd, json.dumps(keys).encode())
     os.lseek(fd, 0, os.SEEK_SET)
@@ -97,7 +105,7 @@ def _file_with(keys: dict[str, str]) -> int:
 
 # -- memory and files ------------------------------------------------------------------------------
 def seclude() -> None:
-    """Files of this process are its own from now on, and its memory cannot be read."""
+    """Make new files of this process private, and its memory unreadable for other processes."""
     if _umask:
         return
     try:
@@ -106,52 +114,54 @@ def seclude() -> None:
     except OSError:
         refused = True
     if refused:
-        log.warning("processes of this user can read the memory of this one: the kernel refuses to forbid it")
+        log.warning("other processes of this user can read the memory of this process: the kernel refuses to forbid it")
     _umask.append(os.umask(UMASK))
 
 
 def umask_before() -> int:
-    """What jobs, and files that they are given, have for a umask; -1: this process's own."""
+    """Return the umask for jobs and for their files; -1: the umask of this process."""
     return _umask[0] if _umask else -1
 
 
 def umask_of_jobs() -> None:
-    """To be called in a child, before it becomes another program."""
+    """Set the umask for jobs. Call it in a child process, before it executes another program."""
     if _umask:
         os.umask(_umask[0])
 
 
 def open_home(home: Path) -> None:
-    """The folder is there, this user's, and closed to others. One that is made has a .gitignore of
-    `*`. Raises EnvironmentFault."""
+    """Ensure that a home exists, belongs to this user, and is closed to other users.
+
+    A new home gets a .gitignore of `*`. Raises EnvironmentFault.
+    """
     try:
         made = not home.exists()
         if made:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = home.stat()
-        if not stat.S_ISDIR(about.st_mode):
-            raise EnvironmentFault(f"the home {home} is no folder: give another with --home")
-        _check_owner(home, about)
-        if stat.S_IMODE(about.st_mode) & 0o077:
+        status = home.stat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise EnvironmentFault(f"the home {home} is not a folder: choose another with --home")
+        _check_owner(home, status)
+        if stat.S_IMODE(status.st_mode) & 0o077:
             home.chmod(0o700)
             if not made:
-                log.warning("the home %s was open to other users (mode %03o): it is closed now", home, about.st_mode & 0o777)
+                log.warning("the home %s was open to other users (mode %03o): it is closed now", home, status.st_mode & 0o777)
         if stat.S_IMODE(home.stat().st_mode) & 0o077:
-            log.warning("the home %s stays open to other users: its file system knows no modes", home)
+            log.warning("the home %s stays open to other users: its file system has no modes", home)
         if made:
             (home / ".gitignore").write_text("*\n")
     except OSError as error:
-        raise EnvironmentFault(f"the home {home} cannot be used: {error.strerror}: give another with --home") from error
+        raise EnvironmentFault(f"the home {home} cannot be used: {error.strerror}: choose another with --home") from error
 
 
-def _check_owner(home: Path, about: os.stat_result) -> None:
+def _check_owner(home: Path, status: os.stat_result) -> None:
     """Raises EnvironmentFault."""
-    if about.st_mode & stat.S_ISVTX:
-        raise EnvironmentFault(f"{home} is a folder for all users: give a folder of its own with --home, such as {home}/titan")
-    if about.st_uid != os.geteuid():
+    if status.st_mode & stat.S_ISVTX:
+        raise EnvironmentFault(f"{home} is a folder for all users: choose a private folder with --home, such as {home}/titan")
+    if status.st_uid != os.geteuid():
         raise EnvironmentFault(
-            f"the home {home} belongs to {_user(about.st_uid)}, and this process runs as {_user(os.geteuid())}: "
-            f"run it as that user, change the owner (chown -R), or give another with --home"
+            f"the home {home} belongs to {_user(status.st_uid)}, and this process runs as {_user(os.geteuid())}: "
+            f"run it as that user, change the owner (chown -R), or choose another home with --home"
         )
 
 

@@ -1,9 +1,9 @@
-"""Removal of folders that strangers filled: jobs, archives, projects.
+"""Removal of folders with untrusted content: of jobs, archives and projects.
 
-`shutil.rmtree` recurses (up to Python 3.12): a folder that is nested a thousand times ends it with
-RecursionError. A subfolder without permissions stops it, too. `remove_folder` moves what lies
-deeper than one level up into the folder that goes, so it holds three descriptors and no path longer
-than two names, however deep the tree is. It never follows a link.
+`shutil.rmtree` recurses (up to Python 3.12), so a folder that is nested a thousand times ends in
+RecursionError. A subfolder without permissions stops it, too. `remove_folder` moves entries from
+deeper levels up into the root of the removed folder. So it holds three descriptors and no path
+longer than two names, however deep the tree is. It never follows a link.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROUNDS = 100
-"""Passes over the folder without any progress, after which somebody is taken to write into it
-faster than it is emptied."""
+"""Passes over the folder without progress before removal gives up: another process then writes into
+it faster than it is emptied."""
 
 
 def remove_folder(path: str | os.PathLike[str], *, ignore_errors: bool = False) -> None:
-    """Remove a folder and all that is in it. A folder that is gone already is no error.
+    """Remove a folder and its content. A folder that does not exist is no error.
 
-    Raises OSError if something stays (`ignore_errors`: returns instead): NotADirectoryError for a
-    file or a link, PermissionError for what belongs to another user, and ENOTEMPTY if others go on
-    writing into it.
+    Raises OSError if an entry stays; with `ignore_errors`, returns instead. NotADirectoryError:
+    `path` is a file or a link. PermissionError: an entry belongs to another user. ENOTEMPTY: other
+    processes keep writing into the folder.
     """
     try:
         with suppress(FileNotFoundError):
@@ -57,12 +57,14 @@ def _empty(root: int, path: str) -> None:
             if failed is not None:
                 raise failed
             if stuck >= _ROUNDS:
-                raise OSError(errno.ENOTEMPTY, "others go on writing into it", path)
+                raise OSError(errno.ENOTEMPTY, "other processes keep writing into it", path)
 
 
 def _remove(root: int, name: str) -> int:
-    """How many entries went: the entry `name` of `root`, or those that were in it. Folders in it
-    move up into `root`."""
+    """Remove the entry `name` of `root`. Return the number of removed entries.
+
+    Entries of a folder are removed with it. Its subfolders move up into `root`.
+    """
     if _unlinked(root, name):
         return 1
     _allow(name, root)
@@ -80,14 +82,14 @@ def _remove(root: int, name: str) -> int:
             gone += 1
     finally:
         os.close(folder)
-    with suppress(OSError):  # somebody put something into it meanwhile: the next round takes that
+    with suppress(OSError):  # another process wrote into it meanwhile: the next pass removes that
         os.rmdir(name, dir_fd=root)
         gone += 1
     return gone
 
 
 def _unlinked(folder: int, name: str) -> bool:
-    """Whether the entry is gone. False: it is a folder with something in it, or without
+    """Return True if the entry is removed; False if it is a folder that is not empty or has no
     permissions."""
     remove: Callable[..., None] = os.unlink
     for _ in range(2):
@@ -106,8 +108,7 @@ def _unlinked(folder: int, name: str) -> bool:
 
 
 def _allow(name: str, folder: int | None) -> None:
-    """Give its owner all rights to a folder: without them it can be neither read, emptied nor
-    moved."""
+    """Give the owner all rights to a folder, which reading, emptying and moving it need."""
     with suppress(OSError):
         handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:

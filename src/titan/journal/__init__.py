@@ -1,11 +1,11 @@
-"""The durable log: opaque records in, in order; the same records out after any crash.
+"""Durable log: it takes opaque records in order, and returns the same records after any crash.
 
-It knows bytes, sequences and terms, and must not know events: what a payload means is the core's.
-`engine` is the protocol by which a log is used, wherever it is kept. `file_engine` keeps one in a
-directory of segments and snapshots, made of what else is here.
+The log knows bytes, sequences and terms. It must not know events: only the core knows the meaning
+of a payload. `engine` is the protocol of a log, independent of its storage. `file_engine`
+implements it with a directory of segments and snapshots, and uses the other modules here.
 
-A start is: `repair`, the newest snapshot, the `tail` behind it, then `open`, which gives a term and
-the log to append to.
+A start takes four steps: `repair`, load the newest snapshot, read the `tail` after it, and `open`,
+which begins a term and returns the log to append to.
 """
 
 from titan.journal.commit import SyncPolicy

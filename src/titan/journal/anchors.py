@@ -1,8 +1,8 @@
-"""The files that a process works on are still those that the paths name.
+"""Check that open files are still the files at their paths.
 
-Owns their identities (device and inode). It must not know what is in them. A file that is deleted,
-moved or replaced under an open descriptor takes writes and syncs as before, and all of it is gone
-with the process: whoever promises that something is kept asks here first.
+Owns their identities (device and inode). Must not know their content. A file that is deleted, moved
+or replaced still accepts writes and syncs through an open descriptor, but the data is lost when the
+process ends. So code that reports data as durable checks this first.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from titan.errors import HomeGone
 
 CHECK_S = 0.4
-"""A check that is no older than this counts."""
+"""Seconds for which a check is valid."""
 
 
 class Anchors:
-    """`paths` must exist. `check` costs a stat of each: some microseconds."""
+    """Identities of files at `paths`, which must exist. `check` costs one stat, some microseconds,
+    for each."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._known = {path: _identity(path) for path in paths}
@@ -29,25 +30,25 @@ class Anchors:
         self._known[path] = _identity(path)
 
     def check(self) -> None:
-        """Raises HomeGone."""
+        """Raise HomeGone if a file was deleted, moved or replaced."""
         for path, known in self._known.items():
             try:
-                found = _identity(path)
+                current = _identity(path)
             except FileNotFoundError:
                 raise _gone(path, "is not there any more") from None
             except NotADirectoryError:
                 raise _gone(path, "is not there any more") from None
-            if found != known:
+            if current != known:
                 raise _gone(path, "is another file than the one that was opened")
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
-def _gone(path: Path, what: str) -> HomeGone:
+def _gone(path: Path, change: str) -> HomeGone:
     return HomeGone(
-        f"{path} {what}: the home was deleted, moved or replaced under this process, which stops and acknowledges nothing more."
-        " If it was moved, start again with --home and its new place; if it was deleted, restore a backup or start with a new one"
+        f"{path} {change}: the home was deleted, moved or replaced under this process, which stops and acknowledges nothing more."
+        " If it was moved, start again with --home and its new path; if it was deleted, restore a backup or start with a new home"
     )

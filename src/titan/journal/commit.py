@@ -1,8 +1,8 @@
-"""One batch after the other into segments: the synchronous half of the writer.
+"""Synchronous half of the writer: it writes one batch after another into segments.
 
-Owns the current segment, what was written, synced and sealed, and when a sync is due. It must not
-know threads or queues; time comes in as an argument. Errors come out as OSError and are final:
-whoever calls must not call again but for `abandon`.
+Owns the current segment, the written, synced and sealed sequences, and the time of the next sync.
+Must not know threads or queues; time is an argument. Errors are raised as OSError and are final:
+after an error the caller may only call `abandon`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from titan.journal.segments import SPACE_ERRORS, SegmentMaker
 from titan.journal.watermark import Watermark, WatermarkFile
 
 WATERMARK_S = 1.0
-"""So old the watermark may be."""
+"""Maximum age of the watermark in seconds."""
 
 
 class SyncPolicy(Enum):
-    """When a batch is reported: once it is on disk (`always`), or once it is written (`everysec`,
-    `no`).
+    """Policy that decides when a batch is reported as durable.
 
-    `everysec` syncs at most a second after a write; `no` leaves it to the kernel, but for sealed
-    segments and the end.
+    `always` reports a batch after the sync. `everysec` and `no` report it after the write.
+    `everysec` syncs at most one second after a write. `no` leaves the sync to the kernel, except
+    when a segment is sealed and when the journal is closed.
     """
 
     ALWAYS = "always"
@@ -40,13 +40,13 @@ class SyncPolicy(Enum):
 
 @dataclass(slots=True)
 class Append:
-    """A record that waits to be written; its term and synced_seq are known only then."""
+    """Record in the queue. Its term and synced_seq are set when it is written."""
 
     payload: bytes
     first_seq: int
     count: int
     synced: bool = False
-    """It is synced before it is reported, whatever the policy."""
+    """Sync the record before it is reported, whatever the policy."""
 
     @property
     def record_bytes(self) -> int:
@@ -54,8 +54,8 @@ class Append:
 
 
 class Committer:
-    """`on_committed(last_seq, size)` follows each write (and sync, under `always`) with the record
-    bytes that went out by it."""
+    """Writer of batches. Calls `on_committed(last_seq, size)` after each write, under `always`
+    after each sync. `size`: the bytes of the committed records."""
 
     def __init__(
         self,
@@ -69,15 +69,15 @@ class Committer:
         on_committed: Callable[[int, int], None],
         places: Sequence[Path] = (),
     ) -> None:
-        """`places`: further files and folders that must stay where they are for anything to be
-        reported."""
+        """`places`: further files and folders that must stay at their paths. Otherwise nothing more
+        is reported."""
         self._term = term
         self._policy = policy
         self._maker = maker
         self._sync_every_s = sync_every_s
         self._on_committed = on_committed
         self._sync_due: float | None = None
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._next_watermark = 0.0
         self.written_seq = self.synced_seq = self.sealed_through = next_seq - 1
         _prepare_directory(directory, next_seq)
@@ -89,19 +89,20 @@ class Committer:
 
     @property
     def due_at(self) -> float | None:
-        """When `tend` has something to do, if no batch comes before."""
+        """Time at which `do_due_work` has work, if no batch comes before."""
         due = [] if self._sync_due is None else [self._sync_due]
         if self._maker.low_space:
             due.append(self._maker.retry_at)
         return min(due, default=None)
 
-    def takes_at_once(self, record_bytes: int) -> bool:
-        """Whether a record fits in the segment, and nothing else is to be done on the occasion."""
+    def can_write_now(self, record_bytes: int) -> bool:
+        """Return whether a record fits in the segment and needs no other work, such as the
+        allocation of the next segment."""
         return record_bytes <= self._segment.room and not (self._segment.is_half_full and not self._maker.is_prepared)
 
     def write(self, batch: list[Append], now: float) -> None:
-        """One write and one sync for as much of the batch as the segment has room for, then the
-        same in the next segment."""
+        """Write the batch. Records that fit in the segment share one write and one sync; the others
+        go to the next segment in the same way."""
         buffers: list[bytes] = []
         size, last_seq, room = 0, self.written_seq, self._segment.room
         synced = self._policy is SyncPolicy.ALWAYS or any(append.synced for append in batch)
@@ -119,29 +120,31 @@ class Committer:
         self._commit(buffers, size, last_seq, now, synced=synced)
 
     def rotate(self, now: float) -> None:
-        """Seals the segment and starts the next, if it holds any record. Not while space is low:
-        the segment's rest is all there is, and the snapshot for which one rotates may be what frees
-        some."""
+        """Seal the segment and start the next, if it contains a record.
+
+        Does nothing while space is low. The rest of the segment is then the only room, and the
+        snapshot that needs the rotation may free space.
+        """
         if self._segment.is_empty:
             return
         self._maker.prepare(now)
         if not self._maker.low_space:
             self._next_segment(0)
 
-    def tend(self, now: float) -> None:
-        """What need not be done before a batch is reported: the sync of `everysec`, the space for
-        the next segment."""
+    def do_due_work(self, now: float) -> None:
+        """Do the work that can wait until a batch is reported: the sync of `everysec`, and the
+        allocation of the next segment."""
         if self._sync_due is not None and now >= self._sync_due:
             self._sync()
         if self._segment.is_half_full or self._maker.low_space:
             self._maker.prepare(now)
 
-    def look_after(self, now: float) -> None:
-        """Now and then, also while nothing is written: raises HomeGone, and keeps the watermark
-        young."""
-        if now >= self._next_look:
+    def run_checks(self, now: float) -> None:
+        """Check the anchors and update the watermark, if they are due. Called regularly, also while
+        nothing is written. Raises HomeGone."""
+        if now >= self._next_check:
             self._anchors.check()
-            self._next_look = now + CHECK_S
+            self._next_check = now + CHECK_S
         if now >= self._next_watermark:
             self._mark_synced()
             self._next_watermark = now + WATERMARK_S
@@ -154,7 +157,7 @@ class Committer:
         self._mark_synced(sync=True)
 
     def abandon(self) -> None:
-        """Gives back descriptors and the spare's space, and nothing else. Always the last call."""
+        """Close the descriptors and free the space of the spare. Always the last call."""
         self._segment.close()
         self._watermark.close()
         self._maker.discard()
@@ -168,7 +171,7 @@ class Committer:
             self._sync()
         elif self._policy is SyncPolicy.EVERYSEC and self._sync_due is None:
             self._sync_due = now + self._sync_every_s
-        self.look_after(now)
+        self.run_checks(now)
         self._on_committed(last_seq, size)
 
     def _sync(self) -> None:
@@ -187,13 +190,15 @@ class Committer:
         self._watermark.write(Watermark(self.synced_seq, self._segment.first_seq, self._term), sync=sync)
 
     def _next_segment(self, record_bytes: int) -> None:
-        """The old segment is synced before the new one exists, so that only the last one can ever
-        be torn; and it is sealed after that, so that an end mark which says that the log goes on is
-        true."""
+        """Make the next segment, then seal the old one.
+
+        The old segment is synced before the new one exists, so only the last segment can be torn.
+        It is sealed afterwards, so its end mark, which says that the log continues, is true.
+        """
         old, next_seq = self._segment, self.written_seq + 1
         self._sync_rest()
         if old.is_empty:
-            old.close()  # too small for one record: a larger one takes its name
+            old.close()  # too small for the record: a larger segment takes its name
         self._segment = self._maker.make(next_seq, record_bytes=record_bytes)
         self._anchors.add(self._segment.path, instead_of=old.path)
         if not old.is_empty:
@@ -206,16 +211,16 @@ class Committer:
 
 
 def failure_of(error: Exception, directory: Path) -> JournalFailed:
-    """What a person is told when the journal stops."""
+    """Return the error that users see when the journal stops."""
     if isinstance(error, JournalFailed):
         return error
     if isinstance(error, OSError) and error.errno in SPACE_ERRORS:
-        what = f"no space for the next journal segment: free space under {directory} and start the master again"
+        reason = f"no space for the next journal segment: free space under {directory} and start the master again"
     elif isinstance(error, OSError):
-        what = f"the disk under {directory} failed ({error}) and the journal stopped: check the disk, then start the master again"
+        reason = f"the disk under {directory} failed ({error}) and the journal stopped: check the disk, then start the master again"
     else:
-        what = f"the journal's writer failed ({error!r}): please report it, and start the master again"
-    failure = JournalFailed(f"{what}; nothing acknowledged is lost")
+        reason = f"the journal's writer failed ({error!r}): please report it, and start the master again"
+    failure = JournalFailed(f"{reason}; nothing acknowledged is lost")
     failure.__cause__ = error
     return failure
 

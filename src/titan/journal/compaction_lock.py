@@ -1,11 +1,11 @@
-"""One compaction per journal, and none while a start replays.
+"""Lock that allows one compaction per journal, and none while a start replays.
 
-Owns the lock file in the journal's directory and the identity of its holder. It must not know
+Owns the lock file in the journal's directory and the identity of its holder. Must not know
 snapshots or segments. The kernel drops the lock with its holder, however that ends. The file is
-never deleted, as deleting it would let two processes lock two files of one name.
+never deleted: two processes could then lock two files of the same name.
 
-A compactor prunes, so it holds the lock from before it reads until it has pruned. A start takes the
-lock before it looks at the directory: then nothing vanishes while it replays.
+A compactor holds the lock from before it reads until it has pruned. A start takes the lock before
+it reads the directory, so that no file vanishes while it replays.
 """
 
 from __future__ import annotations
@@ -24,30 +24,32 @@ from titan.errors import Conflict, EnvironmentFault
 
 LOCK_NAME = "compaction.lock"
 PATIENCE_S = 2.0
-"""A compactor whose master was killed is killed too. What is left of one gets so long to end before
-it is killed again."""
+"""Seconds that a remaining compactor gets to end before a start kills it. It was already killed
+with its master."""
 KILL_S = 10.0
+"""Seconds to wait for the end of a process after SIGKILL."""
 _POLL_S = 0.01
 
 
 class Holder(NamedTuple):
-    """A process, beyond doubt: a pid is given out again, a pid with its time of birth is not."""
+    """Unique identity of a process: the kernel reuses a pid, but not a pid with its start time."""
 
     pid: int
     birth: str
-    """In clock ticks since the machine started, as /proc says it."""
+    """Start time in clock ticks since the boot, from /proc."""
     module: str
-    """What it runs: a holder whose command line does not name this is not killed."""
+    """Module that the process runs. A holder without this word in its command line is not
+    killed."""
 
     def __str__(self) -> str:
         return f"{self.pid} {self.birth} {self.module}"
 
 
 class CompactionLock:
-    """An exclusive lock on `directory`, which must exist. Not inherited over exec.
+    """Exclusive lock on `directory`, which must exist. It is not inherited over exec.
 
-    `module` is what the command line of this process names, if it may be killed by a start that
-    finds it in the way.
+    `module`: a word in the command line of this process, if a start that needs the lock may kill
+    this process.
     """
 
     def __init__(self, directory: Path, *, module: str = "-") -> None:
@@ -56,30 +58,29 @@ class CompactionLock:
         self._fd = -1
 
     def take(self) -> None:
-        """Raises Conflict if another process has it."""
+        """Take the lock. Raises Conflict if another process holds it."""
         if not self._try():
             raise Conflict(f"{self.path.parent} is being compacted by {self._described()}: try again when that has ended")
 
     def take_over(self, patience_s: float = PATIENCE_S) -> None:
-        """Waits `patience_s` for the holder to end, then kills it, if it is a compactor beyond
-        doubt.
+        """Wait `patience_s` for the holder to end, then kill it if it is certainly a compactor.
 
-        Raises EnvironmentFault if it is something else, or does not end.
+        Raises EnvironmentFault if it is another program or does not end.
         """
         if self._wait(patience_s):
             return
         holder = self._holder()
         if holder is None or not _kill(holder):
             raise EnvironmentFault(
-                f"{self.path} is held by {self._described()}, which is no compaction of Titan: end that process, then start again"
+                f"{self.path} is held by {self._described()}, which is no compaction of Titan: end that process and start again"
             )
         if not self._wait(KILL_S):
             raise EnvironmentFault(
-                f"{self.path} is still held by {self._described()}, {KILL_S:g} s after SIGKILL: see to the disk that it waits for"
+                f"{self.path} is still held by {self._described()}, {KILL_S:g} s after SIGKILL: check the disk that it waits for"
             )
 
     def release(self) -> None:
-        """May be called twice."""
+        """Release the lock. May be called twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -123,14 +124,14 @@ class CompactionLock:
 
     def _described(self) -> str:
         holder = self._holder()
-        return f"the process with pid {holder.pid}" if holder else "a process that did not say which it is"
+        return f"the process with pid {holder.pid}" if holder else "an unknown process"
 
 
 def _kill(holder: Holder) -> bool:
-    """Kills exactly that process and waits for its end. False if it is not, or not provably, the
-    one that wrote its name."""
+    """Kill exactly this process and wait for its end. Return False if the process with this pid is
+    not provably the holder."""
     try:
-        # from here on the pid cannot be given to another process
+        # From here on the pid cannot be reused.
         handle = os.pidfd_open(holder.pid)
     except ProcessLookupError:
         return True
@@ -150,7 +151,7 @@ def _kill(holder: Holder) -> bool:
 
 
 def _birth(pid: int) -> str:
-    """Field 22 of /proc/PID/stat; "" if there is no such process."""
+    """Return field 22 of /proc/PID/stat; "" if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

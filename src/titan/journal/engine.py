@@ -1,13 +1,13 @@
-"""The protocol of a log: all that its users know of where it is kept.
+"""Protocol of a log. It hides the storage from the users of the log.
 
-A log is a sequence of records, and snapshots of the state that they give. One process at a time
-leads: it opens the log, which begins a term, and appends. Any number of processes follow: they take
-a snapshot and read the tail behind it, while the leader appends. The engine knows bytes, sequences
-and terms; what a payload means is its users' matter.
+A log consists of records and of snapshots of the state after them. One process at a time is the
+leader: it opens the log, which begins a term, and appends. Any number of processes are followers:
+they load a snapshot and read the tail after it, while the leader appends. An engine knows bytes,
+sequences and terms, but not the meaning of a payload.
 
-`FileEngine` keeps a log in a directory and is the one that ships. `MemoryEngine` is for tests,
-`NoLog` for a master without a journal. tests/unit/journal/test_engines.py is what every engine has
-to pass.
+Production uses `FileEngine`, which keeps a log in a directory. `MemoryEngine` is for tests, and
+`NoLog` for a master without a journal. Every engine has to pass
+tests/unit/journal/test_engines.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from titan.journal.records import Record
 
 
 class Snapshot(NamedTuple):
-    """`chunks` are read as they are taken: only their end without an error proves the whole
-    snapshot good."""
+    """Snapshot whose `chunks` are read lazily. The snapshot is proved good only when the iterator
+    ends without an error."""
 
     seq: int
     term: int
@@ -31,17 +31,17 @@ class Snapshot(NamedTuple):
 
 
 class SnapshotInfo(NamedTuple):
-    """A snapshot that is there, good or not. `name` is for messages to people."""
+    """Existing snapshot, good or damaged. `name` is for messages to people."""
 
     seq: int
     name: str
     made_at: float
-    """In seconds since the epoch."""
+    """Seconds since the epoch."""
 
 
 class LatestSnapshot(NamedTuple):
-    """Where a replay starts; None: at the first record. `warnings` name newer snapshots that are
-    damaged."""
+    """Snapshot from which a replay starts; None: at the first record. `warnings` name newer,
+    damaged snapshots."""
 
     info: SnapshotInfo | None
     warnings: tuple[str, ...] = ()
@@ -52,91 +52,91 @@ class LatestSnapshot(NamedTuple):
 
 
 def followed_too_far(after_seq: int, last_seq: int) -> Conflict:
-    """The error of `open` for a caller that has applied what a crash took from the log."""
+    """Return the error of `open` for a caller that has applied records which a crash removed from
+    the log."""
     return Conflict(
-        f"sequences {last_seq + 1} to {after_seq} were read before they were durable, and a crash took them: start this process"
-        " again, so that it follows the log from its last snapshot"
+        f"sequences {last_seq + 1} to {after_seq} were read before they were durable, and a crash removed them: start this"
+        " process again, so that it follows the log from its last snapshot"
     )
 
 
 class CompactionGuard(Protocol):
-    """Held by whoever deletes what snapshots cover, and by whoever must not have it deleted
-    meanwhile. One process has it."""
+    """Lock for the deletion of records that snapshots cover. One process holds it: a compaction, or
+    a start that needs those records."""
 
     def take(self) -> None:
-        """Raises Conflict if another process has it."""
+        """Take the lock. Raises Conflict if another process holds it."""
 
     def take_over(self, patience_s: float = ...) -> None:
         """Wait `patience_s` for the holder, then end it if it is a compaction. Raises
-        EnvironmentFault if it stays."""
+        EnvironmentFault if it does not end."""
 
     def release(self) -> None:
-        """May be called twice."""
+        """Release the lock. May be called twice."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
 class OpenLog(Protocol):
-    """A log as its leader has it, for the length of a term."""
+    """Log that its leader has open, for one term."""
 
     @property
     def term(self) -> int:
-        """Above every term that was given before."""
+        """Term of this leader, higher than all earlier terms."""
 
     @property
     def next_seq(self) -> int:
-        """The sequence that the next append starts with."""
+        """First sequence of the next append."""
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes that were appended and are not durable. The queue has no bound: take no more input
-        while this is too much."""
+        """Bytes that were appended but are not durable yet. The queue has no limit, so the caller
+        must stop taking input while this number is too high."""
 
     @property
     def low_space(self) -> bool:
-        """Whether new work is to be refused: what was appended still fits."""
+        """True if the caller must refuse new work. Appended records still fit."""
 
     @property
     def sealed_through(self) -> int:
-        """The last sequence that a snapshot may cover."""
+        """Last sequence that a snapshot may cover."""
 
     def append(self, payload: bytes, count: int, *, synced: bool = False) -> int:
-        """Append one record of `count` events, return its last sequence. Any thread may call it; it
-        never waits for storage.
+        """Append one record of `count` events and return its last sequence. Thread-safe, and never
+        waits for storage.
 
-        `synced`: it is reported as durable once it survives a loss of power, whatever the sync
-        policy.
-
-        Raises JournalFailed after a failure or `close`, LimitExceeded if the payload is over 1 GiB.
+        `synced`: report the record as durable only when it survives a power failure, whatever the
+        sync policy. Raises JournalFailed after a failure or `close`, LimitExceeded if the payload
+        is over 1 GiB.
         """
 
     def append_now(self, payload: bytes, count: int) -> int | None:
-        """The same, and durable when it returns; `on_durable` is not called. None: that would take
-        long, use `append`."""
+        """Append one record, which is durable when this returns. `on_durable` is not called. None:
+        that would take too long, use `append`."""
 
     def rotate(self) -> int:
-        """Ask that all appended so far may be covered by a snapshot: `sealed_through` reaches the
-        sequence returned."""
+        """Ask for all appended records to be sealed, so that a snapshot may cover them. Return the
+        sequence that `sealed_through` then reaches."""
 
     def close(self) -> None:
-        """Make durable what was appended, and end the term. May be called twice."""
+        """Make all appended records durable, and end the term. May be called twice."""
 
 
 class LogEngine(Protocol):
-    """A log and its snapshots, wherever they are. It is made without touching them."""
+    """Log and its snapshots, in any storage. The constructor does not touch the storage."""
 
     @property
     def location(self) -> str:
-        """How another process names the same log; "": none can reach it."""
+        """Name by which another process reaches the same log; "": no other process can."""
 
     # -- leading -----------------------------------------------------------------------------------
     def repair(self) -> str:
-        """Drop what a crash left half written at the end, so that what can be read from now on is
-        durable.
+        """Drop the incomplete end that a crash left, so that all records that can be read from now
+        on are durable.
 
-        For the process that leads next. Returns what was dropped, for people; "" if nothing was.
-        Raises JournalCorrupt for damage that no crash explains.
+        Only the next leader calls this. Return a description of the dropped bytes for people; "" if
+        nothing was dropped. Raises JournalCorrupt for damage that a crash cannot cause.
         """
 
     def open(
@@ -147,60 +147,61 @@ class LogEngine(Protocol):
         on_durable: Callable[[int], None],
         on_failed: Callable[[JournalFailed], None],
     ) -> OpenLog:
-        """Begin a term and return the log, to append to. It repairs the end if `repair` was not
-        called.
+        """Begin a term and return the log, to append to. Repair the end if `repair` was not called.
 
-        The term is above `above_term` and every term that was given before. `after_seq` is the last
-        sequence that the caller has applied. If the log goes further (`next_seq` says so), the
-        caller reads the tail before it appends. Raises Conflict if the caller has applied more than
-        the log has kept: it has to follow anew.
+        The term is higher than `above_term` and all earlier terms. `after_seq` is the last sequence
+        that the caller has applied. If the log goes further (see `next_seq`), the caller reads the
+        tail before it appends. Raises Conflict if the caller has applied more than the log has
+        kept: it has to start again from a snapshot.
 
-        `on_durable(last_seq)` may cover several appends; both callbacks may come from another
-        thread, `on_durable` before `append` has returned. After `on_failed` nothing is durable any
-        more. That one process leads at a time is the caller's care where the engine cannot fence
-        another (`HomeLock`).
+        `on_durable(last_seq)` may cover several appends. Another thread may call both callbacks,
+        `on_durable` even before `append` returns. After `on_failed` no further record becomes
+        durable. Where the engine cannot fence other leaders, the caller ensures that there is one
+        leader at a time (`HomeLock`).
         """
 
     # -- following ---------------------------------------------------------------------------------
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
-        """All records behind `after_seq`, in order, up to the end that there is now.
+        """Yield all records after `after_seq`, in order, up to the current end of the log.
 
-        `live`: another process may be appending and compacting. Then the last records may not be
-        durable yet, and LogCompacted says that a snapshot has replaced records behind `after_seq`.
-        Raises JournalCorrupt for damage, for missing records and if `after_seq` lies within a
+        `live`: another process may append and compact meanwhile. Then the last records may not be
+        durable yet, and LogCompacted means that a snapshot has replaced records after `after_seq`.
+        Raises JournalCorrupt for damage, for missing records, and if `after_seq` is within a
         record.
         """
 
     def first_seq(self) -> int:
-        """The first sequence that `tail` can still give; 0 if the log has never been opened."""
+        """Return the first sequence that `tail` can still yield; 0 if the log was never opened."""
 
     # -- snapshots ---------------------------------------------------------------------------------
     def snapshots(self) -> list[SnapshotInfo]:
-        """All, the oldest first."""
+        """Return all snapshots, oldest first."""
 
     def latest_snapshot(self) -> LatestSnapshot:
-        """The newest good one. Raises JournalCorrupt if the records behind it, or behind the
-        beginning, are gone."""
+        """Return the newest good snapshot. Raises JournalCorrupt if the records after it (without a
+        snapshot, the first records) are missing."""
 
     def is_good(self, snapshot: SnapshotInfo) -> bool:
-        """Read it from end to end. Raises FileNotFoundError if it has been removed."""
+        """Read the whole snapshot and return whether it is good. Raises FileNotFoundError if it has
+        been removed."""
 
     def get_snapshot(self, snapshot: SnapshotInfo) -> Snapshot:
-        """Raises JournalCorrupt, here or as its chunks are taken; FileNotFoundError if it has been
-        removed."""
+        """Return a snapshot. Raises FileNotFoundError if it has been removed, and JournalCorrupt,
+        here or while its chunks are read."""
 
     def put_snapshot(self, *, seq: int, term: int, chunks: Iterable[bytes]) -> SnapshotInfo:
-        """Keep the state as of `seq`, the end of a record that is sealed. Durable when it returns.
+        """Store the state as of `seq`, the end of a sealed record. Durable when this returns.
 
-        Raises EnvironmentFault if storage refuses: the log is whole without it.
+        Raises EnvironmentFault if the storage fails; the log is complete without the snapshot.
         """
 
     def prune(self, *, keep_snapshots: int = 2, keep_log: bool = False) -> None:
-        """Delete what no recovery needs: older snapshots, and the records that the oldest snapshot
-        kept covers.
+        """Delete what no recovery needs: older snapshots, and the records that the oldest kept
+        snapshot covers.
 
-        For the holder of the compaction guard.
+        Only for the holder of the compaction guard.
         """
 
     def compaction_guard(self, *, module: str = "-") -> CompactionGuard:
-        """`module`: what the command line of this process names if a start may kill it."""
+        """Return the guard, not taken yet. `module`: a word in the command line of this process, if
+        a start may kill it."""

@@ -1,7 +1,7 @@
-"""A log in a directory: segments, snapshots, the watermark and the compaction lock, behind the
-protocol of `engine`.
+"""Log in a directory, with segments, snapshots, the watermark and the compaction lock. Implements
+the protocol of `engine`.
 
-Owns how these files make up one log. It must not know what a payload means.
+Owns the rules by which these files form one log. Must not know the meaning of a payload.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from titan.journal.snapshot import read_snapshot, scan_snapshot, write_snapshot
 from titan.journal.writer import DEFAULT_SEGMENT_BYTES, JournalWriter
 
 TRIES = 5
-"""Tries to read a place of a live log that seems damaged: the leader may be writing it just then.
-"""
+"""Attempts to read a bad place of a live log, because the leader may be writing there."""
 TRY_AGAIN_S = 0.05
+"""Seconds between two attempts."""
 
 
 class FileEngine:
-    """`directory` is made when the log is opened. The process that opens it holds the lock of the
-    home (`HomeLock`)."""
+    """Log in `directory`, which `open` creates. The process that opens the log holds the lock of
+    the home (`HomeLock`)."""
 
     def __init__(
         self,
@@ -41,16 +41,16 @@ class FileEngine:
         places: Sequence[Path] = (),
         origin: bytes = b"",
     ) -> None:
-        """`places`: further files and folders that must stay where they are for anything to be
-        durable (see `anchors`). `origin`: who writes, for the headers of segments and snapshots; at
-        most 32 bytes."""
+        """`places`: further files and folders that must stay at their paths (see `anchors`).
+        Otherwise nothing more becomes durable. `origin`: the name of the writer for the headers of
+        segments and snapshots, at most 32 bytes."""
         self.directory = directory
         self._policy = policy
         self._segment_bytes = segment_bytes
         self._places = places
         self._origin = origin
         self._end: LogEnd | None = None
-        """Where the log ends, between `repair` and `open`."""
+        """End of the log, between `repair` and `open`."""
 
     @property
     def location(self) -> str:
@@ -94,8 +94,8 @@ class FileEngine:
 
     # -- following ---------------------------------------------------------------------------------
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
-        """Without `live` a damaged place is damage at once; with it, once it has been read `TRIES`
-        times."""
+        """Yield the records. With `live`, a bad place counts as damage only after `TRIES`
+        attempts."""
         tries_left = TRIES if live else 1
         while True:
             try:
@@ -117,13 +117,13 @@ class FileEngine:
 
     # -- snapshots ---------------------------------------------------------------------------------
     def snapshots(self) -> list[SnapshotInfo]:
-        found = []
+        snapshots = []
         for file in files.list_snapshots(self.directory):
             try:
-                found.append(_info(file))
-            except FileNotFoundError:  # the leader has just removed it, as it has a newer one
+                snapshots.append(_info(file))
+            except FileNotFoundError:  # the leader has just removed it, because it has a newer one
                 continue
-        return found
+        return snapshots
 
     def latest_snapshot(self) -> LatestSnapshot:
         choice = latest_snapshot(self.directory)

@@ -1,8 +1,7 @@
-"""The journal's directory: the names of its files, and the durable way to make, cut and delete
-them.
+"""Files of the journal's directory: their names, and how to create, cut and delete them durably.
 
-It must not know records: sizes and names only. A name is durable once its directory is synced, so
-everything here that changes a name syncs the directory before it returns.
+Must not know records, only sizes and names. A name is durable after its directory is synced. So
+every function here that changes a name syncs the directory before it returns.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _SNAPSHOT_NAME = re.compile(r"(\d{20})\.snap")
 
 
 class JournalFile(NamedTuple):
-    """A segment (`seq` is its first sequence) or a snapshot (`seq` is the last sequence it covers)."""
+    """Segment (`seq` is its first sequence) or snapshot (`seq` is the last sequence it covers)."""
 
     path: Path
     seq: int
@@ -35,12 +34,13 @@ def snapshot_name(seq: int) -> str:
 
 
 def list_segments(directory: Path) -> list[JournalFile]:
-    """By first sequence. A directory that does not exist holds none; other names are left alone."""
+    """Return the segments, sorted by first sequence; none if the directory does not exist. Files
+    with other names are ignored."""
     return _list(directory, _SEGMENT_NAME)
 
 
 def list_snapshots(directory: Path) -> list[JournalFile]:
-    """By sequence, the oldest first."""
+    """Return the snapshots, oldest first."""
     return _list(directory, _SNAPSHOT_NAME)
 
 
@@ -53,8 +53,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def allocate(path: Path, size: int) -> int:
-    """A new file of `size` bytes that are backed by disk space and read as zeros; returns its
-    descriptor.
+    """Create a file of `size` zero bytes with allocated disk space, and return its descriptor.
 
     Raises OSError (ENOSPC, EDQUOT, ...) and then leaves no file behind.
     """
@@ -69,15 +68,15 @@ def allocate(path: Path, size: int) -> int:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Gives a file of this directory its durable name; replaces what had it."""
+    """Give a file of the directory its durable name. Replace a file that has this name."""
     os.rename(old, new)
     sync_directory(new.parent)
 
 
 def trim(path: Path, size: int, *, end: bytes = b"") -> None:
-    """Cuts the file to `size` and `end` behind it, and syncs it, whatever its size was.
+    """Cut the file to `size` bytes, append `end`, and sync it, whatever its size was.
 
-    `end` is synced before the cut: a file that was cut and has no end would count as damaged.
+    `end` is synced before the cut, because a cut file without an end mark counts as damaged.
     """
     fd = os.open(path, os.O_RDWR)
     try:
@@ -91,7 +90,7 @@ def trim(path: Path, size: int, *, end: bytes = b"") -> None:
 
 
 def delete(paths: Sequence[Path]) -> None:
-    """Deletes in the order given, so that a crash in between leaves the rest of that order."""
+    """Delete files in this order. A crash in between leaves the files at the end of the order."""
     directories = {path.parent: None for path in paths}
     for path in paths:
         path.unlink(missing_ok=True)
@@ -100,7 +99,7 @@ def delete(paths: Sequence[Path]) -> None:
 
 
 def remove_half_made(directory: Path) -> None:
-    """Deletes half-made files of a process that is gone."""
+    """Delete the unfinished files of a process that ended."""
     for path in sorted(directory.glob("*" + TEMPORARY_SUFFIX)):
         path.unlink(missing_ok=True)
 
@@ -108,5 +107,5 @@ def remove_half_made(directory: Path) -> None:
 def _list(directory: Path, pattern: re.Pattern[str]) -> list[JournalFile]:
     if not directory.is_dir():
         return []
-    found = ((path, pattern.fullmatch(path.name)) for path in directory.iterdir())
-    return sorted((JournalFile(path, int(match[1])) for path, match in found if match), key=lambda file: file.seq)
+    matches = ((path, pattern.fullmatch(path.name)) for path in directory.iterdir())
+    return sorted((JournalFile(path, int(match[1])) for path, match in matches if match), key=lambda file: file.seq)

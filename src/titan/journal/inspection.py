@@ -1,8 +1,8 @@
-"""What `titan journal inspect` and `titan journal verify` show. Read-only: safe on a journal that
+"""Reports of `titan journal inspect` and `titan journal verify`. Read-only: safe on a journal that
 is in use or damaged.
 
-Owns the descriptions of files and the judgement of the whole. It must not print, repair, or raise
-for damage: damage is what it reports.
+Owns the descriptions of files and the verdict about the whole journal. Must not print or repair.
+Must not raise for damage, because it reports damage.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from titan.journal.watermark import NAME as WATERMARK_NAME
 from titan.journal.watermark import Watermark, read_watermark, watermark_is_damaged
 
 TRIES = 5
-"""So often the files of a journal in use are read until none came or went meanwhile."""
+"""Attempts to read the files of a journal in use without a file being added or removed
+meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentDescription:
-    """The good records of one segment, up to the first bad place. Without records `last_seq` is
+    """Summary of one segment up to the first bad place. Without records `last_seq` is
     `first_seq - 1`."""
 
     name: str
@@ -54,7 +55,7 @@ class SnapshotDescription:
     chunks: int
     verdict: Verdict
     follows: int = 0
-    """The first sequence of the segment in which the log went on."""
+    """First sequence of the segment that continued the log."""
 
     @property
     def state(self) -> str:
@@ -63,10 +64,10 @@ class SnapshotDescription:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """`ok`: a master would start and nothing is lost. `problems` keep it from starting; `notes` are
-    what it would report and go on.
+    """Verdict about a journal. `ok`: a master would start, and nothing is lost.
 
-    A recovery starts behind `snapshot_seq` (0: at the first record) and ends at `last_seq`.
+    `problems` prevent a start. `notes` would be reported without preventing it. A recovery starts
+    after `snapshot_seq` (0: at the first record) and ends at `last_seq`.
     """
 
     snapshot_seq: int
@@ -82,19 +83,20 @@ class VerifyReport:
 
 
 def inspect(directory: Path) -> list[SegmentDescription | SnapshotDescription]:
-    """All snapshots, then all segments, each by sequence. Every file is read in full."""
+    """Return all snapshots, then all segments, each sorted by sequence. Reads every file in
+    full."""
     snapshots, segments = _read(directory)
     return [*snapshots, *segments]
 
 
 def verify(directory: Path) -> VerifyReport:
-    """Reads everything and says whether a recovery would succeed."""
+    """Read all files and report whether a recovery would succeed."""
     watermark = read_watermark(directory)
     snapshots, segments = _read(directory)
     problems: list[str] = []
     start, follows = max(((s.seq, s.follows) for s in snapshots if s.verdict.state is FileState.OK), default=(0, 0))
     damaged = [snapshot for snapshot in snapshots if snapshot.verdict.state is not FileState.OK]
-    notes = [f"{snapshot.name}: {snapshot.state}; a recovery passes it over" for snapshot in damaged]
+    notes = [f"{snapshot.name}: {snapshot.state}; a recovery skips it" for snapshot in damaged]
     for segment, following in zip(segments, [*segments[1:], None], strict=False):
         covered = following is not None and following.first_seq <= start + 1
         if segment.verdict.state is FileState.TORN:
@@ -119,16 +121,16 @@ def verify(directory: Path) -> VerifyReport:
 
 
 def _read(directory: Path) -> tuple[list[SnapshotDescription], list[SegmentDescription]]:
-    """All of one moment: it is read again if files came or went meanwhile, as under a master that
-    compacts."""
+    """Return a consistent view of all files. Read again if files were added or removed meanwhile,
+    as by a master that compacts."""
     for tries_left in reversed(range(TRIES)):
         names = _names(directory)
         try:
-            found = _snapshots(directory), _segments(directory)
+            described = _snapshots(directory), _segments(directory)
         except FileNotFoundError:
             continue
         if not tries_left or names == _names(directory):
-            return found
+            return described
     raise EnvironmentFault(f"the files in {directory} change faster than they can be read: try again")
 
 
@@ -140,7 +142,7 @@ def _missing_start(snapshots: Sequence[SnapshotDescription], segments: Sequence[
     if segments and segments[0].first_seq > start + 1:
         return [f"{segments[0].name}: sequences {start + 1} to {segments[0].first_seq - 1} are in no file"]
     if not segments and snapshots and snapshots[-1].seq > start:
-        return [f"{snapshots[-1].name}: damaged, and no segments are there to go on from sequence {start}"]
+        return [f"{snapshots[-1].name}: damaged, and there are no segments to continue from sequence {start}"]
     return []
 
 

@@ -1,5 +1,5 @@
-"""A log in memory, for tests, and no log at all, for a master that keeps no journal. Neither
-outlives its process."""
+"""Log in memory for tests, and an empty log for a master without a journal. Neither outlives its
+process."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class _Kept(NamedTuple):
 
 
 class MemoryEngine:
-    """With `at_once` every append is durable and reported before it returns; else when `sync` is
-    called."""
+    """Log in memory. With `at_once`, an append is durable and reported before it returns; otherwise
+    when `sync` is called."""
 
     location = ""
 
@@ -33,7 +33,7 @@ class MemoryEngine:
         self._records: list[Record] = []
         self._kept: dict[int, _Kept] = {}
         self._base = 0
-        """The last sequence that was pruned."""
+        """Last sequence that was pruned."""
         self._term = 0
         self._opened = False
         self._durable_seq = 0
@@ -41,7 +41,7 @@ class MemoryEngine:
 
     # -- faults ------------------------------------------------------------------------------------
     def sync(self) -> None:
-        """Make durable what was appended, and report it."""
+        """Make all appended records durable, and report them."""
         with self._lock:
             synced = self._durable_seq = self._last_seq
             log = self._log
@@ -49,7 +49,7 @@ class MemoryEngine:
             log.reported(synced)
 
     def crash(self) -> None:
-        """Lose what is not durable, and the log of whoever had it open."""
+        """Drop the records that are not durable, and fail the open log."""
         with self._lock:
             self._records = [record for record in self._records if record.last_seq <= self._durable_seq]
             if self._log is not None:
@@ -201,7 +201,7 @@ class _MemoryLog:
 
 
 class MemoryGuard:
-    """A lock as the compaction guard of a log that one process has."""
+    """Compaction guard of a log within one process."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
@@ -232,8 +232,8 @@ class MemoryGuard:
 
 
 class NoLog:
-    """Keeps nothing: what is appended is reported as durable and gone. For a master that was told
-    to keep no journal."""
+    """Log that stores nothing, for a master without a journal. An append is reported as durable and
+    dropped."""
 
     location = ""
     term = 0
@@ -274,7 +274,7 @@ class NoLog:
         return self.next_seq - 1
 
     def close(self) -> None:
-        """Nothing is kept, and nothing is open."""
+        """Do nothing: nothing is stored or open."""
 
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
         return iter(())
@@ -298,7 +298,7 @@ class NoLog:
         self._has_none()
 
     def prune(self, *, keep_snapshots: int = 2, keep_log: bool = False) -> None:
-        """There is nothing to delete."""
+        """Do nothing: there is nothing to delete."""
 
     def compaction_guard(self, *, module: str = "-") -> MemoryGuard:
         return MemoryGuard(threading.Lock())

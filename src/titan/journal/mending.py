@@ -1,9 +1,8 @@
-"""The way on from a journal that is damaged and for which there is no backup: what is behind the
-damage is put aside.
+"""Repair of a damaged journal without a backup: the records after the damage are moved aside.
 
-Owns what is cut and where it goes. It must not know events. Nothing is deleted: every file that is
-changed or taken away is first copied or moved into a folder beside the segments. Whoever calls
-holds the lock of the home.
+Owns the cut and the folder for the removed files. Must not know events. Nothing is deleted: every
+file that is changed or removed is first copied or moved into a folder beside the segments. The
+caller holds the lock of the home.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from titan.journal.watermark import NOTHING, Watermark, read_watermark, write_wa
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """The log ends with `last_seq` now; up to `lost_through` it had been synced, as far as that is
-    known.
+    """Result of a repair. The log now ends with `last_seq`. It had been synced at least up to
+    `lost_through`.
 
-    `aside`: where the rest is.
+    `aside`: the folder with the removed files.
     """
 
     last_seq: int
@@ -38,9 +37,9 @@ class Mended:
 
 
 def accept_loss(directory: Path, *, name: str) -> Mended:
-    """Makes the journal end before its first damage. Nothing is done if there is none.
+    """Make the journal end before its first damage. Does nothing if there is no damage.
 
-    `name`: of the folder for what is put aside.
+    `name`: the name of the folder for the removed files.
     """
     report = verify(directory)
     if report.ok:
@@ -69,7 +68,8 @@ def accept_loss(directory: Path, *, name: str) -> Mended:
 
 
 def _drop_bad_snapshots(directory: Path, aside: Path) -> int:
-    """Returns the sequence of the newest good one; 0 if there is none."""
+    """Move damaged snapshots aside. Return the sequence of the newest good one; 0 if there is
+    none."""
     start = 0
     for file in files.list_snapshots(directory):
         if scan_snapshot(file).is_good:
@@ -90,8 +90,8 @@ def _cut(file: JournalFile, scan: SegmentScan, aside: Path) -> None:
 
 
 def _end_with(directory: Path, last_seq: int) -> None:
-    """An empty segment at the end, closed, so that neither a snapshot nor an end mark misses its
-    successor; and a watermark."""
+    """Write an empty, closed segment at the end, and a watermark. Without that segment, a snapshot
+    or an end mark could lack its successor."""
     path = directory / files.segment_name(last_seq + 1)
     temporary = path.with_suffix(files.TEMPORARY_SUFFIX)
     end = encode_end_mark(EndMark.CLOSED, next_seq=last_seq + 1, term=0)

@@ -1,9 +1,8 @@
-"""Reading the journal back: all records from a sequence on, and the repair of the tail that a crash
-leaves.
+"""Reader of the journal: all records from a sequence on, and the repair of a torn tail.
 
-Owns what a directory of segments means as a whole. It must not know events or snapshots' contents.
-Segments are read whole, one at a time. Nothing is changed but by `repair_tail`, which a master
-calls once at start, before it reads.
+Owns the meaning of a directory of segments as a whole. Must not know events, nor the content of
+snapshots. Segments are read whole, one at a time. Only `repair_end` changes files; a master calls
+it once at start, before it reads.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from titan.journal.watermark import Watermark, read_watermark
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
-    """A tail that was never acknowledged: `dropped_bytes` from `offset` on, not counting the zeros
-    of preallocation."""
+    """Incomplete tail that was never acknowledged: `dropped_bytes` from `offset` on, without
+    preallocated zeros."""
 
     path: Path
     offset: int
@@ -32,21 +31,22 @@ class TornTail:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.path}: torn at {self.offset} ({self.reason}): {self.dropped_bytes} bytes that nobody was told of"
+        return f"{self.path}: torn at {self.offset} ({self.reason}): {self.dropped_bytes} bytes that were never acknowledged"
 
 
 class LogEnd(NamedTuple):
-    """Where a log ends once it is repaired. `torn`: what was dropped."""
+    """End of a log after the repair. `torn`: the dropped tail."""
 
     next_seq: int
     term: int
-    """The latest that is known from the last segment and the watermark; 0: none."""
+    """Latest term in the last segment and the watermark; 0 if neither has one."""
     torn: TornTail | None
 
 
 @dataclass(frozen=True, slots=True)
 class JournalImage:
-    """`last_seq` is 0 for a journal without segments. `torn` is what `repair_tail` would cut off."""
+    """Overview of a journal. `last_seq` is 0 without segments. `torn` is the tail that
+    `repair_tail` would cut off."""
 
     directory: Path
     segments: tuple[JournalFile, ...]
@@ -62,19 +62,19 @@ class JournalImage:
 
 
 def open_journal(directory: Path) -> JournalImage:
-    """A look at the journal: its segments, and the last of them in full. The others are only
-    checked by their headers here; `read_records` checks every record and that each segment
-    continues the one before.
+    """Return an overview of the journal. Reads the last segment in full, and only the headers of
+    the others.
 
-    Raises JournalCorrupt.
+    `read_records` checks every record, and that each segment continues the previous one. Raises
+    JournalCorrupt.
     """
     watermark = read_watermark(directory)
     segments = files.list_segments(directory)
     raise_if_shorter(directory, segments, watermark)
     for file in segments[:-1]:
         with file.path.open("rb") as stream:
-            found = decode_segment_header(stream.read(SEGMENT_HEADER_BYTES))
-        if found is None or found.first_seq != file.seq:
+            header = decode_segment_header(stream.read(SEGMENT_HEADER_BYTES))
+        if header is None or header.first_seq != file.seq:
             raise corrupt(file.path, 0, "bad segment header")
     if not segments:
         return JournalImage(directory, (), 0, None)
@@ -83,14 +83,13 @@ def open_journal(directory: Path) -> JournalImage:
 
 
 def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
-    """All records behind `after_seq`, in order; a torn tail of the last segment ends them.
+    """Yield all records after `after_seq`, in order, up to a torn tail of the last segment.
 
-    Raises JournalCorrupt at the first bad place, after the good records before it: for damage, for
-    sequences that are missing (also between `after_seq` and the first segment), for an end that is
-    known to have been further on, and if `after_seq` lies within a record. Segments that
-    `after_seq` covers are not read.
+    Raises JournalCorrupt at the first bad place, after the good records before it. A bad place is
+    damage, a missing sequence (also between `after_seq` and the first segment), an end before the
+    watermark, or an `after_seq` within a record. Segments that `after_seq` covers are not read.
     """
-    watermark = read_watermark(directory)  # first: it must not be younger than the segments
+    watermark = read_watermark(directory)  # first, because it must not be newer than the segments
     listed = files.list_segments(directory)
     raise_if_shorter(directory, listed, watermark)
     segments = covering(listed, after_seq)
@@ -110,16 +109,16 @@ def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
 
 
 def repair_tail(directory: Path) -> TornTail | None:
-    """The same as `repair_end`; returns what was dropped."""
+    """Repair the end like `repair_end` and return the dropped tail."""
     return repair_end(directory).torn
 
 
 def repair_end(directory: Path) -> LogEnd:
     """Make the last segment end with its last good record, durably.
 
-    It syncs also where there is nothing to cut: after a kill the last records may be in the page
-    cache only, and what is read from there will be built upon. The zeros of preallocation go
-    without a word. Raises JournalCorrupt if the bad place is damage.
+    The segment is synced even if nothing is cut. After a kill the last records may be only in the
+    page cache, and the state will depend on them. Preallocated zeros are cut without a report.
+    Raises JournalCorrupt if the bad place is damage.
     """
     watermark = read_watermark(directory)
     segments = files.list_segments(directory)
@@ -138,27 +137,28 @@ def repair_end(directory: Path) -> LogEnd:
 
 
 def scan_segment(file: JournalFile, *, is_last: bool, watermark: Watermark) -> SegmentScan:
-    """Reads the whole file. Iterate the result, or `run` it."""
+    """Read the whole file and return its scan, to be iterated or `run`."""
     return SegmentScan(file.path.read_bytes(), first_seq=file.seq, is_last=is_last, synced_seq=watermark.synced_seq)
 
 
 def raise_if_shorter(directory: Path, segments: list[JournalFile], watermark: Watermark) -> None:
-    """Raises JournalCorrupt if the segment that was current when the watermark was written is not
-    there."""
+    """Raise JournalCorrupt if the segment that was current at the time of the watermark is
+    missing."""
     missing = missing_segment(segments, watermark)
     if missing:
         raise corrupt(directory / files.segment_name(watermark.segment), 0, missing)
 
 
 def missing_segment(segments: Sequence[JournalFile], watermark: Watermark) -> str:
-    """What to say of a directory whose newest segment is older than the watermark; "" if it is not."""
+    """Return the problem if the newest segment is older than the watermark; else ""."""
     if not watermark.segment or (segments and segments[-1].seq >= watermark.segment):
         return ""
-    return f"the newest segment is missing: the log had gone on to sequence {watermark.synced_seq}"
+    return f"the newest segment is missing: the log had continued to sequence {watermark.synced_seq}"
 
 
 def covering(segments: list[JournalFile], after_seq: int) -> list[JournalFile]:
-    """The segments that can hold a sequence behind `after_seq`; always the last one."""
+    """Return the segments that can contain a sequence after `after_seq`; always the last
+    segment."""
     covered = sum(1 for file in segments[1:] if file.seq <= after_seq + 1)
     return segments[covered:]
 
@@ -168,11 +168,11 @@ def corrupt(path: Path, offset: int, reason: str) -> JournalCorrupt:
 
 
 def advice(directory: Path) -> str:
-    """What to do about a damaged journal."""
+    """Return the next steps for a damaged journal."""
     home = directory.parent
     return (
-        f"nothing was changed: look with `titan journal verify --home {home}`; put back the file or the home from a backup,"
-        f" or go on without what is lost with `titan journal repair --accept-loss --home {home}`"
+        f"nothing was changed: look with `titan journal verify --home {home}`; restore the file or the home from a backup,"
+        f" or continue without the lost records with `titan journal repair --accept-loss --home {home}`"
     )
 
 

@@ -1,23 +1,25 @@
-"""The bytes of a journal segment: how records are written, and how they are read back.
+"""Format of a journal segment: the encoding and decoding of its records.
 
-Pure: bytes in, records out. This module must not know files, threads or time, nor what a payload
-means.
+Pure: bytes in, records out. Must not know files, threads or time, nor the meaning of a payload.
 
-    segment header   magic `TITANJNL` | version u16 | first sequence u64 | capacity u64 | origin, 32 bytes | CRC32 u32 of all before
-    record header    payload length u32 | CRC32 u32 | first_seq u64 | count u32 | term u64 | synced_seq u64
+    segment header   magic `TITANJNL` | version u16 | first sequence u64 | capacity u64
+                     | origin, 32 bytes | CRC32 u32 of all fields before
+    record header    payload length u32 | CRC32 u32 | first_seq u64 | count u32 | term u64
+                     | synced_seq u64
     payload          `length` opaque bytes that hold `count` events
 
-All big-endian. `capacity` is the size that the file was made with; it is cut to what is in it when
-it is sealed. `origin` says who wrote it; what that means is the writer's. Version 1 had neither.
+All integers are big-endian. `capacity` is the size of the file when it was made; sealing cuts the
+file to its content. `origin` names the writer, which alone knows its meaning. Version 1 had neither
+field.
 
-A sealed segment ends with an end mark: a record without events (`count` 0), whose payload says
-whether the log goes on in the next segment or ended there. So a segment without an end mark has the
-size that its header says, or it was cut.
+A sealed segment ends with an end mark: a record without events (`count` 0). Its payload says
+whether the log continues in the next segment or ended there. A segment without an end mark has the
+size that its header says; otherwise it was cut.
 
-The CRC of a record covers the rest of its header (the length, then what follows the CRC) and the
-payload. After the last record a segment holds an end mark, nothing or zeros. `synced_seq` is the
-highest sequence that was known to be durable when the record was written: a later record proves by
-it that an earlier one had been acknowledged (see `titan.journal.scan`).
+The CRC of a record covers the length, the header fields after the CRC, and the payload. After the
+last record a segment contains an end mark, zeros or nothing. `synced_seq` is the highest sequence
+that was known to be durable when the record was written. So a later record proves that an earlier
+one had been acknowledged (see `titan.journal.scan`).
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ _SEGMENT_1 = struct.Struct(">8sHQ")
 _SEGMENT = struct.Struct(f">8sHQQ{ORIGIN_BYTES}s")
 _CRC = struct.Struct(">I")
 _HEADER = struct.Struct(">IIQIQQ")
-# the header without its CRC, in the order in which the CRC covers it
+# Header fields without the CRC, in the order in which the CRC covers them.
 _COVERED = struct.Struct(">IQIQQ")
 
 SEGMENT_HEADER_BYTES = _SEGMENT.size + _CRC.size
@@ -51,7 +53,7 @@ _ZEROS = bytes(1 << 16)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One batch of events, as bytes."""
+    """Batch of events, as bytes."""
 
     first_seq: int
     count: int
@@ -59,7 +61,7 @@ class Record:
     synced_seq: int
     payload: bytes
     origin: bytes = b""
-    """Who wrote it, as its segment says."""
+    """Writer of the record, from the header of its segment."""
 
     @property
     def last_seq(self) -> int:
@@ -67,16 +69,16 @@ class Record:
 
 
 class EndMark(Enum):
-    """What a sealed segment says of what comes behind it."""
+    """Mark at the end of a sealed segment. It says whether the log continues."""
 
     CLOSED = b"E"
-    """Nothing: the log ended here, all of it synced."""
+    """The log ended here, completely synced."""
     CONTINUED = b"N"
-    """The next segment, which was there before the mark was."""
+    """The log continues in the next segment, which existed before this mark was written."""
 
 
 class SegmentHeader(NamedTuple):
-    """`capacity` 0: not known. `size`: the header's own."""
+    """Decoded header of a segment. `capacity` 0: unknown. `size`: bytes of the header itself."""
 
     version: int
     first_seq: int
@@ -86,7 +88,7 @@ class SegmentHeader(NamedTuple):
 
 
 class StopReason(Enum):
-    """Why a scan ended. Only END and MARK are clean."""
+    """Reason why a scan ended. Only END and MARK are clean."""
 
     END = "end"
     MARK = "end mark"
@@ -99,8 +101,11 @@ class StopReason(Enum):
 
 
 class Stop(NamedTuple):
-    """Where a scan ended: `offset` is that of the first byte that is neither record nor end mark,
-    `next_seq` what a record there should start with."""
+    """Position and reason at which a scan ended.
+
+    `offset`: the first byte after the last record and end mark. `next_seq`: the first sequence that
+    a record at this offset would have.
+    """
 
     reason: StopReason
     offset: int
@@ -109,8 +114,8 @@ class Stop(NamedTuple):
 
 
 def of_later_format(version: int) -> str:
-    """What to say of a file whose format version is above FORMAT_VERSION."""
-    return f"format version {version}: written by a later Titan (this one reads up to {FORMAT_VERSION}): start that one"
+    """Return the reason for a file whose format version is above FORMAT_VERSION."""
+    return f"format version {version}: written by a later Titan (this one reads up to {FORMAT_VERSION}): start the later version"
 
 
 def encode_segment_header(first_seq: int, *, capacity: int = 0, origin: bytes = b"") -> bytes:
@@ -119,8 +124,8 @@ def encode_segment_header(first_seq: int, *, capacity: int = 0, origin: bytes = 
 
 
 def decode_segment_header(data: bytes | memoryview) -> SegmentHeader | None:
-    """None if these bytes are no segment header. Of a later version only the first two fields are
-    known."""
+    """Return the header, or None if these bytes are not a segment header. In a header of a later
+    version only the first two fields are known."""
     start = bytes(data[:SEGMENT_HEADER_BYTES])
     if len(start) < _SEGMENT_1.size + _CRC.size:
         return None
@@ -138,12 +143,12 @@ def decode_segment_header(data: bytes | memoryview) -> SegmentHeader | None:
 
 
 def encode_end_mark(mark: EndMark, *, next_seq: int, term: int) -> bytes:
-    """All before `next_seq` must be synced."""
+    """Return the bytes of an end mark. All records before `next_seq` must be synced."""
     return encode_record(mark.value, first_seq=next_seq, count=0, term=term, synced_seq=next_seq - 1)
 
 
 def encode_record_header(payload: bytes, *, first_seq: int, count: int, term: int, synced_seq: int) -> bytes:
-    """The header alone, so that a large payload need not be copied behind it."""
+    """Return only the header, so that a large payload is not copied."""
     length = len(payload)
     crc = zlib.crc32(payload, zlib.crc32(_COVERED.pack(length, first_seq, count, term, synced_seq)))
     return _HEADER.pack(length, crc, first_seq, count, term, synced_seq)
@@ -154,9 +159,10 @@ def encode_record(payload: bytes, *, first_seq: int, count: int, term: int, sync
 
 
 class RecordScanner:
-    """Iterates over the records of a segment; afterwards `stop` says where it ended and why.
+    """Iterator over the records of a segment. Afterwards `stop` says where and why it ended.
 
-    >>> scanner = RecordScanner(encode_record(b"x", first_seq=7, count=2, term=1, synced_seq=6), next_seq=7, offset=0)
+    >>> data = encode_record(b"x", first_seq=7, count=2, term=1, synced_seq=6)
+    >>> scanner = RecordScanner(data, next_seq=7, offset=0)
     >>> [record.last_seq for record in scanner], scanner.stop.reason.name
     ([8], 'END')
     """
@@ -169,28 +175,28 @@ class RecordScanner:
     def __iter__(self) -> Iterator[Record]:
         data, (_, offset, next_seq, _) = self._data, self.stop
         while True:
-            found = _record_at(data, offset, self._origin)
-            if isinstance(found, Record) and found.first_seq == next_seq and (mark := _mark_of(found)) is not None:
+            record = _record_at(data, offset, self._origin)
+            if isinstance(record, Record) and record.first_seq == next_seq and (mark := _mark_of(record)) is not None:
                 self.stop = Stop(StopReason.MARK, offset + END_MARK_BYTES, next_seq, mark)
                 return
-            if isinstance(found, Record) and (found.first_seq != next_seq or not _is_sane(found)):
-                found = StopReason.WRONG_SEQUENCE
-            if isinstance(found, StopReason):
-                self.stop = Stop(found, offset, next_seq)
+            if isinstance(record, Record) and (record.first_seq != next_seq or not _is_sane(record)):
+                record = StopReason.WRONG_SEQUENCE
+            if isinstance(record, StopReason):
+                self.stop = Stop(record, offset, next_seq)
                 return
-            offset += RECORD_HEADER_BYTES + len(found.payload)
-            next_seq += found.count
+            offset += RECORD_HEADER_BYTES + len(record.payload)
+            next_seq += record.count
             self.stop = Stop(StopReason.END, offset, next_seq)
-            yield found
+            yield record
 
 
 def find_witness(data: bytes | memoryview, *, offset: int, seq: int) -> Record | None:
-    """The first intact record behind `offset` which says that `seq` was durable when it was
-    written, or None.
+    """Return the first intact record after `offset` that proves `seq` was durable when the record
+    was written, or None.
 
-    Record boundaries are lost behind a bad record, so every byte may start a header. The regular
-    expression discards, at C speed, all places whose first_seq and synced_seq cannot lie within
-    2**32 of `seq`; the CRC decides about the rest.
+    Record boundaries are lost after a bad record, so every byte may start a header. The regular
+    expression quickly discards all offsets whose first_seq and synced_seq cannot be within 2**32 of
+    `seq`. The CRC decides about the rest.
     """
     view, high = memoryview(data), seq >> 32
     near = b"(?!\\0{8})(?:" + b"|".join(re.escape(h.to_bytes(4, "big")) for h in (high, high + 1)) + b")"
@@ -198,14 +204,14 @@ def find_witness(data: bytes | memoryview, *, offset: int, seq: int) -> Record |
     for match in header.finditer(view, offset + 1):
         _, _, first_seq, count, _, synced_seq = _HEADER.unpack_from(view, match.start())
         if seq <= synced_seq < first_seq:
-            found = _record_at(view, match.start())
-            if isinstance(found, Record) and (count or _mark_of(found) is not None):
-                return found
+            record = _record_at(view, match.start())
+            if isinstance(record, Record) and (count or _mark_of(record) is not None):
+                return record
     return None
 
 
 def is_zero(data: memoryview) -> bool:
-    """Whether there is nothing but zeros (by comparing blocks: 16 MiB take 5 ms)."""
+    """Return whether all bytes are zero. Compares in blocks: 16 MiB take 5 ms."""
     size = len(_ZEROS)
     return all(bytes(data[at : at + size]) == _ZEROS[: len(data) - at] for at in range(0, len(data), size))
 

@@ -1,7 +1,8 @@
-"""Which files a recovery needs: the snapshot it starts from, and what may go.
+"""Retention of files: the snapshot that a recovery starts from, and the files that it does not
+need.
 
-Owns the choice among snapshots and the deletion of files. It must not know what is in a record or a
-chunk.
+Owns the choice among snapshots and the deletion of files. Must not know the content of a record or
+a chunk.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ class DamagedSnapshot(NamedTuple):
 
 
 class SnapshotChoice(NamedTuple):
-    """Where a recovery starts. Without a usable snapshot `path` is None and `seq` 0: replay from
-    the first record.
+    """Snapshot that a recovery starts from. Without a usable snapshot `path` is None and `seq` is
+    0: replay from the first record.
 
-    `damaged` are newer snapshots that had to be passed over: tell the operator.
+    `damaged`: newer snapshots that were skipped. The operator must be told about them.
     """
 
     path: Path | None
@@ -37,11 +38,11 @@ class SnapshotChoice(NamedTuple):
 
 
 def latest_snapshot(directory: Path) -> SnapshotChoice:
-    """The newest snapshot that is good from end to end (each one tried is read once).
+    """Return the newest snapshot that is good from end to end. Each snapshot is read at most once.
 
-    Raises JournalCorrupt if the newest is damaged and no older one, nor the beginning, has the
-    segments to go on from; and if the segment in which the log went on behind the one that is
-    chosen is gone.
+    Raises JournalCorrupt if the newest snapshot is damaged and segments are missing for a recovery
+    from an older one or from the first record. Also raises it if the segment that continued the log
+    after the chosen snapshot is missing.
     """
     damaged: list[DamagedSnapshot] = []
     for file in reversed(files.list_snapshots(directory)):
@@ -53,9 +54,11 @@ def latest_snapshot(directory: Path) -> SnapshotChoice:
 
 
 def prune(directory: Path, *, keep_snapshots: int = 2, keep_segments: bool = False) -> list[Path]:
-    """Deletes what no recovery needs: snapshots older than the `keep_snapshots` newest good ones,
-    and the segments that the oldest of those covers, unless `keep_segments`. The last segment
-    stays. Returns what was deleted. Damaged snapshots do not count as kept.
+    """Delete the files that no recovery needs, and return their paths.
+
+    These are snapshots older than the `keep_snapshots` newest good ones and, without
+    `keep_segments`, the segments that the oldest kept snapshot covers. The last segment stays.
+    Damaged snapshots do not count as kept.
     """
     snapshots = files.list_snapshots(directory)
     kept: list[int] = []
@@ -66,17 +69,16 @@ def prune(directory: Path, *, keep_snapshots: int = 2, keep_segments: bool = Fal
         return []
     oldest = kept[-1]
     segments = files.list_segments(directory)
-    gone = [file.path for file in snapshots if file.seq < oldest]
-    gone += [] if keep_segments else [file.path for file, following in itertools.pairwise(segments) if following.seq <= oldest + 1]
-    files.delete(gone)
-    return gone
+    old = [file.path for file in snapshots if file.seq < oldest]
+    old += [] if keep_segments else [file.path for file, following in itertools.pairwise(segments) if following.seq <= oldest + 1]
+    files.delete(old)
+    return old
 
 
 def lost_successor(segments: Sequence[JournalFile], follows: int) -> str:
-    """What to say of segments that are all older than the one which followed a snapshot; "" if they
-    are not."""
+    """Return the problem if the segment that followed a snapshot is missing; else ""."""
     if follows and (not segments or segments[-1].seq < follows):
-        return f"the log went on behind it in {files.segment_name(follows)}, which is missing"
+        return f"the log continued after it in {files.segment_name(follows)}, which is missing"
     return ""
 
 
@@ -87,6 +89,6 @@ def _choose(directory: Path, choice: SnapshotChoice, follows: int = 0) -> Snapsh
         raise corrupt(choice.path, 0, lost)
     if choice.damaged and (not segments or segments[0].seq > choice.seq + 1):
         path, verdict = choice.damaged[0]
-        reason = f"{verdict.reason}; the journal's segments do not go back far enough to do without it"
+        reason = f"{verdict.reason}; the journal's segments do not go back far enough to recover without it"
         raise corrupt(path, verdict.offset, reason)
     return choice

@@ -1,22 +1,24 @@
-"""What one whole segment holds, and what to think of a bad place in it.
+"""Scan of one whole segment: its records, and a verdict about the first bad place.
 
-Pure: the bytes of the file in, a verdict out. It must not know directories, nor repair anything.
+Pure: the bytes of the file in, a verdict out. Must not know directories, nor repair anything.
 
-What was sealed says so by an end mark, and what was not has the size that it was made with. So a
-last segment of another size, and one that says that the log goes on, has lost its end or its
-successor. Segments of version 1 say neither.
+A sealed segment ends with an end mark, and an unsealed one has the size that it was made with. So a
+last segment of another size has lost its end. A last segment whose end mark says that the log
+continues has lost its successor. Segments of version 1 have neither information.
 
-A crash of the machine leaves the tail of the last segment in any condition: records that were
-written and never synced may be there, half there, or missing with later ones present (the kernel
-writes pages in its own order). None of them had been acknowledged, so they may be cut off. A bad
-record that had been acknowledged is another matter: it is damage, and cutting there would lose what
-somebody was told is safe. The difference is found in what follows: each record and end mark carries
-`synced_seq`. If anything intact behind the bad place, or the journal's watermark, says that the
-sequence due there was durable, the segment is CORRUPT; else it is TORN. Segments other than the
-last were synced and sealed before their successor was made, so for them anything bad is CORRUPT. So
-is an intact record that is out of sequence: no crash writes one.
+A crash of the machine leaves the tail of the last segment in any condition. Records that were
+written but never synced may be complete, partial, or missing while later ones are present, because
+the kernel writes pages in its own order. None of them had been acknowledged, so they may be cut
+off. This is a TORN segment.
 
-The header is synced before the file gets its name, so a file without one is CORRUPT.
+A bad record that had been acknowledged is damage: to cut there would lose data that was reported as
+durable. This is a CORRUPT segment. The bytes after the bad place tell the difference, because each
+record and end mark carries `synced_seq`. The segment is CORRUPT if an intact record after the bad
+place, or the journal's watermark, says that the expected sequence was durable.
+
+Any other segment than the last was synced and sealed before its successor was made, so any bad
+place in it is CORRUPT. An intact record out of sequence is CORRUPT, too: a crash cannot write one.
+The header is synced before the file gets its name, so a file without a header is CORRUPT.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class FileState(Enum):
 
 
 class Verdict(NamedTuple):
-    """`offset` is the true size of the file if it is OK, else that of the first bad byte."""
+    """State of a file. `offset`: the size of its content if it is OK, else the first bad byte."""
 
     state: FileState
     offset: int
@@ -57,10 +59,10 @@ class Verdict(NamedTuple):
 
 
 class SegmentScan:
-    """Iterate once for the records; afterwards `verdict` and `next_seq` hold for the whole segment.
+    """Scan of a segment. Iterate once over the records; then `verdict` and `next_seq` are final.
 
-    `first_seq` is what the file's name says, `synced_seq` what is known from elsewhere to have been
-    durable in it. The records of a bad segment up to the bad place are good.
+    `first_seq` comes from the name of the file. `synced_seq` is the last sequence that the
+    watermark proves durable. In a bad segment the records before the bad place are good.
     """
 
     def __init__(self, data: bytes | memoryview, *, first_seq: int, is_last: bool, synced_seq: int = 0) -> None:
@@ -69,7 +71,7 @@ class SegmentScan:
         self._synced_seq = synced_seq
         self.next_seq = first_seq
         self.term = 0
-        """The term of the last record; 0: there is no record."""
+        """Term of the last record; 0 without records."""
         self.mark: EndMark | None = None
         self.header = decode_segment_header(self._data)
         self.verdict = self._judge_header(self.header, first_seq)
@@ -86,17 +88,17 @@ class SegmentScan:
 
     @property
     def size(self) -> int:
-        """Of the file."""
+        """Bytes of the file."""
         return len(self._data)
 
     def run(self) -> Verdict:
-        """Reads all records for their verdict alone."""
+        """Read all records and return the verdict."""
         for _ in self:
             pass
         return self.verdict
 
     def torn_bytes(self) -> int:
-        """How many bytes there are behind the verdict's offset, without the zeros of preallocation."""
+        """Return the number of bytes after the verdict's offset, without preallocated zeros."""
         return len(bytes(self._data[self.verdict.offset :]).rstrip(b"\0"))
 
     def _judge_header(self, header: SegmentHeader | None, first_seq: int) -> Verdict:
@@ -115,15 +117,15 @@ class SegmentScan:
         if not self._is_last:
             return Verdict(FileState.OK, offset) if clean else Verdict(FileState.CORRUPT, offset, reason.value)
         if mark is EndMark.CONTINUED:
-            return Verdict(FileState.CORRUPT, offset, f"the segment behind it, from sequence {next_seq} on, is missing")
+            return Verdict(FileState.CORRUPT, offset, f"the next segment, from sequence {next_seq} on, is missing")
         if reason is StopReason.WRONG_SEQUENCE:
             return Verdict(FileState.CORRUPT, offset, reason.value)
-        what = "the log ends here" if clean else reason.value
+        end = "the log ends here" if clean else reason.value
         if mark is None and capacity and len(self._data) != capacity:
             size = f"the file has {len(self._data)} bytes and neither its end mark nor the {capacity} bytes that it was made with"
-            return Verdict(FileState.CORRUPT, offset, f"{what}; {size}")
+            return Verdict(FileState.CORRUPT, offset, f"{end}; {size}")
         if self._synced_seq >= next_seq:
-            return Verdict(FileState.CORRUPT, offset, f"{what}; sequences {next_seq} to {self._synced_seq} had been synced")
+            return Verdict(FileState.CORRUPT, offset, f"{end}; sequences {next_seq} to {self._synced_seq} had been synced")
         if clean:
             return Verdict(FileState.OK, offset)
         witness = find_witness(self._data, offset=offset, seq=next_seq)

@@ -1,7 +1,7 @@
-"""The segment that is being written, and the one that is allocated ahead of it.
+"""Current segment, to which records are written, and the spare segment, allocated in advance.
 
-Owns descriptors, offsets and disk space. It must not know threads, queues, callbacks or sync
-policies, nor what is in a record.
+Owns descriptors, offsets and disk space. Must not know threads, queues, callbacks or sync policies,
+nor the content of a record.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ _IOV_MAX = max(16, os.sysconf("SC_IOV_MAX"))
 
 
 class OpenSegment:
-    """A segment with its header in place. `offset` is where the next record goes, `capacity` where
-    the file ends.
+    """Segment with a written header. The next record goes to `offset`; the file ends at `capacity`.
 
     There is always room for its end mark.
     """
@@ -47,8 +46,8 @@ class OpenSegment:
         return self.offset * 2 >= self.capacity
 
     def write(self, buffers: list[bytes], size: int) -> None:
-        """Appends all buffers, `size` bytes together, with one system call (more only if the kernel
-        takes less than all)."""
+        """Append all buffers, `size` bytes in total, with one system call. More calls follow only
+        after a partial write."""
         if len(buffers) > _IOV_MAX:
             buffers = [b"".join(buffers)]
         written = os.pwritev(self.fd, buffers, self.offset)
@@ -57,11 +56,10 @@ class OpenSegment:
         self.offset += size
 
     def seal(self, mark: EndMark, *, next_seq: int, term: int) -> None:
-        """Writes the end mark, cuts the file behind it, syncs and closes it. What is in it must be
-        synced.
+        """Write the end mark, cut the file after it, sync and close it. All records must be synced.
 
-        The mark is synced before the cut: without it a file of another size than it was made with
-        is damaged.
+        The mark is synced before the cut: without a mark, a file that has not its original size
+        counts as damaged.
         """
         os.pwrite(self.fd, encode_end_mark(mark, next_seq=next_seq, term=term), self.offset)
         os.fdatasync(self.fd)
@@ -83,10 +81,10 @@ class OpenSegment:
 
 
 class SegmentMaker:
-    """Makes segments of `segment_bytes`, or of the size of one record that is larger; keeps one
-    spare allocated ahead.
+    """Factory of segments, which keeps one spare allocated in advance.
 
-    `origin`: what their headers say of who wrote them.
+    A segment has `segment_bytes`, or more if its first record is larger. `origin`: the name of the
+    writer for the headers.
     """
 
     def __init__(self, directory: Path, *, segment_bytes: int, retry_s: float, origin: bytes = b"") -> None:
@@ -104,8 +102,8 @@ class SegmentMaker:
         return self._spare_fd >= 0
 
     def prepare(self, now: float) -> None:
-        """Allocates the spare. Without space for it `low_space` is True, and it is tried again
-        `retry_s` later at the earliest."""
+        """Allocate the spare. If there is no space, set `low_space`, and try again after `retry_s`
+        at the earliest."""
         if self._spare_fd >= 0 or (self.low_space and now < self.retry_at):
             return
         try:
@@ -119,8 +117,8 @@ class SegmentMaker:
             self.low_space = False
 
     def make(self, first_seq: int, *, record_bytes: int = 0) -> OpenSegment:
-        """A named, durable, empty segment with room for a record of `record_bytes`. Replaces an
-        empty one of the same name."""
+        """Return a named, durable, empty segment with room for a record of `record_bytes`. Replace
+        an empty segment of the same name."""
         capacity = max(self._segment_bytes, SEGMENT_HEADER_BYTES + record_bytes + END_MARK_BYTES)
         path = self._directory / files.segment_name(first_seq)
         if capacity == self._segment_bytes:
@@ -138,7 +136,7 @@ class SegmentMaker:
         return OpenSegment(path, fd, first_seq=first_seq, capacity=capacity)
 
     def discard(self) -> None:
-        """Gives the spare's space back."""
+        """Free the disk space of the spare."""
         if self._spare_fd >= 0:
             os.close(self._spare_fd)
             self._spare_fd = -1

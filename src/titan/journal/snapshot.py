@@ -1,19 +1,20 @@
-"""Snapshots: the whole state at a sequence, so that older segments can go.
+"""Snapshots: the whole state at a sequence, so that older segments can be deleted.
 
-Owns the snapshot file. It must not know what a chunk means, nor which snapshots and segments are
+Owns the snapshot file. Must not know the meaning of a chunk, nor which snapshots and segments are
 still needed.
 
-    header   magic `TITANSNP` | format version u16 | seq u64 | term u64 | follows u64 | origin, 32 bytes | CRC32 u32 of all before
+    header   magic `TITANSNP` | format version u16 | seq u64 | term u64 | follows u64
+             | origin, 32 bytes | CRC32 u32 of all fields before
     chunk    length u32 | CRC32 u32 over the chunk's number (u64) and its bytes | the bytes
-    footer   0xFFFFFFFF | CRC32 u32 of what follows | number of chunks u64
+    footer   0xFFFFFFFF | CRC32 u32 of the next field | number of chunks u64
 
-`follows` is the first sequence of the segment in which the log went on, or went furthest: a journal
-that has none so young lost its end beside the snapshot. The format versions are those of segments.
-`origin` says who wrote it. Version 1 had neither.
+`follows` is the first sequence of the newest segment that begins at or before the sequence after
+`seq`. A journal whose segments are all older has lost its end. `origin` names the writer. Version 1
+had neither field. The format versions are those of segments.
 
-A file that was cut has no footer, chunks that changed places have wrong checksums; both are as bad
-as a flipped bit. A snapshot is written beside, synced and renamed, so a name without `.tmp` was
-once good.
+A cut file has no footer, and swapped chunks have wrong checksums. Both are damage, like a flipped
+bit. A snapshot is written to a temporary file, synced and renamed, so a file without `.tmp` in its
+name was good once.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _FOOTER_MARK = 0xFFFFFFFF
 
 
 class SnapshotScan(NamedTuple):
-    """What one snapshot file holds, read from end to end. `seq` is what its name says."""
+    """Result of reading one snapshot file from end to end. `seq` comes from its name."""
 
     path: Path
     seq: int
@@ -74,11 +75,11 @@ class _Damage(Exception):
 
 
 def write_snapshot(directory: Path, *, seq: int, term: int, chunks: Iterable[bytes], origin: bytes = b"") -> Path:
-    """Writes the state as of `seq`, which must be the end of a record and synced in the journal.
-    Each chunk is at most 1 GiB. `origin`: who writes; at most 32 bytes.
+    """Write the state as of `seq`, which must be the end of a record and synced in the journal.
+    Return the path of the durable file.
 
-    Returns the path of the durable file. Raises EnvironmentFault if the disk refuses: the journal
-    is whole without it.
+    Each chunk is at most 1 GiB. `origin`: the name of the writer, at most 32 bytes. Raises
+    EnvironmentFault if a write fails; the journal is complete without the snapshot.
     """
     path = directory / files.snapshot_name(seq)
     temporary = path.with_name(path.name + files.TEMPORARY_SUFFIX)
@@ -90,15 +91,16 @@ def write_snapshot(directory: Path, *, seq: int, term: int, chunks: Iterable[byt
             os.fsync(stream.fileno())
         files.rename(temporary, path)
     except OSError as error:
-        what = f"no snapshot was written to {path} ({error}): the journal is whole without it; free space there"
-        raise EnvironmentFault(what) from error
+        reason = f"no snapshot was written to {path} ({error}): the journal is complete without it; free space there"
+        raise EnvironmentFault(reason) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Raises JournalCorrupt, here for the header or while the chunks are read."""
+    """Return a snapshot. Raises JournalCorrupt, here for the header or while its chunks are
+    read."""
     with path.open("rb") as stream:
         try:
             header = _read_header(path, stream)
@@ -108,7 +110,7 @@ def read_snapshot(path: Path) -> Snapshot:
 
 
 def scan_snapshot(file: JournalFile) -> SnapshotScan:
-    """Reads the whole file for its verdict. Never raises for damage."""
+    """Read the whole file and return its verdict. Never raises for damage."""
     path, seq = file
     term = chunks = follows = 0
     with path.open("rb") as stream:
@@ -117,7 +119,7 @@ def scan_snapshot(file: JournalFile) -> SnapshotScan:
             for _ in _read_chunks(stream):
                 chunks += 1
             if stream.read(1):
-                raise _Damage(stream.tell() - 1, "data behind the footer")
+                raise _Damage(stream.tell() - 1, "data after the footer")
             verdict = Verdict(FileState.OK, stream.tell())
         except _Damage as damage:
             verdict = Verdict(FileState.CORRUPT, damage.offset, damage.reason)
@@ -134,8 +136,8 @@ def _reported(path: Path) -> Iterator[bytes]:
 
 
 def _follows(directory: Path, seq: int) -> int:
-    """The first sequence of the newest segment that begins at or before the sequence behind `seq`;
-    0 if there is none."""
+    """Return the first sequence of the newest segment that begins at `seq + 1` or before; 0 if
+    there is none."""
     return max((file.seq for file in files.list_segments(directory) if file.seq <= seq + 1), default=0)
 
 
@@ -148,7 +150,7 @@ def _write(stream: BinaryIO, chunks: Iterable[bytes]) -> None:
     number = 0
     for chunk in chunks:
         if len(chunk) > MAX_CHUNK_BYTES:
-            raise ValueError(f"a snapshot's chunk of {len(chunk)} bytes is over {MAX_CHUNK_BYTES}")
+            raise ValueError(f"a snapshot chunk of {len(chunk)} bytes is over the limit of {MAX_CHUNK_BYTES} bytes")
         stream.write(_CHUNK.pack(len(chunk), zlib.crc32(chunk, zlib.crc32(_NUMBER.pack(number)))))
         stream.write(chunk)
         number += 1
@@ -172,7 +174,7 @@ def _read_header(path: Path, stream: BinaryIO) -> _Header:
     if version > 1:
         *_, follows, origin = _HEADER.unpack_from(start)
     if path.name != files.snapshot_name(seq):
-        raise _Damage(0, f"the header says sequence {seq}, the name does not")
+        raise _Damage(0, f"the header says sequence {seq}, but the name says another")
     return _Header(seq, term, follows, origin.rstrip(b"\0"))
 
 

@@ -1,20 +1,19 @@
-"""The watermark: a small file that says how far the journal had been synced, apart from the journal
-itself.
+"""Watermark: a small file, apart from the journal, that records how far the journal was synced.
 
-Owns that file. It must not know records.
+Owns that file. Must not know records.
 
-    magic `TITANSYN` | format version u16 | synced_seq u64 | segment u64 | term u64 | CRC32 u32 of
-    all before
+    magic `TITANSYN` | format version u16 | synced_seq u64 | segment u64 | term u64
+    | CRC32 u32 of all fields before
 
-`synced_seq` is a sequence that was durable in the segments when this was written, `segment` the
-first sequence of the one that was current. So a journal that ends before `synced_seq`, or whose
-last segment is older than `segment`, has lost something.
+`synced_seq` is a sequence that was durable in the segments when the watermark was written.
+`segment` is the first sequence of the current segment at that time. So a journal that ends before
+`synced_seq`, or whose last segment is older than `segment`, has lost data.
 
-It is written when a segment is begun and when the journal is closed, and synced then; else at most
-once a second, also while nothing is appended, without a sync of its own. So under `always` it
-proves after kill -9 what was acknowledged up to a second before, and after a loss of power what was
-acknowledged before the kernel last wrote it back. Under the other policies it proves the same of
-what was synced. It never says more than is true.
+The watermark is written and synced when a segment begins and when the journal is closed. Otherwise
+it is written at most once a second, also while nothing is appended, and not synced. Under `always`
+it therefore proves, after kill -9, which records were acknowledged up to a second before. After a
+power failure it proves which were acknowledged before the kernel last wrote it back. Under the
+other policies it proves the same about synced records. It never claims more than is true.
 """
 
 from __future__ import annotations
@@ -46,18 +45,19 @@ NOTHING = Watermark(0, 0, 0)
 
 
 def read_watermark(directory: Path) -> Watermark:
-    """NOTHING if there is none, as in journals of old, or if it is damaged: then it proves nothing."""
+    """Return the watermark. NOTHING if it is missing, as in old journals, or damaged: then it
+    proves nothing."""
     return _decode(_bytes_of(directory)) or NOTHING
 
 
 def watermark_is_damaged(directory: Path) -> bool:
-    """There is a file, and it is no watermark."""
+    """Return whether the file exists but is not a valid watermark."""
     return (directory / NAME).exists() and _decode(_bytes_of(directory)) is None
 
 
 class WatermarkFile:
-    """Written in place: it is far smaller than what a disk writes at once, and a torn one would
-    prove nothing."""
+    """Watermark, written in place. It is far smaller than a disk sector, and a torn watermark would
+    only prove nothing."""
 
     def __init__(self, directory: Path) -> None:
         self._fd = os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -72,19 +72,19 @@ class WatermarkFile:
             os.fdatasync(self._fd)
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close the file. May be called twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def write_watermark(directory: Path, mark: Watermark) -> None:
-    """Durable when it returns."""
-    made = WatermarkFile(directory)
+    """Write a watermark, durable when this returns."""
+    file = WatermarkFile(directory)
     try:
-        made.write(mark, sync=True)
+        file.write(mark, sync=True)
     finally:
-        made.close()
+        file.close()
     files.sync_directory(directory)
 
 

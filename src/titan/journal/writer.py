@@ -1,16 +1,16 @@
 """Group commit: many appends, one write, one sync.
 
-Owns the queue and the thread that empties it. It must not know what a payload means, nor the event
-loop of whoever appends: callbacks come from the writer thread and the caller marshals them.
+Owns the queue and the thread that empties it. Must not know the meaning of a payload, nor the event
+loop of the caller. Callbacks come from the writer thread, and the caller marshals them.
 
-The thread takes everything that is queued, writes it with one system call, syncs once and reports
-the last sequence; meanwhile the next batch gathers, so the batch grows with the load. While it has
-nothing to do, a small record may be written and synced by whoever appends it (`append_now`): on a
-quick disk that takes less time than to wake a thread and be woken by it.
+The thread takes all queued records, writes them with one system call, syncs once and reports the
+last sequence. Meanwhile the next batch accumulates, so the batch size grows with the load. While
+the thread is idle, the caller may write and sync a small record itself (`append_now`). On a fast
+disk this takes less time than waking the thread and waiting for it.
 
 Any error of a write or a sync is final. After a failed fsync the kernel may have dropped the pages
-and marked them clean, so a second one would succeed and lie: the writer reports once and takes
-nothing more.
+and marked them clean, so a second fsync would wrongly succeed. The writer reports the error once
+and accepts nothing more.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 MIN_SEGMENT_BYTES = 256
 DIRECT_BYTES = 8 * 1024
 DIRECT_S = 0.0005
-"""`append_now` is for records up to this size, while the disk took no longer than this for the last
-one."""
+"""`append_now` takes records of up to DIRECT_BYTES, if the last write took at most DIRECT_S
+seconds.
+"""
 
 
 class _Order(Enum):
@@ -42,13 +43,14 @@ class _Order(Enum):
 
 
 class JournalWriter:
-    """Appends records to segments in `directory`, which is made if it is missing.
+    """Writer that appends records to segments in `directory`, which it creates if it is missing.
 
-    It starts a segment of its own at `next_seq`: repair the tail of the last one first
-    (`repair_tail`). That there is one writer per directory is the caller's care (`HomeLock`).
-    `on_synced(last_seq)` comes as SyncPolicy says and may cover several appends at once; after
-    `on_failed` nothing else is called. The constructor waits for the disk, and raises JournalFailed
-    if that fails.
+    The writer begins a new segment at `next_seq`, so the tail of the last segment must be repaired
+    first (`repair_tail`). The caller ensures that a directory has one writer (`HomeLock`).
+
+    `on_synced(last_seq)` is called as SyncPolicy says and may cover several appends. After
+    `on_failed` no callback follows. The constructor waits for the disk, and raises JournalFailed if
+    that fails.
     """
 
     def __init__(
@@ -66,11 +68,14 @@ class JournalWriter:
         places: Sequence[Path] = (),
         origin: bytes = b"",
     ) -> None:
-        """`places`: files and folders beside the journal's own that must stay what they are (see
-        `anchors`) for anything to be reported; JournalFailed when they do not. `origin`: who
-        writes, for the headers; at most 32 bytes."""
+        """`places`: further files and folders that must stay at their paths (see `anchors`). If one
+        is gone, the writer fails with JournalFailed and reports nothing more. `origin`: the name of
+        the writer for the headers, at most 32 bytes."""
         if next_seq < 1 or segment_bytes < MIN_SEGMENT_BYTES:
-            raise Bug(f"no journal from sequence {next_seq} in segments of {segment_bytes} bytes (at least {MIN_SEGMENT_BYTES})")
+            raise Bug(
+                f"a journal cannot begin at sequence {next_seq} with segments of {segment_bytes} bytes:"
+                f" sequences begin at 1, and segments have at least {MIN_SEGMENT_BYTES} bytes"
+            )
         self._directory = directory
         self._on_synced = on_synced
         self._on_failed = on_failed
@@ -80,10 +85,10 @@ class JournalWriter:
         self._term = term
         self._pending_bytes = 0
         self._unfinished = 0
-        """Items that the thread has not dealt with."""
+        """Number of queued items that the thread has not completed."""
         self._directly = False
         self._last_write_s = 0.0
-        # whose sync is due later, and the thread's
+        # Under EVERYSEC the sync comes later, and the thread does it.
         self._may_be_direct = policy is not SyncPolicy.EVERYSEC
         self._failure: JournalFailed | None = None
         self._closing = False
@@ -105,13 +110,11 @@ class JournalWriter:
         self._thread.start()
 
     def append(self, payload: bytes, count: int, *, synced: bool = False) -> int:
-        """Queues one record of `count` events and returns its last sequence. Any thread may call
-        it; it never waits for the disk.
+        """Queue one record of `count` events and return its last sequence. Thread-safe, and never
+        waits for the disk.
 
-        `synced`: it is reported when it is on the disk, whatever the policy.
-
-        Raises JournalFailed after a failure or `close()`, LimitExceeded if the payload is over 1
-        GiB.
+        `synced`: report the record only when it is on the disk, whatever the policy. Raises
+        JournalFailed after a failure or `close()`, LimitExceeded if the payload is over 1 GiB.
         """
         if count < 1:
             raise Bug(f"a record holds at least one event, not {count}")
@@ -127,19 +130,19 @@ class JournalWriter:
         return first_seq + count - 1
 
     def append_now(self, payload: bytes, count: int) -> int | None:
-        """Writes and syncs one record here and now and returns its last sequence, if that is likely
-        to be short; `on_synced` is not called. None: nothing was done, use `append`.
+        """Write and sync one record in this thread, if that is likely to be fast. Return its last
+        sequence; `on_synced` is not called. None: nothing was done, use `append`.
 
-        It is if the thread has nothing to do, the record is small and fits in the segment, and the
-        last sync was quick. One that turns out slow is followed by `append`s until the thread finds
-        the disk quick again. Raises JournalFailed.
+        It is likely to be fast if the writer thread is idle, the record is small and fits in the
+        segment, and the last write and sync were fast. After a slow one this returns None until the
+        thread has measured a fast one. Raises JournalFailed.
         """
         size = RECORD_HEADER_BYTES + len(payload)
         if not self._may_be_direct or size > DIRECT_BYTES or self._last_write_s > DIRECT_S or count < 1:
             return None
         with self._lock:
             self._raise_if_stopped()
-            if self._unfinished or not self._committer.takes_at_once(size):
+            if self._unfinished or not self._committer.can_write_now(size):
                 return None
             first_seq = self._next_seq
             self._next_seq += count
@@ -154,11 +157,11 @@ class JournalWriter:
         return first_seq + count - 1
 
     def rotate(self) -> int:
-        """Asks for the segment to be sealed behind all that was appended; returns the last sequence
-        of that, without waiting.
+        """Ask the thread to seal the segment after all appended records. Return their last
+        sequence, without waiting.
 
-        `sealed_through` reaches it once that is done. A segment without records is left as it is,
-        and so is any while `low_space` is True.
+        `sealed_through` reaches this sequence when the segment is sealed. A segment without records
+        is not sealed, and no segment is sealed while `low_space` is True.
         """
         with self._lock:
             self._raise_if_stopped()
@@ -167,10 +170,10 @@ class JournalWriter:
             return self._next_seq - 1
 
     def close(self) -> None:
-        """Writes and syncs what is queued, cuts the segment to its true size, ends the thread.
-        Waits for that; may be called twice.
+        """Write and sync all queued records, cut the segment to its content, and end the thread.
+        Waits until this is done. May be called twice.
 
-        A failure in here goes to `on_failed`, as always, and to `failure`.
+        A failure goes to `on_failed`, as always, and to `failure`.
         """
         with self._lock:
             if not self._closing:
@@ -186,35 +189,35 @@ class JournalWriter:
 
     @property
     def next_seq(self) -> int:
-        """The sequence that the next append starts with."""
+        """First sequence of the next append."""
         return self._next_seq
 
     @property
     def written_seq(self) -> int:
-        """The last sequence that was handed to the kernel: it survives the death of this process."""
+        """Last sequence that was written to the kernel. It survives the end of this process."""
         return self._committer.written_seq
 
     @property
     def synced_seq(self) -> int:
-        """The last sequence that was synced: it survives a loss of power. Snapshots go no further."""
+        """Last sequence that was synced. It survives a power failure. Snapshots go no further."""
         return self._committer.synced_seq
 
     @property
     def sealed_through(self) -> int:
-        """The last sequence in a sealed segment; `next_seq - 1` of the constructor if none was
+        """Last sequence in a sealed segment; `next_seq - 1` of the constructor if none was
         sealed."""
         return self._committer.sealed_through
 
     @property
     def pending_bytes(self) -> int:
-        """What was appended and not reported yet. The queue has no bound of its own: take no more
-        input while this is too much."""
+        """Bytes that were appended but not reported yet. The queue has no limit, so the caller must
+        stop taking input while this number is too high."""
         return self._pending_bytes
 
     @property
     def low_space(self) -> bool:
-        """No space for the next segment: what is queued still fits, but refuse new work until it is
-        False again."""
+        """True while there is no space for the next segment. Queued records still fit, but the
+        caller must refuse new work."""
         return self._maker.low_space
 
     @property
@@ -227,7 +230,7 @@ class JournalWriter:
         try:
             while self._turn():
                 pass
-        except Exception as error:  # also a bug in a callback: whoever waits for a sync must hear of it
+        except Exception as error:  # also a bug in a callback: callers that wait for a sync must get the error
             failure = failure_of(error, self._directory)
             with self._lock:
                 self._failure = failure
@@ -236,12 +239,12 @@ class JournalWriter:
             self._committer.abandon()
 
     def _turn(self) -> bool:
-        """Everything that is queued, then what is due. False at the end."""
+        """Write all queued items, then do the work that is due. Return False at the end."""
         batch: list[Append] = []
         items = self._take()
         if not items:
-            self._look_after()
-        if self._failure is not None:  # of `append_now`: nothing may follow it
+            self._run_checks()
+        if self._failure is not None:  # `append_now` failed: nothing may be written after that
             return False
         for item in items:
             if isinstance(item, Append):
@@ -254,7 +257,7 @@ class JournalWriter:
                 return False
             self._committer.rotate(time.monotonic())
         self._write(batch)
-        self._committer.tend(time.monotonic())
+        self._committer.do_due_work(time.monotonic())
         with self._lock:
             self._unfinished -= len(items)
         return True
@@ -265,15 +268,14 @@ class JournalWriter:
             self._committer.write(batch, began)
             self._last_write_s = time.monotonic() - began
 
-    def _look_after(self) -> None:
-        """Under the lock, since a record may be written by whoever appends it."""
+    def _run_checks(self) -> None:
+        """Do the regular checks under the lock, since `append_now` may write in another thread."""
         with self._lock:
             if self._failure is None:
-                self._committer.look_after(time.monotonic())
+                self._committer.run_checks(time.monotonic())
 
     def _take(self) -> list[Append | _Order]:
-        """Waits for the first item, the time at which something is due, or `CHECK_S`; takes all
-        there is."""
+        """Wait for the first item, the time of due work, or `CHECK_S`. Return all queued items."""
         due = self._committer.due_at
         try:
             first = self._queue.get(timeout=CHECK_S if due is None else min(CHECK_S, max(0.0, due - time.monotonic())))

@@ -1,2 +1,1 @@
-"""Connections: TITAN_PROTO over asyncio, memory limits over all peers, and reconnecting with
-back-off."""
+"""Connections: TITAN_PROTO over asyncio, memory budgets shared by all peers, and back-off."""

@@ -1,6 +1,6 @@
-"""Waits between attempts to reach something that does not answer.
+"""Delays between attempts to reach a peer that does not answer.
 
-The module `random` is not imported: scripts of a few milliseconds load this file, too.
+The module `random` is not imported, because scripts that run for a few milliseconds load this file.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from titan.model.backoff import backoff_delay, jittered
 
 
 class Backoff:
-    """The waits of one series of attempts: each twice the last, up to a limit, with jitter.
+    """Exponential back-off for one series of attempts: each delay doubles, up to a limit.
 
-    The jitter takes up to half of a wait, so that many peers that lost the same server do not
-    return to it in the same moment.
+    Jitter shortens a delay by up to half. Many peers that lost the same server then reconnect at
+    different moments.
     """
 
     def __init__(self, first_s: float, most_s: float) -> None:
@@ -22,11 +22,11 @@ class Backoff:
         self._failures = 0
 
     def next_s(self) -> float:
-        """Return the next wait in seconds, and count a failure."""
+        """Count a failure and return the next delay in seconds."""
         delay = backoff_delay(self._failures, self._first_s, self._most_s)
         self._failures += 1
         return jittered(delay, int.from_bytes(os.urandom(2), "big") / 65536)
 
     def reset(self) -> None:
-        """Start again with the first wait: the last attempt succeeded."""
+        """Start again with the first delay, after an attempt that succeeded."""
         self._failures = 0

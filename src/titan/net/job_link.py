@@ -1,14 +1,16 @@
-"""A job's connection to its worker, `TITAN LEASE job TOKEN`: requests and notes as messages of
-TITAN_PROTO.
+"""Connection of a job to its worker. It carries requests and notes as messages of TITAN_PROTO.
 
-It imports nothing but the standard library, the errors and the back-off, so that `titan context` and a script's
-first word cost little; hence the bit of MessagePack here, which tests compare with the codec. Only
-`ask`, which takes whole messages, loads the codec. The worker's side is
-`titan.worker.context.requests`.
+The first line is `TITAN LEASE job TOKEN`. The worker's side is `titan.worker.context.requests`.
+
+This module imports only the standard library, the errors and the back-off. That keeps the start of
+`titan context` and the first call of a script cheap. For the same reason it has a small MessagePack
+implementation of its own, which tests compare with the codec. Only the function `ask`, which takes
+whole messages, loads the codec.
 
     link = JobLink()
-    answer = link.ask(READ_VALUE, (0, "prepare"))        # opcode and fields after the request id; the lease is filled in there
-    link.tell(REPORT_PROGRESS, (0.5, "half"))            # not answered
+    # Opcode, then the fields after the request id. 0 is the lease, which the worker fills in.
+    answer = link.ask(READ_VALUE, (0, "prepare"))
+    link.tell(REPORT_PROGRESS, (0.5, "half"))  # has no answer
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ ERROR = 3
 WHO_AM_I, IDENTITY, NOTED, REPORT_PROGRESS, SET_STATUS, SET_RESULT, READ_VALUE, VALUE_READ = range(184, 192)
 FIND_ARTIFACT, ARTIFACTS, PUBLISH_PATH, FETCH_PATH = 208, 210, 212, 213
 PATIENCE_S = 60.0
-"""How long what can be tried again is."""
+"""Seconds for which a retryable request is retried."""
 ANSWER_S = 120.0
+"""Timeout of one send or receive on the socket."""
 WAIT_MIN_S, WAIT_MAX_S = 0.02, 1.0
 SOCKET, LEASE, TOKEN = "TITAN_CONTEXT", "TITAN_LEASE", "TITAN_CONTEXT_TOKEN"
 _BLOB = 0x08
@@ -49,8 +52,8 @@ class NotInJob(CallerError):
     code = "not_in_job"
 
 
-class Who:
-    """The attempt that this process speaks for."""
+class AttemptIdentity:
+    """Identity of the attempt that this process runs."""
 
     __slots__ = ("attempt", "job", "lease", "run", "seq")
 
@@ -60,36 +63,43 @@ class Who:
         self.job = job
         self.attempt = attempt
         self.seq = seq
-        """Of a call: which one of its runner."""
+        """Sequence number of the call within its function runner; 0 outside of a call."""
 
 
 def first_lease() -> str:
-    """What the environment says: a lease, or in a call the key of its runner. Raises NotInJob."""
+    """Return the lease from the environment; in a call, the key of its function runner.
+
+    Raises NotInJob.
+    """
     path, lease = os.environ.get(SOCKET, ""), os.environ.get(LEASE, "")
     if not path or not lease.removeprefix("-").isdigit():
         raise NotInJob(
-            "this is no job of Titan: a worker sets TITAN_CONTEXT and TITAN_LEASE for those that it starts. "
-            "Run it as a job (`titan run`), or from outside use titan.Client and `titan store`"
+            "this is no job of Titan: TITAN_CONTEXT and TITAN_LEASE, which a worker sets for its jobs, are missing. "
+            "Run this program as a job (`titan run`), or use titan.Client and `titan store` outside of jobs"
         )
     return lease
 
 
-def first_line(lease: str, what: str) -> bytes:
-    """How a connection to the worker begins."""
-    return f"TITAN {lease} {what} {os.environ.get(TOKEN, '')}\n".encode("utf-8", "surrogateescape")
+def first_line(lease: str, channel: str) -> bytes:
+    """Return the first line of a connection to the worker."""
+    return f"TITAN {lease} {channel} {os.environ.get(TOKEN, '')}\n".encode("utf-8", "surrogateescape")
 
 
 def call_seq() -> int:
-    """Which call of its function runner this process is in; 0: it is in none, or cannot tell (a
-    child that was not forked)."""
+    """Return the sequence number of the current call within its function runner.
+
+    Return 0 outside of a call, and in a child that was not forked, which cannot know its call.
+    """
     runner = sys.modules.get("_titan_runner")
     marks = getattr(runner, "current_marks", None)
     return int(marks[0]) if marks is not None else 0
 
 
 class JobLink:
-    """One connection, opened by the first request. Threads may share it; their requests wait for
-    one another."""
+    """One connection to the worker, opened by the first request.
+
+    Threads may share it: a lock makes their requests wait for one another.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -98,12 +108,15 @@ class JobLink:
         self._seq = -1
         self._numbers = 0
         self._inbox = b""
-        self.who: Who | None = None
+        self.identity: AttemptIdentity | None = None
 
     def ask(self, opcode: int, fields: tuple[Any, ...], blob: bytes | memoryview | None = None) -> list[Any]:
-        """The fields of the answer. What fails for a reason that passes (no master, a broken
-        connection) is asked again for PATIENCE_S: what must not be done twice carries a key. Raises
-        what the answer says, NotInJob, ConnectionLost."""
+        """Send a request and return the fields of its answer.
+
+        A retryable failure (no master, a broken connection) is retried for PATIENCE_S. A request
+        that must not run twice therefore carries an idempotency key. Raises the error of the
+        answer, NotInJob, ConnectionLost.
+        """
         until, backoff = time.monotonic() + PATIENCE_S, Backoff(WAIT_MIN_S, WAIT_MAX_S)
         while True:
             try:
@@ -116,8 +129,10 @@ class JobLink:
             time.sleep(backoff.next_s())
 
     def tell(self, opcode: int, fields: tuple[Any, ...]) -> None:
-        """Says something that nobody answers. A worker that is gone for good is no error: the job
-        ends with it."""
+        """Send a note, which has no answer.
+
+        A worker that is gone for good is no error, because the job ends with it.
+        """
         with self._lock:
             self._open()
             try:
@@ -126,52 +141,55 @@ class JobLink:
             except OSError:
                 self._drop()
 
-    def identify(self) -> Who:
-        """Asks only in a call; what the environment says is not asked for."""
+    def identify(self) -> AttemptIdentity:
+        """Return the attempt of this process. Asks the worker only in a call of a function runner;
+        elsewhere the environment says it."""
         lease = first_lease()
         if not lease.startswith("-"):
-            about = os.environ
-            return Who(int(lease), about.get("TITAN_RUN", ""), about.get("TITAN_JOB", ""), int(about.get("TITAN_ATTEMPT") or 0), 0)
+            env = os.environ
+            return AttemptIdentity(
+                int(lease), env.get("TITAN_RUN", ""), env.get("TITAN_JOB", ""), int(env.get("TITAN_ATTEMPT") or 0), 0
+            )
         with self._lock:
             self._open()
-            assert self.who is not None
-            return self.who
+            assert self.identity is not None
+            return self.identity
 
     # -- the connection ----------------------------------------------------------------------------
     def _open(self) -> None:
-        """Connected, and speaking for the call that runs. Raises NotInJob, ConnectionLost,
-        Conflict."""
+        """Connect if necessary, and identify the current call to the worker. Raises NotInJob,
+        ConnectionLost, Conflict."""
         lease = first_lease()
         seq = call_seq() if lease.startswith("-") else 0
         if self._socket is None or self._pid != os.getpid() or _is_closed(self._socket):
             self._drop()
-            it = socket.socket(socket.AF_UNIX)
-            # settimeout would make the peek of _is_closed wait
+            sock = socket.socket(socket.AF_UNIX)
+            # With settimeout, the peek of _is_closed would wait.
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                it.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(ANSWER_S), 0))
+                sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(ANSWER_S), 0))
             try:
-                it.connect(os.environ[SOCKET])
-                it.sendall(first_line(lease, "job"))
+                sock.connect(os.environ[SOCKET])
+                sock.sendall(first_line(lease, "job"))
             except OSError as e:
-                it.close()
+                sock.close()
                 raise ConnectionLost(f"this job's worker cannot be reached at {os.environ[SOCKET]}: {e}") from e
-            self._socket, self._pid, self._seq, self._inbox = it, os.getpid(), -1, b""
+            self._socket, self._pid, self._seq, self._inbox = sock, os.getpid(), -1, b""
         if lease.startswith("-") and (self._seq != seq or not seq):
-            self.who = None
+            self.identity = None
             lease, run, job, attempt = self._exchange(WHO_AM_I, (seq,), None)[1:5]
-            self.who = Who(int(lease), run, job, attempt, seq)
+            self.identity = AttemptIdentity(int(lease), run, job, attempt, seq)
             self._seq = seq
 
     def _exchange(self, opcode: int, fields: tuple[Any, ...], blob: bytes | memoryview | None) -> list[Any]:
-        it = self._socket
-        assert it is not None
+        sock = self._socket
+        assert sock is not None
         self._numbers += 1
         try:
-            it.sendall(_frame(opcode, (self._numbers, *fields), blob))
+            sock.sendall(_frame(opcode, (self._numbers, *fields), blob))
             while True:
-                kind, answer = self._receive(it)
+                kind, answer = self._receive(sock)
                 if kind == ERROR and answer[0] in (0, self._numbers):
-                    raise from_code(answer[1], answer[2]) if not answer[4] else _passing(answer[1], answer[2])
+                    raise from_code(answer[1], answer[2]) if not answer[4] else _retryable(answer[1], answer[2])
                 if answer[0] == self._numbers:
                     return answer
         except OSError as e:
@@ -189,17 +207,17 @@ class JobLink:
                     return opcode, _unpack(payload)
             data = sock.recv(1 << 16)
             if not data:
-                raise ConnectionResetError("the worker hung up")
+                raise ConnectionResetError("the worker closed it")
             self._inbox += data
 
     def _drop(self) -> None:
         if self._socket is not None:
             self._socket.close()
-        self._socket, self.who = None, None
+        self._socket, self.identity = None, None
 
 
 def _is_closed(sock: socket.socket) -> bool:
-    """Whether the other side has hung up, as far as that is known here."""
+    """Return whether the worker is known to have closed the connection."""
     try:
         return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
@@ -208,8 +226,8 @@ def _is_closed(sock: socket.socket) -> bool:
         return True
 
 
-def _passing(code: str, message: str) -> TitanError:
-    """An error that may be gone soon."""
+def _retryable(code: str, message: str) -> TitanError:
+    """Return a retryable error: of this code if such errors are retryable, else ConnectionLost."""
     error = from_code(code, message)
     return error if error.retryable else ConnectionLost(message)
 
@@ -224,11 +242,11 @@ def _frame(opcode: int, fields: tuple[Any, ...], blob: bytes | memoryview | None
 
 
 class Packed(bytes):
-    """MessagePack already."""
+    """Bytes that are MessagePack already."""
 
 
 def pack(value: Any) -> bytes:
-    """MessagePack. Raises TypeError for what it does not hold."""
+    """Return a value as MessagePack. Raises TypeError for a type that MessagePack does not have."""
     if isinstance(value, Packed):
         return value
     if value is None:
@@ -248,13 +266,13 @@ def pack(value: Any) -> bytes:
         return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(pack, value))
     if isinstance(value, dict):
         return b"\xdf" + len(value).to_bytes(4, "big") + b"".join([pack(k) + pack(v) for k, v in value.items()])
-    raise TypeError(f"{value!r} is nothing that a message holds")
+    raise TypeError(f"a message cannot hold {value!r}, which is a {type(value).__name__}")
 
 
 def _unpack(data: bytes) -> list[Any]:
     value, end = unpack(data, 0)
     if not isinstance(value, list) or end != len(data):
-        raise ProtocolError("the worker's answer is no message")
+        raise ProtocolError("the worker's answer is not a message")
     return value
 
 
@@ -266,7 +284,7 @@ _SIZED = {0xC4: (1, "bin"), 0xC5: (2, "bin"), 0xC6: (4, "bin"), 0xD9: (1, "str")
 
 
 def unpack(data: bytes, at: int) -> tuple[Any, int]:
-    """A value and where it ends. Raises ProtocolError."""
+    """Return the value at an offset, and the offset of its end. Raises ProtocolError."""
     try:
         return _unpacked(data, at)
     except (IndexError, struct.error, UnicodeDecodeError, RecursionError, TypeError) as e:
@@ -290,7 +308,7 @@ def _unpacked(data: bytes, at: int) -> tuple[Any, int]:
     elif first < 0xC0:
         size, kind = first & (0x1F if first >= 0xA0 else 0x0F), "str" if first >= 0xA0 else "list" if first >= 0x90 else "map"
     else:
-        raise ProtocolError(f"the worker's answer holds a byte {first:#x} that is not known here")
+        raise ProtocolError(f"the worker's answer holds an unknown type byte {first:#x}")
     if kind in ("bin", "str"):
         if at + size > len(data):
             raise ProtocolError("the worker's answer ends too early")
@@ -303,14 +321,14 @@ def _unpacked(data: bytes, at: int) -> tuple[Any, int]:
 
 
 own = JobLink()
-"""The one of this process, for all that is answered."""
+"""The connection of this process, for all requests that have an answer."""
 
 
 def ask(message: Message, kind: type[A], blob: bytes | None = None) -> A:
-    """Asks the worker, or through it the master, and returns the answer, which is of that kind. For
-    the other parts of the SDK.
+    """Ask the worker, or through it the master, and return the answer, converted to `kind`.
 
-    The number of the request is filled in. As `JobLink.ask`.
+    For the other modules of the SDK. The request number is filled in here. Retries and errors are
+    those of `JobLink.ask`.
     """
     import msgspec
 

@@ -1,7 +1,7 @@
-"""One TITAN_PROTO connection on asyncio: bytes to messages and back, for both ends of it.
+"""One TITAN_PROTO connection on asyncio, for both ends: bytes to messages and back.
 
-Owns buffering, flow control and limits of a socket; must not know what a message means. Writes of
-one loop turn go out as one.
+Owns the buffers, flow control and limits of a socket. Must not know what a message means. All
+writes of one loop turn go out together.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from titan.protocol.codec import Blob, MessageDecoder, Misfit, Received, encode,
 from titan.protocol.messages import Message
 
 APART_FROM = 64 * 1024
-"""Blobs of this size are handed to the socket as they are."""
+"""Bytes. A blob of at least this size is passed to the socket without a copy."""
 OUTGOING_LIMIT = 256 * 1024 * 1024
-"""A peer that lets this much pile up unread is cut off."""
+"""Bytes. A connection with more unread bytes is closed."""
 
 
 class Outbox:
-    """The peers that have something to be written. It goes out when the loop turns, or at `flush`
-    if that is sooner."""
+    """Peers with queued frames. The frames go out in the next loop turn, or at an earlier
+    `flush`."""
 
     def __init__(self) -> None:
         self._peers: list[Peer] = []
@@ -38,18 +38,18 @@ class Outbox:
         self._peers.append(peer)
 
     def flush(self) -> None:
-        """In the order in which they were added."""
+        """Flush the peers in the order in which they were added."""
         peers, self._peers = self._peers, []
         for peer in peers:
             try:
                 peer.flush()
-            except Exception as e:  # of one; the others have theirs to send
+            except Exception as e:  # of one peer: the others still have frames to send
                 asyncio.get_running_loop().call_exception_handler({"message": "writing to a peer failed", "exception": e})
 
 
 class Peer(asyncio.BufferedProtocol):
-    """`on_message(peer, message, blob)` comes for each message in order, `on_closed(peer, error)`
-    once."""
+    """One connection. Calls `on_message(peer, message, blob)` for each message, in order, and
+    `on_closed(peer, error)` once."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Peer(asyncio.BufferedProtocol):
         outflow: Outflow | None = None,
         outbox: Outbox | None = None,
     ) -> None:
-        """`inflow`, `outflow`, `outbox`: what it shares with others."""
+        """`inflow`, `outflow` and `outbox` are shared with other peers."""
         self._on_message = on_message
         self._on_closed = on_closed
         self._on_opened = on_opened
@@ -82,9 +82,9 @@ class Peer(asyncio.BufferedProtocol):
         self.number = 0
         self.role = ""
         self.actor = ""
-        """On the master: who asks for what is said on it."""
+        """On the master: the user or job that makes the requests of this connection."""
         self.worker = 0
-        """On the master: the number of the worker that is registered on it."""
+        """On the master: the number of the worker that is registered on this connection."""
 
     # -- asyncio.BufferedProtocol ------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -114,15 +114,16 @@ class Peer(asyncio.BufferedProtocol):
             self._inflow.note(self, self._decoder.memory)
 
     def eof_received(self) -> None:
-        """The other end has closed, and nobody will read what is still to be written: waiting for
-        that could last for ever."""
+        """Abort: the peer has closed. Nobody reads what is still queued, so waiting for its write
+        could last for ever."""
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._writable.set()
         self._transport = None
-        # now, and not when a collector finds that this peer and its owner know each other
+        # Free its memory now: this peer and its owner refer to each other, so it would wait for
+        # the garbage collector.
         self._decoder.drop()
         if self._inflow is not None:
             self._inflow.forget(self)
@@ -144,45 +145,45 @@ class Peer(asyncio.BufferedProtocol):
 
     @property
     def host(self) -> str:
-        """The address of the other end, without its port."""
+        """Address of the other end, without its port."""
         name = self._transport.get_extra_info("peername") if self._transport else None
         return str(name[0]).removeprefix("::ffff:").partition("%")[0] if isinstance(name, tuple) else "127.0.0.1"
 
     @property
     def pending(self) -> int:
-        """Bytes of memory that a message takes up which is not whole yet."""
+        """Bytes of memory that the incomplete message takes up."""
         return self._decoder.memory
 
     @property
     def unwritten(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Bytes that the kernel has not accepted yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def allow(self, max_message: int) -> None:
-        """It has said who it is: from now on its messages may be so large, and compressed."""
+        """Accept messages of up to `max_message` bytes, also compressed, after the handshake."""
         self._decoder.allow(max_message=max_message)
 
     @property
     def unsent(self) -> int:
-        """Bytes that the other end's machine has not taken yet, those in the kernel here included."""
-        it = self._transport
-        if it is None:
+        """Bytes that the other machine has not acknowledged, including those in this kernel."""
+        transport = self._transport
+        if transport is None:
             return 0
-        sock, waiting = it.get_extra_info("socket"), array("i", [0])
+        sock, waiting = transport.get_extra_info("socket"), array("i", [0])
         with suppress(OSError):
             ioctl(sock.fileno(), TIOCOUTQ, waiting)
-        return it.get_write_buffer_size() + waiting[0]
+        return transport.get_write_buffer_size() + waiting[0]
 
     @property
     def congested(self) -> bool:
-        """The peer reads more slowly than it is written to."""
+        """True while the peer reads more slowly than messages are sent to it."""
         return not self._writable.is_set()
 
     def send(self, message: Message, blob: Blob | None = None, *, plain: bool = False) -> None:
-        """A large blob is not copied: its memory must stay as it is. `plain`: not compressed,
-        whatever the peer can read.
+        """Queue a message. A large blob is not copied, so its memory must not change.
 
-        An answer that is larger than a message may be becomes the error that says so.
+        `plain`: do not compress, even if the peer can decompress. A message over the size limit is
+        replaced by an error that says so.
         """
         compress = self.compress and not plain
         if blob is None or len(blob) < APART_FROM or compress:
@@ -197,7 +198,7 @@ class Peer(asyncio.BufferedProtocol):
             self.write(blob)
 
     def write(self, data: Blob) -> None:
-        """Queues a whole frame; after a close it is dropped."""
+        """Queue a whole frame. Drop it if the connection is closed."""
         if self.closed:
             return
         self._out.append(data)
@@ -218,31 +219,31 @@ class Peer(asyncio.BufferedProtocol):
             transport.write(out[0] if len(out) == 1 else b"".join(out))
         waiting = transport.get_write_buffer_size()
         if waiting > OUTGOING_LIMIT:
-            self.cut(f"{self.address} does not read: {OUTGOING_LIMIT >> 20} MiB are waiting for it")
+            self.cut(f"{self.address} does not read: {OUTGOING_LIMIT >> 20} MiB are queued for it")
         elif self._outflow is not None and waiting > self._outflow.NOTED:
             self._outflow.note(self)
 
     def cut(self, why: str) -> None:
-        """Closes at once, for what the other end does not do."""
+        """Close at once, because the peer does not do its part; `why` says what."""
         self.fault = PeerError(why)
         self.abort()
 
     async def drain(self) -> None:
-        """Waits until the peer has read enough for more to be written. Raises ConnectionError once
-        it is closed."""
+        """Wait until the peer has read enough for more to be written. Raises ConnectionError if the
+        connection is closed."""
         self.flush()
         await self._writable.wait()
         if self.closed:
             raise ConnectionError("the connection is closed")
 
     def fail(self, error: PeerError) -> None:
-        """Says why, and closes."""
+        """Send the error, then close."""
         self.fault = error
         self.send(error_of(0, error))
         self.close()
 
     def close(self) -> None:
-        """Closes once what is queued is written."""
+        """Close after all queued frames are written."""
         self.flush()
         self.closed = True
         if self._transport is not None:
@@ -254,7 +255,7 @@ class Peer(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def pause_reading(self, why: str) -> None:
-        """Until every reason is gone."""
+        """Stop reading until `resume_reading` was called for every reason."""
         self._pauses[why] = None
         if len(self._pauses) == 1 and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()

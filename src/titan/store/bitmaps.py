@@ -1,7 +1,7 @@
 """Strings as arrays of bits and of small integers: `setbit`, `getbit`, `bitcount`, `bitpos`,
 `bitop`, `bitfield`, `bitfield_ro`.
 
-Bit 0 is the highest one of the first byte.
+Bit 0 is the highest bit of the first byte.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _WORDS = {b"GET": 2, b"SET": 3, b"INCRBY": 3}
 
 
 def _offset(ctx: Context, text: bytes, *, width: int = 0) -> int:
-    """Of a bit; with a `width`, ``#3`` is the third such integer. Raises Refusal."""
+    """Return the offset of a bit. With a `width`, ``#3`` is the integer at index 3. Raises
+    Refusal."""
     counted = bool(width) and text.startswith(b"#")
     offset = integer(text[counted:], _NO_OFFSET) * (width if counted else 1)
     if offset < 0 or (offset >> 3 >= ctx.settings.max_bulk and not ctx.repeating):
@@ -33,7 +34,7 @@ def _offset(ctx: Context, text: bytes, *, width: int = 0) -> int:
 
 
 def _grown(value: bytes | bytearray | None, size: int) -> bytearray:
-    """A value to be changed in place, with at least `size` bytes."""
+    """Return a value of at least `size` bytes that can be changed in place."""
     changed = value if isinstance(value, bytearray) else bytearray(value or b"")
     if len(changed) < size:
         changed += bytes(size - len(changed))
@@ -93,15 +94,16 @@ def _by_bit(word: bytes) -> bool:
 
 
 def _clamped(start: int, end: int, size: int) -> tuple[int, int]:
-    """Both ends counted from the end if negative, the second included."""
+    """Return both ends as offsets from the beginning, the second included. Negative ends count from
+    the end."""
     start = max(start + size, 0) if start < 0 else start
     end = max(end + size, 0) if end < 0 else end
     return start, min(end, size - 1)
 
 
 def _part(value: bytes | bytearray, start: int, end: int, *, outside: int) -> bytearray:
-    """The bytes that hold the bits from `start` to `end`, with `outside` for the other bits in
-    them."""
+    """Return the bytes that contain the bits from `start` to `end`. Other bits in them are set to
+    `outside`."""
     part = bytearray(value[start >> 3 : (end >> 3) + 1])
     for place, mask in ((0, 0xFF >> (start & 7)), (-1, 0xFF << (7 - (end & 7)) & 0xFF)):
         part[place] = part[place] | ~mask & 0xFF if outside else part[place] & mask
@@ -130,8 +132,8 @@ def bitpos(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _first(value: bytes | bytearray, bit: int, start: int, end: int, *, padded: bool) -> int:
-    """The first place from `start` to `end` of such a bit; -1: none. `padded`: zeros without end
-    follow."""
+    """Return the first offset of `bit` from `start` to `end`; -1: none. `padded`: endless zeros
+    follow the value."""
     if start > end:
         return -1
     part = _part(value, start, end, outside=1 - bit)
@@ -236,7 +238,8 @@ def _steps(ctx: Context, args: list[bytes]) -> list[_Step]:
 
 
 def _type(text: bytes) -> tuple[bool, int]:
-    """Whether it is signed, and how many bits it has. Raises Refusal."""
+    """Parse a type such as i16. Return whether it is signed, and its number of bits. Raises
+    Refusal."""
     signed = text.startswith(b"i")
     if not signed and not text.startswith(b"u"):
         raise Refusal(_NO_TYPE)
@@ -247,7 +250,7 @@ def _type(text: bytes) -> tuple[bool, int]:
 
 
 def _read(value: bytes | bytearray, step: _Step) -> int:
-    """Beyond the end there are zeros."""
+    """Return the integer of a step. Bits after the end of the value are zero."""
     first, end = step.offset >> 3, step.offset + step.width + 7 >> 3
     part = value[first:end]
     number = int.from_bytes(part, "big") << 8 * (end - first - len(part))
@@ -264,13 +267,13 @@ def _write(value: bytearray, step: _Step, number: int) -> None:
 
 
 def _fitted(number: int, step: _Step) -> int | None:
-    """What is kept of a number that may be too large or too small; None: the step fails."""
+    """Return the number to store, after the handling of overflow; None: the step fails."""
     if step.signed:
         low, high = -(1 << (step.width - 1)), (1 << (step.width - 1)) - 1
     else:
         low, high = 0, (1 << step.width) - 1
         if step.word == b"SET" and INT_MIN <= number < 0:
-            # Redis takes the argument of SET as an unsigned number then
+            # Redis reads a negative argument of SET as an unsigned number.
             number += 2 * (INT_MAX + 1)
     if low <= number <= high:
         return number

@@ -1,8 +1,8 @@
-"""Sessions that wait for keys: BLPOP and its relatives, XREAD and XREADGROUP.
+"""Sessions that wait for keys: BLPOP and related commands, XREAD and XREADGROUP.
 
-A command that finds nothing registers a Wait at its keys. Whenever a key changes that somebody
-waits for, the command that changed it is completed, and then those who wait are served, in the
-order in which they came. Serving changes keys in turn, until nobody can be served.
+A command that finds no element registers a Wait at its keys. When such a key changes, the command
+that changed it is completed first. Then the waiting sessions are served, in the order in which they
+came. Serving may change further keys. It continues until no session can be served.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from titan.store.session import Session, Wait
 
 _OUT_OF_RANGE = b"ERR timeout is out of range"
 Serve = Callable[[Context, bytes], Reply]
-"""Tries to complete a command at a key that changed, in the session that waits; BLOCKED if it still
-cannot."""
+"""Function that tries to complete a command with a changed key, in the session that waits. Returns
+BLOCKED if that is still not possible."""
 
 
 def deadline(ctx: Context, seconds: bytes) -> int:
-    """The end of a timeout in seconds, in ms since the epoch; 0 waits for ever. Raises Refusal."""
+    """Return the end of a timeout in seconds, in ms since the epoch; 0: no timeout. Raises
+    Refusal."""
     amount = extended(seconds, Error(b"ERR timeout is not a float or out of range"))
     if amount is None:
         raise Refusal(NEGATIVE_TIMEOUT)
     milliseconds = ceil(extended_product(amount, 1000))
     if milliseconds > INT_MAX:
-        raise Refusal(NEGATIVE_TIMEOUT)  # which it is to Redis 7.0, where it has wrapped round
+        raise Refusal(NEGATIVE_TIMEOUT)  # in Redis 7.0 the number wraps around and is negative
     return _until(ctx, milliseconds)
 
 
 def deadline_ms(ctx: Context, milliseconds: int) -> int:
-    """The same for a number of milliseconds."""
+    """Return the end of a timeout in milliseconds, like `deadline`."""
     return _until(ctx, milliseconds)
 
 
@@ -48,8 +49,8 @@ def _until(ctx: Context, milliseconds: int) -> int:
 
 
 def wait(ctx: Context, keys: list[bytes], until_ms: int, serve: Serve, empty: Reply) -> Reply:
-    """Lets the present session wait until `until_ms` for a change of one of `keys` that `serve` can
-    use. In EXEC: `empty`."""
+    """Make the current session wait until `until_ms` for a change of one of `keys` with which
+    `serve` succeeds. In EXEC, return `empty` instead."""
     if ctx.executing:
         return empty
     session, db = ctx.session, ctx.db
@@ -67,7 +68,7 @@ def wait(ctx: Context, keys: list[bytes], until_ms: int, serve: Serve, empty: Re
 
 
 def release(ctx: Context, session: Session) -> None:
-    """The session waits no more."""
+    """End the wait of a session without a reply."""
     waiting = session.blocked
     if waiting is not None:
         for key in waiting.keys:
@@ -76,7 +77,7 @@ def release(ctx: Context, session: Session) -> None:
 
 
 def answer(ctx: Context, session: Session, reply: Reply) -> None:
-    """Ends a wait with a reply."""
+    """End the wait of a session with a reply."""
     release(ctx, session)
     if session.muted:
         return
@@ -85,7 +86,7 @@ def answer(ctx: Context, session: Session, reply: Reply) -> None:
 
 
 def serve_ready(ctx: Context) -> None:
-    """Serves those who wait for keys that changed."""
+    """Serve the sessions that wait for changed keys."""
     while ctx.ready:
         index, key = next(iter(ctx.ready))
         del ctx.ready[index, key]
@@ -106,14 +107,14 @@ def serve_ready(ctx: Context) -> None:
 
 
 def next_timeout(ctx: Context) -> int | None:
-    """When the first session has waited long enough."""
+    """Return the earliest end of a timeout; None if there is none."""
     while ctx.timeouts and not _is_current(ctx.timeouts[0]):
         heappop(ctx.timeouts)
     return ctx.timeouts[0][0] if ctx.timeouts else None
 
 
 def time_out(ctx: Context, now_ms: int) -> None:
-    """Answers those who have waited long enough."""
+    """Answer the sessions whose timeout is over."""
     while (at := next_timeout(ctx)) is not None and at <= now_ms:
         session = heappop(ctx.timeouts)[2]
         assert session.blocked is not None

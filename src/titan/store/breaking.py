@@ -1,7 +1,8 @@
-"""A command that breaks off where it should not: memory is short, or it has a bug.
+"""Handling of commands that fail unexpectedly, for lack of memory or because of a bug.
 
-It is answered with an error, and nobody else notices. What it did until then stays. The journal is
-told how the keys that it names are now, so that a restart finds the same.
+The client gets an error, and other clients are not affected. Changes that the command has made
+stay. The journal gets the current values of the command's keys, so that a restart restores the same
+state.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from titan.store.context import Context
 from titan.store.replies import Error
 from titan.store.rewriting import changes_of_key
 
-_NO_MEMORY = Error(b"OOM the machine has not the memory for this command")
+_NO_MEMORY = Error(b"OOM the machine does not have enough memory for this command")
 
 
 def reply_to(ctx: Context, command: Command, args: list[bytes], error: Exception) -> Error:
-    """The reply to a command that raised `error`."""
+    """Return the reply to a command that raised `error`, and record the values of its keys."""
     if command.writes:
         for key in dict.fromkeys(command.keys_of(args)):
             ctx.log([b"DEL", key])
@@ -24,4 +25,4 @@ def reply_to(ctx: Context, command: Command, args: list[bytes], error: Exception
     if isinstance(error, MemoryError):
         return _NO_MEMORY
     ctx.hooks.broke(command.name.decode(), error)
-    return Error(b"ERR internal error: %b broke off; the log of the store says where" % command.name.upper())
+    return Error(b"ERR internal error: %b failed; the log of the store has the details" % command.name.upper())

@@ -1,6 +1,6 @@
-"""One command of the table: what it takes, what it may do, and the function that does it.
+"""Command of the table: its arguments, its flags, and its function.
 
-Must not know the context: a session queues commands, and a context has a session.
+Must not know the context, because a session queues commands and a context has a session.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from titan.store.differences import DIFFERS
 from titan.store.replies import Reply
 
 Run = Callable[[Any, list[bytes]], Reply]
-"""A function of the Context and the arguments, the command's name included. Raises Refusal."""
+"""Function of the Context and the arguments, including the command's name. Raises Refusal."""
 
 
 class Command:
-    """One of the table, or a subcommand of one (`parent|name`)."""
+    """Command of the table, or a subcommand (`parent|name`)."""
 
     __slots__ = (
         "administers",
-        "alone",
         "arity",
-        "at_once",
         "blocks",
         "differs",
         "empties",
@@ -31,10 +29,12 @@ class Command:
         "grows",
         "keys",
         "name",
+        "never_queued",
+        "not_in_transaction",
         "run",
         "sub",
         "summary",
-        "unguarded",
+        "without_auth",
         "writes",
     )
 
@@ -46,26 +46,27 @@ class Command:
         self.summary = summary
         self.group = group
         self.run = run
-        """None: it has subcommands alone."""
+        """None: the command has only subcommands."""
         self.sub: dict[bytes, Command] = {}
         self.writes = "w" in flags
         self.grows = "m" in flags
         self.blocks = "b" in flags
-        self.at_once = "x" in flags
-        self.alone = "o" in flags
-        self.unguarded = "n" in flags
+        self.never_queued = "x" in flags
+        self.not_in_transaction = "o" in flags
+        self.without_auth = "n" in flags
         self.administers = "a" in flags or "j" in flags
         self.empties = "e" in flags
         self.differs = DIFFERS.get(name, "")
-        """How it differs from Redis's; empty if it does not."""
+        """Difference from the command of Redis; empty if there is none."""
 
     def takes(self, count: int) -> bool:
-        """So many arguments, the name included."""
+        """Return whether the command takes `count` arguments, including its name."""
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
     @property
     def key_range(self) -> tuple[int, int, int]:
-        """First, last and step, as COMMAND shows it; 0, 0, 0 if keys have no fixed place."""
+        """First, last and step of the keys, as COMMAND shows them; 0, 0, 0 if keys have no fixed
+        position."""
         if self.keys in ("-", "streams") or self.keys.startswith("n"):
             return 0, 0, 0
         if self.keys == "sort" or "+" in self.keys:
@@ -76,7 +77,7 @@ class Command:
         return first, last, parts[2] if len(parts) > 2 else 1
 
     def keys_of(self, args: list[bytes]) -> list[bytes]:
-        """The keys that a call names. Empty if its arguments make no sense."""
+        """Return the keys in a call's arguments; empty if the arguments are invalid."""
         kind = self.keys
         if kind == "-":
             return []

@@ -1,4 +1,4 @@
-"""The connection itself: HELLO, AUTH, SELECT, CLIENT, PING, QUIT, RESET."""
+"""Commands about the connection: HELLO, AUTH, SELECT, CLIENT, PING, QUIT, RESET."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from titan.store.session import Session
 from titan.store.settings import hashed
 
 VERSION = b"7.0.15"
-"""The release of Redis whose answers these are."""
+"""Release of Redis whose replies the store gives."""
 _WRONG_PASS = Error(b"WRONGPASS invalid username-password pair or user is disabled.")
 _NO_PASSWORD = Error(
     b"ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
@@ -124,8 +124,8 @@ def reset(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def close(ctx: Context, session: Session) -> None:
-    """The shell is to close the connection once what was said is written. Until then it gets no
-    element and no message any more."""
+    """Close a session: the shell closes its connection after the replies are written. Until then
+    the session gets no further elements or messages."""
     if not session.closed:
         session.closed = session.halted = True
         blocking.release(ctx, session)
@@ -150,12 +150,12 @@ def client_setname(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def client_setinfo(ctx: Context, args: list[bytes]) -> Reply:
-    what, value = args[2].upper(), args[3]
+    attribute, value = args[2].upper(), args[3]
     if any(not 33 <= byte <= 126 for byte in value):
         raise Refusal(b"ERR %b cannot contain spaces, newlines or special characters." % args[2].lower())
-    if what == b"LIB-NAME":
+    if attribute == b"LIB-NAME":
         ctx.session.library = value
-    elif what == b"LIB-VER":
+    elif attribute == b"LIB-VER":
         ctx.session.library_version = value
     else:
         raise Refusal(b"ERR Unrecognized option '%b'" % shown(args[2]))
@@ -217,23 +217,23 @@ def client_kill(ctx: Context, args: list[bytes]) -> Reply:
         raise Refusal(SYNTAX)
     sessions, spare_me = list(ctx.sessions.values()), True
     for option, value in zip(args[2::2], args[3::2], strict=True):
-        word = option.upper()
-        if word == b"ID":
+        filter_name = option.upper()
+        if filter_name == b"ID":
             number = integer(value, Error(b"ERR client-id should be greater than 0"))
             if number < 1:
                 raise Refusal(b"ERR client-id should be greater than 0")
             sessions = [session for session in sessions if session.id == number]
-        elif word == b"TYPE":
+        elif filter_name == b"TYPE":
             kind = _kind_named(value)
             sessions = [session for session in sessions if _kind(session) == kind]
-        elif word == b"ADDR":
+        elif filter_name == b"ADDR":
             sessions = [session for session in sessions if session.address.encode() == value]
-        elif word == b"LADDR":
+        elif filter_name == b"LADDR":
             sessions = [session for session in sessions if session.local_address.encode() == value]
-        elif word == b"USER":
+        elif filter_name == b"USER":
             if value != b"default":
                 raise Refusal(b"ERR No such user '%b'" % shown(value))
-        elif word == b"SKIPME" and value.lower() in (b"yes", b"no"):
+        elif filter_name == b"SKIPME" and value.lower() in (b"yes", b"no"):
             spare_me = value.lower() == b"yes"
         else:
             raise Refusal(SYNTAX)
@@ -244,21 +244,21 @@ def client_kill(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def client_unblock(ctx: Context, args: list[bytes]) -> Reply:
-    how = args[3].upper() if len(args) == 4 else b"TIMEOUT"
+    reason = args[3].upper() if len(args) == 4 else b"TIMEOUT"
     if len(args) > 4:
         raise Refusal(misused(args))
-    if how not in (b"TIMEOUT", b"ERROR"):
+    if reason not in (b"TIMEOUT", b"ERROR"):
         raise Refusal(b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
     session = ctx.sessions.get(integer(args[2]))
     if session is None or session.blocked is None:
         return 0
     error = Error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK")
-    blocking.answer(ctx, session, session.blocked.empty if how == b"TIMEOUT" else error)
+    blocking.answer(ctx, session, session.blocked.empty if reason == b"TIMEOUT" else error)
     return 1
 
 
 def describe(ctx: Context, session: Session) -> bytes:
-    """The line of CLIENT LIST."""
+    """Return the line of a session in CLIENT LIST."""
     letters = ("x" if session.queue is not None else "") + ("P" if session.channels or session.patterns else "")
     letters += "b" if session.blocked is not None else ""
     facts: dict[str, object] = {

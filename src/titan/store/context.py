@@ -1,8 +1,8 @@
-"""What commands work on: the databases, and for whom, where and when the present command runs.
+"""Context of commands: the databases, and the session, database and time of the current command.
 
-A command is a function of the context and its arguments. It tells each key that it changed
-(`changed`, `touch`), and each change in the form in which it is to be repeated (`changed`, `log`):
-without chance, without time that is relative, without conditions on what has expired.
+A command is a function of the context and its arguments. It reports each key that it changed
+(`changed`, `touch`). It reports each change in a form that can be repeated (`changed`, `log`):
+without randomness, relative times or conditions on expired keys.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from titan.store.settings import Settings
 
 T = TypeVar("T")
 Change = tuple[int, list[bytes]]
-"""A database and a command that repeats what was done there. What a transaction did stands between
+"""Database, and a command that repeats a change in it. The changes of a transaction are enclosed in
 [MULTI] and [EXEC]."""
 
 
 MOST_WORK = 10_000_000
-"""Elements that one command may look at, some seconds; then it is refused."""
+"""Elements that one command may visit, which takes some seconds. A longer command is refused."""
 TURN_WORK = 20_000
-"""Elements that are looked at in one turn, some milliseconds; then the session waits for the next.
-"""
+"""Elements that a session may visit in one turn, which takes some milliseconds. Then it waits for
+the next turn."""
 SPACES = 1 << 32
-"""Databases from this number on are spaces of runs: made when they are first named, and beyond the
-reach of SELECT."""
+"""First number of the spaces of runs. These databases are created on first use, and SELECT cannot
+choose them."""
 
 
 class Databases(dict[int, Database]):
-    """By number."""
+    """Databases by number."""
 
     def __init__(self, count: int, context: Context) -> None:
         super().__init__((i, Database(i, context)) for i in range(count))
@@ -46,12 +46,12 @@ class Databases(dict[int, Database]):
         if index < SPACES:
             raise KeyError(index)
         made = self[index] = Database(index, self._context)
-        made.lively = self._context.meter is not None
+        made.has_slow_lookup = self._context.meter is not None
         return made
 
 
 class Counters:
-    """What INFO tells of this life of the store."""
+    """Counters of INFO since the start of this store."""
 
     __slots__ = ("commands", "evicted", "expired", "hits", "misses", "sessions")
 
@@ -60,7 +60,8 @@ class Counters:
 
 
 class Context:
-    """Long-lived; `now`, `session` and `db` are set for each command."""
+    """State of a store and of its current command. `now`, `session` and `db` are set for each
+    command."""
 
     def __init__(self, databases: int, seed: int, settings: Settings, hooks: Hooks) -> None:
         self.now = 0
@@ -79,44 +80,48 @@ class Context:
         self.patterns: dict[bytes, dict[Session, None]] = {}
         self.observed = Observed()
         self.ready: dict[tuple[int, bytes], None] = {}
-        """Keys that changed and that somebody waits for."""
+        """Changed keys for which a session waits."""
         self.timeouts: list[tuple[int, int, Session]] = []
-        """A heap of (when, a number, session) of those that wait so long; out of date if the number
-        is not of their wait."""
+        """Heap of (end of the timeout, number of the wait, session). An entry is void if the
+        session's current wait has another number."""
         self.waits = 0
         self.scans = ScanPositions()
         self.meter: Meter | None = None
-        """Measures keys if there is a limit on memory."""
+        """Meter of the memory of keys; None without a limit."""
         self.guarded = False
-        """Writing commands are to be looked at before they run: there are mounts, or a limit on
-        memory."""
+        """True if write commands are checked before they run, because of mounts or a memory limit.
+        """
         self.prefixes: tuple[bytes, ...] = ()
-        """Of all mounts."""
-        self.effort = 0
-        """Elements that commands have looked at in this turn. The shell sets it to 0 when a turn
-        begins."""
+        """Prefixes of all mounts."""
+        self.work_done = 0
+        """Elements that commands have visited in this turn. The shell resets it when a turn begins.
+        """
         self.executing = False
-        """Within EXEC, where nobody waits."""
+        """True within EXEC, where commands do not wait."""
         self.counters = Counters()
 
     def strain(self, work: int) -> None:
-        """A command is about to look at so many elements: if that is much, it is the last of its
-        session in this turn. Raises Refusal if it is too much. What stays below some thousands need
-        not be told."""
+        """Count the elements that a command is about to visit.
+
+        Over TURN_WORK in this turn, the command is the last of its session in the turn. Raises
+        Refusal over MOST_WORK. Commands that visit fewer than some thousands need not call this.
+        """
         if work > MOST_WORK and not self.repeating:
-            raise Refusal(b"ERR this would hold up everybody: it looks at %d elements, and %d are the most" % (work, MOST_WORK))
-        self.effort += work
-        if self.effort > TURN_WORK:
+            raise Refusal(
+                b"ERR this command would block all clients: it visits %d elements, and the limit is %d" % (work, MOST_WORK)
+            )
+        self.work_done += work
+        if self.work_done > TURN_WORK:
             self.session.halted = True
 
     @property
     def repeating(self) -> bool:
-        """A change of the journal or of a snapshot is repeated. Limits are for admission: what was
-        done once is done again."""
+        """True while a change of the journal or of a snapshot is repeated. Limits do not apply
+        then, because the command was admitted before."""
         return not self.now
 
     def review(self) -> None:
-        """After a change of the settings or the mounts."""
+        """Apply changed settings or mounts."""
         limited = self.settings.max_memory > 0
         if not limited:
             self.meter = None
@@ -124,12 +129,12 @@ class Context:
             self.meter = Meter()
             self.meter.measure(list(self.databases.values()))
         for db in self.databases.values():
-            db.lively = bool(db.mounts) or limited
+            db.has_slow_lookup = bool(db.mounts) or limited
         self.prefixes = tuple(prefix for db in self.databases.values() for prefix in db.mounts)
         self.guarded = limited or bool(self.prefixes)
 
     def typed(self, key: bytes, kind: type[T]) -> T | None:
-        """What a key holds, which is of class `kind`; None if it is not there. Raises
+        """Return the value of a key, of class `kind`; None if the key does not exist. Raises
         Refusal(WRONG_TYPE)."""
         value = self.db.find(key)
         if value is None or value.__class__ is kind:
@@ -137,7 +142,7 @@ class Context:
         raise Refusal(WRONG_TYPE)
 
     def changed(self, key: bytes, args: list[bytes]) -> None:
-        """`key` changed, and `args` does the same again in this database."""
+        """Record that `key` changed. `args` repeats the change in this database."""
         db = self.db
         self.changes.append((db.index, args))
         if self.observed and (db.index, key) in self.observed:
@@ -146,34 +151,36 @@ class Context:
             self.meter.weigh(db, key)
 
     def stored(self, key: bytes, args: list[bytes], *, over: bool) -> None:
-        """Like `changed`, for the result of a command. `over`: the key was there, with something
-        else. As in Redis 7.0, who waits for it is not served then, and goes on waiting until the
-        key is made anew."""
+        """Record a change like `changed`, for a key that stores the result of a command.
+
+        `over`: the key existed with another value. As in Redis 7.0, sessions that wait for the key
+        are not served then. They wait until the key is created again.
+        """
         observers = self.observed.get((self.db.index, key))
         if over and observers is not None and (self.db.index, key) not in self.ready:
-            observers.passed_over = True
+            observers.suppressed = True
         self.changed(key, args)
 
     def regrouped(self, key: bytes, args: list[bytes]) -> None:
-        """Like `changed`, for what those who watch a stream or wait for it take no notice of: its
-        groups and its last id."""
+        """Record a change of a stream's groups or last id. Unlike `changed`, this does not concern
+        sessions that watch the stream or wait for it."""
         db = self.db
         self.changes.append((db.index, args))
         if self.meter is not None:
             self.meter.weigh(db, key)
 
     def wake(self, key: bytes) -> None:
-        """Whoever waits for `key` is to look again, though it has not changed."""
+        """Let the sessions that wait for `key` try again, although it has not changed."""
         observers = self.observed.get((self.db.index, key))
         if observers is not None and observers.waiters:
             self.ready[self.db.index, key] = None
 
     def log(self, args: list[bytes]) -> None:
-        """`args` does the same again in this database."""
+        """Record a change of this database that `args` repeats."""
         self.changes.append((self.db.index, args))
 
     def touch(self, key: bytes, db: Database | None = None) -> None:
-        """`key` changed."""
+        """Tell observers and the meter that `key` changed."""
         db = db or self.db
         if self.observed and (db.index, key) in self.observed:
             self._notice(db, key)
@@ -181,14 +188,14 @@ class Context:
             self.meter.weigh(db, key)
 
     def expire(self, db: Database, key: bytes) -> None:
-        """Deletes a key that has expired."""
+        """Delete a key that has expired."""
         db.remove(key)
         self.counters.expired += 1
         self.changes.append((db.index, [b"DEL", key]))
         self.touch(key, db)
 
     def drop_if_empty(self, key: bytes, value: dict[bytes, bytes] | object) -> None:
-        """A key holds no empty hash, list, set or sorted set."""
+        """Delete the key if its value is an empty hash, list, set or sorted set."""
         if not value:
             self.db.remove(key)
 
@@ -200,7 +207,7 @@ class Context:
         for session in observers.watchers:
             if not session.watched[db.index, key] or key in db.data:
                 session.stale = True
-        if observers.passed_over and key not in db.data:
-            observers.passed_over = False
-        if observers.waiters and not observers.passed_over:
+        if observers.suppressed and key not in db.data:
+            observers.suppressed = False
+        if observers.waiters and not observers.suppressed:
             self.ready[db.index, key] = None

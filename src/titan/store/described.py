@@ -1,4 +1,4 @@
-"""What COMMAND tells of commands: flags, keys, and the categories by which ACL groups them."""
+"""COMMAND and its subcommands: flags, keys and ACL categories of commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from titan.store.server_info import unknown_subcommand
 
 
 def _by_name(table: dict[str, str]) -> dict[bytes, list[str]]:
-    """From words to names, the words by name."""
+    """Invert a table of words -> names. Return name -> words."""
     return {name.encode(): words.split() for words, names in table.items() for name in names.split()}
 
 
@@ -28,7 +28,7 @@ _FLAGS = {
     "n": "no_auth",
     "o": "no_multi",
 }
-"""By the letters of the table."""
+"""Flags by their letters in the table of commands."""
 _FURTHER_FLAGS = _by_name(
     {
         "loading stale": "publish pubsub|channels pubsub|numpat pubsub|numsub echo select command command|count command|docs "
@@ -42,11 +42,11 @@ _FURTHER_FLAGS = _by_name(
         "noscript no_async_loading": "bgrewriteaof bgsave save",
     }
 )
-"""What Redis has besides, and means nothing here: clients look at it."""
+"""Further flags of Redis, which have no effect here, but clients read them."""
 _CATEGORIES = {"write": "write", "readonly": "read", "admin": "admin dangerous", "pubsub": "pubsub", "blocking": "blocking"}
-"""By flag."""
+"""Categories by flag."""
 _OF_GROUPS = {"sorted set": "sortedset", "generic": "keyspace", "transactions": "transaction", "server": ""}
-"""Where it is not the group itself."""
+"""Categories of groups, if they differ from the name of the group."""
 _FURTHER_CATEGORIES = _by_name(
     {
         "dangerous": "keys info",
@@ -58,11 +58,11 @@ _FURTHER_CATEGORIES = _by_name(
     }
 )
 _SORTING = (b"sort", b"sort_ro")
-"""Whose keys go by what a list holds."""
+"""Commands whose keys depend on the elements of the sorted value."""
 
 
 class Catalogue:
-    """The functions of COMMAND and its subcommands, about the commands of `table`, by name in lower
+    """Functions of COMMAND and its subcommands, for the commands of `table`, by name in lower
     case."""
 
     def __init__(self, table: Mapping[bytes, Command]) -> None:
@@ -71,7 +71,7 @@ class Catalogue:
     def command(self, ctx: Context, args: list[bytes]) -> Reply:
         if len(args) > 1:
             raise Refusal(unknown_subcommand(args))
-        return [_facts(one) for one in self._table.values()]
+        return [_facts(command) for command in self._table.values()]
 
     def command_count(self, ctx: Context, args: list[bytes]) -> Reply:
         return len(self._table)
@@ -79,8 +79,8 @@ class Catalogue:
     def command_info(self, ctx: Context, args: list[bytes]) -> Reply:
         if len(args) == 2:
             return self.command(ctx, args[:1])
-        found = (self._named(name) for name in args[2:])
-        return [None if one is None else _facts(one) for one in found]
+        commands = (self._named(name) for name in args[2:])
+        return [None if command is None else _facts(command) for command in commands]
 
     def command_list(self, ctx: Context, args: list[bytes]) -> Reply:
         names = list(self._table)
@@ -94,7 +94,7 @@ class Catalogue:
             return [name for name in names if matches(name)]
         if how == b"ACLCAT":
             category = value.lower().decode("latin-1")
-            return [one.name for one in self._table.values() if category in _categories(one)]
+            return [command.name for command in self._table.values() if category in _categories(command)]
         if how == b"MODULE":
             return []
         raise Refusal(SYNTAX)
@@ -102,7 +102,7 @@ class Catalogue:
     def command_docs(self, ctx: Context, args: list[bytes]) -> Reply:
         table = self._table
         chosen = [table[name.lower()] for name in args[2:] if name.lower() in table] if len(args) > 2 else list(table.values())
-        return {one.name: _docs(one) for one in chosen}
+        return {command.name: _docs(command) for command in chosen}
 
     def command_getkeys(self, ctx: Context, args: list[bytes]) -> Reply:
         called = args[2:]

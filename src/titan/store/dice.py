@@ -1,4 +1,4 @@
-"""Chance from a seed, for SPOP, RANDOMKEY and the like. Not for secrets."""
+"""Seeded random numbers for SPOP, RANDOMKEY and similar commands. Not for secrets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _MASK = (1 << 64) - 1
 
 
 class Dice:
-    """A splitmix64 generator: the same seed gives the same throws."""
+    """Splitmix64 generator: the same seed gives the same numbers."""
 
     __slots__ = ("_state",)
 
@@ -14,7 +14,8 @@ class Dice:
         self._state = seed & _MASK
 
     def below(self, limit: int) -> int:
-        """A number in `0..limit-1`; `limit` is at least 1 and at most 2**32 for an even chance."""
+        """Return a random number in `0..limit-1`. `limit` is at least 1. The distribution is
+        uniform for a limit of at most 2**32."""
         self._state = (self._state + 0x9E3779B97F4A7C15) & _MASK
         mixed = self._state
         mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
@@ -22,7 +23,7 @@ class Dice:
         return ((mixed ^ (mixed >> 31)) * limit) >> 64
 
     def sample(self, size: int, count: int) -> list[int]:
-        """`count` different numbers in `0..size-1`, in an order by chance; `count` is at most
+        """Return `count` different numbers in `0..size-1`, in random order. `count` is at most
         `size`."""
         moved: dict[int, int] = {}
         chosen = []

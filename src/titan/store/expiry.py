@@ -1,4 +1,4 @@
-"""When keys expire: the options EX PX EXAT PXAT, the EXPIRE family, TTL and its relatives."""
+"""Expiry of keys: the options EX PX EXAT PXAT, the EXPIRE commands, TTL and related commands."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _FORMS = (b"NX", b"XX", b"GT", b"LT")
 
 
 def options(args: list[bytes], at: int, words: bytes) -> tuple[dict[bytes, None], bytes, bytes]:
-    """The options from `at` on: those out of `words`, and one of EX PX EXAT PXAT ("": none) with
-    its argument."""
+    """Parse the options from `at` on. Return the options that are in `words`, the unit (one of EX
+    PX EXAT PXAT; "": none) and its argument. Raises Refusal."""
     known = words.split()
     found: dict[bytes, None] = {}
     unit = amount = b""
@@ -30,8 +30,8 @@ def options(args: list[bytes], at: int, words: bytes) -> tuple[dict[bytes, None]
 
 
 def moment(now_ms: int, unit: bytes, amount: bytes, command: bytes) -> int:
-    """Milliseconds since the epoch. Raises Refusal, which names the command, for what is not above
-    0 or too far."""
+    """Return the time of expiry in ms since the epoch. Raises Refusal, which names the command, if
+    the amount is not positive or too large."""
     number = integer(amount)
     seconds = unit[:1] == b"E"
     if number <= 0 or (seconds and number > INT_MAX // 1000):
@@ -46,7 +46,7 @@ def moment(now_ms: int, unit: bytes, amount: bytes, command: bytes) -> int:
 
 
 def expire_or_delete(ctx: Context, key: bytes, at: int) -> None:
-    """Sets when a key that is there expires; deletes it if that is over."""
+    """Set the expiry of an existing key, or delete the key if that time has passed."""
     if at <= ctx.now:
         ctx.db.remove(key)
         ctx.changed(key, [b"DEL", key])
@@ -131,7 +131,7 @@ def pexpiretime(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _at(ctx: Context, key: bytes) -> int:
-    """-2: no such key; -1: it does not expire."""
+    """Return the time of expiry; -2: the key does not exist; -1: it does not expire."""
     if ctx.db.find(key) is None:
         return -2
     return ctx.db.expires.get(key, -1)

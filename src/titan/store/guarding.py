@@ -1,4 +1,4 @@
-"""What is looked at before a command runs, if there are derived keys or a limit on memory: see
+"""Checks before a command runs, for derived keys, the memory limit and the sessions of jobs. See
 `Context.guarded`."""
 
 from __future__ import annotations
@@ -7,38 +7,43 @@ from titan.store.command import Command
 from titan.store.context import SPACES, Context
 from titan.store.replies import OUT_OF_MEMORY, Refusal, shown
 
-_NOT_A_JOBS = b"NOPERM a job may not run %b: it administers the store. Use `titan store` or a connection to the store's port"
+_NOT_FOR_JOBS = b"NOPERM a job may not run %b: it administers the store. Use `titan store` or a connection to the store's port"
 _NOT_QUEUED = (b"exec", b"discard", b"reset", b"quit")
 
 
 def check(ctx: Context, command: Command, args: list[bytes]) -> None:
-    """Makes room first. Raises Refusal for a write to keys that are derived, and for one that
-    memory is not there for."""
+    """Check a command, and evict keys if necessary. Raises Refusal for a write to a derived key,
+    and for a write that exceeds the memory limit."""
     check_names(ctx, command, args)
     if ctx.meter is not None and not make_room(ctx) and (command.grows or _is_queued(ctx, command)):
         raise Refusal(OUT_OF_MEMORY)
 
 
 def check_job(ctx: Context, command: Command) -> None:
-    """Raises Refusal for a command that the session of a job may not run."""
+    """Raise Refusal for a command that the session of a job may not run."""
     if ctx.session.job and (command.administers or (command.empties and ctx.db.index < SPACES)):
-        raise Refusal(_NOT_A_JOBS % command.name.replace(b"|", b" ").upper())
+        raise Refusal(_NOT_FOR_JOBS % command.name.replace(b"|", b" ").upper())
 
 
 def check_job_stays(ctx: Context) -> None:
-    """Raises Refusal for a command that leads a job to another database."""
+    """Raise Refusal for a command that leads a job to another database."""
     if ctx.session.job:
-        raise Refusal(b"NOPERM a job reaches one database: its run's with context.store, everybody's with context.shared_store")
+        raise Refusal(
+            b"NOPERM a job has one database: use context.store for that of its run, context.shared_store for the shared one"
+        )
 
 
 def _is_queued(ctx: Context, command: Command) -> bool:
-    """A transaction's queue takes memory, whatever is in it."""
+    """Return whether the command will be queued, which takes memory, whatever the command is."""
     return ctx.session.queue is not None and command.name not in _NOT_QUEUED
 
 
 def check_names(ctx: Context, command: Command, args: list[bytes]) -> None:
-    """Raises Refusal for a write to keys that are derived. Their names are taken in each database
-    that SELECT can choose: SWAPDB would bring such a key to where it hides a derived one."""
+    """Raise Refusal for a write to a derived key.
+
+    Their names are reserved in every database that SELECT can choose. Otherwise SWAPDB could move a
+    key to where it hides a derived key.
+    """
     if command.writes and ctx.prefixes and ctx.db.index < SPACES:
         for key in args[1:2] if command.keys == "1" else command.keys_of(args):
             if key.startswith(ctx.prefixes):
@@ -46,7 +51,7 @@ def check_names(ctx: Context, command: Command, args: list[bytes]) -> None:
 
 
 def make_room(ctx: Context) -> bool:
-    """Whether the keys take no more than `maxmemory`, of which the policy may have made some go."""
+    """Return whether the keys fit in `maxmemory`. Evict keys first if the policy allows that."""
     meter, limit = ctx.meter, ctx.settings.max_memory
     if meter is None:
         return True

@@ -1,4 +1,4 @@
-"""Hashes: fields with values, in the order in which the fields came."""
+"""Commands of hashes: fields with values, in the order in which the fields were added."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from titan.store.replies import OK, OUT_OF_RANGE, OVERFLOW, SYNTAX, Error, Pairs
 from titan.store.strings import added
 
 REPEATS = 1_000_000
-"""The most elements that a random pick with repetitions gives (a negative count)."""
+"""Maximum number of elements of a random pick with repetitions (a negative count)."""
 _NOT_INTEGER = Error(b"ERR hash value is not an integer")
 _NOT_FLOAT = Error(b"ERR hash value is not a float")
 
@@ -29,7 +29,7 @@ def hmset(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _put(ctx: Context, args: list[bytes]) -> int:
-    """How many fields are new."""
+    """Set fields, and return the number of new ones."""
     key = args[1]
     value = ctx.typed(key, dict)
     if value is None:
@@ -137,7 +137,8 @@ def hrandfield(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def pick_options(args: list[bytes], word: bytes) -> tuple[int, bool]:
-    """The count of HRANDFIELD and ZRANDMEMBER, and whether `word`, the one option, is there."""
+    """Return the count of HRANDFIELD and ZRANDMEMBER, and whether their only option, `word`, is
+    given."""
     count = bounded(args[2], -INT_MAX, INT_MAX)
     if len(args) > 4 or (len(args) == 4 and args[3].upper() != word):
         raise Refusal(SYNTAX)
@@ -148,8 +149,8 @@ def pick_options(args: list[bytes], word: bytes) -> tuple[int, bool]:
 
 
 def picked(ctx: Context, members: dict[bytes, bytes] | dict[bytes, float], count: int) -> list[bytes]:
-    """Up to `count` different members by chance, or exactly `-count` that may repeat. Raises
-    Refusal beyond REPEATS."""
+    """Return up to `count` different random members, or exactly `-count` that may repeat. Raises
+    Refusal over REPEATS."""
     if count < -REPEATS:
         raise Refusal(OUT_OF_RANGE)
     if not members or not count:

@@ -1,11 +1,11 @@
-"""Keys, whatever they hold, and whole databases.
+"""Commands of keys of any type, and of whole databases.
 
     del_ unlink exists type_ rename renamenx copy move keys randomkey touch
     object_encoding object_refcount object_idletime object_freq memory_usage
     dbsize flushdb flushall swapdb
 
-A run's space (a database from `SPACES` on) is its own world: FLUSHALL there empties it alone, and
-elsewhere only the databases that SELECT can choose.
+The space of a run (a database from `SPACES` on) is isolated. FLUSHALL in a space empties only that
+space. Elsewhere it empties only the databases that SELECT can choose.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from titan.store.values import TYPE_NAMES, SetValue, Value, copy_of, size_of
 _SAME = Error(b"ERR source and destination objects are the same")
 _NO_SUCH_DB = Error(b"ERR DB index is out of range")
 _EMBEDDED = 44
-"""Up to so many bytes Redis keeps a string beside its header."""
+"""Maximum bytes of a string that Redis stores next to its header."""
 _INT_BITS = 31
 _SHARED = (1 << 31) - 1
-"""How many hold an integer below 10,000, as Redis tells it."""
+"""Reference count that Redis reports for integers below 10,000, which it shares."""
 _SHORT = 32
-"""Patterns up to so many bytes take time by the number of keys."""
+"""Maximum bytes of a pattern whose cost depends only on the number of keys."""
 _TRIES = 100
-"""So often RANDOMKEY tries to find a key that has not expired before it looks through all."""
+"""Random attempts of RANDOMKEY to find a key that has not expired, before it visits all keys."""
 
 
 def del_(ctx: Context, args: list[bytes]) -> Reply:
@@ -76,7 +76,7 @@ def renamenx(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _rename(ctx: Context, args: list[bytes], *, replace: bool) -> bool:
-    """Whether the key has another name now. Raises Refusal(NO_SUCH_KEY)."""
+    """Rename a key, and return whether it was renamed. Raises Refusal(NO_SUCH_KEY)."""
     db, source, target = ctx.db, args[1], args[2]
     value = db.find(source)
     if value is None:
@@ -140,13 +140,13 @@ def move(ctx: Context, args: list[bytes]) -> Reply:
 
 def _place(ctx: Context, db: Database, key: bytes, value: Value, at: int | None) -> None:
     db.put(key, value)
-    _made_anew(ctx, db, key)
+    _notice_created(ctx, db, key)
     if at is not None:
         db.expire_at(key, at)
 
 
 def _numbered(ctx: Context, text: bytes) -> Database:
-    """A database that SELECT could choose. Raises Refusal."""
+    """Return a database that SELECT could choose. Raises Refusal."""
     check_job_stays(ctx)
     index = bounded(text, -(1 << _INT_BITS), (1 << _INT_BITS) - 1)
     if not 0 <= index < ctx.settings.number("databases"):
@@ -155,8 +155,8 @@ def _numbered(ctx: Context, text: bytes) -> Database:
 
 
 def _check_mount(db: Database, key: bytes) -> None:
-    """Raises Refusal for a key of another database that is derived; those of the present one are
-    looked at before any command."""
+    """Raise Refusal for a derived key of another database. Keys of the current database are checked
+    before every command."""
     if db.mounts and db.mount_of(key) is not None:
         raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % shown(key))
 
@@ -168,7 +168,7 @@ def keys(ctx: Context, args: list[bytes]) -> Reply:
         return [pattern] if db.find(pattern) is not None else []
     ctx.strain(len(db.data))
     matches = None if pattern == b"*" else matcher(pattern)
-    if len(pattern) > _SHORT:  # each byte of a key may be compared with each of the pattern
+    if len(pattern) > _SHORT:  # each byte of a key may be compared with each byte of the pattern
         ctx.strain(sum(map(len, db.data)) * len(pattern) // 256)
     found = [key for key in db.data if matches is None or matches(key)]
     if db.expires:
@@ -179,8 +179,8 @@ def keys(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def randomkey(ctx: Context, args: list[bytes]) -> Reply:
-    """Takes time in proportion to the keys there are, some 5 ms for a million. Derived keys are not
-    picked."""
+    """Return a random key, but never a derived one. The time is proportional to the number of keys:
+    some 5 ms for a million."""
     db = ctx.db
     ctx.strain(len(db.data) // 100)
     for _ in range(_TRIES):
@@ -233,29 +233,29 @@ def _wipe(ctx: Context, db: Database) -> None:
 
 def swapdb(ctx: Context, args: list[bytes]) -> Reply:
     first, second = integer(args[1], Error(b"ERR invalid first DB index")), integer(args[2], Error(b"ERR invalid second DB index"))
-    for index, which in ((first, b"first"), (second, b"second")):
+    for index, position in ((first, b"first"), (second, b"second")):
         if not -(1 << _INT_BITS) <= index < 1 << _INT_BITS:
-            raise Refusal(b"ERR invalid %b DB index" % which)
+            raise Refusal(b"ERR invalid %b DB index" % position)
     if any(not 0 <= index < ctx.settings.number("databases") for index in (first, second)):
         raise Refusal(_NO_SUCH_DB)
     if first == second:
         return OK
-    one, two = ctx.databases[first], ctx.databases[second]
-    one.swap(two)
-    for db in (one, two):
+    first_db, second_db = ctx.databases[first], ctx.databases[second]
+    first_db.swap(second_db)
+    for db in (first_db, second_db):
         for key in ctx.observed.of(db.index):
-            if key in one.data or key in two.data:
-                _made_anew(ctx, db, key)
+            if key in first_db.data or key in second_db.data:
+                _notice_created(ctx, db, key)
                 ctx.touch(key, db)
     _remeasure(ctx)
     ctx.log([b"SWAPDB", b"%d" % first, b"%d" % second])
     return OK
 
 
-def _made_anew(ctx: Context, db: Database, key: bytes) -> None:
+def _notice_created(ctx: Context, db: Database, key: bytes) -> None:
     observers = ctx.observed.get((db.index, key))
     if observers is not None:
-        observers.passed_over = False
+        observers.suppressed = False
 
 
 def _remeasure(ctx: Context) -> None:
@@ -304,7 +304,7 @@ def memory_usage(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _encoding(value: Value, settings: Settings) -> bytes:
-    """What Redis calls the way in which it would keep such a value, if it were made at once."""
+    """Return the name of the encoding that Redis would use for a new value like this one."""
     if isinstance(value, bytes):
         if is_integer(value):
             return b"int"

@@ -1,4 +1,4 @@
-"""One database: keys with their values and expiry."""
+"""One database: keys, their values and their expiry."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from titan.store.values import Value
 
 
 class Mount(Protocol):
-    """Keys below a prefix that are derived from something else whenever they are read.
+    """Read-only keys below a prefix, whose values are derived from other data at each read.
 
-    They are seen by every command that reads, and by KEYS, SCAN, TYPE and EXISTS; they do not count
-    in DBSIZE and never expire. A command that writes is refused if it names one, also as a source:
-    what it stores could not be replayed.
+    All read commands see them, and also KEYS, SCAN, TYPE and EXISTS. They do not count in DBSIZE
+    and never expire. A write command is refused if it names such a key, even as a source, because
+    the stored result could not be replayed.
     """
 
     def find(self, key: bytes) -> Value | None:
-        """What `key` holds now, or None. The engine only reads it, and holds it for one command. No
-        empty values but strings."""
+        """Return the current value of `key`, or None. The engine only reads it, and keeps it for
+        one command. Only a string may be empty."""
 
     def keys(self) -> Iterable[bytes]:
-        """All keys there are now."""
+        """Return all current keys."""
 
 
 class Usage(Protocol):
-    """What records the use of keys."""
+    """Recorder of the use of keys."""
 
     def use(self, db: Database, key: bytes) -> None:
-        """A key was looked up."""
+        """Record that a key was looked up."""
 
 
 class Owner(Protocol):
-    """What a database asks of the context that has it."""
+    """Context of a database, as the database uses it."""
 
     @property
     def now(self) -> int:
@@ -43,39 +43,39 @@ class Owner(Protocol):
     def meter(self) -> Usage | None: ...
 
     def expire(self, db: Database, key: bytes) -> None:
-        """Deletes a key that has expired."""
+        """Delete a key that has expired."""
 
 
 class Database:
-    """`data` and `expires` are read directly where speed counts; they are changed by the methods,
-    and by SET and INCR."""
+    """Keys of one database. Fast commands read `data` and `expires` directly. Only the methods
+    here, SET and INCR change them."""
 
-    __slots__ = ("_due", "_owner", "data", "expires", "index", "lively", "mounts")
+    __slots__ = ("_due", "_owner", "data", "expires", "has_slow_lookup", "index", "mounts")
 
     def __init__(self, index: int, owner: Owner) -> None:
         self.index = index
         self._owner = owner
         self.data: dict[bytes, Value] = {}
         self.expires: dict[bytes, int] = {}
-        """Key to when it expires, in ms since the epoch."""
+        """Key -> time of its expiry, in ms since the epoch."""
         self._due: list[tuple[int, bytes]] = []
-        """A heap of (when, key). What does not agree with `expires` is out of date."""
+        """Heap of (time of expiry, key). An entry that differs from `expires` is void."""
         self.mounts: dict[bytes, Mount] = {}
-        """By prefix."""
-        self.lively = False
-        """Finding a key may need more than `data`: there are mounts, or the use of keys is
+        """Mounts by prefix."""
+        self.has_slow_lookup = False
+        """True if a lookup needs more than `data`: there are mounts, or the use of keys is
         recorded."""
 
     def find(self, key: bytes) -> Value | None:
-        """What a key holds; None if there is no such key or it has expired, in which case it is
-        deleted."""
+        """Return the value of a key; None if it does not exist or has expired. Delete an expired
+        key."""
         if self.expires:
             at = self.expires.get(key)
             if at is not None and at <= self._owner.now:
                 self._owner.expire(self, key)
                 return None
         value = self.data.get(key)
-        if self.lively:
+        if self.has_slow_lookup:
             if value is None:
                 return self._mounted(key)
             if self._owner.meter is not None:
@@ -83,20 +83,20 @@ class Database:
         return value
 
     def remove(self, key: bytes) -> Value | None:
-        """Takes a key out, with its expiry; what it held. Says nobody."""
+        """Remove a key and its expiry, and return its value. Does not notify observers."""
         value = self.data.pop(key, None)
         if value is not None and self.expires:
             self.expires.pop(key, None)
         return value
 
     def put(self, key: bytes, value: Value) -> None:
-        """A new value, without expiry."""
+        """Set a new value, without expiry."""
         self.data[key] = value
         if self.expires:
             self.expires.pop(key, None)
 
     def expire_at(self, key: bytes, at_ms: int) -> None:
-        """`key` has to be there."""
+        """Set the expiry of a key, which must exist."""
         self.expires[key] = at_ms
         heappush(self._due, (at_ms, key))
         if len(self._due) > 64 + 2 * len(self.expires):
@@ -104,19 +104,19 @@ class Database:
             heapify(self._due)
 
     def first_due(self) -> int | None:
-        """When the next key expires."""
+        """Return the time of the next expiry; None if there is none."""
         due, expires = self._due, self.expires
         while due and expires.get(due[0][1]) != due[0][0]:
             heappop(due)
         return due[0][0] if due else None
 
     def take_due(self, now_ms: int) -> bytes | None:
-        """A key that has expired; the caller deletes it."""
+        """Return a key that has expired, which the caller deletes; None if there is none."""
         at = self.first_due()
         return self._due[0][1] if at is not None and at <= now_ms else None
 
     def has_expired(self, key: bytes) -> bool:
-        """Whether a key is there no more but for its deletion."""
+        """Return whether a key has expired but is not deleted yet."""
         return self.expires.get(key, self._owner.now + 1) <= self._owner.now
 
     def wipe(self) -> None:
@@ -125,7 +125,7 @@ class Database:
         self._due = []
 
     def swap(self, other: Database) -> None:
-        """Exchanges the keys of two databases."""
+        """Exchange the keys of two databases."""
         self.data, other.data = other.data, self.data
         self.expires, other.expires = other.expires, self.expires
         self._due, other._due = other._due, self._due

@@ -1,4 +1,4 @@
-"""Lists: double-ended queues."""
+"""Commands of lists, which are double-ended queues."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ def lrange(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def clipped(start: int, stop: int, size: int) -> tuple[int, int]:
-    """Both ends counted from the end if negative, the second included: as a slice of `size`
-    elements.
+    """Return the slice of `size` elements for a range whose second end is included. Negative ends
+    count from the end.
 
     >>> clipped(-3, -1, 5)
     (2, 5)
@@ -234,9 +234,11 @@ def lpos(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _positions(value: deque[bytes], element: bytes, rank: int, count: int, most: int) -> list[int]:
-    """Where `element` stands, from match `rank` on (negative: from the end); 0 matches or 0
-    compared elements mean all."""
-    skipped = 0 if rank == INT_MIN else abs(rank) - 1  # in Redis 7.0 it wraps round
+    """Return the positions of `element`, from match `rank` on (negative: from the end).
+
+    `count`: maximum number of positions; `most`: maximum number of compared elements; 0: no limit.
+    """
+    skipped = 0 if rank == INT_MIN else abs(rank) - 1  # in Redis 7.0 this rank wraps around
     found: list[int] = []
     for i, present in enumerate(value if rank > 0 else reversed(value)):
         if most and i >= most:
@@ -266,7 +268,7 @@ def rpoplpush(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _move(ctx: Context, source: bytes, target: bytes, from_side: bytes, to_side: bytes) -> bytes | None:
-    """None if there is nothing to move."""
+    """Move an element and return it; None if the source does not exist."""
     value = ctx.typed(source, deque)
     if value is None:
         return None
@@ -353,7 +355,7 @@ def blmpop(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _pop_first(ctx: Context, keys: list[bytes], side: bytes, count: int) -> list[object] | None:
-    """From the first list that is there."""
+    """Pop from the first list that exists; None if there is none."""
     for key in keys:
         value = ctx.typed(key, deque)
         if value is not None:
@@ -362,8 +364,8 @@ def _pop_first(ctx: Context, keys: list[bytes], side: bytes, count: int) -> list
 
 
 def pop_options(args: list[bytes], at: int, side: Callable[[bytes], bytes]) -> tuple[list[bytes], bytes, int]:
-    """The keys, the end and the count of LMPOP, ZMPOP and their blocking forms, whose number of
-    keys stands at `at`."""
+    """Return the keys, the end and the count of LMPOP, ZMPOP and their blocking forms. The number
+    of keys is at `at`."""
     number = bounded(args[at], 1, INT_MAX, KEYS_ABOVE_ZERO)
     if at + number + 1 >= len(args):
         raise Refusal(SYNTAX)

@@ -1,9 +1,8 @@
-"""An estimate of the memory that keys take, kept up to date change by change, and what goes when it
-exceeds `maxmemory`.
+"""Estimate of the memory of keys, updated at each change, and the choice of keys to evict.
 
-Only kept if there is a limit. A key's size is computed from its name and from some of its elements,
-so a change costs the same for a large value as for a small one. The order in which keys were used
-last is exact, which is more than Redis's samples.
+The estimate is kept only if `maxmemory` is set. The size of a key is computed from its name and
+from a few of its elements, so a change costs the same for small and large values. The order of last
+use is exact, while Redis samples it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from titan.store.stream_log import Stream
 from titan.store.values import SetValue, SortedSet, Value
 
 SAMPLES = 5
-"""Elements that are measured, unless told otherwise."""
+"""Default number of elements that are measured."""
 _KEY = 110  # a slot of the dict of keys, with its share of free ones
 _OBJECT = 33  # a bytes object without its bytes
 _SLOT = 100  # an element of a dict
@@ -26,8 +25,8 @@ _EXPIRY = 180
 
 
 def size_of_key(key: bytes, value: Value, *, expires: bool = False, samples: int = SAMPLES) -> int:
-    """An estimate of the bytes that a key takes. `samples` elements of the value are measured; 0:
-    all."""
+    """Return an estimate of the bytes of a key. `samples`: number of elements of the value to
+    measure; 0: all."""
     size = _KEY + _OBJECT + len(key) + (_EXPIRY if expires else 0)
     if isinstance(value, bytes | bytearray):
         return size + _OBJECT + len(value)
@@ -54,17 +53,17 @@ def _average(lengths: Iterable[int], count: int, each: int) -> int:
 
 
 class Meter:
-    """Keys in the order of their last use, with their sizes."""
+    """Sizes of keys, in the order of their last use."""
 
     __slots__ = ("_sizes", "total")
 
     def __init__(self) -> None:
         self._sizes: OrderedDict[tuple[int, bytes], int] = OrderedDict()
         self.total = 0
-        """Bytes that all keys take, by estimate."""
+        """Estimated bytes of all keys."""
 
     def measure(self, databases: list[Database]) -> None:
-        """Anew from the keys that are there."""
+        """Measure all keys again."""
         self._sizes.clear()
         self.total = 0
         for db in databases:
@@ -72,7 +71,7 @@ class Meter:
                 self.weigh(db, key)
 
     def weigh(self, db: Database, key: bytes) -> None:
-        """After a change of a key."""
+        """Update the size of a changed key."""
         at = (db.index, key)
         value = db.data.get(key)
         if value is None:
@@ -84,11 +83,11 @@ class Meter:
         self._sizes.move_to_end(at)
 
     def use(self, db: Database, key: bytes) -> None:
-        """After a key was looked up."""
+        """Record that a key was looked up."""
         at = (db.index, key)
         if at in self._sizes:
             self._sizes.move_to_end(at)
 
     def idlest(self) -> tuple[int, bytes] | None:
-        """Database and key of what was not used for longest."""
+        """Return the database and name of the least recently used key; None without keys."""
         return next(iter(self._sizes), None)

@@ -1,4 +1,4 @@
-"""Who has an eye on which keys: sessions that watch them (WATCH), and sessions that wait for them."""
+"""Observers of keys: sessions that watch them (WATCH) and sessions that wait for them (BLPOP)."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ from titan.store.session import Session, Wait
 
 
 class Observers:
-    """Of one key; those who wait are served first come first served."""
+    """Observers of one key. Waiting sessions are served in the order in which they came."""
 
-    __slots__ = ("passed_over", "waiters", "watchers")
+    __slots__ = ("suppressed", "waiters", "watchers")
 
     def __init__(self) -> None:
-        self.passed_over = False
-        """What those who wait could take came over something else, see `Context.stored`."""
+        self.suppressed = False
+        """True if a stored result replaced another value, so that waiting sessions are not served.
+        See `Context.stored`."""
         self.watchers: dict[Session, None] = {}
         self.waiters: dict[Session, Wait] = {}
 
 
 class Observed(dict[tuple[int, bytes], Observers]):
-    """By database and key; only keys that somebody observes. SWAPDB exchanges the keys of two
-    databases, not their observers."""
+    """Observers by database and key, only for observed keys. SWAPDB exchanges the keys of two
+    databases, but not their observers."""
 
     def add(self, index: int, key: bytes) -> Observers:
-        """The observers of a key, to which the caller adds one."""
-        found = self.get((index, key))
-        if found is None:
-            found = self[index, key] = Observers()
-        return found
+        """Return the observers of a key, to which the caller adds a session."""
+        observers = self.get((index, key))
+        if observers is None:
+            observers = self[index, key] = Observers()
+        return observers
 
     def leave(self, index: int, key: bytes, session: Session, *, watching: bool) -> None:
-        """A session no longer watches a key, or no longer waits for it."""
-        found = self.get((index, key))
-        if found is not None:
-            (found.watchers if watching else found.waiters).pop(session, None)
-            if not found.watchers and not found.waiters:
+        """Remove a session that no longer watches a key, or no longer waits for it."""
+        observers = self.get((index, key))
+        if observers is not None:
+            (observers.watchers if watching else observers.waiters).pop(session, None)
+            if not observers.watchers and not observers.waiters:
                 del self[index, key]
 
     def of(self, index: int) -> list[bytes]:
-        """The keys of one database."""
+        """Return the observed keys of one database."""
         return [key for at, key in self if at == index]

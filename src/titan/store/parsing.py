@@ -1,8 +1,8 @@
-"""Numbers in arguments and in values, as strict as Redis takes them, and how it writes them.
+"""Parsing and writing of numbers, as strict as in Redis.
 
-INCRBYFLOAT and HINCRBYFLOAT calculate with the 80 bits of an x86 long double: a fraction of 64
-bits. Here that is exact arithmetic on fractions, rounded to 64 bits after each step, so the answer
-is the same on every machine.
+In Redis, INCRBYFLOAT and HINCRBYFLOAT calculate with an x86 long double of 80 bits, whose
+significand has 64 bits. Here they use exact fractions, rounded to 64 bits after each step. So the
+result is the same on every machine.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _MANTISSA = 64
 _LARGEST = Fraction((1 << _MANTISSA) - 1) * Fraction(2) ** (16384 - _MANTISSA)
 _SMALLEST = Fraction(1, 2) * Fraction(2) ** -16444
 _MOST_DIGITS = 5_000
-"""Exponents beyond this are outside of a long double anyway."""
+"""Limit of digits. Larger exponents are outside the range of a long double."""
 _AT_ONCE = 4_000
-"""Digits that Python turns into an integer, and back: its own limit is 4,300."""
+"""Digits in one conversion between text and integer, below Python's limit of 4,300."""
 
 
 def integer(text: bytes, error: Error = NOT_INTEGER) -> int:
-    """A signed integer of 64 bits in its one canonical form. Raises Refusal(error).
+    """Return a signed integer of 64 bits from its canonical form. Raises Refusal(error).
 
     >>> integer(b"-12")
     -12
@@ -47,7 +47,7 @@ def integer(text: bytes, error: Error = NOT_INTEGER) -> int:
 
 
 def is_integer(text: bytes) -> bool:
-    """Whether `text` is a signed integer of 64 bits in canonical form."""
+    """Return whether `text` is a signed integer of 64 bits in canonical form."""
     try:
         integer(bytes(text[:21]))
     except Refusal:
@@ -56,7 +56,8 @@ def is_integer(text: bytes) -> bool:
 
 
 def positive(text: bytes) -> int:
-    """An integer from 0. Raises Refusal, with Redis's message that says positive."""
+    """Return an integer that is not negative. Raises Refusal with the message of Redis, which says
+    "positive"."""
     number = integer(text, NOT_POSITIVE)
     if number < 0:
         raise Refusal(NOT_POSITIVE)
@@ -64,8 +65,8 @@ def positive(text: bytes) -> int:
 
 
 def bounded(text: bytes, low: int, high: int, error: Error | None = None) -> int:
-    """An integer in `low..high`. Raises Refusal(error), by default with Redis's messages, of which
-    one names the bounds."""
+    """Return an integer in `low..high`. Raises Refusal(error), by default with the messages of
+    Redis."""
     number = integer(text, error or NOT_INTEGER)
     if not low <= number <= high:
         raise Refusal(error or b"ERR value is out of range, value must between %d and %d" % (low, high))
@@ -73,7 +74,8 @@ def bounded(text: bytes, low: int, high: int, error: Error | None = None) -> int
 
 
 def floating(text: bytes, error: Error = NOT_FLOAT) -> float:
-    """A double as C reads it: decimal, hexadecimal or infinite; never NaN. Raises Refusal(error).
+    """Return a double as C reads it: decimal, hexadecimal or infinite, but not NaN. Raises
+    Refusal(error).
 
     >>> floating(b"0x1p3"), floating(b"-inf")
     (8.0, -inf)
@@ -84,7 +86,7 @@ def floating(text: bytes, error: Error = NOT_FLOAT) -> float:
         if not text.strip(_DECIMAL):
             number = float(text)
             if number in (inf, -inf) or (number == 0.0 and text.partition(b"e")[0].partition(b"E")[0].strip(b"0.+-")):
-                raise Refusal(error)  # too large, or too small to be told from zero
+                raise Refusal(error)  # too large, or too small to differ from zero
             return number
         if _SIGN.sub(b"", text.lower()) in _INFINITE:
             return float(text)
@@ -96,8 +98,8 @@ def floating(text: bytes, error: Error = NOT_FLOAT) -> float:
 
 
 def bound(text: bytes, error: Error) -> float:
-    """An end of a range of scores, or a weight of SORT: as C's strtod reads a text up to a zero
-    byte. Raises Refusal(error)."""
+    """Return a bound of a range of scores, or a weight of SORT, as strtod of C reads it: up to a
+    zero byte. Raises Refusal(error)."""
     shown = text.partition(b"\0")[0]
     if not shown:
         return 0.0
@@ -111,7 +113,7 @@ def bound(text: bytes, error: Error) -> float:
 
 
 def extended(text: bytes, error: Error = NOT_FLOAT) -> Fraction | None:
-    """A long double, exactly; None for one that is infinite. Raises Refusal(error)."""
+    """Return the exact value of a long double; None if it is infinite. Raises Refusal(error)."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         if _HEX.fullmatch(text):
@@ -132,18 +134,18 @@ def extended(text: bytes, error: Error = NOT_FLOAT) -> Fraction | None:
 
 
 def extended_sum(first: Fraction, second: Fraction) -> Fraction | None:
-    """The sum as a long double; None if it is infinite."""
+    """Return the sum as a long double; None if it is infinite."""
     total = _rounded(first + second)
     return total if abs(total) <= _LARGEST else None
 
 
 def extended_product(number: Fraction, factor: int) -> Fraction:
-    """The product as a long double, which here may be larger than the largest."""
+    """Return the product, rounded like a long double. It may exceed the largest long double."""
     return _rounded(number * factor)
 
 
 def extended_text(number: Fraction) -> bytes:
-    """With up to 17 digits after the point and no zeros at the end.
+    """Return a number with up to 17 digits after the point and no trailing zeros.
 
     >>> extended_text(extended_sum(extended(b"0.1"), extended(b"0.2")))
     b'0.3'
@@ -167,13 +169,13 @@ def _digits(number: int) -> str:
 
 
 def score_text(score: float) -> bytes:
-    """A score in a change: read back as the same double."""
+    """Return a score as text for a change, from which the same double can be read."""
     assert not isnan(score)
     return b"%.17g" % score if score not in (inf, -inf) else (b"inf" if score > 0 else b"-inf")
 
 
 def _rounded(number: Fraction) -> Fraction:
-    """To the nearest with 64 bits, ties to even."""
+    """Round to the nearest number with 64 bits, ties to even."""
     if not number:
         return number
     top = abs(number.numerator).bit_length() - number.denominator.bit_length()

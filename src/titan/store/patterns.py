@@ -1,8 +1,8 @@
-r"""Glob patterns over bytes, as KEYS, SCAN, PSUBSCRIBE and CONFIG GET take them: ``* ? [a-z] [^a]
-\x``.
+r"""Glob patterns over bytes, for KEYS, SCAN, PSUBSCRIBE and CONFIG GET: ``* ? [a-z] [^a] \x``.
 
-A pattern becomes a regular expression in which each part between two stars is found once, at the
-first place (an atomic group), so no pattern takes more than its length times that of the text.
+A pattern becomes a regular expression. It finds each part between two stars once, at the first
+match (an atomic group). So the time is at most proportional to the length of the pattern times the
+length of the text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 from titan.store.replies import Refusal
 
 MOST_BYTES = 4096
-"""In a pattern: what it is compared with takes at most so much more time."""
+"""Maximum bytes of a pattern, which bounds the time of a comparison."""
 _STAR = b"*"
 _NEVER = b"(?!)"
 _ANY = b"."
@@ -22,8 +22,8 @@ _ANY = b"."
 
 @lru_cache(1024)
 def matcher(pattern: bytes) -> Callable[[bytes], object]:
-    """A function that gives a true value for what the whole `pattern` matches. Raises Refusal for
-    one beyond MOST_BYTES.
+    """Return a function that is true for texts that `pattern` matches as a whole. Raises Refusal
+    for a pattern over MOST_BYTES.
 
     >>> bool(matcher(b"h[ae]llo*")(b"hello!"))
     True
@@ -44,41 +44,41 @@ def matcher(pattern: bytes) -> Callable[[bytes], object]:
 
 
 def is_literal(pattern: bytes) -> bool:
-    """Whether `pattern` matches nothing but itself."""
+    """Return whether `pattern` matches only itself."""
     return not any(sign in pattern for sign in (b"*", b"?", b"[", b"\\"))
 
 
 @lru_cache(1024)
 def folded(pattern: bytes) -> Callable[[bytes], object]:
-    """Like `matcher`, for texts in lower case."""
+    """Return a function like `matcher`, for texts in lower case."""
     return matcher(pattern.lower())
 
 
 def _tokens(pattern: bytes) -> list[bytes]:
-    """A star, or a regular expression for exactly one byte."""
-    found: list[bytes] = []
+    """Return the tokens of a pattern: a star, or a regular expression for exactly one byte."""
+    tokens: list[bytes] = []
     at, end = 0, len(pattern)
     while at < end:
         byte = pattern[at : at + 1]
         at += 1
         if byte == b"*":
-            found.append(_STAR)
+            tokens.append(_STAR)
         elif byte == b"?":
-            found.append(_ANY)
+            tokens.append(_ANY)
         elif byte == b"[":
-            token, at = _one_of(pattern, at)
-            found.append(token)
+            token, at = _character_class(pattern, at)
+            tokens.append(token)
         else:
             if byte == b"\\" and at < end:
                 byte = pattern[at : at + 1]
                 at += 1
-            found.append(re.escape(byte))
-    return found
+            tokens.append(re.escape(byte))
+    return tokens
 
 
-def _one_of(pattern: bytes, at: int) -> tuple[bytes, int]:
-    """The class whose content begins at `at`, and where it ends. One that is not closed ends with
-    the pattern."""
+def _character_class(pattern: bytes, at: int) -> tuple[bytes, int]:
+    """Return the character class whose content begins at `at`, and the position after it. An
+    unclosed class ends with the pattern."""
     end = len(pattern)
     negated = pattern[at : at + 1] == b"^"
     at += negated

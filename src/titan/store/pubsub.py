@@ -1,4 +1,4 @@
-"""Channels: SUBSCRIBE, PUBLISH and their relatives."""
+"""Channels: SUBSCRIBE, PUBLISH and related commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from titan.store.replies import Push, Refusal, Reply, Several, misused
 from titan.store.session import Session
 
 MOST_CHANNEL = 64 * 1024
-"""Bytes in the name of a channel that is compared with patterns."""
+"""Maximum bytes in the name of a channel that is compared with patterns."""
 
 
 def subscribe(ctx: Context, args: list[bytes]) -> Reply:
@@ -32,16 +32,16 @@ def publish(ctx: Context, args: list[bytes]) -> Reply:
     if ctx.patterns and len(channel) > MOST_CHANNEL:
         raise Refusal(b"ERR the name of the channel has more than %d bytes" % MOST_CHANNEL)
     ctx.strain(len(ctx.patterns))
-    heard = 0
+    receivers = 0
     for session in ctx.channels.get(channel, ()):
         ctx.deliver(session, Push([b"message", channel, message]))
-        heard += 1
+        receivers += 1
     for pattern, sessions in ctx.patterns.items():
         if matcher(pattern)(channel):
             for session in sessions:
                 ctx.deliver(session, Push([b"pmessage", pattern, channel, message]))
-                heard += 1
-    return heard
+                receivers += 1
+    return receivers
 
 
 def pubsub_channels(ctx: Context, args: list[bytes]) -> Reply:
@@ -82,12 +82,12 @@ def _join(ctx: Context, word: bytes, name: bytes, *, patterns: bool) -> Push:
 
 def _leave_all(ctx: Context, word: bytes, names: list[bytes], *, patterns: bool) -> Reply:
     session = ctx.session
-    said = []
+    confirmations = []
     for name in names:
         _leave(ctx, session, name, patterns=patterns)
-        said.append(Push([word, name, len(session.channels) + len(session.patterns)]))
+        confirmations.append(Push([word, name, len(session.channels) + len(session.patterns)]))
     session.review()
-    return Several(said or [Push([word, None, len(session.channels) + len(session.patterns)])])
+    return Several(confirmations or [Push([word, None, len(session.channels) + len(session.patterns)])])
 
 
 def _leave(ctx: Context, session: Session, name: bytes, *, patterns: bool) -> None:

@@ -1,7 +1,6 @@
-"""What commands answer, as Python values; `resp` turns them into bytes of either version of the
-protocol.
+"""Replies of commands, as Python values. `resp` encodes them in either version of the protocol.
 
-| a reply is | RESP2 | RESP3 |
+| reply | RESP2 | RESP3 |
 | --- | --- | --- |
 | bytes | bulk string | bulk string |
 | int | integer | integer |
@@ -20,8 +19,8 @@ protocol.
 | NULL_ARRAY | null array | null |
 | NO_REPLY, BLOCKED | nothing | nothing |
 
-A command that cannot be carried out raises Refusal; it never leaves the package: `Store.execute`
-makes an Error reply of it.
+A command that cannot be executed raises Refusal. `Store.execute` turns it into an Error reply, so
+it never leaves the package.
 """
 
 from __future__ import annotations
@@ -31,20 +30,19 @@ from typing import Any, Final
 
 
 class Status(bytes):
-    """A simple string: a word of the protocol such as OK. No CR or LF in it."""
+    """Simple string: a word of the protocol such as OK, without CR or LF."""
 
     __slots__ = ()
 
 
 class Error(bytes):
-    """An error: a code in capitals, a space, and the message. CR and LF become spaces when it is
-    encoded."""
+    """Error: a code in capitals, a space, and the message. Encoding turns CR and LF into spaces."""
 
     __slots__ = ()
 
 
 class Verbatim(bytes):
-    """Text for people, over several lines."""
+    """Text for people, with several lines."""
 
     __slots__ = ()
 
@@ -62,26 +60,26 @@ class Pairs(list[Any]):
 
 
 class Keyed(list[Any]):
-    """Tuples of a key and what was found there."""
+    """Tuples of a key and its result."""
 
     __slots__ = ()
 
 
 class Push(list[Any]):
-    """What the server says without being asked: a message of a channel, a confirmation of a
-    subscription."""
+    """Message that the server sends without a request: a message of a channel, or the confirmation
+    of a subscription."""
 
     __slots__ = ()
 
 
 class Several(list[Any]):
-    """Replies of a command that answers more than once, as SUBSCRIBE does for each channel."""
+    """Replies of a command with several replies, such as SUBSCRIBE with one for each channel."""
 
     __slots__ = ()
 
 
 class Mark(Enum):
-    """Replies that are no values."""
+    """Replies without a value."""
 
     NULL_ARRAY = "null array"
     NO_REPLY = "no reply"
@@ -89,16 +87,16 @@ class Mark(Enum):
 
 
 Reply = bytes | int | float | list[Any] | dict[bytes, Any] | Mark | None
-"""See the module's table."""
+"""Reply of a command, as in the table of this module."""
 
 OK: Final = Status(b"OK")
 QUEUED: Final = Status(b"QUEUED")
 PONG: Final = Status(b"PONG")
 NULL_ARRAY: Final = Mark.NULL_ARRAY
 NO_REPLY: Final = Mark.NO_REPLY
-"""The client asked for no answer (CLIENT REPLY)."""
+"""No reply, because the client asked for none (CLIENT REPLY)."""
 BLOCKED: Final = Mark.BLOCKED
-"""The session waits; its reply comes later, from `Store.take_deliveries`."""
+"""No reply yet: the session waits, and `Store.take_deliveries` returns the reply later."""
 
 WRONG_TYPE: Final = Error(b"WRONGTYPE Operation against a key holding the wrong kind of value")
 SYNTAX: Final = Error(b"ERR syntax error")
@@ -115,33 +113,34 @@ OUT_OF_MEMORY: Final = Error(b"OOM command not allowed when used memory > 'maxme
 
 
 MOST_REPLY = 256 << 20
-"""Bytes of elements in a reply that names stored values several times."""
-TOO_MUCH: Final = Error(b"ERR the reply would have more than %d bytes: ask for less at once" % MOST_REPLY)
+"""Maximum bytes of all elements in a reply that can repeat stored values."""
+TOO_MUCH: Final = Error(b"ERR the reply would have more than %d bytes: request fewer elements at once" % MOST_REPLY)
 
 
 def bounded_reply(elements: list[Any]) -> list[Any]:
-    """The elements (bytes or None), if they are not too much together. Raises Refusal(TOO_MUCH)."""
+    """Return the elements (bytes or None). Raises Refusal(TOO_MUCH) if their sum is too large."""
     if sum(len(element) for element in elements if element is not None) > MOST_REPLY:
         raise Refusal(TOO_MUCH)
     return elements
 
 
 SHOWN_BYTES = 128
-"""Of an argument, in an error."""
+"""Maximum bytes of an argument in an error."""
 
 
 def shown(argument: bytes, most: int = SHOWN_BYTES) -> bytes:
-    """What an error shows of an argument: as C does, up to a zero byte."""
+    """Return the part of an argument that an error shows. Like a C string, it ends at a zero
+    byte."""
     return argument.partition(b"\0")[0][:most]
 
 
 def misused(args: list[bytes]) -> Error:
-    """A subcommand with arguments that make no sense."""
+    """Return the error for a subcommand with invalid arguments."""
     return Error(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP." % (shown(args[1]), args[0].upper()))
 
 
 class Refusal(Exception):
-    """Ends a command with an Error reply. Nothing of the command has been carried out by then."""
+    """Error reply that ends a command before it has changed anything."""
 
     def __init__(self, reply: Error | bytes) -> None:
         super().__init__(reply)

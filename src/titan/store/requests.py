@@ -1,11 +1,11 @@
-"""Requests as they arrive: RESP arrays of bulk strings, or inline commands, from any split of the
-bytes.
+"""Parser of requests: RESP arrays of bulk strings, or inline commands, from any split of the bytes.
 
-hiredis does the work. It allocates what an array's header announces; so a header is looked at here
-before hiredis sees it whenever it could be a lie: in a request that is not whole yet, and in bytes
-that hold what may be the header of a long array. What is whole costs a search and a count.
+hiredis does most of the work. But it allocates as much memory as the header of an array announces.
+So this module checks every header that may be false before hiredis gets it. Such headers are in
+incomplete requests, and in bytes that may contain the header of a long array. Complete requests
+cost only a search and a count.
 
-Sans-IO; the limits are of one connection, `pending` is for whoever bounds the sum of all.
+Sans-IO. The limits are those of one connection. `pending` is for a budget over all connections.
 """
 
 from __future__ import annotations
@@ -23,49 +23,50 @@ MAX_ARGS = 1024 * 1024
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_REQUEST_BYTES = MOST_COMMAND
 HEADER_BYTES = 32
-STRANGER_ARGS = 10
-STRANGER_BYTES = 16 * 1024
-"""In one argument, or an inline request, of whoever has not said the password yet. Both as in
-Redis."""
+UNAUTHENTICATED_ARGS = 10
+UNAUTHENTICATED_BYTES = 16 * 1024
+"""Limits before authentication, as in Redis: arguments of a request, and bytes of one argument or
+of an inline request."""
 
 _LONG_ARRAY = re.compile(rb"\*[1-9][0-9]{3}")
-_NOT_OF_REQUESTS = (b"\n>", b"\n~", b"\n%")
-"""What begins the other collections that hiredis makes room for. Single bytes are looked for first,
-as that is quick."""
+_OTHER_COLLECTIONS = (b"\n>", b"\n~", b"\n%")
+"""First bytes of other collections for which hiredis allocates memory. The search for single bytes
+comes first, because it is fast."""
 _ONLY_BYTES = frozenset((bytes,))
 _SIGN = {int: b":", list: b"*", float: b",", bool: b"#", dict: b"%", set: b"~"}
 
 
 class BadRequest(PeerError):
-    """What came is no request: the text behind "ERR Protocol error: ". The connection cannot go on.
-    `before`: those before it."""
+    """Invalid request, after which the connection must be closed. The text follows "ERR Protocol
+    error: ". `before`: the valid requests before it."""
 
     before: list[list[bytes]] = []
 
 
 class Requests:
-    """`feed(data)` returns the requests that are whole by now, each a list of bytes; empty ones are
-    left out. Raises BadRequest."""
+    """Parser of one connection. `feed(data)` returns the complete requests, each a list of bytes,
+    without empty ones. Raises BadRequest."""
 
     def __init__(self, *, max_bulk_bytes: int = MAX_BULK_BYTES, max_args: int = MAX_ARGS) -> None:
         self.max_bulk_bytes = max_bulk_bytes
         self.max_args = max_args
-        self.stranger = False
-        """Whoever sends this has not said the password yet: lower limits hold. Use `feed_one`."""
+        self.unauthenticated = False
+        """True before authentication, when lower limits apply. Use `feed_one` then."""
         self.pending = 0
-        """Bytes of the request that is not whole yet."""
+        """Bytes of the incomplete request."""
         self._reader = hiredis.Reader()
         self._inline = bytearray()
         self._open = False
-        """A request has begun and is not whole."""
+        """True while an array request is incomplete."""
         self._line = bytearray()
-        """What has come of a header."""
+        """Received part of an incomplete header."""
         self._args = -1
-        """Arguments that are to come; -1: their number is."""
+        """Number of arguments that are still to come; -1: the number itself is still to come."""
         self._empty = False
-        """A request without arguments: hiredis does not know a negative number of them."""
+        """True for a request without arguments. hiredis does not accept a negative number of them.
+        """
         self._skip = 0
-        """Bytes of an argument that are to come, with what ends it."""
+        """Bytes of the current argument that are still to come, including its CR and LF."""
 
     def feed(self, data: bytes) -> list[list[bytes]]:
         found: list[list[bytes]] = []
@@ -77,9 +78,11 @@ class Requests:
         return found
 
     def feed_one(self, data: bytes, at: int) -> tuple[list[list[bytes]], int]:
-        """Like `feed` for `data[at:]`, up to the end of the first request: that one, if it is
-        whole, and where the next begins. So limits may change between two requests that came
-        together."""
+        """Parse `data[at:]` like `feed`, but only up to the end of the first request.
+
+        Return that request, if it is complete, and the position of the next. So limits may change
+        between two requests in the same data.
+        """
         found: list[list[bytes]] = []
         return found, self._feed_exactly(data, found, at, 1)
 
@@ -87,7 +90,7 @@ class Requests:
         if self._open or self._inline or data[:1] != b"*" or _LONG_ARRAY.search(data):
             self._feed_exactly(data, found)
             return
-        if (62 in data or 126 in data or 37 in data) and any(data.find(sign) >= 0 for sign in _NOT_OF_REQUESTS):
+        if (62 in data or 126 in data or 37 in data) and any(data.find(sign) >= 0 for sign in _OTHER_COLLECTIONS):
             self._feed_exactly(data, found)
             return
         reader = self._reader
@@ -107,8 +110,8 @@ class Requests:
         self._feed_exactly(data, found)
 
     def _feed_exactly(self, data: bytes, found: list[list[bytes]], at: int = 0, most: int = 1 << 60) -> int:
-        """Request by request, each header before hiredis has it. Up to `most` of them; how far that
-        is."""
+        """Parse at most `most` requests, and check each header before hiredis gets it. Return the
+        position after them."""
         while at < len(data) and len(found) < most:
             if not self._open and (self._inline or data[at] != 42):
                 at = self._take_inline(data, at, found)
@@ -134,7 +137,8 @@ class Requests:
         return at
 
     def _advance(self, data: bytes, at: int) -> tuple[int, bool]:
-        """One step through a request: (how far, whether it is whole)."""
+        """Advance by one header or argument. Return (position after it, whether the request is
+        complete)."""
         if self._skip:
             taken = min(self._skip, len(data) - at)
             self._skip -= taken
@@ -152,7 +156,7 @@ class Requests:
         line, self._line = bytes(self._line), bytearray()
         if self._args < 0:
             self._args = max(0, _number(line, self.max_args, "invalid multibulk length"))
-            if self.stranger and self._args > STRANGER_ARGS:
+            if self.unauthenticated and self._args > UNAUTHENTICATED_ARGS:
                 raise BadRequest("unauthenticated multibulk length")
             self._empty = not self._args
             return end + 1, self._args == 0
@@ -161,10 +165,10 @@ class Requests:
         size = _number(line, self.max_bulk_bytes, "invalid bulk length")
         if size < 0:
             raise BadRequest("invalid bulk length")
-        if self.stranger and size > STRANGER_BYTES:
+        if self.unauthenticated and size > UNAUTHENTICATED_BYTES:
             raise BadRequest("unauthenticated bulk length")
         if self.pending + end + size > MAX_REQUEST_BYTES:
-            raise BadRequest(f"too large request: the journal takes {MAX_REQUEST_BYTES} bytes in one piece")
+            raise BadRequest(f"too large request: the journal takes at most {MAX_REQUEST_BYTES} bytes at once")
         self._skip = size + 2
         return end + 1, False
 
@@ -172,7 +176,7 @@ class Requests:
         end = data.find(b"\n", at)
         self._inline += data[at:] if end < 0 else data[at:end]
         self.pending = len(self._inline)
-        if len(self._inline) > (STRANGER_BYTES if self.stranger else INLINE_BYTES):
+        if len(self._inline) > (UNAUTHENTICATED_BYTES if self.unauthenticated else INLINE_BYTES):
             raise BadRequest("too big inline request")
         if end < 0:
             return len(data)
@@ -193,13 +197,14 @@ def _number(line: bytes, most: int, problem: str) -> int:
 
 
 def _size(request: list[bytes]) -> int:
-    """Of its bytes, as everybody writes it."""
+    """Return the size of a request in bytes, in its usual encoding."""
     return len(b"*%d\r\n" % len(request)) + sum(len(b"$%d\r\n\r\n" % len(arg)) + len(arg) for arg in request)
 
 
 def _checked(request: Any) -> list[bytes]:
-    """hiredis reads replies, which hold more than a request may."""
-    if request.__class__ is not list:  # what begins so is an inline request
+    """Return a request that is valid. hiredis also parses replies, whose types a request must not
+    contain."""
+    if request.__class__ is not list:  # bytes that begin so are an inline request
         raise hiredis.ProtocolError("no request")
     if not _ONLY_BYTES.issuperset(map(type, request)):
         for arg in request:
@@ -217,8 +222,8 @@ _BLANKS = b" \t\r\n\0\v\f"
 
 
 def split_line(line: bytes) -> list[bytes] | None:
-    r"""The words of an inline command, which may be in quotes: "..." with \n, \xFF and so on, '...'
-    with \' alone. None: a quote is not closed, or something sticks to it.
+    r"""Return the words of an inline command, which may be quoted. "..." takes escapes such as \n
+    and \xFF, '...' only \'. None: a quote is not closed, or text follows it directly.
 
     >>> split_line(b'set k "a b\\x21"')
     [b'set', b'k', b'a b!']
@@ -244,8 +249,8 @@ def split_line(line: bytes) -> list[bytes] | None:
 
 
 def _quoted(line: bytes, at: int, word: bytearray) -> int:
-    """Adds what is in the quotes that open at `at`; the position behind them, -1 if they do not
-    close."""
+    """Append the text in the quotes that open at `at` to `word`. Return the position after them; -1
+    if they are not closed."""
     quote, at = line[at], at + 1
     while at < len(line):
         byte = line[at]

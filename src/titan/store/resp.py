@@ -1,4 +1,4 @@
-"""Replies as bytes of RESP2 and RESP3. Requests are parsed elsewhere."""
+"""Encoding of replies in RESP2 and RESP3. `requests` parses the requests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from titan.store.replies import NULL_ARRAY, OK, Error, Keyed, Mark, Pairs, Push,
 
 
 def encode(reply: Reply, resp: int, out: bytearray) -> None:
-    """Appends `reply` to `out` in version `resp` (2 or 3) of the protocol. Raises TypeError for
-    what is no reply.
+    """Append `reply` to `out` in version `resp` (2 or 3) of the protocol. Raises TypeError for an
+    object that is not a reply.
 
     >>> out = bytearray()
     >>> encode([b"a", 1, None], 2, out)
@@ -37,12 +37,13 @@ def encode(reply: Reply, resp: int, out: bytearray) -> None:
     else:
         writer = _WRITERS.get(kind)
         if writer is None:
-            raise TypeError(f"{kind.__name__} is no reply")
+            raise TypeError(f"{kind.__name__} is not a reply")
         writer(reply, resp, out)
 
 
 def double(value: float) -> bytes:
-    """A double as Redis 7.0 shows it: 17 significant digits, so that it is read back as the same."""
+    """Return a double as Redis 7.0 writes it: with 17 significant digits, so that no bit is
+    lost."""
     if value in (inf, -inf):
         return b"inf" if value > 0 else b"-inf"
     return b"%.17g" % value

@@ -1,4 +1,4 @@
-"""Values as the commands that make them: what a snapshot of the store holds."""
+"""Conversion of values to the commands that create them, for snapshots of the store."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from titan.store.values import SetValue, SortedSet, Value
 
 ELEMENTS = 256
 PART_BYTES = 16 << 20
-"""In one command, which is one chunk of a snapshot at the most."""
+"""Limits of one command, which is at most one chunk of a snapshot: elements, and bytes."""
 
 
 def changes_of(db: Database) -> Iterator[Change]:
-    """All of a database."""
+    """Yield the changes that create all keys of a database."""
     for key in db.data:
         yield from changes_of_key(db, key)
 
 
 def changes_of_key(db: Database, key: bytes) -> Iterator[Change]:
-    """Nothing if it is not there."""
+    """Yield the changes that create a key; none if it does not exist."""
     if key not in db.data:
         return
     for args in _commands(key, db.data[key]):
@@ -34,7 +34,7 @@ def changes_of_key(db: Database, key: bytes) -> Iterator[Change]:
 
 
 def described(value: Value) -> Any:
-    """Something that is equal, and looks alike, for equal values."""
+    """Return a canonical form of a value: equal values have equal forms with equal texts."""
     if isinstance(value, bytes | bytearray):
         return bytes(value)
     if isinstance(value, dict):
@@ -73,17 +73,17 @@ def _commands(key: bytes, value: Value) -> Iterator[list[bytes]]:
         for part in _parts(value.scores.items(), _scored_size):
             yield [b"ZADD", key, *(half for member, score in part for half in (score_text(score), member))]
     elif isinstance(value, Stream):
-        yield from _of_a_stream(key, value)
+        yield from _stream_commands(key, value)
     else:
         for part in _parts(value):
             yield [b"RPUSH", key, *part]
 
 
-def _of_a_stream(key: bytes, stream: Stream) -> Iterator[list[bytes]]:
+def _stream_commands(key: bytes, stream: Stream) -> Iterator[list[bytes]]:
     if stream.entries:
         for entry, fields in stream.entries.items():
             yield [b"XADD", key, id_text(entry), *fields]
-    else:  # an entry makes the stream, and goes again
+    else:  # an entry creates the stream and is trimmed at once
         made = id_text(max(1, stream.last))
         yield [b"XADD", key, b"MAXLEN", b"=", b"0", made, b"f", b"v"]
     yield [

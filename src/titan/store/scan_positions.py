@@ -1,10 +1,12 @@
-"""Where scans stand.
+"""Positions of scans.
 
-The first call of a scan takes a list of the elements there are; its cursor is the number of that
-list and how far it was read. So what is there during the whole scan is returned, each element once,
-whatever else changes; what comes later is not. At most `MOST` lists are kept, and at most
-`MOST_ELEMENTS` elements in all; the one used least recently goes, and a scan whose list is gone
-begins anew: it returns elements twice, and loses none.
+The first call of a scan stores a list of the current elements. Its cursor is the number of that
+list and a position in it. So elements that exist during the whole scan are returned exactly once,
+whatever else changes. Elements that are added later are not returned.
+
+At most `MOST` lists with `MOST_ELEMENTS` elements in total are kept; the least recently used list
+is dropped first. A scan whose list was dropped begins again: it returns elements twice, but misses
+none.
 """
 
 from __future__ import annotations
@@ -28,10 +30,10 @@ class ScanPositions:
     def advance(
         self, cursor: int, count: int, scope: tuple[int, bytes | None], elements: Callable[[], list[bytes]]
     ) -> tuple[int, list[bytes]]:
-        """The next cursor (0: the scan is over) and the next `count` elements of a scan over
-        `scope`, a database or a key in it.
+        """Return the next cursor (0: the scan is over) and the next `count` elements.
 
-        `elements` gives those that are there now; it is called if the scan begins.
+        `scope`: the scanned database, or a key in it. `elements` returns the current elements; it
+        is called when the scan begins.
         """
         number, at = cursor >> _POSITION_BITS, cursor & ((1 << _POSITION_BITS) - 1)
         found = self._lists.get(number) if cursor else None

@@ -1,7 +1,7 @@
 """SCAN, HSCAN, SSCAN and ZSCAN: `scan`, `hscan`, `sscan`, `zscan`.
 
-What is there during the whole scan is returned, and each element once (see `scan_positions`); what
-was deleted meanwhile is not.
+Elements that exist during the whole scan are returned exactly once (see `scan_positions`). Elements
+that were deleted meanwhile are not returned.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def _all_keys(ctx: Context, db: Database) -> list[bytes]:
 
 
 def _is_there(db: Database, key: bytes, kind: bytes | None) -> bool:
-    """Like `Database.find`, but it is no use of the key."""
+    """Return whether a key exists, with this type. Unlike `Database.find`, this does not count as
+    use of the key."""
     value = None if db.has_expired(key) else db.data.get(key)
     if value is None:
         mount = db.mount_of(key)
@@ -81,7 +82,7 @@ def zscan(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _score(score: float) -> bytes:
-    """Integers in full, as far as Redis keeps them as such."""
+    """Return the text of a score. Integers that Redis stores as integers are written in full."""
     return b"%d" % score if score.is_integer() and abs(score) < _INTEGERS else score_text(score)
 
 
@@ -90,11 +91,12 @@ def _page(
 ) -> tuple[int, list[bytes]]:
     options = _options(args, 3, types=False)
     following, found = ctx.scans.advance(cursor, options.limit, (ctx.db.index, args[1]), lambda: list(elements))
-    return following, [one for one in found if one in elements and (options.matches is None or options.matches(one))]
+    return following, [name for name in found if name in elements and (options.matches is None or options.matches(name))]
 
 
 def _cursor(text: bytes) -> int:
-    """As C's strtoul reads it: a text that ends at a zero byte, with a sign that wraps round."""
+    """Return a cursor as strtoul of C reads it: up to a zero byte, and negative numbers wrap
+    around."""
     shown = text.partition(b"\0")[0]
     if not shown:
         return 0

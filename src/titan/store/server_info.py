@@ -1,5 +1,4 @@
-"""What the store tells of itself, and its settings: INFO, CONFIG, TIME, and the commands that ask
-for durability."""
+"""Commands about the server: INFO, CONFIG, TIME, and those that ask for durability."""
 
 from __future__ import annotations
 

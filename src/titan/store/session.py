@@ -1,4 +1,4 @@
-"""One connection, as far as the engine knows it."""
+"""State of one connection in the engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from titan.store.replies import Reply
 
 
 class Wait:
-    """What a session waits for: a change of one of some keys."""
+    """Wait of a session for a change of one of several keys."""
 
     __slots__ = ("empty", "index", "keys", "number", "serve", "until_ms")
 
@@ -18,21 +18,24 @@ class Wait:
         self, index: int, keys: list[bytes], until_ms: int, serve: Callable[[bytes], Reply], empty: Reply, number: int
     ) -> None:
         self.index = index
-        """Of the database."""
+        """Number of the database."""
         self.keys = keys
         self.until_ms = until_ms
-        """0: for ever."""
+        """End of the timeout, in ms since the epoch; 0: no timeout."""
         self.serve = serve
-        """Tries to complete the command at a key that changed. BLOCKED if that is still not
-        possible. Raises Refusal."""
+        """Function that tries to complete the command with a changed key. Returns BLOCKED if that
+        is still not possible. Raises Refusal."""
         self.empty = empty
-        """The reply when the time is over."""
+        """Reply after the timeout."""
         self.number = number
 
 
 class Session:
-    """Made by `Store.open_session`; the shell reads `resp` to encode, and closes it if
-    `Store.take_closing` names it."""
+    """Session of a connection, made by `Store.open_session`.
+
+    The shell reads `resp` to encode replies, and closes the connection when `Store.take_closing`
+    returns the session.
+    """
 
     __slots__ = (
         "address",
@@ -69,10 +72,10 @@ class Session:
         self.id = number
         self.db = db
         self.home = db
-        """Where it is again after RESET."""
+        """Database that RESET returns to."""
         self.job = False
-        """It is a job's, which administers nothing and stays in its home. Set by `Store.bind_job`.
-        """
+        """True for a job's session, which stays in its home and may not administer the store. Set
+        by `Store.bind_job`."""
         self.address = address
         self.local_address = local_address
         self.created_ms = now_ms
@@ -87,29 +90,30 @@ class Session:
         """Commands since MULTI; None outside of a transaction."""
         self.queued_bytes = 0
         self.queue_failed = False
-        """A command was refused when it was queued."""
+        """True if a command was refused instead of queued."""
         self.watched: dict[tuple[int, bytes], bool] = {}
-        """Database and key; whether the key had expired by then."""
+        """(database, key) -> whether the key had already expired at WATCH."""
         self.stale = False
-        """A watched key has changed."""
+        """True if a watched key has changed."""
         self.channels: dict[bytes, None] = {}
         self.patterns: dict[bytes, None] = {}
         self.blocked: Wait | None = None
         self.muted = False
         """CLIENT REPLY OFF."""
         self.skip_next = 0
-        """CLIENT REPLY SKIP: 2 until its own command is over, 1 during the next, whose reply is
-        left out."""
+        """State of CLIENT REPLY SKIP: 2 until that command ends, 1 during the next command, which
+        gets no reply."""
         self.flags: dict[str, None] = {}
-        """no-evict, no-touch."""
+        """Flags of the client: no-evict, no-touch."""
         self.special = False
-        """Commands need more than the ordinary way. Kept by `review`."""
+        """True if commands take the slow path. Updated by `review`."""
         self.closed = False
         self.halted = False
-        """No more of its commands in this turn: it is closed, or has done much."""
+        """True if no more commands of the session run in this turn: it is closed, or has exceeded
+        the work limit."""
 
     def review(self) -> None:
-        """After a change of what makes a session special."""
+        """Update `special` after a change of the fields that it depends on."""
         self.special = bool(
             not self.authenticated
             or self.queue is not None

@@ -12,7 +12,7 @@ from titan.store.replies import OUT_OF_RANGE, SYNTAX, Error, Refusal, Reply, Set
 from titan.store.values import SetValue, SortedSet
 
 _REWRITE_AT = 1_000
-"""So many members at most in one change."""
+"""Maximum number of members in one change."""
 
 
 def sadd(ctx: Context, args: list[bytes]) -> Reply:
@@ -134,7 +134,7 @@ def srandmember(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _sets(ctx: Context, keys: list[bytes]) -> list[dict[bytes, int]]:
-    """The members of each key; raises Refusal if one is no set."""
+    """Return the members of each key. Raises Refusal for a value that is not a set."""
     found = [ctx.typed(key, SetValue) for key in keys]
     ctx.strain(sum(len(value) for value in found if value is not None))
     return [{} if value is None else value.members for value in found]
@@ -187,8 +187,8 @@ def _keep(ctx: Context, args: list[bytes], combine: Callable[[list[dict[bytes, i
 
 
 def store_or_delete(ctx: Context, args: list[bytes], target: bytes, value: SetValue | SortedSet | None) -> int:
-    """Makes `target` hold the result of a command; without one it is deleted. How many elements
-    there are."""
+    """Store the result of a command at `target`, or delete `target` if it is None. Return the
+    number of elements."""
     if value is not None:
         over = isinstance(value, SortedSet) and ctx.db.find(target) is not None
         ctx.db.put(target, value)
@@ -207,7 +207,7 @@ def sintercard(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def card_options(args: list[bytes]) -> tuple[list[bytes], int]:
-    """The keys and the limit (0: none) of SINTERCARD."""
+    """Return the keys and the limit (0: none) of SINTERCARD."""
     number = bounded(args[1], 1, INT_MAX, KEYS_ABOVE_ZERO)
     if number > len(args) - 2:
         raise Refusal(b"ERR Number of keys can't be greater than number of args")

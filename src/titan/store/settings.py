@@ -1,4 +1,4 @@
-"""What CONFIG GET shows and CONFIG SET changes. Values are texts, as on the wire."""
+"""Settings that CONFIG GET shows and CONFIG SET changes. Values are texts, as on the wire."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 
 _MOST = (1 << 63) - 1
 LEAST_BULK = 1 << 20
 MOST_BULK = 1 << 30
-"""The most that proto-max-bulk-len can be: whoever has a string has to be able to send, journal and
-keep it."""
+"""Limit of proto-max-bulk-len in bytes: it must be possible to send, journal and store any string.
+"""
 MOST_COMMAND = MOST_BULK - (1 << 20)
-"""The most bytes in the arguments of one command, and in those of one transaction: they are one
-record of the journal, which holds 1 GiB."""
+"""Limit in bytes of all arguments of one command, and of one transaction. They are one record of
+the journal, which can hold 1 GiB."""
 MOST_PASSWORD = 512
 HIDDEN = "(hidden)"
-"""What is shown in place of a password, which is kept as its SHA-256 alone."""
+"""Text that is shown in place of a password. Only the SHA-256 of a password is stored."""
 
 
 def _memory(text: str) -> str:
@@ -60,7 +60,7 @@ def _choice(*words: str) -> Callable[[str], str]:
 
 
 def hashed(password: bytes) -> str:
-    """A password as it is kept."""
+    """Return the hash of a password, in the form that is stored."""
     return sha256(password).hexdigest()
 
 
@@ -68,7 +68,7 @@ def _password(text: str) -> str:
     if len(text) > MOST_PASSWORD:
         raise CallerError(f"argument must be no more than {MOST_PASSWORD} characters")
     if text == HIDDEN:
-        raise CallerError(f"{HIDDEN} is what CONFIG GET shows in place of a password")
+        raise CallerError(f"{HIDDEN} is only the text that CONFIG GET shows in place of a password")
     return hashed(text.encode(errors="surrogateescape")) if text else ""
 
 
@@ -100,17 +100,16 @@ _KNOWN: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 class Settings:
-    """Built with what differs from the defaults, also of those that CONFIG SET refuses to change.
-
-    Raises CallerError for a name that does not exist.
+    """Settings, with values that differ from the defaults. The constructor also takes settings that
+    CONFIG SET refuses to change. Raises CallerError for a name that does not exist.
 
     >>> Settings({"maxmemory": "100mb"})["maxmemory"]
     '104857600'
     """
 
-    def __init__(self, given: dict[str, str] | None = None) -> None:
+    def __init__(self, values: dict[str, str] | None = None) -> None:
         self._values = {name: default for name, (default, _) in _KNOWN.items()}
-        for name, value in (given or {}).items():
+        for name, value in (values or {}).items():
             if name not in _KNOWN:
                 raise CallerError(f"there is no setting {name!r}: CONFIG GET * lists them")
             check = _KNOWN[name][1]
@@ -121,19 +120,19 @@ class Settings:
         return self._values[name]
 
     def shown(self, name: str) -> str:
-        """As CONFIG GET tells it."""
+        """Return the value as CONFIG GET shows it."""
         return HIDDEN if name == "requirepass" and self.password else self._values[name]
 
     def names(self) -> list[str]:
         return list(self._values)
 
     def checked(self, name: str, value: str) -> str:
-        """The value as it would be kept. Raises CallerError with Redis's message; KeyError if there
-        is no such setting."""
+        """Return the value in the form that is stored. Raises CallerError with the message of
+        Redis, and KeyError if the setting does not exist."""
         return _KNOWN[name][1](value)
 
     def change(self, name: str, value: str) -> None:
-        """Keeps a value that was checked."""
+        """Store a value that `checked` returned."""
         self._values[name] = value
         self._read()
 
@@ -142,12 +141,12 @@ class Settings:
 
     def _read(self) -> None:
         self.max_bulk = int(self._values["proto-max-bulk-len"])
-        """The most bytes in a string."""
+        """Maximum bytes of a string."""
         self.max_clients = int(self._values["maxclients"])
-        """Connections to the port."""
+        """Maximum connections to the port."""
         self.idle_s = int(self._values["timeout"])
-        """So long a connection may say nothing; 0: for ever."""
+        """Seconds after which an idle connection is closed; 0: never."""
         self.max_memory = int(self._values["maxmemory"])
         self.password = self._values["requirepass"]
-        """Hashed; empty if there is none."""
+        """Hash of the password; empty if there is none."""
         self.evicts = self._values["maxmemory-policy"] == ALLKEYS_LRU

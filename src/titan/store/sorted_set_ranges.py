@@ -1,7 +1,6 @@
-"""Ranges of sorted sets: by rank, by score and by member, to read, to count, to remove and to
-store.
+"""Ranges of sorted sets, by rank, score or member: to read, count, remove and store.
 
-All forms of ZRANGE come down to two ranks, `start` and `stop`, counted from the lowest.
+All forms of ZRANGE become two ranks, `start` and `stop`, counted from the lowest score.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ RANK, SCORE, LEX = b"rank", b"score", b"lex"
 
 
 class _Range(NamedTuple):
-    """What part of a sorted set is meant. `kind` says how `low` and `high` are to be read."""
+    """Range of a sorted set. `kind` is the type of `low` and `high`."""
 
     kind: bytes
     low: bytes
@@ -33,7 +32,7 @@ class _Range(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Parsed ends; for LEX None has no bound, and `nothing` is a range that is empty by its form
+    """Parsed ends of a range. For LEX, None means no bound. `nothing`: the range is always empty
     (from + to -)."""
 
     low: int | float | bytes | None
@@ -44,7 +43,7 @@ class _Bounds(NamedTuple):
 
 
 def _bounds(wanted: _Range) -> _Bounds:
-    """Raises Refusal for ends that are none."""
+    """Parse the ends of a range. Raises Refusal for invalid ends."""
     if wanted.kind == RANK:
         return _Bounds(integer(wanted.low), integer(wanted.high), False, False)
     if wanted.kind == SCORE:
@@ -67,7 +66,7 @@ def _member_end(text: bytes) -> bytes:
 
 
 def _ranks(value: SortedSet, wanted: _Range, bounds: _Bounds) -> tuple[int, int]:
-    """`start, stop` behind the offset, before the limit."""
+    """Return `start, stop` with the offset, but without the limit."""
     low, high, offset = bounds.low, bounds.high, wanted.offset
     if wanted.kind == RANK:
         assert isinstance(low, int)
@@ -104,7 +103,7 @@ def _pairs(value: SortedSet, wanted: _Range, bounds: _Bounds) -> list[tuple[floa
 
 
 def _parsed(args: list[bytes], at: int, kind: bytes, *, auto: bool, reverse: bool, storing: bool = False) -> _Range:
-    """The range whose ends stand at `at`; `auto`: options say the kind and the direction."""
+    """Parse a range whose ends are at `at`. `auto`: options set the kind and the direction."""
     offset, limit = 0, -1
     scores = False
     first, second = args[at], args[at + 1]

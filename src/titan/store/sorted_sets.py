@@ -1,5 +1,5 @@
-"""Sorted sets: members with scores. Ranges are in `sorted_set_ranges`, unions and the like in
-`sorted_set_algebra`."""
+"""Commands of sorted sets: members with scores. Ranges are in `sorted_set_ranges`, unions and
+intersections in `sorted_set_algebra`."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _zadd_with_options(ctx: Context, args: list[bytes], options: dict[bytes, Non
         value = SortedSet()
     added = updated = 0
     result: float | None = None
-    for given, member in zip(scores, args[at + 1 :: 2], strict=True):
-        before, score = value.scores.get(member), given
+    for new_score, member in zip(scores, args[at + 1 :: 2], strict=True):
+        before, score = value.scores.get(member), new_score
         if b"XX" in options if before is None else b"NX" in options:
             continue
         if before is not None and b"INCR" in options:
@@ -168,7 +168,7 @@ def _pop_command(ctx: Context, args: list[bytes], end: bytes) -> Reply:
 
 
 def _pop(ctx: Context, key: bytes, value: SortedSet, end: bytes, count: int) -> list[tuple[bytes, float]]:
-    """Takes out up to `count` members from one end."""
+    """Remove up to `count` members from one end, and return them with their scores."""
     size = len(value)
     count = min(count, size)
     pairs = value.between(0, count) if end == b"MIN" else value.between(size - count, size, reverse=True)

@@ -16,14 +16,14 @@ from titan.store.values import SetValue, SortedSet
 
 _NO_NUMBERS = Error(b"ERR One or more scores can't be converted into double")
 _MANTISSA = re.compile(rb"[ \t\n\v\f\r]*[+-]?(?:[0.]*[1-9]|0[xX][0.]*[1-9a-fA-F])")
-"""Of a number that is not zero as it is written."""
+"""Beginning of a number whose text is not zero."""
 
 
 class _Request(NamedTuple):
     by: bytes | None
-    """A pattern with a star; None: the elements themselves."""
+    """Pattern with a star; None: sort by the elements themselves."""
     native: bool
-    """BY a pattern without a star: the order in which the elements stand."""
+    """True for BY a pattern without a star: keep the order of the elements."""
     gets: list[bytes]
     start: int
     limit: int
@@ -76,7 +76,7 @@ def _sort(ctx: Context, args: list[bytes], request: _Request) -> Reply:
     if value is not None and not isinstance(value, deque | SetValue | SortedSet):
         raise Refusal(WRONG_TYPE)
     if request.native and request.store is not None and isinstance(value, SetValue):
-        # so that what is stored does not depend on history
+        # The stored result must not depend on the order of insertion.
         request = request._replace(native=False, alpha=True, by=None)
     elements = _ordered(ctx, value, request)
     start = min(max(request.start, 0), len(elements))
@@ -126,13 +126,16 @@ def _number(weight: bytes | None) -> float:
         if b"n" not in weight.lower():
             raise Refusal(_NO_NUMBERS)
     elif abs(number) < float_info.min and _MANTISSA.match(weight):
-        raise Refusal(_NO_NUMBERS)  # too small for a double in full
+        raise Refusal(_NO_NUMBERS)  # too small for a normal double
     return number
 
 
 def _found_by(ctx: Context, pattern: bytes, element: bytes, request: _Request) -> bytes | None:
-    """The element itself for ``#``, else a string, or with ``->`` a field of a hash; in the key it
-    stands in place of the star."""
+    """Return the value that a pattern of BY or GET finds for an element.
+
+    ``#`` is the element itself. Otherwise the element replaces the star in the name of a key. The
+    value is that string or, with ``->``, a field of that hash.
+    """
     if pattern == b"#":
         return element
     before, star, after = pattern.partition(b"*")

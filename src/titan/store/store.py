@@ -1,15 +1,16 @@
-"""TitanStore: Redis's types and commands in memory. Pure: time comes in, what changed and what is
-to be said comes out.
+"""TitanStore: the types and commands of Redis, in memory.
+
+Pure: time and commands come in, changes and messages come out.
 
     store = Store()
     session = store.open_session(1, now_ms=0)
     reply = store.execute(now_ms, session, [b"SET", b"k", b"v"])
     encode(reply, session.resp, out)
-    store.take_changes()         # to be made durable before anybody sees `out`
-    store.take_deliveries()      # what other sessions are told
+    store.take_changes()         # must be durable before a client sees `out`
+    store.take_deliveries()      # messages to other sessions
 
-A change is a command that repeats what was done, without chance or time; `replay` takes it. Nothing
-expires in a replay: that a key expired is a change of its own.
+A change is a deterministic command that repeats an effect, without randomness or time. `replay`
+takes it. Nothing expires in a replay, because the expiry of a key is a change of its own.
 """
 
 from __future__ import annotations
@@ -28,48 +29,49 @@ from titan.store.session import Session
 from titan.store.settings import Settings
 from titan.store.table import COMMANDS, SPELLED
 
-_WHILE_LISTENING = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
-_OF_A_BROWSER = (b"post", b"host:")
-"""A web page can make its reader's browser send anything to a port of his machine, but only behind
-a line that begins so."""
+_ALLOWED_WHILE_SUBSCRIBED = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
+_HTTP_WORDS = (b"post", b"host:")
+"""First words of HTTP requests. A web page can make a browser send any bytes to a local port, but
+only after a line that begins with one of these words."""
 _NOT_QUEUED = Error(b"ERR Command not allowed inside a transaction")
 _NO_AUTH = Error(b"NOAUTH Authentication required.")
 
 
 class Store:
-    """`settings`: what CONFIG SET would set. `seed` decides chance (SPOP and the like)."""
+    """In-memory store. `settings`: initial values, as for CONFIG SET. `seed`: the seed of random
+    commands such as SPOP."""
 
     def __init__(
         self, *, databases: int = 16, settings: Mapping[str, str] | None = None, seed: int = 0, hooks: Hooks | None = None
     ) -> None:
-        given = {"databases": str(databases), **(settings or {})}
-        self._ctx = Context(databases, seed, Settings(given), hooks or Hooks())
+        values = {"databases": str(databases), **(settings or {})}
+        self._ctx = Context(databases, seed, Settings(values), hooks or Hooks())
         self._replayer = Session(0, self._ctx.databases[0], address="", local_address="", now_ms=0)
         self._ctx.review()
 
     @property
     def settings(self) -> Settings:
-        """After a change call `review`."""
+        """Settings of the store. Call `review` after a change."""
         return self._ctx.settings
 
     def review(self) -> None:
-        """Settings were changed other than by CONFIG SET."""
+        """Apply settings that were changed without CONFIG SET."""
         self._ctx.review()
 
     def attach(self, hooks: Hooks, seed: int) -> None:
-        """What the shell offers from now on, and chance of its own."""
+        """Use these hooks of the shell and this random seed from now on."""
         self._ctx.hooks = hooks
         self._ctx.dice = type(self._ctx.dice)(seed)
 
     def mount(self, prefix: bytes, mount: Mount, *, database: int = 0) -> None:
-        """Keys that begin with `prefix` come from `mount`, for reading only."""
+        """Serve keys that begin with `prefix` from `mount`, read-only."""
         self._ctx.databases[database].mounts[prefix] = mount
         self._ctx.review()
 
     # -- sessions ----------------------------------------------------------------------------------
     def open_session(self, number: int, *, address: str = "", local_address: str = "", now_ms: int = 0) -> Session:
-        """`number` is the connection's, which no other open one has. Addresses are HOST:PORT, for
-        CLIENT LIST."""
+        """Open a session. `number` identifies the connection and is unique among open ones.
+        Addresses are HOST:PORT, for CLIENT LIST."""
         ctx = self._ctx
         session = Session(number, ctx.databases[0], address=address, local_address=local_address, now_ms=now_ms)
         session.authenticated = not ctx.settings.password
@@ -79,7 +81,7 @@ class Store:
         return session
 
     def close_session(self, session: Session) -> None:
-        """The connection is gone. May be called twice."""
+        """Close a session after its connection has closed. May be called twice."""
         ctx = self._ctx
         if ctx.sessions.pop(session.id, None) is None:
             return
@@ -89,30 +91,32 @@ class Store:
         session.closed = session.halted = True
 
     def choose(self, session: Session, database: int) -> None:
-        """Like SELECT, and also for the spaces of runs, whose numbers are beyond those of SELECT."""
+        """Select a database, like SELECT. Also takes the spaces of runs, whose numbers SELECT
+        refuses."""
         session.db = session.home = self._ctx.databases[database]
 
     def bind_job(self, session: Session, database: int) -> None:
-        """The session is a job's: it stays in `database`, and nothing that administers the store is
-        carried out in it."""
+        """Bind the session to a job: it stays in `database` and may not administer the store."""
         self.choose(session, database)
         session.job = session.authenticated = True
         session.review()
 
     def spaces(self) -> list[int]:
-        """The databases of runs that hold something."""
+        """Return the databases of runs that contain keys."""
         return [index for index, db in self._ctx.databases.items() if index >= SPACES and db.data]
 
     def wipe_space(self, now_ms: int, database: int) -> None:
-        """The run is gone, and its keys with it."""
+        """Delete the keys of a run that was removed."""
         self.choose(self._replayer, database)
         self.execute(now_ms, self._replayer, [b"FLUSHDB"])
 
     # -- commands ----------------------------------------------------------------------------------
     def execute(self, now_ms: int, session: Session, args: list[bytes]) -> Reply:
-        """Carries a command out. BLOCKED: its reply comes later, from `take_deliveries`, and no
-        other of this session may be executed before. `args` is kept: do not change it. A command of
-        no arguments at all is an error."""
+        """Execute a command and return its reply. An empty command is an error.
+
+        BLOCKED: the reply comes later, from `take_deliveries`. Until then no other command of this
+        session may be executed. `args` is kept, so the caller must not change it.
+        """
         ctx = self._ctx
         ctx.now = now_ms
         ctx.session = session
@@ -139,8 +143,8 @@ class Store:
         return reply
 
     def _execute_specially(self, session: Session, command: Command | None, args: list[bytes]) -> Reply:
-        """With everything that may be in the way: names in mixed case, subcommands, AUTH, MULTI,
-        channels, CLIENT REPLY."""
+        """Execute a command on the slow path, which handles names in mixed case, subcommands, AUTH,
+        MULTI, channels and CLIENT REPLY."""
         ctx = self._ctx
         if session.skip_next:
             session.skip_next -= 1
@@ -159,47 +163,47 @@ class Store:
     def _carry_out(self, session: Session, command: Command | None, args: list[bytes]) -> Reply:
         """Raises Refusal."""
         ctx = self._ctx
-        found = self._find(command, args)
-        if isinstance(found, Error):
-            return self._refuse(session, found)
-        session.last_command = found.name
-        if not found.takes(len(args)):
-            return self._refuse(session, _wrong_arity(found), found)
-        if not session.authenticated and not found.unguarded:
-            return self._refuse(session, _NO_AUTH, found)
-        if session.resp == 2 and (session.channels or session.patterns) and found.name not in _WHILE_LISTENING:
+        resolved = self._resolve(command, args)
+        if isinstance(resolved, Error):
+            return self._refuse(session, resolved)
+        session.last_command = resolved.name
+        if not resolved.takes(len(args)):
+            return self._refuse(session, _wrong_arity(resolved), resolved)
+        if not session.authenticated and not resolved.without_auth:
+            return self._refuse(session, _NO_AUTH, resolved)
+        if session.resp == 2 and (session.channels or session.patterns) and resolved.name not in _ALLOWED_WHILE_SUBSCRIBED:
             return self._refuse(
                 session,
                 Error(
                     b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
-                    b"are allowed in this context" % found.name
+                    b"are allowed in this context" % resolved.name
                 ),
-                found,
+                resolved,
             )
-        if session.queue is not None and found.alone:
+        if session.queue is not None and resolved.not_in_transaction:
             return self._refuse(session, _NOT_QUEUED)
         try:
             if session.job:
-                guarding.check_job(ctx, found)
+                guarding.check_job(ctx, resolved)
             if ctx.guarded:
-                guarding.check(ctx, found, args)
+                guarding.check(ctx, resolved, args)
         except Refusal as refusal:
             return self._refuse(session, refusal.reply)
-        if session.queue is not None and not found.at_once:
-            return transactions.put(session, found, args)
-        assert found.run is not None, found.name
+        if session.queue is not None and not resolved.never_queued:
+            return transactions.put(session, resolved, args)
+        assert resolved.run is not None, resolved.name
         try:
-            return found.run(ctx, args)
+            return resolved.run(ctx, args)
         except Refusal:
             raise
         except Exception as error:
-            return breaking.reply_to(ctx, found, args, error)
+            return breaking.reply_to(ctx, resolved, args, error)
 
-    def _find(self, command: Command | None, args: list[bytes]) -> Command | Error:
+    def _resolve(self, command: Command | None, args: list[bytes]) -> Command | Error:
         if command is None:
             command = COMMANDS.get(args[0].lower()) if args else None
             if command is None:
-                if args and args[0].lower() in _OF_A_BROWSER:
+                if args and args[0].lower() in _HTTP_WORDS:
                     self._close_browser(args[0])
                 return _unknown(args)
         if command.sub and len(args) > 1:
@@ -215,8 +219,8 @@ class Store:
         connection.close(ctx, ctx.session)
 
     def _refuse(self, session: Session, error: Error, command: Command | None = None) -> Error:
-        """An error before a command was queued or carried out: it spoils a transaction. EXEC itself
-        ends it."""
+        """Return the error of a command that was not queued or executed. It makes a transaction
+        fail; if the command is EXEC, the transaction ends here."""
         if command is not None and command.name == b"exec":
             transactions.end(self._ctx, session)
             return Error(b"EXECABORT Transaction discarded because of: " + error.partition(b" ")[2])
@@ -225,8 +229,8 @@ class Store:
         return error
 
     def notice(self, now_ms: int, key: bytes) -> bool:
-        """A mounted key of database 0 has changed: whoever waits for it is served. Whether somebody
-        looks at it."""
+        """Serve the sessions that wait for a mounted key of database 0, which has changed. Return
+        whether any session waits for the key or watches it."""
         ctx = self._ctx
         db = ctx.databases[0]
         if (0, key) not in ctx.observed:
@@ -238,35 +242,37 @@ class Store:
         return True
 
     def begin_turn(self) -> None:
-        """Each turn has work of its own, see `Context.strain`."""
-        self._ctx.effort = 0
+        """Reset the work count at the beginning of a turn, see `Context.strain`."""
+        self._ctx.work_done = 0
 
     @property
     def strained(self) -> bool:
-        """Enough was done in this turn."""
-        return self._ctx.effort > TURN_WORK
+        """True if the work limit of this turn is exceeded."""
+        return self._ctx.work_done > TURN_WORK
 
-    # -- what came of it ---------------------------------------------------------------------------
+    # -- output ------------------------------------------------------------------------------------
     def take_changes(self) -> list[Change]:
-        """What was changed since the last time: (database, command). Those of one transaction stand
-        between [MULTI] and [EXEC]."""
+        """Return and clear the changes since the last call: (database, command). The changes of a
+        transaction are enclosed in [MULTI] and [EXEC]."""
         changes, self._ctx.changes = self._ctx.changes, []
         return changes
 
     def take_deliveries(self) -> list[tuple[Session, Reply]]:
-        """What sessions are to be told beyond their own replies, in order: messages of channels,
-        and the end of a wait."""
+        """Return and clear the messages to sessions beyond direct replies, in order: messages of
+        channels, and replies that end a wait."""
         deliveries, self._ctx.deliveries = self._ctx.deliveries, []
         return deliveries
 
     def take_closing(self) -> list[Session]:
-        """Sessions whose connections are to be closed once what they were told is written."""
+        """Return and clear the sessions whose connections the shell must close after it has written
+        their replies."""
         closing, self._ctx.closing = self._ctx.closing, []
         return closing
 
     # -- time --------------------------------------------------------------------------------------
     def next_due(self) -> int | None:
-        """When `expire_due` or `time_out_blocked` has something to do, in ms since the epoch."""
+        """Return when `expire_due` or `time_out_blocked` has work next, in ms since the epoch; None
+        if never."""
         ctx = self._ctx
         due = blocking.next_timeout(ctx) if ctx.timeouts else None
         for db in ctx.databases.values():
@@ -277,7 +283,7 @@ class Store:
         return due
 
     def expire_due(self, now_ms: int, limit: int) -> int:
-        """Deletes keys that have expired, at most `limit`; how many."""
+        """Delete at most `limit` expired keys, and return their number."""
         ctx = self._ctx
         ctx.now = now_ms
         done = 0
@@ -290,15 +296,15 @@ class Store:
         return done
 
     def time_out_blocked(self, now_ms: int) -> None:
-        """Answers the sessions that have waited for long enough."""
+        """Answer the waiting sessions whose timeout is over."""
         self._ctx.now = now_ms
         blocking.time_out(self._ctx, now_ms)
 
     # -- recovery ----------------------------------------------------------------------------------
     def replay(self, database: int, args: list[bytes]) -> None:
-        """Repeats a change. Leaves no change and wakes nobody; there should be no session yet.
+        """Repeat a change. Records no change and wakes no session; no session should be open yet.
 
-        Raises JournalCorrupt for what cannot be repeated, as when a later Titan wrote it.
+        Raises JournalCorrupt for a change that cannot be repeated, as from a later Titan.
         """
         ctx = self._ctx
         try:
@@ -314,23 +320,25 @@ class Store:
             command.run(ctx, args)  # type: ignore[misc]
         except MemoryError:
             raise
-        except Exception as error:  # nothing that was done raises when it is repeated: the journal is not of this Titan
-            told = b" ".join(shown(arg) for arg in args[:3])
+        except Exception as error:  # a change of this version never raises: another version wrote the journal
+            command_text = b" ".join(shown(arg) for arg in args[:3]).decode("latin-1")
             reason = error.reply.decode("latin-1") if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
             raise JournalCorrupt(
-                f"the store cannot repeat {told.decode('latin-1')!r} in database {database} ({reason}): use the Titan that wrote it"
+                f"the store cannot repeat {command_text!r} in database {database} ({reason}):"
+                " start the version of Titan that wrote the journal"
             ) from error
         if ctx.changes:
             ctx.changes.clear()
 
     def rewrite(self) -> Iterator[Change]:
-        """Changes that make, from nothing, all that is there. Do not execute anything until the
-        last was taken."""
+        """Yield changes that rebuild the whole content from an empty store. Execute no command
+        until the iterator is exhausted."""
         for db in self._ctx.databases.values():
             yield from rewriting.changes_of(db)
 
     def digest(self) -> str:
-        """Equal for stores with equal keys, values, expiry and consumer groups."""
+        """Return a digest that is equal for stores with equal keys, values, expiry and consumer
+        groups."""
         found = sha256()
         for db in sorted(self._ctx.databases.values(), key=lambda db: db.index):
             for key in sorted(db.data):
@@ -338,7 +346,8 @@ class Store:
         return found.hexdigest()
 
     def size(self) -> int:
-        """Keys in all databases, those that have expired and are not deleted yet included."""
+        """Return the number of keys in all databases, including expired keys that are not deleted
+        yet."""
         return sum(len(db.data) for db in self._ctx.databases.values())
 
 
@@ -349,9 +358,9 @@ def _wrong_arity(command: Command) -> Error:
 def _unknown(args: list[bytes]) -> Error:
     if not args:
         return Error(b"ERR unknown command '', with args beginning with: ")
-    told = b""
+    beginning = b""
     for arg in args[1:]:
-        if len(told) >= SHOWN_BYTES:
+        if len(beginning) >= SHOWN_BYTES:
             break
-        told += b"'%b' " % shown(arg, SHOWN_BYTES - len(told))
-    return Error(b"ERR unknown command '%b', with args beginning with: %b" % (shown(args[0]), told))
+        beginning += b"'%b' " % shown(arg, SHOWN_BYTES - len(beginning))
+    return Error(b"ERR unknown command '%b', with args beginning with: %b" % (shown(args[0]), beginning))

@@ -18,7 +18,7 @@ _NO_KEY = (
 
 
 def _group_options(ctx: Context, args: list[bytes], *, creating: bool) -> tuple[bool, int]:
-    """MKSTREAM and ENTRIESREAD, from argument 5 on."""
+    """Return the options MKSTREAM and ENTRIESREAD, from argument 5 on. Raises Refusal."""
     make = False
     read = UNKNOWN
     at = 5
@@ -55,7 +55,7 @@ def xgroup_create(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _existing(ctx: Context, args: list[bytes]) -> tuple[Stream, Group]:
-    """The group of an XGROUP command. Raises Refusal."""
+    """Return the stream and group of an XGROUP command. Raises Refusal."""
     stream = stream_of(ctx, args[2])
     if stream is None:
         raise Refusal(_NO_KEY)
@@ -81,7 +81,7 @@ def xgroup_destroy(ctx: Context, args: list[bytes]) -> Reply:
     if stream.groups.pop(args[3], None) is None:
         return 0
     ctx.regrouped(args[2], args)
-    ctx.wake(args[2])  # for those who wait for this group
+    ctx.wake(args[2])  # sessions that wait for this group get an error
     return 1
 
 
@@ -164,10 +164,10 @@ def _summary(group: Group) -> Reply:
 
 
 class _Claim(NamedTuple):
-    """What XCLAIM says behind the ids.
+    """Options of XCLAIM after the ids.
 
-    `delivered_ms`: when each counts as delivered, None for now; `times`: how often, None for once
-    more; `last`: what the group's last id is to be at least.
+    `delivered_ms`: time of delivery to set; None: now. `times`: number of deliveries to set; None:
+    one more. `last`: lower limit of the group's last id.
     """
 
     delivered_ms: int | None
@@ -226,7 +226,7 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
     taken: list[int] = []
     for entry in ids:
         pending = group.pending.get(entry)
-        if entry not in stream.entries and ctx.now:  # in a snapshot it may be pending all the same
+        if entry not in stream.entries and ctx.now:  # in a snapshot, a deleted entry may be pending
             _drop_deleted(ctx, key, args[2], group, [entry])
             continue
         if pending is None:
@@ -234,7 +234,7 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
                 continue
         elif idle_ms > 0 and ctx.now - pending.delivered_ms < idle_ms:
             continue
-        # which only comes into being if it gets something
+        # The consumer is created only if it gets an entry.
         consumer = consumer_of(ctx, key, args[2], group, args[3])
         pending = pending or Pending(consumer, delivered_ms, 1)
         pending.delivered_ms = delivered_ms
@@ -251,7 +251,7 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _drop_deleted(ctx: Context, key: bytes, name: bytes, group: Group, entries: list[int]) -> None:
-    """What is no more in the stream is not pending either."""
+    """Acknowledge entries that were deleted from the stream."""
     gone = [id_text(entry) for entry in entries if group.acknowledge(entry)]
     if gone:
         ctx.regrouped(key, [b"XACK", key, name, *gone])
@@ -292,8 +292,8 @@ def xautoclaim(ctx: Context, args: list[bytes]) -> Reply:
 def _claimable(
     ctx: Context, stream: Stream, group: Group, start: int, count: int, idle_ms: int
 ) -> tuple[list[int], list[int], int]:
-    """What can be claimed, what was deleted, and where to go on (0: nowhere). Looks at ten times
-    `count` entries."""
+    """Return the entries that can be claimed, the deleted ones, and the id to continue with (0: the
+    end). Visits at most ten times `count` entries."""
     taken: list[int] = []
     deleted: list[int] = []
     looks = 10 * count
@@ -309,5 +309,5 @@ def _claimable(
 
 
 def own_consumers(group: Group) -> list[Consumer]:
-    """In the order of their names."""
+    """Return the consumers of a group, sorted by name."""
     return [consumer for _, consumer in sorted(group.consumers.items())]

@@ -10,8 +10,8 @@ from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Stream, id_
 from titan.store.streams import entries_between, entry_reply, stream_of
 
 _PER_NODE = 100
-"""Entries in a node of Redis's tree. There is no tree here; the numbers that XINFO gives of it are
-made up from this."""
+"""Entries in a node of the radix tree of Redis. There is no tree here; XINFO derives its numbers
+from this value."""
 
 
 def _stream(ctx: Context, key: bytes) -> Stream:
@@ -81,7 +81,7 @@ def _full_consumer(consumer: Consumer, count: int | None) -> dict[bytes, object]
 
 
 def _lag(stream: Stream, group: Group) -> int | None:
-    """How many entries are not delivered yet; None if that cannot be told."""
+    """Return the number of entries that are not delivered yet; None if it cannot be counted."""
     if not stream.added:
         return 0
     if group.read != UNKNOWN and not stream.gaps_after(group.last):

@@ -1,7 +1,7 @@
-"""The data of a stream: entries by id, consumer groups, and what was delivered and not
-acknowledged.
+"""Data of a stream: entries by id, consumer groups, and pending entries (delivered but not
+acknowledged).
 
-An id is one integer, milliseconds << 64 | sequence, so ids compare as they should.
+An id is one integer, milliseconds << 64 | sequence, so that ids compare in the right order.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ SEQUENCE_BITS = 64
 MAX_HALF = (1 << SEQUENCE_BITS) - 1
 MAX_ID = (1 << 128) - 1
 UNKNOWN = -1
-"""The `read` of a group that cannot be told any more."""
+"""Value of `Group.read` when the number is no longer known."""
 MOST_COUNTED = (1 << 63) - 1
-"""Counters stay at this number, as no command takes a higher one."""
+"""Limit of counters, because no command takes a higher number."""
 
 
 def id_text(entry: int) -> bytes:
-    """As clients see it.
+    """Return an id as clients see it.
 
     >>> id_text(5 << 64 | 1)
     b'5-1'
@@ -30,11 +30,11 @@ def id_text(entry: int) -> bytes:
 
 
 class IdMap(dict[int, V], Generic[V]):
-    """A dict by id that also gives its ids in order.
+    """Dict by id that can also iterate over its ids in order.
 
-    Ids nearly always arrive in order, so they are a list that grows at its end. What is taken out
-    stays in it until such ids are as many as the others; both ends are always ids that are there.
-    Change it by `put`, `drop` and `wipe` only.
+    Ids nearly always arrive in order, so they are in a list that grows at its end. Removed ids stay
+    in the list until they are as many as the others. The first and the last id in use always exist
+    in the dict. Only `put`, `drop` and `wipe` may change it.
     """
 
     __slots__ = ("_ids", "_start")
@@ -56,7 +56,7 @@ class IdMap(dict[int, V], Generic[V]):
         self[entry] = value
 
     def drop(self, entry: int) -> V | None:
-        """What it was; None if it was not there."""
+        """Remove an id and return its value; None if it did not exist."""
         value = self.pop(entry, None)
         if value is None:
             return None
@@ -65,7 +65,7 @@ class IdMap(dict[int, V], Generic[V]):
             end = len(ids)
             while at < end and ids[at] not in self:
                 at += 1
-            if at == end:  # nothing is left: what is put in next may lie below all that were there
+            if at == end:  # the map is empty, and the next id may be lower than all removed ids
                 self._ids, at = [], 0
             self._start = at
         elif ids[-1] == entry:
@@ -82,23 +82,24 @@ class IdMap(dict[int, V], Generic[V]):
         self._start = 0
 
     def first(self) -> int:
-        """The lowest id; there has to be one."""
+        """Return the lowest id of a map that is not empty."""
         return self._ids[self._start]
 
     def last(self) -> int:
-        """The highest id; there has to be one."""
+        """Return the highest id of a map that is not empty."""
         return self._ids[-1]
 
     def span(self, low: int, high: int) -> Iterator[int]:
-        """The ids from `low` to `high`, both included, in order. Nothing may be put in or dropped
-        meanwhile."""
+        """Iterate over the ids from `low` to `high`, both included, in order. The map must not
+        change meanwhile."""
         ids = self._ids
         for i in range(bisect_left(ids, low, self._start), bisect_right(ids, high, self._start)):
             if ids[i] in self:
                 yield ids[i]
 
     def span_back(self, high: int, low: int) -> Iterator[int]:
-        """The same from the end."""
+        """Iterate over the ids from `high` down to `low`, both included. The map must not change
+        meanwhile."""
         ids = self._ids
         for i in range(bisect_right(ids, high, self._start) - 1, bisect_left(ids, low, self._start) - 1, -1):
             if ids[i] in self:
@@ -106,7 +107,7 @@ class IdMap(dict[int, V], Generic[V]):
 
 
 class Pending:
-    """An entry that was delivered to a consumer and is not acknowledged."""
+    """Entry that was delivered to a consumer and is not acknowledged."""
 
     __slots__ = ("consumer", "count", "delivered_ms")
 
@@ -122,7 +123,7 @@ class Consumer:
     def __init__(self, name: bytes, seen_ms: int) -> None:
         self.name = name
         self.seen_ms = seen_ms
-        """When it was last heard of. Not journaled."""
+        """Time of the consumer's last command, in ms since the epoch. Not journaled."""
         self.pending: IdMap[Pending] = IdMap()
 
 
@@ -131,15 +132,15 @@ class Group:
 
     def __init__(self, last: int, read: int) -> None:
         self.last = last
-        """The id that was delivered last."""
+        """Id of the entry that was delivered last."""
         self.read = read
-        """How many entries of the stream's whole life were delivered; UNKNOWN if that cannot be
-        told."""
+        """Number of entries that were delivered since the stream was created; UNKNOWN if it cannot
+        be counted."""
         self.consumers: dict[bytes, Consumer] = {}
         self.pending: IdMap[Pending] = IdMap()
 
     def assign(self, entry: int, pending: Pending, consumer: Consumer) -> None:
-        """Makes `consumer` the owner of an entry that is pending, or is to be."""
+        """Make `consumer` the owner of an entry that is pending or becomes pending."""
         if pending.consumer is not consumer:
             pending.consumer.pending.drop(entry)
             pending.consumer = consumer
@@ -147,7 +148,7 @@ class Group:
         self.pending.put(entry, pending)
 
     def acknowledge(self, entry: int) -> bool:
-        """Whether it was pending."""
+        """Acknowledge an entry. Return whether it was pending."""
         pending = self.pending.drop(entry)
         if pending is None:
             return False
@@ -160,33 +161,33 @@ class Stream:
 
     def __init__(self) -> None:
         self.entries: IdMap[tuple[bytes, ...]] = IdMap()
-        """Id to its fields and values, one after another."""
+        """Id -> alternating fields and values."""
         self.last = 0
-        """The highest id that there ever was."""
+        """Highest id that the stream ever had."""
         self.added = 0
-        """How many entries there ever were."""
+        """Number of entries that were ever added."""
         self.max_deleted = 0
-        """The highest id that was taken out on request."""
+        """Highest id that was deleted on request."""
         self.groups: dict[bytes, Group] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def append(self, entry: int, fields: tuple[bytes, ...]) -> None:
-        """`entry` is above `last`."""
+        """Append an entry, whose id is above `last`."""
         self.entries.put(entry, fields)
         self.last = entry
         self.added = min(self.added + 1, MOST_COUNTED)
 
     def delete(self, entry: int) -> bool:
-        """Whether it was there."""
+        """Delete an entry. Return whether it existed."""
         if self.entries.drop(entry) is None:
             return False
         self.max_deleted = max(self.max_deleted, entry)
         return True
 
     def copy(self) -> Stream:
-        """With groups, consumers and what is pending."""
+        """Return a copy, including groups, consumers and pending entries."""
         other = Stream()
         for entry in self.entries.span(0, MAX_ID):
             other.entries.put(entry, self.entries[entry])
@@ -202,33 +203,33 @@ class Stream:
         return other
 
     def first(self) -> int:
-        """The lowest id; 0 if there is none."""
+        """Return the lowest id; 0 if there are no entries."""
         return self.entries.first() if self.entries else 0
 
     def excess(self, max_length: int | None, min_id: int | None, limit: int | None) -> list[int]:
-        """The ids that go, so that at most `max_length` stay, or none below `min_id`; at most
-        `limit` of them."""
+        """Return at most `limit` ids to trim, so that at most `max_length` entries stay, or none
+        below `min_id`."""
         entries = self.entries
         count = len(entries) - max_length if max_length is not None else len(entries)
         if limit is not None:
             count = min(count, limit)
-        going: list[int] = []
+        excess: list[int] = []
         if count <= 0:
-            return going
+            return excess
         for entry in entries.span(0, MAX_ID):
-            if len(going) == count or (min_id is not None and entry >= min_id):
+            if len(excess) == count or (min_id is not None and entry >= min_id):
                 break
-            going.append(entry)
-        return going
+            excess.append(entry)
+        return excess
 
     def gaps_after(self, entry: int) -> bool:
-        """Whether entries above `entry` were taken out on request, so that positions cannot be
+        """Return whether entries after `entry` were deleted on request, so that positions cannot be
         counted."""
         return bool(self.entries) and bool(self.max_deleted) and entry <= self.max_deleted
 
     def position(self, entry: int) -> int:
-        """How many entries of the stream's whole life there were up to `entry`; UNKNOWN if that
-        cannot be told."""
+        """Return the number of entries up to `entry` since the stream was created; UNKNOWN if they
+        cannot be counted."""
         if not self.added:
             return 0
         if entry == self.last or (not self.entries and entry < self.last):

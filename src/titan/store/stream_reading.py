@@ -12,8 +12,8 @@ from titan.store.stream_log import MAX_ID, MOST_COUNTED, UNKNOWN, Consumer, Grou
 from titan.store.streams import entries_between, entry_reply, parse_id, stream_of
 
 _NEW = MAX_ID
-"""The position ``>``: what was delivered to nobody yet. The largest id says the same, as in Redis.
-"""
+"""Position ``>``: entries that were not delivered to any consumer yet. The largest id means the
+same, as in Redis."""
 _GROUP_IS_GONE = Error(b"NOGROUP the consumer group this client was blocked on no longer exists")
 _KEY_IS_GONE = Error(b"UNBLOCKED the stream key no longer exists")
 
@@ -23,11 +23,11 @@ class _Request(NamedTuple):
     positions: list[bytes]
     most: int | None
     until_ms: int | None
-    """None: it does not wait; 0: it waits for ever."""
+    """End of the timeout; None: do not wait; 0: wait for ever."""
     group: bytes | None
     consumer: bytes
     acknowledged: bool
-    """NOACK."""
+    """Option NOACK: entries count as acknowledged."""
 
 
 def _request(ctx: Context, args: list[bytes], *, grouped: bool) -> _Request:
@@ -141,7 +141,7 @@ def xreadgroup(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def consumer_of(ctx: Context, key: bytes, group_name: bytes, group: Group, name: bytes) -> Consumer:
-    """The consumer, made if it is not there."""
+    """Return a consumer of a group. Create it if it does not exist."""
     consumer = group.consumers.get(name)
     if consumer is None:
         consumer = group.consumers[name] = Consumer(name, ctx.now)
@@ -151,15 +151,15 @@ def consumer_of(ctx: Context, key: bytes, group_name: bytes, group: Group, name:
 
 
 def _deliver(ctx: Context, key: bytes, stream: Stream, group: Group, request: _Request) -> list[object]:
-    """What nobody has seen yet."""
+    """Deliver entries that no consumer of the group has received yet."""
     assert request.group is not None
     consumer = consumer_of(ctx, key, request.group, group, request.consumer)
     found: list[object] = []
-    given: list[int] = []
+    delivered: list[int] = []
     for entry in stream.entries.span(group.last + 1, MAX_ID):
-        if request.most is not None and len(given) == request.most:
+        if request.most is not None and len(delivered) == request.most:
             break
-        given.append(entry)
+        delivered.append(entry)
         if group.read != UNKNOWN and not stream.gaps_after(entry):
             group.read = min(group.read + 1, MOST_COUNTED)
         elif stream.added:
@@ -171,18 +171,18 @@ def _deliver(ctx: Context, key: bytes, stream: Stream, group: Group, request: _R
             pending.delivered_ms, pending.count = ctx.now, 1
             group.assign(entry, pending, consumer)
     if not request.acknowledged:
-        log_claims(ctx, key, request.group, consumer, given)
+        log_claims(ctx, key, request.group, consumer, delivered)
     ctx.regrouped(key, [b"XGROUP", b"SETID", key, request.group, id_text(group.last), b"ENTRIESREAD", b"%d" % group.read])
     return found
 
 
 def _history(ctx: Context, key: bytes, stream: Stream, group: Group, request: _Request, after: int) -> list[object]:
-    """What was given to this consumer before, and is not acknowledged; None in place of what is
-    deleted."""
+    """Return the pending entries of this consumer, with a null array in place of the fields of
+    deleted entries."""
     assert request.group is not None
     consumer = consumer_of(ctx, key, request.group, group, request.consumer)
     found: list[object] = []
-    given: list[int] = []
+    delivered: list[int] = []
     for entry in consumer.pending.span(after + 1, MAX_ID):
         if request.most is not None and len(found) == request.most:
             break
@@ -193,15 +193,15 @@ def _history(ctx: Context, key: bytes, stream: Stream, group: Group, request: _R
             pending = consumer.pending[entry]
             pending.delivered_ms = ctx.now
             pending.count = min(pending.count + 1, MOST_COUNTED)
-            given.append(entry)
+            delivered.append(entry)
             found.append(entry_reply(entry, fields))
-    log_claims(ctx, key, request.group, consumer, given)
+    log_claims(ctx, key, request.group, consumer, delivered)
     return found
 
 
 def log_claims(ctx: Context, key: bytes, group: bytes, consumer: Consumer, entries: list[int]) -> None:
-    """Entries are now pending at a consumer, as they are: one change for all that were delivered
-    alike."""
+    """Record the pending entries of a consumer. One change covers all entries with the same time
+    and number of deliveries."""
     alike: dict[tuple[int, int], list[bytes]] = {}
     for entry in entries:
         pending = consumer.pending[entry]

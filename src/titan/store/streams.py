@@ -1,5 +1,7 @@
-"""Streams without their groups: adding, trimming, ranges. Trimming is always exact: ``~`` is taken
-as ``=``, with its LIMIT."""
+"""Commands of streams without groups: add, trim, read ranges.
+
+Trimming is always exact: ``~`` means ``=`` with its LIMIT.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from titan.store.stream_log import MAX_HALF, MAX_ID, MOST_COUNTED, SEQUENCE_BITS
 _INVALID_ID = Error(b"ERR Invalid stream ID specified as stream command argument")
 _HALF = re.compile(rb"[+-]?[0-9]+")
 APPROXIMATE_LIMIT = 10_000
-"""How many entries one trim with ``~`` takes out at most, unless LIMIT says otherwise."""
+"""Maximum number of entries that one trim with ``~`` deletes, unless LIMIT sets another."""
 
 
 def stream_of(ctx: Context, key: bytes) -> Stream | None:
@@ -22,13 +24,13 @@ def stream_of(ctx: Context, key: bytes) -> Stream | None:
 
 
 def counter(ctx: Context, text: bytes, error: Error = NOT_INTEGER) -> int:
-    """A number of entries or deliveries. Raises Refusal(error). Old journals have some beyond 64
-    bits."""
+    """Return a number of entries or deliveries. Old journals contain numbers over 64 bits. Raises
+    Refusal(error)."""
     return min(int(text), MOST_COUNTED) if ctx.repeating and text.isdigit() else integer(text, error)
 
 
 def parse_id(text: bytes, missing: int = 0) -> int:
-    """An id; `missing` is the sequence if there is none. Raises Refusal."""
+    """Return an id. `missing`: the sequence for an id without one. Raises Refusal."""
     if len(text) > 127:
         raise Refusal(_INVALID_ID)
     milliseconds, dash, sequence = text.partition(b"\0")[0].partition(b"-")
@@ -36,12 +38,12 @@ def parse_id(text: bytes, missing: int = 0) -> int:
 
 
 def parse_end(text: bytes, missing: int) -> int:
-    """Like `parse_id`, or one of ``-`` and ``+``."""
+    """Return an id like `parse_id`, or the lowest for ``-`` and the highest for ``+``."""
     return {b"-": 0, b"+": MAX_ID}[text] if text in (b"-", b"+") else parse_id(text, missing)
 
 
 def parse_interval(first: bytes, last: bytes) -> tuple[int, int]:
-    """Both ends of a range of ids, inclusive; ``(`` excludes one. Raises Refusal."""
+    """Return both ends of a range of ids, inclusive. ``(`` excludes an end. Raises Refusal."""
     low, without_low = _interval_end(first, 0)
     if without_low and low == MAX_ID:
         raise Refusal(b"ERR invalid start ID for the interval")
@@ -52,7 +54,7 @@ def parse_interval(first: bytes, last: bytes) -> tuple[int, int]:
 
 
 def interval_start(text: bytes) -> int:
-    """The first end alone."""
+    """Return only the first end of a range of ids. Raises Refusal."""
     return parse_interval(text, b"+")[0]
 
 
@@ -89,17 +91,17 @@ class _Options(NamedTuple):
     trim: _Trim | None
     create: bool
     at: int
-    """Where the id of XADD stands."""
+    """Index of the id in the arguments of XADD."""
     wanted: int | None
-    """That id; None for ``*``."""
+    """Id of XADD; None for ``*``."""
     any_sequence: bool
-    """Its second half is ``*``."""
+    """True if the sequence of the id is ``*``."""
 
 
 def _options(args: list[bytes], *, adding: bool) -> _Options:
-    """The options of XADD and XTRIM. Raises Refusal."""
+    """Parse the options of XADD and XTRIM. Raises Refusal."""
     length = min_id = limit = wanted = None
-    about = any_sequence = False
+    approximate = any_sequence = False
     create = True
     at = 2
     while at < len(args):
@@ -110,7 +112,7 @@ def _options(args: list[bytes], *, adding: bool) -> _Options:
         if option in (b"MAXLEN", b"MINID") and more:
             if length is not None or min_id is not None:
                 raise Refusal(b"ERR syntax error, MAXLEN and MINID options at the same time are not compatible")
-            about = more >= 2 and args[at + 1] == b"~"
+            approximate = more >= 2 and args[at + 1] == b"~"
             at += more >= 2 and args[at + 1] in (b"~", b"=")
             if option == b"MAXLEN":
                 length = integer(args[at + 1])
@@ -138,9 +140,9 @@ def _options(args: list[bytes], *, adding: bool) -> _Options:
             raise Refusal(b"ERR syntax error, LIMIT cannot be used without specifying a trimming strategy")
         if not adding:
             raise Refusal(b"ERR syntax error, XTRIM must be called with a trimming strategy")
-    if limit is not None and not about:
+    if limit is not None and not approximate:
         raise Refusal(b"ERR syntax error, LIMIT cannot be used without the special ~ option")
-    if about and limit is None:
+    if approximate and limit is None:
         limit = APPROXIMATE_LIMIT
     trim = None if length is None and min_id is None else _Trim(length, min_id, limit or None)
     return _Options(trim, create, at, wanted, any_sequence)
@@ -183,12 +185,12 @@ def _next_id(last: int, wanted: int | None, now_ms: int, *, any_sequence: bool) 
 
 
 def _trim(ctx: Context, key: bytes, stream: Stream, trim: _Trim) -> int:
-    going = stream.excess(trim.max_length, trim.min_id, trim.limit)
-    for entry in going:
+    excess = stream.excess(trim.max_length, trim.min_id, trim.limit)
+    for entry in excess:
         stream.entries.drop(entry)
-    if going:
+    if excess:
         ctx.changed(key, [b"XTRIM", key, b"MAXLEN", b"=", b"%d" % len(stream)])
-    return len(going)
+    return len(excess)
 
 
 def xtrim(ctx: Context, args: list[bytes]) -> Reply:
@@ -280,7 +282,7 @@ def _range(ctx: Context, args: list[bytes], first: bytes, last: bytes, *, revers
 
 
 def entries_between(stream: Stream, low: int, high: int, count: int | None, *, reverse: bool = False) -> list[object]:
-    """Replies for the entries from `low` to `high`, at most `count` of them."""
+    """Return the replies for at most `count` entries from `low` to `high`."""
     entries = stream.entries
     found: list[object] = []
     for entry in entries.span_back(high, low) if reverse else entries.span(low, high):
@@ -291,5 +293,5 @@ def entries_between(stream: Stream, low: int, high: int, count: int | None, *, r
 
 
 def count_option(text: bytes) -> int:
-    """COUNT of XAUTOCLAIM."""
+    """Return the COUNT of XAUTOCLAIM. Raises Refusal."""
     return bounded(text, 1, INT_MAX // 16, Error(b"ERR COUNT must be > 0"))

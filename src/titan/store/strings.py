@@ -1,4 +1,4 @@
-"""Strings: bytes, also as counters."""
+"""Commands of strings, which are bytes and also counters."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ from titan.store.replies import (
 _TOO_LONG = Error(b"ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 
 LCS_CELLS = 64_000_000
-"""The most that the product of two lengths may be for LCS: an eighth of it is the memory that it
-takes."""
+"""Limit of the product of both lengths for LCS, which needs an eighth of it as bytes of memory."""
 
 
 def text_of(ctx: Context, key: bytes) -> bytes | bytearray | None:
-    """The string at a key. Raises Refusal(WRONG_TYPE)."""
+    """Return the string at a key; None if the key does not exist. Raises Refusal(WRONG_TYPE)."""
     value = ctx.db.find(key)
     if value is None or isinstance(value, bytes | bytearray):
         return value
@@ -97,8 +96,10 @@ def setnx(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def cas(ctx: Context, args: list[bytes]) -> Reply:
-    """`CAS key old new [PX ms]`: sets a string that is `old` to `new`. 1, or 0 if it is another or
-    not there."""
+    """Compare and swap: `CAS key old new [PX ms]` sets a string to `new` if it is `old`.
+
+    The reply is 1, or 0 if the string differs or does not exist.
+    """
     _, unit, amount = expiry.options(args, 4, b"")
     if unit not in (b"", b"PX"):
         raise Refusal(SYNTAX)
@@ -287,7 +288,7 @@ def incrbyfloat(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def added(value: bytes | None, by: bytes, value_error: Error = NOT_FLOAT) -> bytes:
-    """The text of a value (None: zero) plus `by`, as long doubles. Raises Refusal."""
+    """Return the sum of a value (None: zero) and `by`, as long doubles. Raises Refusal."""
     before = Fraction(0) if value is None else extended(value, value_error)
     step = extended(by)
     total = None if before is None or step is None else extended_sum(before, step)
@@ -319,15 +320,15 @@ def lcs(ctx: Context, args: list[bytes]) -> Reply:
             raise Refusal(SYNTAX)
     if matches and only_length:
         raise Refusal(b"ERR If you want both the length and indexes, please just use IDX.")
-    one, two = bytes(first or b""), bytes(second or b"")  # type: ignore[arg-type]
-    if len(one) * len(two) > LCS_CELLS:
+    left, right = bytes(first or b""), bytes(second or b"")  # type: ignore[arg-type]
+    if len(left) * len(right) > LCS_CELLS:
         raise Refusal(b"ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
-    ctx.strain(len(one) * (4 + len(two) // 1024))
-    rows = _lcs_rows(one, two)
-    length = len(two) - rows[-1].bit_count()
+    ctx.strain(len(left) * (4 + len(right) // 1024))
+    rows = _lcs_rows(left, right)
+    length = len(right) - rows[-1].bit_count()
     if only_length:
         return length
-    common, ranges = _lcs_walk(rows, one, two)
+    common, ranges = _lcs_walk(rows, left, right)
     if not matches:
         return common
     shown = [r for r in ranges if r[2] >= shortest]
@@ -337,14 +338,17 @@ def lcs(ctx: Context, args: list[bytes]) -> Reply:
     }
 
 
-def _lcs_rows(one: bytes, two: bytes) -> list[int]:
-    """Row i holds a bit for each byte j of `two`: 0 where the longest common subsequence of the
-    first i bytes of `one` and the first j + 1 of `two` is longer than with j. A row is made of the
-    one before with a few operations on integers (Hyyro, 2004)."""
-    all_ones = (1 << len(two)) - 1
-    where = {byte: int(two[::-1].translate(_only(byte)), 2) for byte in dict.fromkeys(two)}
+def _lcs_rows(left: bytes, right: bytes) -> list[int]:
+    """Return the rows of the LCS table as integers, with a bit for each byte j of `right`.
+
+    Bit j of row i compares the first i bytes of `left` with the first j and the first j + 1 bytes
+    of `right`. It is 0 where their longest common subsequence is longer with j + 1 bytes. A row is
+    computed from the row before by a few integer operations (Hyyro, 2004).
+    """
+    all_ones = (1 << len(right)) - 1
+    where = {byte: int(right[::-1].translate(_only(byte)), 2) for byte in dict.fromkeys(right)}
     rows = [all_ones]
-    for byte in one:
+    for byte in left:
         row = rows[-1]
         both = row & where.get(byte, 0)
         rows.append(((row + both) | (row - both)) & all_ones)
@@ -355,18 +359,19 @@ def _only(byte: int) -> bytes:
     return bytes(49 if other == byte else 48 for other in range(256))
 
 
-def _lcs_walk(rows: list[int], one: bytes, two: bytes) -> tuple[bytes, list[tuple[int, int, int]]]:
-    """One such subsequence, and its runs from the last to the first: where in both, and how long."""
-    i, j = len(one), len(two)
-    size = len(two) + 7 >> 3
+def _lcs_walk(rows: list[int], left: bytes, right: bytes) -> tuple[bytes, list[tuple[int, int, int]]]:
+    """Return one longest common subsequence, and its runs from the last to the first: (position in
+    `left`, position in `right`, length)."""
+    i, j = len(left), len(right)
+    size = len(right) + 7 >> 3
     row = rows[i].to_bytes(size, "little")
     taken = bytearray()
     runs: list[tuple[int, int, int]] = []
     while i and j:
         longer = not row[j - 1 >> 3] >> (j - 1 & 7) & 1
-        if one[i - 1] == two[j - 1]:
+        if left[i - 1] == right[j - 1]:
             i, j = i - 1, j - 1
-            taken.append(one[i])
+            taken.append(left[i])
             if runs and runs[-1][:2] == (i + 1, j + 1):
                 runs[-1] = (i, j, runs[-1][2] + 1)
             else:

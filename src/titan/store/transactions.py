@@ -12,7 +12,7 @@ from titan.store.session import Session
 from titan.store.settings import MOST_COMMAND
 
 _QUEUED_BYTES = 64
-"""What an argument takes beside its bytes."""
+"""Overhead of a queued argument in bytes."""
 _ABORTED = Error(b"EXECABORT Transaction discarded because of previous errors.")
 _NO_MEMORY = Error(b"EXECABORT Transaction discarded because of: " + OUT_OF_MEMORY)
 
@@ -28,13 +28,13 @@ def multi(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def put(session: Session, command: Command, args: list[bytes]) -> Reply:
-    """A command of the transaction, which is executed later. Raises Refusal."""
+    """Queue a command of the transaction. Raises Refusal."""
     assert session.queue is not None
     session.queued_bytes += sum(map(len, args)) + _QUEUED_BYTES * len(args)
     if session.queued_bytes > MOST_COMMAND:
         session.queue_failed = True
         session.queue.clear()
-        raise Refusal(b"ERR the commands of this transaction have more than %d bytes together: make several of it" % MOST_COMMAND)
+        raise Refusal(b"ERR the commands of this transaction have more than %d bytes together: split it" % MOST_COMMAND)
     session.queue.append((command, args))
     return QUEUED
 
@@ -69,7 +69,7 @@ def exec_(ctx: Context, args: list[bytes]) -> Reply:
             ctx.session, ctx.db = session, session.db
             assert command.run is not None
             try:
-                guarding.check_names(ctx, command, queued)  # in the database of now
+                guarding.check_names(ctx, command, queued)  # the transaction may have changed the database
                 reply = command.run(ctx, queued)
                 room -= _size_of(reply)
                 replies.append(reply if room >= 0 else TOO_MUCH)
@@ -86,7 +86,7 @@ def exec_(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _size_of(reply: Reply) -> int:
-    """About the bytes that it becomes."""
+    """Return the approximate number of bytes of a reply."""
     if isinstance(reply, bytes | bytearray):
         return len(reply)
     if isinstance(reply, dict):
@@ -119,7 +119,7 @@ def forget_watched(ctx: Context, session: Session) -> None:
 
 
 def end(ctx: Context, session: Session) -> None:
-    """The session is in no transaction any more, and watches nothing."""
+    """End the transaction of a session, and forget its watched keys."""
     session.queue = None
     session.queue_failed = False
     forget_watched(ctx, session)

@@ -1,6 +1,8 @@
-"""What a key holds. Strings are bytes, or a bytearray once they were changed in place; hashes are
-dicts, lists are deques, and the other types are the classes here and in `stream_log`. Nothing is
-wrapped, so a key costs what Python asks for its value.
+"""Values of keys.
+
+A string is bytes, or a bytearray after a change in place. A hash is a dict, a list is a deque. The
+other types are the classes here and in `stream_log`. Values are not wrapped, so a key needs no more
+memory than its Python value.
 """
 
 from __future__ import annotations
@@ -17,19 +19,19 @@ from titan.store.dice import Dice
 from titan.store.stream_log import Stream
 
 _SMALL = 128
-"""Up to so many members are looked at one by one where scores differ and a range goes by members.
-"""
+"""Number of members up to which a range by members visits them one by one, as Redis does if scores
+differ."""
 
 
 class SetValue:
-    """A set in the order of insertion. From the first random pick on it also knows its members by
+    """Set in the order of insertion. After the first random pick it also knows its members by
     position."""
 
     __slots__ = ("_order", "members")
 
     def __init__(self, members: Iterable[bytes] = ()) -> None:
         self.members: dict[bytes, int] = dict.fromkeys(members, 0)
-        """Member to its place in `_order`; 0 as long as there is no such order."""
+        """Member -> its position in `_order`; 0 while `_order` is None."""
         self._order: list[bytes] | None = None
 
     def __len__(self) -> int:
@@ -42,7 +44,7 @@ class SetValue:
         return member in self.members
 
     def add(self, member: bytes) -> bool:
-        """Whether it is new."""
+        """Add a member. Return whether it is new."""
         members = self.members
         if member in members:
             return False
@@ -54,7 +56,7 @@ class SetValue:
         return True
 
     def discard(self, member: bytes) -> bool:
-        """Whether it was there."""
+        """Remove a member. Return whether it existed."""
         at = self.members.pop(member, None)
         if at is None:
             return False
@@ -66,11 +68,11 @@ class SetValue:
         return True
 
     def pick(self, dice: Dice) -> bytes:
-        """One member by chance; there has to be one. O(1) but for the first time."""
+        """Return a random member of a set that is not empty. O(1) after the first call."""
         return self.by_place()[dice.below(len(self.members))]
 
     def by_place(self) -> list[bytes]:
-        """The members as a list, not to be changed."""
+        """Return the members as a list, which the caller must not change."""
         if self._order is None:
             self._order = list(self.members)
             self.members = {member: i for i, member in enumerate(self._order)}
@@ -78,10 +80,10 @@ class SetValue:
 
 
 class SortedSet:
-    """Scores by member, and on demand the pairs in order.
+    """Scores by member, and (score, member) pairs in order, on demand.
 
-    Writing only notes that a member moved; the next read in order carries out what was noted, or
-    sorts anew if that is much. So a write costs O(1), and a read O(log n) for each write before it.
+    A write only marks the member as moved. The next ordered read moves the marked members, or sorts
+    again if there are many. So a write costs O(1), and a read O(log n) for each write before it.
     """
 
     __slots__ = ("_late", "_order", "scores")
@@ -90,7 +92,7 @@ class SortedSet:
         self.scores: dict[bytes, float] = {} if scores is None else scores
         self._order: SortedList[Any] | None = None
         self._late: dict[bytes, float | None] = {}
-        """Members that moved, and at which score they stand in `_order`; None: they do not."""
+        """Moved member -> its score in `_order`; None: it is not in `_order`."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -98,10 +100,10 @@ class SortedSet:
     def put(self, member: bytes, score: float) -> None:
         if self._order is not None:
             self._note(member)
-        self.scores[member] = score + 0.0  # which makes 0 of -0
+        self.scores[member] = score + 0.0  # turns -0 into 0
 
     def discard(self, member: bytes) -> bool:
-        """Whether it was there."""
+        """Remove a member. Return whether it existed."""
         if member not in self.scores:
             return False
         if self._order is not None:
@@ -110,22 +112,22 @@ class SortedSet:
         return True
 
     def rank(self, member: bytes) -> int:
-        """How many come before a member, which has to be there."""
+        """Return the number of members before this member, which must exist."""
         return int(self._ordered().index((self.scores[member], member)))
 
     def between(self, start: int, stop: int, *, reverse: bool = False) -> list[tuple[float, bytes]]:
-        """The pairs of the ranks `start..stop-1`, counted from the lowest; `reverse` turns the
-        answer round."""
+        """Return the pairs of the ranks `start..stop-1`, counted from the lowest. `reverse`
+        reverses the result."""
         return list(self._ordered().islice(start, stop, reverse))
 
     def at(self, rank: int) -> tuple[float, bytes]:
-        """The pair of a rank; -1 is the highest."""
+        """Return the pair at a rank; -1 is the highest."""
         pair: tuple[float, bytes] = self._ordered()[rank]
         return pair
 
     def ranks_of_scores(self, low: float, high: float, *, above: bool, below: bool) -> tuple[int, int]:
-        """The ranks `start, stop` of the scores from `low` (`above`: without it) to `high`
-        (`below`: without it)."""
+        """Return the ranks `start, stop` of the scores from `low` to `high`. `above` excludes
+        `low`, `below` excludes `high`."""
         order = self._ordered()
         start = self._after(low) if above else order.bisect_left((low,))
         stop = order.bisect_left((high,)) if below else self._after(high)
@@ -134,10 +136,13 @@ class SortedSet:
     def ranks_of_members(
         self, low: bytes | None, high: bytes | None, *, above: bool, below: bool, reverse: bool = False, skip: int = 0
     ) -> tuple[int, int]:
-        """Likewise by member, without the first `skip`, with `reverse` without the last; None has
-        no bound. It means something if all scores are equal. Where they are not, few members are
-        looked at one by one, as Redis does: from the lowest score, or with `reverse` from the
-        highest, and those that are skipped not at all."""
+        """Return the ranks `start, stop` of the members from `low` to `high`; None: no bound.
+
+        `skip` leaves out the first members, with `reverse` the last. The result is well defined
+        only if all scores are equal. If they differ and there are few members, they are visited one
+        by one, as Redis does: from the lowest score, with `reverse` from the highest, without the
+        skipped ones.
+        """
         order = self._ordered()
         size = len(order)
         if size <= _SMALL:
@@ -150,7 +155,7 @@ class SortedSet:
         return int(start) + skip, max(int(start) + skip, int(stop))
 
     def pairs(self) -> Iterator[tuple[float, bytes]]:
-        """All, in order."""
+        """Iterate over all pairs in order."""
         return iter(self._ordered())
 
     def _ranks_one_by_one(
@@ -207,7 +212,7 @@ class SortedSet:
 
 
 Value = bytes | bytearray | dict[bytes, bytes] | deque[bytes] | SetValue | SortedSet | Stream
-"""What a key can hold."""
+"""Value of a key."""
 
 TYPE_NAMES: dict[type, bytes] = {
     bytes: b"string",
@@ -221,7 +226,7 @@ TYPE_NAMES: dict[type, bytes] = {
 
 
 def copy_of(value: Value) -> Value:
-    """The same, that can be changed on its own."""
+    """Return an independent copy of a value."""
     if isinstance(value, bytes):
         return value
     if isinstance(value, SetValue):
@@ -232,10 +237,10 @@ def copy_of(value: Value) -> Value:
 
 
 def size_of(value: Value) -> int:
-    """How many elements there are; 1 for a string."""
+    """Return the number of elements; 1 for a string."""
     return 1 if isinstance(value, bytes | bytearray) else len(value)
 
 
 def first_of(value: Iterable[Any], count: int) -> list[Any]:
-    """The first elements, at most `count`."""
+    """Return at most `count` first elements."""
     return list(islice(value, count))

@@ -18,7 +18,7 @@ from pathlib import Path
 from titan.content.nearby import Seal
 from titan.content.transfer import SMALL_BYTES, Lines, send_data, send_file
 from titan.errors import TitanError
-from titan.host.large_files import Memory, leave_cache
+from titan.host.large_files import MemoryProbe, leave_cache
 from titan.protocol.messages import FILE_WINDOW
 
 log = logging.getLogger("titan.worker")
@@ -55,7 +55,7 @@ class Values:
         self._queue: deque[str] = deque()
         self._seals: dict[str, Seal] = {}
         """hash -> the seal of the file when its writer hashed it, while it is not stored."""
-        self._memory = Memory()
+        self._memory = MemoryProbe()
         """As it was to those who wrote the values."""
         self._unconfirmed = 0
         self._tasks: set[asyncio.Task[None]] = set()

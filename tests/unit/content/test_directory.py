@@ -94,7 +94,7 @@ def test_a_write_that_failed_half_way_is_read_again(store: DirectoryStore, monke
 
 def test_what_is_no_key(store: DirectoryStore) -> None:
     for key in ("../x", "", "0" * 15, "0" * 65, "G" * 32):
-        with pytest.raises(CallerError, match="is no key"):
+        with pytest.raises(CallerError, match="is not the key of an upload"):
             store.open_part(key, 1)
 
 
@@ -133,7 +133,7 @@ def test_a_full_disk_is_an_environment_fault(tmp_path: Path) -> None:
 def test_content_that_is_not_stored_is_not_found(store: DirectoryStore) -> None:
     for hash_ in ("a" * 64, "../x", "", "A" * 64):
         assert not store.has(hash_) and not store.touch(hash_)
-        with pytest.raises(NotFound, match="run again the job"):
+        with pytest.raises(NotFound, match="run the job that made it again"):
             store.open(hash_)
 
 

@@ -149,7 +149,7 @@ def test_no_snapshot_on_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkey
         raise fail_with(errno.ENOSPC)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(EnvironmentFault, match="the journal is whole without it"):
+    with pytest.raises(EnvironmentFault, match="the journal is complete without it"):
         write_snapshot(tmp_path, seq=1, term=1, chunks=[b"a"])
     assert list(tmp_path.iterdir()) == []
 

@@ -72,8 +72,8 @@ def test_the_end_of_what_was_closed_in_order_is_missed(tmp_path: Path) -> None:
         assert problem.startswith(f"{last.name}: corrupt at ") and "neither its end mark nor the" in problem
     last.unlink()
     assert verify(tmp_path).problems == (
-        f"{segment_name(1)}: corrupt at 176: the segment behind it, from sequence 6 on, is missing",
-        f"{snapshot_name(5)}: the log went on behind it in {last.name}, which is missing",
+        f"{segment_name(1)}: corrupt at 176: the next segment, from sequence 6 on, is missing",
+        f"{snapshot_name(5)}: the log continued after it in {last.name}, which is missing",
     )
 
 
@@ -94,7 +94,7 @@ def test_damage_is_a_problem_unless_a_snapshot_covers_it(tmp_path: Path) -> None
     report = verify(tmp_path)
     assert not report.ok
     assert report.problems == covered.notes
-    assert report.notes == (f"{snapshot.name}: corrupt at 95: bad snapshot footer; a recovery passes it over",)
+    assert report.notes == (f"{snapshot.name}: corrupt at 95: bad snapshot footer; a recovery skips it",)
 
 
 def test_missing_segments_are_problems(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_missing_segments_are_problems(tmp_path: Path) -> None:
     assert verify(tmp_path).problems == (f"{segment_name(6)}: sequences 1 to 5 are in no file",)
     (tmp_path / segment_name(6)).unlink()
     assert verify(tmp_path).problems == (
-        f"{snapshot.name}: damaged, and no segments are there to go on from sequence 0",
-        f"{segment_name(6)}: the newest segment is missing: the log had gone on to sequence 7",
+        f"{snapshot.name}: damaged, and there are no segments to continue from sequence 0",
+        f"{segment_name(6)}: the newest segment is missing: the log had continued to sequence 7",
     )
 
 

@@ -118,7 +118,7 @@ def test_a_newest_segment_that_the_watermark_knows_and_that_is_missing_is_damage
     write_segment(tmp_path, 1, 2)
     write_watermark(tmp_path, Watermark(2, 3, 1))
     for attempt in (repair_tail, open_journal, seqs):
-        with pytest.raises(JournalCorrupt, match="the newest segment is missing: the log had gone on to sequence 2"):
+        with pytest.raises(JournalCorrupt, match="the newest segment is missing: the log had continued to sequence 2"):
             attempt(tmp_path)
     write_segment(tmp_path, 3, 0)
     assert seqs(tmp_path) == [1, 2]

@@ -109,7 +109,7 @@ def test_a_last_segment_whose_successor_is_missing_is_corrupt() -> None:
     data = HEADER + record(1, synced_seq=0) + encode_end_mark(EndMark.CONTINUED, next_seq=2, term=1)
     assert judged(data, is_last=False) == (FileState.OK, len(data), 1)
     verdict = SegmentScan(data, first_seq=1, is_last=True).run()
-    assert str(verdict) == f"corrupt at {len(data)}: the segment behind it, from sequence 2 on, is missing"
+    assert str(verdict) == f"corrupt at {len(data)}: the next segment, from sequence 2 on, is missing"
 
 
 def test_what_is_known_to_have_been_synced_makes_a_torn_tail_and_a_clean_end_damage() -> None:
@@ -128,7 +128,8 @@ def test_a_header_of_another_segment_or_version_is_corrupt() -> None:
 
 def test_a_later_format_is_named() -> None:
     scan = SegmentScan(b"TITANJNL" + b"\0\3" + (1).to_bytes(8, "big") + b"whatever", first_seq=1, is_last=True)
-    assert str(scan.run()) == ("corrupt at 0: format version 3: written by a later Titan (this one reads up to 2): start that one")
+    verdict = "corrupt at 0: format version 3: written by a later Titan (this one reads up to 2): start the later version"
+    assert str(scan.run()) == verdict
 
 
 def test_the_verdict_names_its_witness() -> None:

@@ -89,7 +89,7 @@ def test_a_torn_tail_is_cut_off_and_reported(tmp_path: Path) -> None:
     newest.write_bytes(encode_segment_header(next_seq) + data[SEGMENT_HEADER_BYTES:-2])
     write_watermark(tmp_path, Watermark(next_seq - 1, next_seq, 1))
     recovered = recover(open_storage(tmp_path), Settings())
-    assert recovered.dropped in recovered.warnings and "nobody was told of" in recovered.dropped
+    assert recovered.dropped in recovered.warnings and "never acknowledged" in recovered.dropped
     assert picture(recovered.state) == picture(whole.state)
     assert recover(open_storage(tmp_path), Settings()).dropped == ""
 

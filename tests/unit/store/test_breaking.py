@@ -35,7 +35,7 @@ def test_what_broke_off_is_journaled_as_it_is(monkeypatch: pytest.MonkeyPatch, w
     talk.store.attach(log, 1)
     talk("SET k v PX 100000")
     monkeypatch.setattr(COMMANDS[b"append"], "run", half)
-    told = Error(b"ERR internal error: APPEND broke off; the log of the store says where")
+    told = Error(b"ERR internal error: APPEND failed; the log of the store has the details")
     if transaction:
         talk("MULTI")
         talk(f"{word} k w")
@@ -57,5 +57,5 @@ def test_memory_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -
 
     talk = Talk()
     monkeypatch.setattr(COMMANDS[b"setrange"], "run", short)
-    assert talk("SETRANGE k 100 x") == Error(b"OOM the machine has not the memory for this command")
+    assert talk("SETRANGE k 100 x") == Error(b"OOM the machine does not have enough memory for this command")
     assert talk("PING") == b"PONG"

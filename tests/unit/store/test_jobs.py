@@ -68,7 +68,7 @@ def test_whatever_administers_is_refused_in_the_session_of_a_job(database: int, 
             talk("MULTI")
         reply = talk.say(call(command))
         refused = isinstance(reply, Error) and reply.startswith(b"NOPERM")
-        if queued and command.alone:
+        if queued and command.not_in_transaction:
             assert isinstance(reply, Error), command.name
         else:
             expected = command.administers or (command.empties and not database) or (command.name == b"move" and not queued)

@@ -129,7 +129,7 @@ class StoreConnection(asyncio.Protocol):
             return
         peer, here = it.get_extra_info("peername"), it.get_extra_info("sockname")
         self._client = _PortClient(self, self._sessions, address=_text(peer), local_address=_text(here))
-        self._stranger = self._requests.stranger = not self._client.session.authenticated
+        self._stranger = self._requests.unauthenticated = not self._client.session.authenticated
         self._port.connections[self] = None
 
     def data_received(self, data: bytes) -> None:
@@ -159,7 +159,7 @@ class StoreConnection(asyncio.Protocol):
             client.take(requests)
             if client.session.authenticated:
                 self._count(0)
-                self._stranger = self._requests.stranger = False
+                self._stranger = self._requests.unauthenticated = False
                 return data[at:]
             if client.session.closed:
                 break

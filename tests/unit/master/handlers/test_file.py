@@ -57,7 +57,7 @@ def test_a_file_that_was_cut_goes_on_where_it_was(master: SocketlessMaster) -> N
 def test_files_that_are_not_taken(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.SendFile(0, key(4), 1 << 50), "limit_exceeded", "--set file_bytes=...")
-    client.refused(msg.SendFile(0, "../../lock", 5), "caller", "'../../lock' is no key of a sending")
+    client.refused(msg.SendFile(0, "../../lock", 5), "caller", "'../../lock' is not the key of an upload")
     start = client.ask(msg.SendFile(0, key(4), 5), msg.SendFrom)
     since = len(client.got)
     client.say(msg.SendFile(start.request, key(5), 5))
