@@ -483,7 +483,7 @@ def what_is_told_to_stop_leaves_its_gpus_at_once(patch: Patch) -> None:
     def on_stop(machine: wm.WorkerMachine, now: float, it: wm.StopOrdered) -> None:
         real(machine, now, it)
         for lease in it.leases:
-            machine.stock.give_back(lease)
+            machine.resources.give_back(lease)
 
     real_write = _writes[ev.JobsCancelled]
 

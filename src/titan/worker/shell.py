@@ -83,7 +83,7 @@ class Worker:
         log_limit: int = LOG_LIMIT,
         keep_s: float = KEEP_S,
         preload: tuple[str, ...] = (),
-        stock: Resources | None = None,
+        resources: Resources | None = None,
         advertise: str = "",
         file_cache: int = 0,
     ) -> None:
@@ -104,7 +104,7 @@ class Worker:
         self._advertise = advertise
         self._file_cache = file_cache
         self._lock = HomeLock(home / "lock")
-        self.machine = m.WorkerMachine(slots, stock=stock or find_resources())
+        self.machine = m.WorkerMachine(slots, resources=resources or find_resources())
         self._clock = SteadyClock(known=noted_time(home))
         self._inbox: list[Any] = []
         self._scheduled = False
@@ -481,7 +481,7 @@ class Worker:
         self._secrets.keep(self.machine.held)
         held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
         me = (self.name, self.incarnation, message.cluster, self.capabilities)
-        about = facts(self.machine.stock, self._launcher.limiter.mechanism)
+        about = facts(self.machine.resources, self._launcher.limiter.mechanism)
         about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
         about |= self._disk.facts()
         about |= {"advertise": self._advertise} if self._advertise else {}
