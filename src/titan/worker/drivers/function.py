@@ -1,9 +1,9 @@
-"""The function driver: runner processes by number, and what their links say in the words of the
-worker's machine.
+"""Function driver: runner processes by number, and the translation of their links' reports to
+inputs of the state machine.
 
-Owns runners from their start (by the warden, like every process of a job) to their end, and which
-call sequence is which lease. A runner of a number is started with its first call and stays; one
-that died is started anew with its next.
+Owns runners from start to end, and which call sequence number belongs to which lease. A warden
+starts runners, like every process of a job. A runner of a number is started with its first call and
+stays. A runner that died is started again with the next call.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from titan.worker.state_machine.messages import CallWaits
 from titan.worker.state_machine.suspects import WARDEN_DIED
 
 DIED = "the process that ran the call died with it: killed, crashed, or ended by os._exit"
-UNREADABLE = "the function runner sent a result that no runner sends: did the call write to descriptors of Titan?"
+UNREADABLE = "the function runner sent an invalid result: did the call write to descriptors of Titan?"
 _VALUE_FILE = re.compile(r"\d+-\d+\.value")
 
 
@@ -43,17 +43,17 @@ class _Runner:
         self.key = key
         self.link = link
         self.leases: list[tuple[int, int]] = []
-        """(seq, lease) of what it has, in order."""
+        """(seq, lease) of its calls, in order."""
         self.printed: dict[int, None] = {}
         self.lost: dict[int, str] = {}
-        """Lease -> why some of what it printed is lost."""
+        """lease -> reason why some of its output is lost."""
         self.spared = False
-        """It dies with its warden, for what something else did."""
+        """The runner died with its warden, which none of its calls is blamed for."""
 
 
 class FunctionDriver:
-    """All that it does is at orders of the machine: a call has no process of its own, and no
-    sandbox unless it prints."""
+    """Driver that acts only on instructions: a call has no process of its own, and a sandbox only
+    if it prints."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -103,7 +103,7 @@ class FunctionDriver:
         except (OSError, TitanError) as e:
             it = self._runners.get(number)
             if it is not None:
-                it.link.close()  # perhaps no process will ever connect to it
+                it.link.close()  # perhaps no process will ever connect to this link
             self._end(number, calls, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
 
     def take_back(self, number: int, count: int) -> None:
@@ -138,7 +138,7 @@ class FunctionDriver:
             at = end
 
     def _given(self, assignment: m.Assignment) -> Payload:
-        """What the runner is handed: of what is large, the file."""
+        """Return the payload for the runner. Large values are replaced by their file names."""
         arguments, *inputs = [self._in_place(value) for value in (assignment.payload, *assignment.inputs)]
         return arguments, inputs
 
@@ -151,7 +151,7 @@ class FunctionDriver:
         return file + os.fsencode(self._values.path(hash_))
 
     def _retire(self, runner: _Runner) -> None:
-        """What one program leaves in a runner no other sees."""
+        """End a runner, so that another session does not see what the calls left in it."""
         del self._runners[runner.number]
         runner.link.close()
         self._stop(runner.key)
@@ -181,11 +181,11 @@ class FunctionDriver:
         return it
 
     def _base(self, runner: _Runner) -> str:
-        """What the names of its folder and files begin with."""
+        """Return the prefix of the names of its folder and files."""
         return f"{self._folder}/{-runner.key}"
 
     def lease_of(self, key: int, seq: int) -> int | None:
-        """The call of a runner that `seq` stands for, 0: the one that runs."""
+        """Return the lease of a runner's call by its sequence number. 0 means the running call."""
         it = self._by_key.get(key)
         if it is None:
             return None
@@ -193,10 +193,10 @@ class FunctionDriver:
         return next((lease for s, lease in it.leases if s == wanted), None)
 
     def runner_of(self, lease: int) -> int | None:
-        """The key of the runner that has this call."""
+        """Return the key of the runner that has this call."""
         return next((key for key, it in self._by_key.items() if any(one == lease for _, one in it.leases)), None)
 
-    # -- what the links say ------------------------------------------------------------------------
+    # -- reports of the links ----------------------------------------------------------------------
     def _of(self, link: RunnerLink) -> _Runner | None:
         return next((it for it in self._runners.values() if it.link is link), None)
 
@@ -230,10 +230,10 @@ class FunctionDriver:
             self._printed.ended(lease, lost.get(lease, ""))
 
     def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
-        """("", value) of what a runner has left in a file: it becomes an artifact of the cache.
-        (why not, nothing) else."""
+        """Move a value that a runner left in a file into the cache. Return ("", value), or (reason,
+        nothing) on failure."""
         if len(payload) < runner.FILED_HEAD.size:
-            return f"{UNREADABLE}: a file that it does not name", values.NOTHING
+            return f"{UNREADABLE}: it does not name its file", values.NOTHING
         digest, size, inode, mtime_ns, writing_ns = runner.FILED_HEAD.unpack_from(payload)
         name = os.fsdecode(payload[runner.FILED_HEAD.size :])
         try:
@@ -241,13 +241,13 @@ class FunctionDriver:
                 return f"{UNREADABLE}: a file {name[:100]!r} of {size} bytes", values.NOTHING
             os.rename(f"{self._folder}/{name}", self._values.path(digest.hex()))
         except OSError as e:
-            return f"the value, which the function runner left in a file, cannot be taken from there: {e}", values.NOTHING
+            return f"the value, which the function runner left in a file, cannot be moved to the cache: {e}", values.NOTHING
         self._values.hold(lease, digest.hex(), size, Seal(inode, size, mtime_ns), writing_s=writing_ns / 1e9)
         self._see(m.ArtifactReady(digest.hex()))
         return "", values.by_content(values.RETURNED_AT, digest, size)
 
     def _describe(self, lease: int, payload: bytes) -> tuple[str, bytes]:
-        """(reason, value) of what was raised."""
+        """Return (reason, value) of an error that a call raised."""
         try:
             reason = _reason(payload)
         except ValueError as e:
@@ -296,13 +296,14 @@ class FunctionDriver:
         if it is not None:
             begun = link.current_seq()
             ran = sum(seq <= begun for seq, _ in it.leases) if begun > link.ended_seq() else 0
-            if link.problem:  # somebody is to blame, or the calls would do it again for ever
+            if link.problem:  # blame a call, or the calls would be repeated for ever
                 ran = max(ran, min(1, len(it.leases)))
             self._read_out(it, ran)
             self._end(it.number, len(it.leases), ran, link.problem or DIED)
 
     def _read_out(self, runner: _Runner, ran: int) -> None:
-        """What the call that a dead runner was in had printed is still in the files of that runner."""
+        """Take the output of the running call of a dead runner, which is still in the runner's
+        files."""
         lease = runner.leases[ran - 1][1] if 0 < ran <= len(runner.leases) else None
         for stream, path in ((1, f"{self._base(runner)}.out"), (2, f"{self._base(runner)}.err")):
             try:
@@ -313,10 +314,13 @@ class FunctionDriver:
             if data and lease is not None:
                 self._take_output(runner, lease, stream, data)
 
-    # -- what the warden says ----------------------------------------------------------------------
+    # -- reports of the warden ---------------------------------------------------------------------
     def on_report(self, report: Report) -> None:
-        """What is reported of the process of a runner. One that had connected says on its link that
-        it ended; one that never did is unfit, unless its warden died."""
+        """Handle a report about a runner's process.
+
+        A runner that had connected reports its end on its link. A runner that never connected is
+        unfit, unless its warden died.
+        """
         if not isinstance(report, (Exited, Refused, Lost)):
             return
         it = self._by_key.pop(report.key, None)
@@ -346,7 +350,7 @@ class FunctionDriver:
         it = self._runners.pop(number, None)
         if it is not None:
             self._stop(it.key)
-            # of a value that it did not come to the end of
+            # values that it did not write completely
             for leftover in self._folder.glob(f"{it.link.pid}-*.value"):
                 leftover.unlink(missing_ok=True)
         printed = tuple(it.printed) if it is not None else ()
@@ -358,15 +362,15 @@ class FunctionDriver:
 
 
 def _reason(payload: bytes) -> str:
-    """What people see of an error: its type and message. Raises ValueError for what a runner does
-    not write."""
+    """Return the reason that users see for an error: its type and message. Raises ValueError for
+    invalid data."""
     _, kind, text, _ = values.failure_of(payload)
     return f"{kind}: {text}"[:2000] if text else kind
 
 
 def runner_memory() -> int:
-    """Bytes beyond which a runner is replaced between two calls: TITAN_RUNNER_MEMORY (2G, ...),
-    else a quarter of the machine's."""
+    """Return the bytes of memory beyond which a runner is replaced between two calls. They come
+    from TITAN_RUNNER_MEMORY (2G, ...), or are a quarter of the machine's memory."""
     asked = os.environ.get("TITAN_RUNNER_MEMORY", "")
     if asked:
         return size_of(asked)

@@ -1,4 +1,4 @@
-"""The process driver: an attempt is a command line, which a warden of the worker executes."""
+"""Process driver: an attempt is a command line, which a warden of the worker executes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from titan.worker.state_machine.messages import Assignment
 
 
 def under(attempt: Attempt) -> Under:
-    """Which warden has an attempt."""
+    """Return the kind of warden for an attempt."""
     if attempt.alone:
         return Under.OWN
     return Under.SHARED if attempt.it.template.service is None else Under.SERVICES
@@ -50,14 +50,14 @@ class ProcessDriver(OneProcess):
 
 
 def command_line(assignment: Assignment, cwd: str, python: str = sys.executable) -> list[str]:
-    """`python` is the interpreter of a Python script."""
+    """Return the command line of an attempt. `python` is the interpreter of a Python script."""
     template, args = assignment.template, assignment.args
     if template.argv:
         return [*template.argv, *args]
     if template.command:
         return ["/bin/sh", "-c", template.command, assignment.job, *args]
     path = f"./{template.file}"
-    # As a person would type it, unless it would be taken for an option.
+    # Typed as a person would, unless the name would be taken for an option.
     plain = path if template.file.startswith("-") else template.file
     if path.endswith(".py"):
         return [python, plain, *args]

@@ -1,7 +1,7 @@
-"""The python driver: a script runs in a fork of a warm interpreter, the worker's own or the one
-that the job names.
+"""Python driver: a script runs in a fork of a warm interpreter, the worker's own or the one that
+the job names.
 
-A named interpreter that cannot have a warm warden executes the script, as the process driver does.
+If a named interpreter cannot have a warm warden, it executes the script, as in the process driver.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PythonDriver(OneProcess):
         self._supervisor = host.supervisor
         self._cold = ProcessDriver(host)
         self._waiting: dict[int, Attempt] = {}
-        """Attempts whose interpreter is being looked at."""
+        """Attempts whose interpreter is being checked."""
         self._interpreters = Interpreters(
             host.folder / "interpreters",
             link=host.supervisor.launch,
@@ -80,5 +80,5 @@ class PythonDriver(OneProcess):
 
 
 def _check(host: Host, key: int, argv: list[str], base: str, report: Sink) -> None:
-    """Look at an interpreter, by a helper process."""
+    """Check an interpreter with a helper process."""
     host.run_helper(key, argv, "/", (f"{base}.stdout", f"{base}.stderr"), report, Under.FIRST)
