@@ -46,7 +46,7 @@ class WorkerLines:
             queue.put_nowait(ConnectionLost("the connection to the master broke"))
         self._queues.clear()
 
-    def heard(self, message: msg.Message, blob: Blob) -> bool:
+    def take_answer(self, message: msg.Message, blob: Blob) -> bool:
         """Handle a message. Return whether it answers one of these requests."""
         queue = self._queues.get(message.request)
         if queue is None:

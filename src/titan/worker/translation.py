@@ -38,10 +38,10 @@ def assignments(message: msg.Dispatch) -> list[m.Assignment]:
     return [m.Assignment(*call) for call in calls]
 
 
-def ahead_s(master_s: float, asked_s: float, heard_s: float) -> float:
+def ahead_s(master_s: float, asked_s: float, answered_s: float) -> float:
     """Return how far the master's clock is ahead. The master answered with its time between two
     readings of this clock. Return 0 if it sent no time."""
-    ahead = master_s - (asked_s + heard_s) / 2 if master_s else 0.0
+    ahead = master_s - (asked_s + answered_s) / 2 if master_s else 0.0
     return ahead if abs(ahead) > AGREE_S else 0.0
 
 
@@ -82,8 +82,8 @@ def _results(results: list[m.Result], by_s: float) -> msg.Results:
     )
 
 
-def facts(stock: Resources, limits: str = "") -> dict[str, str | int | float]:
-    milli, memory, gpus = stock.total
+def facts(resources: Resources, limits: str = "") -> dict[str, str | int | float]:
+    milli, memory, gpus = resources.total
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -23,7 +23,7 @@ async def keep_swept(
     """Run the upkeep until cancelled. `on_removed(hash)` is called for each removed artifact. A
     failure is logged, and the work is tried again an hour later."""
     while True:
-        in_use = {one.assignment.run for one in held.values()}
+        in_use = {attempt.assignment.run for attempt in held.values()}
         swept = Swept(0, [])
         try:
             swept = await asyncio.to_thread(workspace.sweep, keep_s, in_use, clock.confirmed())

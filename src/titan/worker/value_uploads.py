@@ -43,8 +43,8 @@ class Values:
         in_use: Callable[[], Iterable[str]],
         on_dropped: Callable[[str], None],
     ) -> None:
-        """Create an empty queue. `in_use()` returns the hashes that must stay. `on_dropped(hash)` is
-        called when a value leaves the cache."""
+        """Create an empty queue. `in_use()` returns the hashes that must stay. `on_dropped(hash)`
+        is called when a value leaves the cache."""
         self._cache = cache
         self._lines = lines
         self._on_stored = on_stored
@@ -63,7 +63,7 @@ class Values:
         self._kept: dict[str, int] = {}
         """hash -> size, least recently used first."""
         self._kept_bytes = 0
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def path(self, hash_: str) -> str:
         return f"{self._cache}/{hash_}"
@@ -88,7 +88,7 @@ class Values:
         if leases is None:
             leases = self._waiting[hash_] = {}
             self._queue.append(hash_)
-            self._news.set()
+            self._wake.set()
         leases[lease] = None
 
     def forget(self, lease: int) -> None:
@@ -123,8 +123,8 @@ class Values:
         """Send queued values until cancelled."""
         try:
             while True:
-                await self._news.wait()
-                self._news.clear()
+                await self._wake.wait()
+                self._wake.clear()
                 while self._queue and self._unconfirmed < UNCONFIRMED_BYTES:
                     hash_ = self._queue.popleft()
                     if self._waiting.get(hash_):
@@ -147,7 +147,7 @@ class Values:
     def _on_sent(self, size: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._unconfirmed -= size
-        self._news.set()
+        self._wake.set()
         if not task.cancelled() and task.exception() is not None:
             log.error("a value could not be uploaded", exc_info=task.exception())
 
@@ -166,4 +166,4 @@ class Values:
     def _send_again(self, hash_: str) -> None:
         if hash_ in self._waiting and hash_ not in self._queue:
             self._queue.append(hash_)
-            self._news.set()
+            self._wake.set()

@@ -81,7 +81,7 @@ class JobReports:
         self._send = send
         self._can_send = can_send
         self._see = see
-        self._news = ReportOutbox()
+        self._outbox = ReportOutbox()
         self._parts: dict[int, _Part] = {}
         self._timer: asyncio.TimerHandle | None = None
         handler.serve(msg.ReportProgress, self._on_progress)
@@ -90,43 +90,45 @@ class JobReports:
 
     # -- reports of jobs ---------------------------------------------------------------------------
     def _on_progress(self, ask: Ask) -> None:
-        it: msg.ReportProgress = ask.message
-        if it.fraction != -1.0 and not 0.0 <= it.fraction <= 1.0:  # NaN too
-            raise CallerError(f"a progress of {it.fraction!r} is out of range: give 0 to 1, or -1 if it is unknown")
-        self._arm(self._news.progress(ask.lease, it.fraction, self._said(ask.lease, it.message)))
+        message: msg.ReportProgress = ask.message
+        if message.fraction != -1.0 and not 0.0 <= message.fraction <= 1.0:  # NaN too
+            raise CallerError(f"a progress of {message.fraction!r} is out of range: give 0 to 1, or -1 if it is unknown")
+        self._arm(self._outbox.progress(ask.lease, message.fraction, self._printable(ask.lease, message.message)))
         ask.reply(msg.Noted(ask.request))
 
     def _on_status(self, ask: Ask) -> None:
-        self._arm(self._news.status(ask.lease, self._said(ask.lease, ask.message.text)))
+        self._arm(self._outbox.status(ask.lease, self._printable(ask.lease, ask.message.text)))
         ask.reply(msg.Noted(ask.request))
 
-    def _said(self, lease: int, text: str) -> str:
+    def _printable(self, lease: int, text: str) -> str:
         """Return the text as one printable line without secrets. Raises LimitExceeded."""
         if len(text) > TEXT_BYTES or (not text.isascii() and len(text.encode()) > TEXT_BYTES):
-            told = f"a text of {len(text.encode()):,} bytes exceeds the limit of {TEXT_BYTES:,}: print a longer one to the output"
-            raise LimitExceeded(told)
+            problem = f"a text of {len(text.encode()):,} bytes exceeds the limit of {TEXT_BYTES:,}: print longer texts instead"
+            raise LimitExceeded(problem)
         text = self._secrets.masked(lease, text)
         return " ".join("".join([c if c.isprintable() else " " for c in text]).split())
 
     def _on_result(self, ask: Ask) -> None:
-        it: msg.SetResult = ask.message
+        message: msg.SetResult = ask.message
         assignment = self._handler.assignment(ask.lease)
         if assignment is not None and assignment.template.function:
             raise CallerError("a call cannot set a result: its value is what the function returns")
-        if it.size > MAX_RESULT_BYTES:
-            raise LimitExceeded(f"a result of {it.size:,} bytes exceeds the limit of {MAX_RESULT_BYTES:,}: publish a file instead")
-        if len(ask.blob) > PIECE_BYTES or not 0 <= it.offset <= it.offset + len(ask.blob) <= it.size:
-            raise CallerError(f"a piece of {len(ask.blob):,} bytes at {it.offset:,} does not fit a result of {it.size:,}")
-        if it.size > values.INLINE_BYTES:
-            self._add_piece(ask, it)
-        elif len(ask.blob) != it.size:
+        if message.size > MAX_RESULT_BYTES:
+            raise LimitExceeded(
+                f"a result of {message.size:,} bytes exceeds the limit of {MAX_RESULT_BYTES:,}: publish a file instead"
+            )
+        if len(ask.blob) > PIECE_BYTES or not 0 <= message.offset <= message.offset + len(ask.blob) <= message.size:
+            raise CallerError(f"a piece of {len(ask.blob):,} bytes at {message.offset:,} does not fit a result of {message.size:,}")
+        if message.size > values.INLINE_BYTES:
+            self._add_piece(ask, message)
+        elif len(ask.blob) != message.size:
             raise CallerError("a result of up to 64 KiB has to come in one piece")
         else:
             data = bytes(ask.blob)
             self._refuse_secrets(ask.lease, data, b"")
-            if it.json:
+            if message.json:
                 _check_json(data)
-            self._see(ResultSet(ask.lease, (values.JSON if it.json else values.RETURNED) + data))
+            self._see(ResultSet(ask.lease, (values.JSON if message.json else values.RETURNED) + data))
         ask.reply(msg.Noted(ask.request))
 
     def _add_piece(self, ask: Ask, message: msg.SetResult) -> None:
@@ -187,25 +189,25 @@ class JobReports:
         self._timer = None
         if not self._can_send():
             return
-        for message in self._news.due(asyncio.get_running_loop().time()):
+        for message in self._outbox.due(asyncio.get_running_loop().time()):
             self._send(message, None)
-        self._arm(self._news.next_due())
+        self._arm(self._outbox.next_due())
 
-    def say_statuses(self) -> None:
+    def send_statuses(self) -> None:
         """Send all unsent statuses, due or not, because an attempt ended."""
-        for message in self._news.all_statuses(asyncio.get_running_loop().time()):
+        for message in self._outbox.all_statuses(asyncio.get_running_loop().time()):
             self._send(message, None)
 
     def disconnected(self) -> None:
         """Note the lost connection: the next master may have none of the reports."""
-        self._news.disconnected()
+        self._outbox.disconnected()
 
     def connected(self) -> None:
-        self._arm(self._news.next_due())
+        self._arm(self._outbox.next_due())
 
     def forget(self, lease: int) -> None:
         """Drop the reports of an attempt whose end is known."""
-        self._news.forget(lease)
+        self._outbox.forget(lease)
         self._drop_part(lease)
 
     def _drop_part(self, lease: int) -> None:

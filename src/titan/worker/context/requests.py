@@ -134,8 +134,8 @@ class ContextHandler:
         master: Callable[[], Peer | None],
         next_request: Callable[[], int],
     ) -> None:
-        """Create a handler without connections. `held` are the worker's attempts. `master()` returns
-        the registered connection, None if there is none."""
+        """Create a handler without connections. `held` are the worker's attempts. `master()`
+        returns the registered connection, None if there is none."""
         self._held = held
         self.lease_of: Callable[[int, int], int | None] = lambda key, seq: None
         """(runner key, seq) -> lease of the call. seq 0 means the running call."""
@@ -249,10 +249,14 @@ class ContextHandler:
             if lease is None:
                 raise NotFound("this call has ended")
             line.lease = lease
-        it = self.assignment(line.lease)
-        if it is None:
+        assignment = self.assignment(line.lease)
+        if assignment is None:
             raise Conflict("this attempt has ended, or was taken from this worker")
-        ask.reply(msg.Identity(ask.request, it.lease, it.run, it.job, it.attempt, it.template.archive))
+        ask.reply(
+            msg.Identity(
+                ask.request, assignment.lease, assignment.run, assignment.job, assignment.attempt, assignment.template.archive
+            )
+        )
 
     # -- the master --------------------------------------------------------------------------------
     def ask_master(self, ask: Ask, message: Any, blob: Blob | None = None, on_answer: Answer | None = None) -> None:
@@ -279,7 +283,7 @@ class ContextHandler:
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(ANSWER_S / 4, self._sweep)
 
-    def heard(self, message: msg.Message, blob: Blob) -> bool:
+    def take_answer(self, message: msg.Message, blob: Blob) -> bool:
         """Handle a message of the master. Return whether it answers a request of a job."""
         question = self._take(message.request) if message.request in self._questions else None
         if question is None:

@@ -99,10 +99,10 @@ class ContextRelay:
         for connection in list(self.connections.values()):
             connection.abort()
 
-    def heard(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
+    def on_stream(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
         connection = self.connections.get(message.request)
         if connection is not None:
-            connection.hear(message, blob)
+            connection.on_stream(message, blob)
         elif not message.closed:
             self.send(msg.StoreStream(message.request, closed=True), None)
 
@@ -120,7 +120,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._under_way = 0
         """Number of bytes that the master has not handled."""
-        self._untold = 0
+        self._unacknowledged = 0
         """Number of bytes that the job was sent without an acknowledgement to the master."""
         self._writable = True
         self._refused = False
@@ -160,7 +160,7 @@ class _Connection(asyncio.Protocol):
         lease, problem = int(words[1]), self._relay.problem(int(words[1]), b"".join(words[3:]), self._caller())
         if words[2] == b"job" and self._transport is not None:
             transport, self._transport = self._transport, None
-            self._known()
+            self._end_patience()
             self._relay.adopt(lease, transport, rest, problem)
             return b""
         if problem:
@@ -169,7 +169,7 @@ class _Connection(asyncio.Protocol):
         if words[2] not in (b"run", b"shared") or not self._relay.can_send():
             self.abort()
             return b""
-        self._known()
+        self._end_patience()
         self._number = self._relay.number()
         self._relay.connections[self._number] = self
         self._relay.send(msg.StoreStream(self._number, max(0, lease), words[2] == b"shared"), None)
@@ -189,14 +189,14 @@ class _Connection(asyncio.Protocol):
         self._transport.write(f"-NOPERM {problem}\r\n".encode())
         self._transport.write_eof()
 
-    def _known(self) -> None:
+    def _end_patience(self) -> None:
         """Stop the time limit of the first line: the line is complete, or the connection closed."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
             self._relay.strangers -= 1
 
-    def hear(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
+    def on_stream(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
         if self._transport is None:
             return
         if message.taken:
@@ -205,28 +205,28 @@ class _Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         if blob:
             self._transport.write(bytes(blob))
-            self._untold += len(blob)
-            self._tell()
+            self._unacknowledged += len(blob)
+            self._acknowledge()
         if message.closed:
             self._relay.connections.pop(self._number, None)
             self._number = 0
             self._transport.close()
 
-    def _tell(self) -> None:
-        if self._writable and self._untold and self._relay.can_send():
-            self._relay.send(msg.StoreStream(self._number, taken=self._untold), None)
-            self._untold = 0
+    def _acknowledge(self) -> None:
+        if self._writable and self._unacknowledged and self._relay.can_send():
+            self._relay.send(msg.StoreStream(self._number, taken=self._unacknowledged), None)
+            self._unacknowledged = 0
 
     def pause_writing(self) -> None:
         self._writable = False
 
     def resume_writing(self) -> None:
         self._writable = True
-        self._tell()
+        self._acknowledge()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._known()
+        self._end_patience()
         if self._relay.connections.pop(self._number, None) is not None and self._relay.can_send():
             self._relay.send(msg.StoreStream(self._number, closed=True), None)
 

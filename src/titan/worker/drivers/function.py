@@ -23,7 +23,7 @@ from titan.model.sizes import size_of
 from titan.worker.call_output import CallOutput
 from titan.worker.drivers.protocol import Host, Orders
 from titan.worker.files.disk import why_lost
-from titan.worker.isolated import runner
+from titan.worker.isolated.runner import FILED, FILED_HEAD, OK
 from titan.worker.processes.reports import Exited, Lost, Refused, Report
 from titan.worker.processes.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
 from titan.worker.processes.supervisor import Under
@@ -80,8 +80,8 @@ class FunctionDriver:
         self._hub.open()
 
     async def close(self) -> None:
-        for it in self._runners.values():
-            it.link.close()
+        for runner in self._runners.values():
+            runner.link.close()
         self._runners.clear()
         self._hub.close()
 
@@ -90,33 +90,33 @@ class FunctionDriver:
 
     # -- orders ------------------------------------------------------------------------------------
     def call(self, number: int, assignments: list[m.Assignment]) -> None:
-        it = self._runners.get(number)
-        calls = len(assignments) + (len(it.leases) if it is not None else 0)
+        runner = self._runners.get(number)
+        calls = len(assignments) + (len(runner.leases) if runner is not None else 0)
         try:
             session = assignments[0].template.session
-            if it is not None and it.session != session:
-                self._retire(it)
-                it = None
-            if it is None:
-                it = self._launch(number, session)
-            self._order(it, assignments)
+            if runner is not None and runner.session != session:
+                self._retire(runner)
+                runner = None
+            if runner is None:
+                runner = self._launch(number, session)
+            self._order(runner, assignments)
         except (OSError, TitanError) as e:
-            it = self._runners.get(number)
-            if it is not None:
-                it.link.close()  # perhaps no process will ever connect to this link
+            runner = self._runners.get(number)
+            if runner is not None:
+                runner.link.close()  # perhaps no process will ever connect to this link
             self._end(number, calls, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
 
     def take_back(self, number: int, count: int) -> None:
-        it = self._runners.get(number)
-        taken = it.link.take_back(count) if it is not None else 0
-        if it is not None and taken:
-            del it.leases[len(it.leases) - taken :]
+        runner = self._runners.get(number)
+        taken = runner.link.take_back(count) if runner is not None else 0
+        if runner is not None and taken:
+            del runner.leases[len(runner.leases) - taken :]
         self._see(m.CallsReturned(number, taken))
 
     def kill(self, number: int) -> None:
-        it = self._runners.get(number)
-        if it is not None:
-            self._stop(it.key)
+        runner = self._runners.get(number)
+        if runner is not None:
+            self._stop(runner.key)
 
     def _order(self, runner: _Runner, assignments: list[m.Assignment]) -> None:
         link = runner.link
@@ -167,18 +167,18 @@ class FunctionDriver:
             on_ready=self._on_ready,
             on_waits=self._on_waits,
         )
-        it = self._runners[number] = _Runner(number, -self._started, link, session)
-        self._by_key[it.key] = it
+        runner = self._runners[number] = _Runner(number, -self._started, link, session)
+        self._by_key[runner.key] = runner
         token = secrets.token_hex(16)
         link.expect(token)
-        base = self._base(it)
+        base = self._base(runner)
         Path(base).mkdir()
         out, err = f"{base}.out", f"{base}.err"
         argv = command_line(
             sys.executable, self._hub.path, token, out, err, self._log_limit, str(self._folder), session, runner_memory()
         )
-        self._host.run_helper(it.key, argv, base, (f"{base}.stdout", f"{base}.stderr"), self.on_report, Under.RUNNERS)
-        return it
+        self._host.run_helper(runner.key, argv, base, (f"{base}.stdout", f"{base}.stderr"), self.on_report, Under.RUNNERS)
+        return runner
 
     def _base(self, runner: _Runner) -> str:
         """Return the prefix of the names of its folder and files."""
@@ -186,56 +186,56 @@ class FunctionDriver:
 
     def lease_of(self, key: int, seq: int) -> int | None:
         """Return the lease of a runner's call by its sequence number. 0 means the running call."""
-        it = self._by_key.get(key)
-        if it is None:
+        runner = self._by_key.get(key)
+        if runner is None:
             return None
-        wanted = seq or it.link.current_seq()
-        return next((lease for s, lease in it.leases if s == wanted), None)
+        wanted = seq or runner.link.current_seq()
+        return next((lease for s, lease in runner.leases if s == wanted), None)
 
     def runner_of(self, lease: int) -> int | None:
         """Return the key of the runner that has this call."""
-        return next((key for key, it in self._by_key.items() if any(one == lease for _, one in it.leases)), None)
+        return next((key for key, runner in self._by_key.items() if any(call == lease for _, call in runner.leases)), None)
 
     # -- reports of the links ----------------------------------------------------------------------
     def _of(self, link: RunnerLink) -> _Runner | None:
-        return next((it for it in self._runners.values() if it.link is link), None)
+        return next((runner for runner in self._runners.values() if runner.link is link), None)
 
     def _on_results(self, link: RunnerLink, first_seq: int, columns: Columns) -> None:
-        it = self._of(link)
-        if it is None:
+        runner = self._of(link)
+        if runner is None:
             return
         statuses, payloads, started, finished = columns
         count = len(payloads)
-        leases = [lease for _, lease in it.leases[:count]]
-        del it.leases[:count]
+        leases = [lease for _, lease in runner.leases[:count]]
+        del runner.leases[:count]
         raised = [""] * count
         results = [values.RETURNED + payload if payload else values.NOTHING for payload in payloads]
         late = []
-        for i in [i for i, status in enumerate(statuses) if status != runner.OK] if any(statuses) else ():
+        for i in [i for i, status in enumerate(statuses) if status != OK] if any(statuses) else ():
             lease = leases[i]
-            if statuses[i] == runner.FILED:
+            if statuses[i] == FILED:
                 raised[i], results[i] = self._adopt(lease, payloads[i])
             else:
                 raised[i], results[i] = self._describe(lease, payloads[i])
             if self._values.holds(lease):
                 late.append(lease)
-        printed = [lease for lease in leases if lease in it.printed]
+        printed = [lease for lease in leases if lease in runner.printed]
         for lease in printed:
-            del it.printed[lease]
-        lost = {lease: it.lost.pop(lease) for lease in leases if lease in it.lost} if it.lost else {}
+            del runner.printed[lease]
+        lost = {lease: runner.lost.pop(lease) for lease in leases if lease in runner.lost} if runner.lost else {}
         offset = self._clock.offset
         times = ([at + offset for at in started], [at + offset for at in finished])
-        self._see(m.CallsEnded(it.number, raised, results, *times, [*printed, *late], lost))
+        self._see(m.CallsEnded(runner.number, raised, results, *times, [*printed, *late], lost))
         for lease in printed:
             self._printed.ended(lease, lost.get(lease, ""))
 
     def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
         """Move a value that a runner left in a file into the cache. Return ("", value), or (reason,
         nothing) on failure."""
-        if len(payload) < runner.FILED_HEAD.size:
+        if len(payload) < FILED_HEAD.size:
             return f"{UNREADABLE}: it does not name its file", values.NOTHING
-        digest, size, inode, mtime_ns, writing_ns = runner.FILED_HEAD.unpack_from(payload)
-        name = os.fsdecode(payload[runner.FILED_HEAD.size :])
+        digest, size, inode, mtime_ns, writing_ns = FILED_HEAD.unpack_from(payload)
+        name = os.fsdecode(payload[FILED_HEAD.size :])
         try:
             if not _VALUE_FILE.fullmatch(name) or os.lstat(f"{self._folder}/{name}").st_size != size:
                 return f"{UNREADABLE}: a file {name[:100]!r} of {size} bytes", values.NOTHING
@@ -262,28 +262,28 @@ class FunctionDriver:
         return reason, values.by_content(values.RAISED_AT, digest, len(payload))
 
     def _on_ready(self, link: RunnerLink) -> None:
-        it = self._of(link)
-        if it is not None:
-            self._see(m.RunnerUp(it.number))
+        runner = self._of(link)
+        if runner is not None:
+            self._see(m.RunnerUp(runner.number))
 
     def _on_waits(self, link: RunnerLink, waits: bool) -> None:
-        it = self._of(link)
-        if it is not None:
-            self._see(CallWaits(it.number, waits))
+        runner = self._of(link)
+        if runner is not None:
+            self._see(CallWaits(runner.number, waits))
 
     def _on_output(self, link: RunnerLink, seq: int, stream: int, data: bytes) -> None:
-        it = self._of(link)
-        if it is not None:
-            lease = next((lease for s, lease in it.leases if s == seq), None)
+        runner = self._of(link)
+        if runner is not None:
+            lease = next((lease for s, lease in runner.leases if s == seq), None)
             if lease is not None:
-                self._take_output(it, lease, stream, data)
+                self._take_output(runner, lease, stream, data)
 
     def _on_unprinted(self, link: RunnerLink, seq: int, number: int) -> None:
-        it = self._of(link)
-        lease = next((lease for s, lease in it.leases if s == seq), None) if it is not None else None
-        if it is not None and lease is not None:
-            it.printed[lease] = None
-            it.lost.setdefault(lease, why_lost(number))
+        runner = self._of(link)
+        lease = next((lease for s, lease in runner.leases if s == seq), None) if runner is not None else None
+        if runner is not None and lease is not None:
+            runner.printed[lease] = None
+            runner.lost.setdefault(lease, why_lost(number))
 
     def _take_output(self, runner: _Runner, lease: int, stream: int, data: bytes) -> None:
         runner.printed[lease] = None
@@ -292,14 +292,14 @@ class FunctionDriver:
             runner.lost.setdefault(lease, lost)
 
     def _on_closed(self, link: RunnerLink) -> None:
-        it = self._of(link)
-        if it is not None:
+        runner = self._of(link)
+        if runner is not None:
             begun = link.current_seq()
-            ran = sum(seq <= begun for seq, _ in it.leases) if begun > link.ended_seq() else 0
+            ran = sum(seq <= begun for seq, _ in runner.leases) if begun > link.ended_seq() else 0
             if link.problem:  # blame a call, or the calls would be repeated for ever
-                ran = max(ran, min(1, len(it.leases)))
-            self._read_out(it, ran)
-            self._end(it.number, len(it.leases), ran, link.problem or DIED)
+                ran = max(ran, min(1, len(runner.leases)))
+            self._read_out(runner, ran)
+            self._end(runner.number, len(runner.leases), ran, link.problem or DIED)
 
     def _read_out(self, runner: _Runner, ran: int) -> None:
         """Take the output of the running call of a dead runner, which is still in the runner's
@@ -323,21 +323,21 @@ class FunctionDriver:
         """
         if not isinstance(report, (Exited, Refused, Lost)):
             return
-        it = self._by_key.pop(report.key, None)
-        if it is None or self._runners.get(it.number) is not it:
+        runner = self._by_key.pop(report.key, None)
+        if runner is None or self._runners.get(runner.number) is not runner:
             return
         if isinstance(report, Lost):
-            it.spared = report.spared
+            runner.spared = report.spared
         if isinstance(report, Refused):
             reason = f"the function runner could not be started: {report.text}"
-        elif it.link.pid:
+        elif runner.link.pid:
             return
         elif isinstance(report, Lost):
             reason = WARDEN_DIED
         else:
             reason = f"the function runner ended with code {report.code} before it was ready{self._last_words(report.key)}"
-        it.link.close()
-        self._end(it.number, len(it.leases), 0, reason, unfit=not isinstance(report, Lost))
+        runner.link.close()
+        self._end(runner.number, len(runner.leases), 0, reason, unfit=not isinstance(report, Lost))
 
     def _last_words(self, key: int) -> str:
         try:
@@ -347,15 +347,15 @@ class FunctionDriver:
         return f": {text.rpartition(chr(10))[2][-500:]}" if text else ""
 
     def _end(self, number: int, calls: int, ran: int, reason: str, *, unfit: bool = False) -> None:
-        it = self._runners.pop(number, None)
-        if it is not None:
-            self._stop(it.key)
+        runner = self._runners.pop(number, None)
+        if runner is not None:
+            self._stop(runner.key)
             # values that it did not write completely
-            for leftover in self._folder.glob(f"{it.link.pid}-*.value"):
+            for leftover in self._folder.glob(f"{runner.link.pid}-*.value"):
                 leftover.unlink(missing_ok=True)
-        printed = tuple(it.printed) if it is not None else ()
-        spared = it is not None and it.spared
-        lost = it.lost if it is not None else {}
+        printed = tuple(runner.printed) if runner is not None else ()
+        spared = runner is not None and runner.spared
+        lost = runner.lost if runner is not None else {}
         self._see(m.RunnerEnded(number, calls, ran, reason, self._clock.now(), unfit, printed, spared, lost))
         for lease in () if spared else printed:
             self._printed.ended(lease, lost.get(lease, ""))

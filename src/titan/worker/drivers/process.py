@@ -18,7 +18,7 @@ def under(attempt: Attempt) -> Under:
     """Return the kind of warden for an attempt."""
     if attempt.alone:
         return Under.OWN
-    return Under.SHARED if attempt.it.template.service is None else Under.SERVICES
+    return Under.SHARED if attempt.assignment.template.service is None else Under.SERVICES
 
 
 def stopped_early(lease: int) -> Exited:
@@ -31,16 +31,16 @@ class ProcessDriver(OneProcess):
         self._supervisor = host.supervisor
 
     def start(self, attempt: Attempt) -> None:
-        it, python = attempt.it, sys.executable
-        if it.template.python:
+        assignment, python = attempt.assignment, sys.executable
+        if assignment.template.python:
             try:
-                python, _ = executable_of(it.template.python)
+                python, _ = executable_of(assignment.template.python)
             except NoPython as e:
-                attempt.report(Refused(it.lease, 0, str(e), final=True))
+                attempt.report(Refused(assignment.lease, 0, str(e), final=True))
                 return
-        command = Command(command_line(it, attempt.options.cwd, python))
-        where = under(attempt)
-        self._supervisor.start(it.lease, command, attempt.options, attempt.report, under=where, behind=attempt.behind)
+        command = Command(command_line(assignment, attempt.options.cwd, python))
+        warden = under(attempt)
+        self._supervisor.start(assignment.lease, command, attempt.options, attempt.report, under=warden, behind=attempt.behind)
 
     def stop(self, lease: int, grace_s: float) -> None:
         self._supervisor.stop(lease, grace_s)

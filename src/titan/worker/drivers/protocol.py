@@ -54,7 +54,7 @@ class Start(NamedTuple):
     """A process of an attempt that is to be started. Its environment and limits are made from
     this."""
 
-    it: Assignment
+    assignment: Assignment
     """Assignment with every `${service:...}` filled in."""
     place: Place
     log_limit: int
@@ -64,7 +64,7 @@ class Start(NamedTuple):
 class Attempt(NamedTuple):
     """An attempt that is ready to begin."""
 
-    it: Assignment
+    assignment: Assignment
     """Assignment as `prepare` returned it."""
     options: ProcessOptions
     report: Sink

@@ -41,23 +41,25 @@ class PythonDriver(OneProcess):
         host.supervisor.others = self._interpreters.links
 
     def start(self, attempt: Attempt) -> None:
-        it = attempt.it
-        if not it.template.python:
-            script, where = script_of(it.template, it.args), under(attempt)
-            self._supervisor.start(it.lease, script, attempt.options, attempt.report, under=where, behind=attempt.behind)
+        assignment = attempt.assignment
+        if not assignment.template.python:
+            script, warden = script_of(assignment.template, assignment.args), under(attempt)
+            self._supervisor.start(assignment.lease, script, attempt.options, attempt.report, under=warden, behind=attempt.behind)
         elif attempt.alone:
             self._cold.start(attempt)
         else:
-            self._waiting[it.lease] = attempt
-            self._interpreters.use(it.lease, it.template.python, partial(self._begin, attempt))
+            self._waiting[assignment.lease] = attempt
+            self._interpreters.use(assignment.lease, assignment.template.python, partial(self._begin, attempt))
 
     def _begin(self, attempt: Attempt, link: WardenLink | None, executable: str) -> None:
-        it = attempt.it
-        self._waiting.pop(it.lease, None)
+        assignment = attempt.assignment
+        self._waiting.pop(assignment.lease, None)
         if link is None:
             self._cold.start(attempt)
         else:
-            self._supervisor.start_at(link, it.lease, script_of(it.template, it.args), attempt.options, attempt.report)
+            self._supervisor.start_at(
+                link, assignment.lease, script_of(assignment.template, assignment.args), attempt.options, attempt.report
+            )
 
     def _refuse(self, lease: int, text: str, *, final: bool) -> None:
         attempt = self._waiting.pop(lease, None)

@@ -36,7 +36,7 @@ FIRST_KEY = -(1 << 50)
 """First key of health commands. Each command gets the next lower one."""
 TRIES = 16
 ENDING_S = 5.0
-SAID_BYTES = 300
+OUTPUT_BYTES = 300
 NULL = "/dev/null"
 
 
@@ -44,7 +44,7 @@ class _Serving:
     """State of a service, from its first process to its last."""
 
     def __init__(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
-        self.it = assignment
+        self.assignment = assignment
         self.gpus = gpus
         self.report = report
         self.executes: JobTemplate = msgspec.structs.replace(assignment.template, service=None)
@@ -65,7 +65,7 @@ class _Check:
 
     def __init__(self, lease: int) -> None:
         self.lease = lease
-        self.said = b""
+        self.output = b""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Problem that the command found, "" if the service is healthy."""
 
@@ -102,25 +102,25 @@ class ServiceDriver:
     def prepare(self, start: Start) -> Start | None:
         """Choose the port of a service. Its output is written here, because the logs of an attempt
         hold the output of all its processes."""
-        it, place, log_limit = start
-        serving = self._all[it.lease]
+        assignment, place, log_limit = start
+        serving = self._all[assignment.lease]
         serving.place = place
         serving.former = self._former_of(serving)
         if serving.former:
             return None
         serving.port = self._choose_port(serving)
-        self._see(messages.PortChosen(it.lease, serving.port))
-        ready = with_port(it, serving.port)
+        self._see(messages.PortChosen(assignment.lease, serving.port))
+        ready = with_port(assignment, serving.port)
         serving.env = dict(ready.template.env)
         left = max(0, log_limit - max(serving.written.values()))
         return Start(ready, place._replace(stdout=NULL, stderr=NULL), left)
 
     def start(self, attempt: Attempt) -> None:
-        serving = self._all[attempt.it.lease]
+        serving = self._all[attempt.assignment.lease]
         try:
             self._inner(serving).start(attempt._replace(report=self._on_report))
         except CannotStart as e:
-            serving.report(Refused(attempt.it.lease, 0, str(e), e.final))
+            serving.report(Refused(attempt.assignment.lease, 0, str(e), e.final))
 
     def stop(self, lease: int, grace_s: float) -> None:
         serving = self._all.get(lease)
@@ -147,7 +147,7 @@ class ServiceDriver:
     def _restart(self, order: messages.RestartService) -> None:
         serving = self._all.get(order.lease)
         if serving is not None and serving.place is not None:
-            self._host.launch(serving.it, serving.place, serving.gpus)
+            self._host.launch(serving.assignment, serving.place, serving.gpus)
 
     def _end(self, order: messages.CloseService) -> None:
         """Drop a service whose attempt is over. Another may use its port."""
@@ -160,7 +160,7 @@ class ServiceDriver:
         for waiting in [serving for serving in self._all.values() if serving.former == lease]:
             waiting.former = 0
             assert waiting.place is not None
-            self._host.launch(waiting.it, waiting.place, waiting.gpus)
+            self._host.launch(waiting.assignment, waiting.place, waiting.gpus)
 
     def _kept(self, serving: _Serving, report: Output) -> Output | LogFailed:
         """Append the output of a process to that of the processes before it."""
@@ -186,8 +186,8 @@ class ServiceDriver:
         wanted = serving.service.port
         if wanted:
             if wanted in taken:
-                told = f"port {wanted} is in use here by another service of this worker: choose another port, or port: 0"
-                raise CannotStart(told, final=True)
+                text = f"port {wanted} is in use here by another service of this worker: choose another port, or port: 0"
+                raise CannotStart(text, final=True)
             _check_free(wanted)
             return wanted
         if serving.port and serving.port not in taken:
@@ -205,18 +205,23 @@ class ServiceDriver:
     def _former_of(self, serving: _Serving) -> int:
         """Return the attempt of the same service that has its fixed port and is being stopped, 0 if
         there is none."""
-        it, port, held = serving.it, serving.service.port, self._host.held
+        assignment, port, held = serving.assignment, serving.service.port, self._host.held
         for lease, other in self._all.items():
-            same = port and other is not serving and other.port == port and (other.it.run, other.it.job) == (it.run, it.job)
+            same = (
+                port
+                and other is not serving
+                and other.port == port
+                and (other.assignment.run, other.assignment.job) == (assignment.run, assignment.job)
+            )
             if same and (entry := held.get(lease)) is not None and entry.stopping is not None:
                 return lease
         return 0
 
     # -- health ------------------------------------------------------------------------------------
     def _check(self, order: messages.CheckHealth) -> None:
-        self._host.work(self._look(order.lease, order.probe))
+        self._host.work(self._check_health(order.lease, order.probe))
 
-    async def _look(self, lease: int, probe: int) -> None:
+    async def _check_health(self, lease: int, probe: int) -> None:
         serving = self._all.get(lease)
         problem = "the service has ended"
         if serving is not None:
@@ -224,14 +229,14 @@ class ServiceDriver:
             try:
                 async with asyncio.timeout(s.timeout_s):
                     if s.health == "command":
-                        problem = await self._ask_command(lease, serving)
+                        problem = await self._run_command(lease, serving)
                     else:
-                        problem = await self._ask_port(serving, s.target if s.health == "http" else "")
+                        problem = await self._check_port(serving, s.target if s.health == "http" else "")
             except TimeoutError:
                 problem = f"no answer within {s.timeout_s:g} s ({s.health} check of port {serving.port})"
         self._see(messages.HealthSeen(lease, probe, not problem, problem, self._clock.now()))
 
-    async def _ask_port(self, serving: _Serving, path: str) -> str:
+    async def _check_port(self, serving: _Serving, path: str) -> str:
         problem = ""
         for host in dict.fromkeys(("127.0.0.1", "::1", self._host.advertised)):
             if not host:
@@ -243,22 +248,24 @@ class ServiceDriver:
                 problem = problem or f"port {serving.port}: {os.strerror(e.errno).lower() if e.errno else e}"
                 continue
             try:
-                return await _ask_http(reader, writer, path, serving.port) if path else ""
+                return await _check_http(reader, writer, path, serving.port) if path else ""
             except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as e:
                 return f"port {serving.port} does not speak HTTP ({type(e).__name__})"
             finally:
                 writer.close()
         return problem
 
-    async def _ask_command(self, lease: int, serving: _Serving) -> str:
+    async def _run_command(self, lease: int, serving: _Serving) -> str:
         assert serving.place is not None
         self._next_key -= 1
         key, check = self._next_key, _Check(lease)
         self._checks[key] = check
         command = put_port(serving.service.target, serving.port)
-        env = {**serving.env, "TITAN_RUN": serving.it.run, "TITAN_JOB": serving.it.job}
+        env = {**serving.env, "TITAN_RUN": serving.assignment.run, "TITAN_JOB": serving.assignment.job}
         argv, logs = ["/bin/sh", "-c", command], (NULL, NULL)
-        if not self._host.run_helper(key, argv, serving.place.cwd, logs, self._on_check, Under.FIRST, of=serving.it, env=env):
+        if not self._host.run_helper(
+            key, argv, serving.place.cwd, logs, self._on_check, Under.FIRST, of=serving.assignment, env=env
+        ):
             del self._checks[key]
             check.ended.set_result("it lacks a secret")
         try:
@@ -272,16 +279,16 @@ class ServiceDriver:
         check = self._checks.get(report.key)
         if check is None:
             return
-        said = check.said.decode(errors="replace").strip().rpartition("\n")[2]
+        last_line = check.output.decode(errors="replace").strip().rpartition("\n")[2]
         match report:
             case Output():
-                check.said = (check.said + report.data)[-SAID_BYTES:]
+                check.output = (check.output + report.data)[-OUTPUT_BYTES:]
                 return
             case Exited(code=0):
                 problem = ""
             case Exited():
-                how = f"code {report.code}" if report.code >= 0 else f"signal {-report.code}"
-                problem = f"the health command ended with {how}{': ' if said else ''}{said}"
+                status = f"code {report.code}" if report.code >= 0 else f"signal {-report.code}"
+                problem = f"the health command ended with {status}{': ' if last_line else ''}{last_line}"
             case Refused():
                 problem = f"the health command cannot be started: {report.text}"
             case Lost():
@@ -293,7 +300,7 @@ class ServiceDriver:
             check.ended.set_result(problem)
 
 
-async def _ask_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, port: int) -> str:
+async def _check_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, port: int) -> str:
     """Send a GET request. Return "" for a status of 200 to 399, otherwise the problem."""
     lines = (f"GET {path} HTTP/1.1", f"Host: localhost:{port}", "User-Agent: titan", "Accept: */*", "Connection: close", "", "")
     writer.write("\r\n".join(lines).encode())
@@ -316,11 +323,11 @@ def _check_free(port: int) -> None:
                 probe.bind((address, port))  # fails if any program listens, at whatever address
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
-                told = f"port {port} is in use here by another program: choose another, or port: 0 for any free one"
-                raise CannotStart(told, final=True) from e
+                text = f"port {port} is in use here by another program: choose another, or port: 0 for any free one"
+                raise CannotStart(text, final=True) from e
             if e.errno in (errno.EACCES, errno.EPERM):
-                told = f"port {port} needs a permission that this worker lacks: choose one above 1023"
-                raise CannotStart(told, final=True) from e
+                text = f"port {port} needs a permission that this worker lacks: choose one above 1023"
+                raise CannotStart(text, final=True) from e
             if family == socket.AF_INET:
                 raise CannotStart(f"port {port} cannot be listened on: {e.strerror}", final=True) from e
 

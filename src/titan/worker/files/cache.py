@@ -52,7 +52,7 @@ _FICLONE = 0x40049409
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class Given(NamedTuple):
+class PlacedFile(NamedTuple):
     """A large input in a job's folder, to be removed when the attempt is over."""
 
     path: str
@@ -66,7 +66,7 @@ _UNSURE: _Seal = (0, 0, 0, 0)
 """Seal of a file that may have been changed. It is hashed before it is used."""
 
 
-class Left(NamedTuple):
+class TakenOutput(NamedTuple):
     """An output, moved or copied out of a job's folder and not yet stored."""
 
     name: str
@@ -177,10 +177,10 @@ class FileCache:
         return key, self.folder / f"{key}.part"
 
     # -- into a job's folder -----------------------------------------------------------------------
-    def give(self, files: tuple[StoredFile, ...], folder: str, alone: Container[str] = ()) -> tuple[Given, ...]:
+    def give(self, files: tuple[StoredFile, ...], folder: str, alone: Container[str] = ()) -> tuple[PlacedFile, ...]:
         """Put files into a job's folder. Those that only this job needs (`alone`) may be lent.
         Raises OSError, TitanError."""
-        given = []
+        placed = []
         for file in files:
             target = os.path.join(folder, file.name)
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -188,8 +188,8 @@ class FileCache:
                 _remove(target)
             linked = self.copy_out(file.hash, Path(target), file.kind, may_lend=file.hash in alone)
             if file.kind != FOLDER and file.size >= TAKE_BACK_FROM:
-                given.append(Given(target, os.stat(target).st_ino, file.hash if linked else ""))
-        return tuple(given)
+                placed.append(PlacedFile(target, os.stat(target).st_ino, file.hash if linked else ""))
+        return tuple(placed)
 
     def copy_out(self, hash_: str, target: Path, kind: int, *, may_lend: bool = False) -> bool:
         """Copy a file to a free path, or lend it. Return whether it was lent.
@@ -275,10 +275,10 @@ class FileCache:
             self._copy_checked(hash_, part, mode)
         part.rename(target)
 
-    def take_back(self, given: tuple[Given, ...]) -> None:
+    def take_back(self, placed: tuple[PlacedFile, ...]) -> None:
         """Remove large inputs from the folder of an attempt that is over, and end the lending of
         cached files."""
-        for path, inode, linked in given:
+        for path, inode, linked in placed:
             with self._lending:
                 self._lent -= Counter([linked] if linked else [])
             try:
@@ -288,10 +288,10 @@ class FileCache:
                 pass  # the job removed or moved it
 
     # -- out of a job's folder ---------------------------------------------------------------------
-    def take_outputs(self, outputs: Iterable[tuple[str, str]], folder: str) -> list[Left]:
+    def take_outputs(self, outputs: Iterable[tuple[str, str]], folder: str) -> list[TakenOutput]:
         """Take the outputs at these (name, path) out of the folder, moved or copied. Raises
         OutputMissing, OSError."""
-        taken: list[Left] = []
+        taken: list[TakenOutput] = []
         try:
             for name, path in outputs:
                 taken.append(self.take(name, path, folder, f"output {name!r} ({path})"))
@@ -301,14 +301,14 @@ class FileCache:
             raise
         return taken
 
-    def take(self, name: str, path: str, folder: str, what: str, *, may: Callable[[str], bool] | None = None) -> Left:
-        """Take a file or folder as an output. `what` names it in error texts.
+    def take(self, name: str, path: str, folder: str, subject: str, *, may: Callable[[str], bool] | None = None) -> TakenOutput:
+        """Take a file or folder as an output. `subject` names it in error texts.
 
         With a `folder` the path lies beneath it and is moved, as the job is over. Otherwise the
         path may lie anywhere that `may` allows and is copied, as the job goes on. Raises
         OutputMissing, OSError.
         """
-        missing = f"{what} was not written" if folder else f"{what}: no such file or folder"
+        missing = f"{subject} was not written" if folder else f"{subject}: no such file or folder"
         try:
             place = _beneath(folder, path) if folder else open_place(path)
         except FileNotFoundError:
@@ -318,23 +318,23 @@ class FileCache:
         except OSError as e:
             if e.errno not in LEADS_OUT:
                 raise
-            raise OutputMissing(f"{what} is a link that leads out of the job's folder: copy the file there") from None
+            raise OutputMissing(f"{subject} is a link that leads out of the job's folder: copy the file there") from None
         try:
             real = path_of(place)
             if may is not None and not may(real):
-                raise OutputMissing(f"{what} lies in the home of this worker, outside of the job's folder and TITAN_SHARED")
-            return self._take(name, place, real, what, move=bool(folder))
+                raise OutputMissing(f"{subject} lies in the home of this worker, outside of the job's folder and TITAN_SHARED")
+            return self._take(name, place, real, subject, move=bool(folder))
         finally:
             os.close(place)
 
-    def _take(self, name: str, place: int, real: str, what: str, *, move: bool) -> Left:
+    def _take(self, name: str, place: int, real: str, subject: str, *, move: bool) -> TakenOutput:
         about = os.fstat(place)
         key, part = self.new_part()
         if stat.S_ISDIR(about.st_mode):
-            self._pack(Path(real), part, what)
-            return Left(name, key, part, part.stat().st_size, FOLDER)
+            self._pack(Path(real), part, subject)
+            return TakenOutput(name, key, part, part.stat().st_size, FOLDER)
         if not stat.S_ISREG(about.st_mode):
-            raise OutputMissing(f"{what} is neither a file nor a folder")
+            raise OutputMissing(f"{subject} is neither a file nor a folder")
         if not (move and about.st_nlink == 1 and _moved(place, real, part)):
             source = reopen(place)
             try:
@@ -342,20 +342,20 @@ class FileCache:
                     _copy(source, part, 0o600)
             finally:
                 os.close(source)
-        return Left(name, key, part, part.stat().st_size, PROGRAM if about.st_mode & 0o100 else FILE)
+        return TakenOutput(name, key, part, part.stat().st_size, PROGRAM if about.st_mode & 0o100 else FILE)
 
-    def _pack(self, folder: Path, part: Path, what: str) -> None:
+    def _pack(self, folder: Path, part: Path, subject: str) -> None:
         try:
             limits = {"max_bytes": MAX_FOLDER_BYTES, "max_members": MAX_FOLDER_MEMBERS}
             found = survey(folder, everything=True, **limits)
             archive = build_archive(folder, self.folder, found=found, level=1, **limits)
         except TitanError as e:
-            raise OutputMissing(f"{what}: {str(e).replace('project ', '')}") from None
+            raise OutputMissing(f"{subject}: {str(e).replace('project ', '')}") from None
         archive.path.rename(part)
 
 
-def full_disk(error: OSError, what: str) -> EnvironmentFault:
-    return EnvironmentFault(f"{what}: {disk_problem(error)}")
+def full_disk(error: OSError, subject: str) -> EnvironmentFault:
+    return EnvironmentFault(f"{subject}: {disk_problem(error)}")
 
 
 def disk_problem(error: OSError) -> str:
@@ -370,7 +370,7 @@ def home_problems(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise EnvironmentFault(f"the home {home} cannot be used: {disk_problem(e)}, or name another with --home") from e
+        raise EnvironmentFault(f"the home {home} cannot be used: {disk_problem(e)}, or give another with --home") from e
 
 
 def cache_size(text: str) -> int:

@@ -20,21 +20,21 @@ def why_lost(number: int, text: str = "") -> str:
 class DiskWatch:
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._told: Facts = {}
+        self._reported: Facts = {}
 
     def facts(self) -> dict[str, str | int | float]:
         """Return all facts, for a registration. The master knows them from then on."""
-        found = self._look()
-        self._told = found
+        found = self._measure()
+        self._reported = found
         return found
 
     def news(self) -> dict[str, str | int | float]:
         """Return the facts that changed since the last report, for a heartbeat."""
-        found = news_of(self._look(), self._told)
-        self._told = {**self._told, **found}
+        found = news_of(self._measure(), self._reported)
+        self._reported = {**self._reported, **found}
         return found
 
-    def _look(self) -> dict[str, str | int | float]:
+    def _measure(self) -> dict[str, str | int | float]:
         """Return the free space. Empty if the home is gone, which others notice, or if the file
         system does not count space."""
         try:

@@ -40,7 +40,7 @@ from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.protocol import messages as msg
 from titan.worker.context.requests import Ask, ContextHandler
-from titan.worker.files.cache import FileCache, Given, Left, OutputMissing, full_disk
+from titan.worker.files.cache import FileCache, OutputMissing, PlacedFile, TakenOutput, full_disk
 from titan.worker.files.downloads import is_retryable
 from titan.worker.files.sandbox import Workspace
 from titan.worker.requests import WorkerLines
@@ -146,21 +146,21 @@ class JobFiles:
     async def _send_all(self, assignment: messages.Assignment) -> tuple[StoredFile, ...]:
         loop = asyncio.get_running_loop()
         try:
-            left = await loop.run_in_executor(
+            taken = await loop.run_in_executor(
                 self._pool, self.cache.take_outputs, assignment.template.outputs, self._workspace.folder_of(assignment)
             )
         except OSError as e:
             raise full_disk(e, "its outputs could not be read") from e
         try:
-            stored = await asyncio.gather(*[self._store(one) for one in left], return_exceptions=True)
-            for error in [one for one in stored if isinstance(one, BaseException)]:
+            stored = await asyncio.gather(*[self._store(output) for output in taken], return_exceptions=True)
+            for error in [result for result in stored if isinstance(result, BaseException)]:
                 raise error
-            return tuple([one for one in stored if isinstance(one, StoredFile)])
+            return tuple([result for result in stored if isinstance(result, StoredFile)])
         finally:
-            for one in left:
-                one.path.unlink(missing_ok=True)
+            for output in taken:
+                output.path.unlink(missing_ok=True)
 
-    async def _store(self, left: Left) -> StoredFile:
+    async def _store(self, left: TakenOutput) -> StoredFile:
         """Upload an output and enter it in the cache. Raises TitanError, OSError."""
         async with self._sending:
             for wait in (*AGAIN_S, None):
@@ -178,7 +178,7 @@ class JobFiles:
         self._make_room(hash_)
         return StoredFile(left.name, hash_, left.size, left.kind)
 
-    async def _hash_of(self, left: Left) -> str:
+    async def _hash_of(self, left: TakenOutput) -> str:
         def digest() -> str:
             with left.path.open("rb") as source:
                 return hashlib.file_digest(source, "sha256").hexdigest()
@@ -200,7 +200,7 @@ class JobFiles:
         else:
             self._see(messages.ArtifactReady(name))
 
-    async def give(self, assignment: messages.Assignment, folder: str) -> tuple[Given, ...]:
+    async def give(self, assignment: messages.Assignment, folder: str) -> tuple[PlacedFile, ...]:
         """Put the inputs of an attempt into its folder. Raises TitanError, OSError."""
         for file in assignment.files:  # a cached file may have been changed since it came
             await self.have(file.hash)
@@ -253,17 +253,17 @@ class JobFiles:
         """Publish a file or folder under a key. It is durable when this returns. Raises
         TitanError."""
         loop = asyncio.get_running_loop()
-        what = f"the file to publish as {key[:200]!r} ({path})"
+        subject = f"the file to publish as {key[:200]!r} ({path})"
 
-        def take() -> Left:
-            return self.cache.take(key, path, "", what, may=self._may_name(lease))
+        def take() -> TakenOutput:
+            return self.cache.take(key, path, "", subject, may=self._may_name(lease))
 
         try:
             left = await loop.run_in_executor(self._pool, take)
         except OutputMissing as e:
             raise CallerError(str(e)) from None
         except OSError as e:
-            raise full_disk(e, what) from e
+            raise full_disk(e, subject) from e
         try:
             stored = await self._store(left)
         finally:
@@ -328,39 +328,39 @@ class JobFiles:
         handler.serve(msg.SendFile, partial(self.on_send, handler))
 
     def on_publish(self, ask: Ask) -> None:
-        it: msg.PublishPath = ask.message
-        self._serve(ask, lambda: self.publish(ask.lease, it.key, it.path, shared=it.shared))
+        request: msg.PublishPath = ask.message
+        self._serve(ask, lambda: self.publish(ask.lease, request.key, request.path, shared=request.shared))
 
     @staticmethod
     def on_send(handler: ContextHandler, ask: Ask) -> None:
         """Forward content of a job to the master in one piece. The job has no connection of its own
         on which it could continue after a cut."""
-        it: msg.SendFile = ask.message
-        if not it.hash or len(ask.blob) != it.size:
+        message: msg.SendFile = ask.message
+        if not message.hash or len(ask.blob) != message.size:
             raise CallerError("a job has to send content whole, with its hash")
-        handler.ask_master(ask, it, ask.blob)
+        handler.ask_master(ask, message, ask.blob)
 
     def on_fetch(self, ask: Ask) -> None:
-        it: msg.FetchPath = ask.message
-        self._serve(ask, lambda: self.fetch(ask.lease, it.key, it.path, it.hash))
+        request: msg.FetchPath = ask.message
+        self._serve(ask, lambda: self.fetch(ask.lease, request.key, request.path, request.hash))
 
     def _serve(self, ask: Ask, work: Callable[[], Coroutine[Any, Any, msg.ArtifactRow]]) -> None:
         """Start the work of a request, or wait for the work of an equal one. If it takes long, the
         answer says that it continues."""
-        what = (ask.lease, msgspec.structs.replace(ask.message, request=0))
-        task = self._asked.get(what)
+        question = (ask.lease, msgspec.structs.replace(ask.message, request=0))
+        task = self._asked.get(question)
         if task is None:
             if len(self._asked) >= MOST_ASKED:
                 raise LimitExceeded(f"{MOST_ASKED} file transfers of this worker's jobs are in progress: wait for some")
-            task = self._asked[what] = asyncio.get_running_loop().create_task(work())
-        self._spawn(self._answer(ask, what, task))
+            task = self._asked[question] = asyncio.get_running_loop().create_task(work())
+        self._spawn(self._answer(ask, question, task))
 
-    async def _answer(self, ask: Ask, what: tuple[int, msg.Message], task: asyncio.Task[msg.ArtifactRow]) -> None:
+    async def _answer(self, ask: Ask, question: tuple[int, msg.Message], task: asyncio.Task[msg.ArtifactRow]) -> None:
         await asyncio.wait([task], timeout=ANSWER_S)
         if not task.done():
             ask.reply(msg.Artifacts(ask.request, []))
             return
-        self._asked.pop(what, None)
+        self._asked.pop(question, None)
         error = task.exception() if not task.cancelled() else ConnectionLost("this worker is shutting down")
         if error is None:
             ask.reply(msg.Artifacts(ask.request, [task.result()]))

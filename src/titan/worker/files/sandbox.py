@@ -24,7 +24,7 @@ from typing import NamedTuple
 from titan.content.archive import unpack_archive
 from titan.host.remove_folder import remove_folder
 from titan.model.dag import JobTemplate
-from titan.worker.files.cache import Given
+from titan.worker.files.cache import PlacedFile
 from titan.worker.files.open_beneath import is_below
 from titan.worker.files.run_folders import RunFolders
 from titan.worker.files.spare_folders import PROGRAM_BYTES, Content, Made, SpareFolders, note, remove
@@ -48,7 +48,7 @@ class Place(NamedTuple):
     shared: str
     made: Made | None = None
     """State of the folder when it was made, if it may be reused."""
-    given: tuple[Given, ...] = ()
+    placed: tuple[PlacedFile, ...] = ()
     """Large inputs in it, to be removed when the attempt is over."""
 
 

@@ -57,7 +57,7 @@ class SpareFolders:
             return []
         if len(self._folders) == 1 and made.content in self._folders:
             return [made]
-        dropped = [one for folders in self._folders.values() for one in folders]
+        dropped = [spare for folders in self._folders.values() for spare in folders]
         self._folders = {made.content: [made]}  # content in demand now replaces older content
         self._count = 1
         return dropped
@@ -80,14 +80,14 @@ class SpareFolders:
 
     def _own(self, path: str, content: Content) -> Made | None:
         found = self._folders.get(content, [])
-        made = next((one for one in reversed(found) if one.path == path), None)
+        made = next((spare for spare in reversed(found) if spare.path == path), None)
         try:
             if made is None or not _as_made(made):
                 return None
         except OSError:
             return None
         found.remove(made)
-        self._left_one(content)
+        self._count_down(content)
         return made
 
     def _pop(self, content: Content) -> Made | None:
@@ -95,10 +95,10 @@ class SpareFolders:
         if not found:
             return None
         made = found.pop()
-        self._left_one(content)
+        self._count_down(content)
         return made
 
-    def _left_one(self, content: Content) -> None:
+    def _count_down(self, content: Content) -> None:
         self._count -= 1
         if not self._folders[content]:
             del self._folders[content]

@@ -77,7 +77,7 @@ class Limiter:
         self._groups: dict[int, list[Path]] = {}
         self._leaving: dict[Path, tuple[float, float]] = {}
         """Groups to be removed -> (pause before the next attempt, time of that attempt)."""
-        self._told = False
+        self._warned = False
 
     @property
     def mechanism(self) -> str:
@@ -93,8 +93,8 @@ class Limiter:
     def prepare(self, lease: int, limits: Limits) -> dict[str, Any]:
         """Create the groups of an attempt. Return the setup by which its process enters them, for
         the warden. Raises OSError."""
-        how: dict[str, Any] = {}
-        made: list[Path] = self._groups.setdefault(lease, [])
+        setup: dict[str, Any] = {}
+        groups: list[Path] = self._groups.setdefault(lease, [])
         try:
             for kind in KINDS:
                 amount = getattr(limits, kind)
@@ -102,26 +102,26 @@ class Limiter:
                 if not amount:
                     continue
                 if place is None:
-                    self._tell_once()
-                    how.update(_per_process(kind, amount, lease))
+                    self._warn_once()
+                    setup.update(_per_process(kind, amount, lease))
                     continue
-                group = self._group(place.folder, lease, made)
-                if group not in made:
+                group = self._group(place.folder, lease, groups)
+                if group not in groups:
                     with contextlib.suppress(FileExistsError):
                         group.mkdir()
-                    made.append(group)
+                    groups.append(group)
                 _limit(group, place.version, kind, amount)
         except OSError:
             self.end(lease)
             raise
-        if made:
-            how["cgroups"] = [str(group / "cgroup.procs") for group in made]
-        return how
+        if groups:
+            setup["cgroups"] = [str(group / "cgroup.procs") for group in groups]
+        return setup
 
-    def _group(self, folder: Path, lease: int, made: list[Path]) -> Path:
+    def _group(self, folder: Path, lease: int, groups: list[Path]) -> Path:
         """Return the path of an attempt's group, existing or new. The path of a group that is still
         to be removed is not reused: a service may have left one at its last restart."""
-        for group in made:
+        for group in groups:
             if group.parent == folder:
                 return group
         found, number = folder / str(lease), 0
@@ -184,9 +184,9 @@ class Limiter:
         for folder in dict.fromkeys(place.folder for place in self._places.values()):
             _remove(folder)
 
-    def _tell_once(self) -> None:
-        if not self._told:
-            self._told = True
+    def _warn_once(self) -> None:
+        if not self._warned:
+            self._warned = True
             log.warning(
                 "no cgroup can be made here for every limit (%s): such limits hold for each process of a job, not for its total",
                 self.mechanism,
@@ -227,8 +227,8 @@ def proven(limiter: Limiter) -> Limiter:
     if not limiter._places:
         return limiter
     try:
-        how = limiter.prepare(0, Limits(memory=64 << 20, cpus=1.0, processes=64))
-        _run_in(how["cgroups"])
+        setup = limiter.prepare(0, Limits(memory=64 << 20, cpus=1.0, processes=64))
+        _run_in(setup["cgroups"])
         limiter.end(0)
     except (OSError, subprocess.SubprocessError) as error:
         limiter.close()
