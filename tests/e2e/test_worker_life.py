@@ -265,5 +265,5 @@ def test_a_worker_that_can_write_no_note_of_itself_works_on(c: Cluster) -> None:
     c.start_workers("w1")
     assert c.client.submit(DAG("d", [Job("j", command="true")])).wait(20).ok
     said = (c.said / "w1.0.err").read_text()
-    assert "worker.json cannot be written" in said and "what time it is cannot be noted" in said
+    assert "worker.json cannot be written" in said and "the time cannot be recorded" in said
     assert said.count("registered with the master") == 1, said

@@ -483,7 +483,7 @@ def what_is_told_to_stop_leaves_its_gpus_at_once(patch: Patch) -> None:
     def on_stop(machine: wm.WorkerMachine, now: float, it: wm.StopOrdered) -> None:
         real(machine, now, it)
         for lease in it.leases:
-            machine.stock.give_back(lease)
+            machine.resources.give_back(lease)
 
     real_write = _writes[ev.JobsCancelled]
 
@@ -744,10 +744,10 @@ def a_status_that_was_told_before_a_cut_is_known(patch: Patch) -> None:
     real = ReportOutbox.disconnected
 
     def disconnected(news: ReportOutbox) -> None:
-        told = {lease: status.told for lease, status in news._statuses.items()}
+        texts = {lease: status.sent_text for lease, status in news._statuses.items()}
         real(news)
         for lease, status in news._statuses.items():
-            status.told = told[lease]
+            status.sent_text = texts[lease]
 
     patch.setattr(ReportOutbox, "disconnected", disconnected)
 
@@ -770,7 +770,7 @@ def progress_is_not_said_again_after_a_cut(patch: Patch) -> None:
 
     def disconnected(news: ReportOutbox) -> None:
         real(news)
-        news._fresh.clear()
+        news._unsent_progress.clear()
 
     patch.setattr(ReportOutbox, "disconnected", disconnected)
 

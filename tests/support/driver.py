@@ -17,14 +17,14 @@ class OwnDriver(OneProcess):
         self._running: dict[int, asyncio.subprocess.Process] = {}
 
     def start(self, attempt: Attempt) -> None:
-        if "nothing" in attempt.it.template.command:
-            attempt.report(Refused(attempt.it.lease, 0, "own: there is no such command", final=True))
+        if "nothing" in attempt.assignment.template.command:
+            attempt.report(Refused(attempt.assignment.lease, 0, "own: there is no such command", final=True))
             return
         self._host.work(self._run(attempt))
 
     async def _run(self, attempt: Attempt) -> None:
-        lease, o = attempt.it.lease, attempt.options
-        argv = ("/bin/sh", "-c", attempt.it.template.command)
+        lease, o = attempt.assignment.lease, attempt.options
+        argv = ("/bin/sh", "-c", attempt.assignment.template.command)
         pipe = asyncio.subprocess.PIPE
         env = {**os.environ, **o.env, "STARTED_BY": "own"}
         process = await asyncio.create_subprocess_exec(*argv, cwd=o.cwd, env=env, stdout=pipe, stderr=pipe)
@@ -43,7 +43,7 @@ class OwnDriver(OneProcess):
         with open(path, "wb", buffering=0) as file:
             while data := await pipe.read(4096):
                 file.write(data)
-                attempt.report(Output(attempt.it.lease, stream, offset, data))
+                attempt.report(Output(attempt.assignment.lease, stream, offset, data))
                 offset += len(data)
 
     def stop(self, lease: int, grace_s: float) -> None:

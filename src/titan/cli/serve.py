@@ -220,7 +220,7 @@ def worker(
         log_limit=log_limit << 20,
         advertise=advertise,
         preload=tuple(name.strip() for name in preload.split(",") if name.strip()),
-        stock=find_resources(cpus=cpus, memory=size, gpus=gpus),
+        resources=find_resources(cpus=cpus, memory=size, gpus=gpus),
         file_cache=_cache_size(file_cache),
     )
 

@@ -44,7 +44,7 @@ class SimWorker:
         cpus, memory, gpus = plan.total
         resources = Resources(cpus / MILLI, memory, tuple([f"gpu{n}" for n in range(gpus)]))
         self.machine = wm.WorkerMachine(
-            plan.slots, grace_s=world.scenario.settings.stop_grace_s, stock=resources, quick_s=world.scenario.quick_s
+            plan.slots, grace_s=world.scenario.settings.stop_grace_s, resources=resources, quick_s=world.scenario.quick_s
         )
         self.kernel = Host(plan.name, self.incarnation, plan.slots, plan.total)
         self.processes = Processes(world, self.kernel, self._receive, self._on_process_ended)

@@ -1,2 +1,2 @@
-"""A worker: it dials the master, runs attempts in sandboxes and loses none of their results. See
-`machine`, `shell`."""
+"""Worker: it connects to the master, runs attempts in sandboxes and loses none of their results.
+See `state_machine.machine` and `shell`."""

@@ -1,7 +1,7 @@
-"""What calls print: a call that printed has a folder and logs like any attempt, which the others do
-without.
+"""Output of calls. A call that printed gets a folder and logs like any attempt; other calls have
+none.
 
-Owns those logs and what is said of output that the disk refused; must not know how calls run.
+Owns those logs and the notes about output that the disk refused. It must not know how calls run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class CallOutput:
         self._pump = pump
 
     def take(self, lease: int, stream: int, data: bytes) -> str:
-        """A call printed. Returns why that cannot be kept, or nothing."""
+        """Write output of a call to its log. Return the reason if it is lost, "" if it is not."""
         held = self._held.get(lease)
         if held is None:
             return ""
@@ -33,7 +33,7 @@ class CallOutput:
             paths = self._pump.paths(lease)
             if paths is None:
                 place = self._workspace.prepare(held.assignment)
-                self._workspace.give_back(place, lease)  # it runs in its runner's
+                self._workspace.give_back(place, lease)  # the call runs in the folder of its runner
                 paths = place.stdout, place.stderr
                 self._pump.open(held.assignment, *paths)
             with open(paths[stream - 1], "ab") as file:
@@ -46,10 +46,11 @@ class CallOutput:
         return ""
 
     def ended(self, lease: int, lost: str) -> None:
-        """No more of it comes, and some is `lost` for this reason, or none is."""
+        """Note that no more output of a call comes. `lost` is the reason why some is lost, "" if
+        none is."""
         held = self._held.get(lease)
         if lost and held is not None:
-            if self._pump.paths(lease) is None:  # there was no room for a log at all
+            if self._pump.paths(lease) is None:  # the disk had no room for a log
                 self._pump.open(held.assignment, "", "")
             self._pump.add(lease, f"[titan: {OUTPUT_LOST}{lost}]\n".encode())
         self._pump.on_ended(lease)

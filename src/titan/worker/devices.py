@@ -1,4 +1,4 @@
-"""What this host has: CPUs, memory, and the GPUs that this process may use."""
+"""Resources of this host: CPUs, memory, and the GPUs that this process may use."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _DEVICE = re.compile(r"nvidia\d+")
 def find_resources(
     *, cpus: float | None = None, memory: int | None = None, gpus: int | None = None, environment: Mapping[str, str] = os.environ
 ) -> Resources:
-    """What is given counts, the rest is looked for. `memory` in bytes.
+    """Return the host's resources. Amounts that are given override those found. `memory` is in
+    bytes.
 
-    GPUs are those of CUDA_VISIBLE_DEVICES, if this process has it, else 0 up to as many as there
-    are; `gpus` says how many of them.
+    GPUs are those of CUDA_VISIBLE_DEVICES if the variable is set, else they are numbered from 0.
+    `gpus` limits their number.
     """
     devices = _visible(environment)
     if gpus is not None:
@@ -38,7 +39,7 @@ def find_resources(
 
 
 def _memory() -> int:
-    """Return the bytes of memory of this machine, or of this container where /proc knows it."""
+    """Return the memory in bytes of this machine, or of this container where /proc shows it."""
     try:
         with open("/proc/meminfo") as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:")) << 10
@@ -47,8 +48,8 @@ def _memory() -> int:
 
 
 def _visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The devices that CUDA would show this process, None if it was not restricted. As in CUDA
-    nothing counts after a -1."""
+    """Return the devices that CUDA would show to this process, None if it is not restricted. As in
+    CUDA, a negative entry ends the list."""
     text = environment.get(VISIBLE)
     if text is None:
         return None
@@ -62,8 +63,8 @@ def _visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def count_gpus(dev: Path = Path("/dev"), proc: Path = Path("/proc/driver/nvidia/gpus")) -> int:
-    """NVIDIA GPUs: as nvidia-smi tells, which sees what a container may use; else by the driver's
-    files."""
+    """Return the number of NVIDIA GPUs. nvidia-smi is asked first, because it lists only what a
+    container may use. The driver's files come second."""
     listed = _ask_driver()
     if listed is not None:
         return listed
@@ -77,7 +78,7 @@ def count_gpus(dev: Path = Path("/dev"), proc: Path = Path("/proc/driver/nvidia/
 
 
 def _ask_driver() -> int | None:
-    """How many GPUs nvidia-smi lists; None if it is not there or cannot tell."""
+    """Return how many GPUs nvidia-smi lists, None if it is missing or fails."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return None

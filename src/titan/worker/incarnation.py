@@ -1,8 +1,8 @@
-"""What names one process of a worker: `HOME:NUMBER`, a random id of its home and how often a worker
-was started there.
+"""Name of one process of a worker: `HOME:NUMBER`. HOME is a random id of its home, NUMBER counts
+the workers started there.
 
-So two processes of one home have an order that no clock decides; those of different homes have none
-(`core.workers`).
+So processes of one home have an order that does not depend on a clock. Processes of different homes
+have none (`core.workers`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KNOWN = re.compile(r"([0-9a-f]{16}):(\d{1,15})")
 
 
 def next_incarnation(home: Path) -> str:
-    """Counts a start. The caller holds the lock of the home. Raises OSError."""
+    """Count a start and return its name. The caller holds the lock of the home. Raises OSError."""
     path = home / _NAME
     found = None
     with contextlib.suppress(OSError, ValueError):

@@ -38,7 +38,7 @@ from titan.worker.processes.reports import Exited, LogFailed, Output, Refused, R
 from titan.worker.processes.supervisor import Supervisor, Under
 from titan.worker.processes.warden_link import kill_descendants
 from titan.worker.secret_forms import forms_of
-from titan.worker.secrets import AttemptSecrets, NotGiven
+from titan.worker.secrets import AttemptSecrets, MissingSecret
 from titan.worker.state_machine import machine as m
 from titan.worker.value_uploads import Values
 
@@ -169,9 +169,9 @@ class Launcher:
         try:
             place = await asyncio.to_thread(self._workspace.prepare, assignment)
             if assignment.files:
-                given = await self.files.give(assignment, place.cwd)
+                placed = await self.files.give(assignment, place.cwd)
                 outputs = {f"{place.cwd}/{path}" for _, path in assignment.template.outputs}
-                place = place._replace(given=tuple([one for one in given if one.path not in outputs]))
+                place = place._replace(placed=tuple([file for file in placed if file.path not in outputs]))
         except (OSError, TitanError) as e:
             self._refuse(assignment.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
             return
@@ -199,34 +199,33 @@ class Launcher:
             self._refuse(lease, str(e), final=e.final)
             return
         held = self._machine.held.get(lease)
-        driver.start(Attempt(start.it, options, self._on_report, behind, held is not None and held.alone))
+        driver.start(Attempt(start.assignment, options, self._on_report, behind, held is not None and held.alone))
 
     def _options(self, start: Start, gpus: tuple[str, ...]) -> ProcessOptions:
         """The environment and limits of an attempt. `gpus` are the devices that it may use. Raises
         CannotStart."""
-        it, place, log_limit = start
+        assignment, place, log_limit = start
         env = {
-            **environment_of(it.template),
+            **environment_of(assignment.template),
             **({VISIBLE: ",".join(gpus)} if gpus else {}),
-            "TITAN_RUN": it.run,
-            "TITAN_JOB": it.job,
-            "TITAN_ATTEMPT": str(it.attempt),
+            "TITAN_RUN": assignment.run,
+            "TITAN_JOB": assignment.job,
+            "TITAN_ATTEMPT": str(assignment.attempt),
             "TITAN_SHARED": place.shared,
-            "TITAN_LEASE": str(it.lease),
-            "TITAN_CONTEXT_TOKEN": self._callers.token_of(it.lease),
+            "TITAN_LEASE": str(assignment.lease),
+            "TITAN_CONTEXT_TOKEN": self._callers.token_of(assignment.lease),
         }
-        masks = self._give_secrets(it, env) if it.template.secrets else ()
-        limits = self._limits(it) if it.template.limits is not None else None
-        return ProcessOptions(
-            it.template.cwd or place.cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks
-        )
+        masks = self._give_secrets(assignment, env) if assignment.template.secrets else ()
+        limits = self._limits(assignment) if assignment.template.limits is not None else None
+        cwd = assignment.template.cwd or place.cwd
+        return ProcessOptions(cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks)
 
     def _give_secrets(self, assignment: m.Assignment, env: dict[str, str]) -> Sequence[bytes]:
         """Put them into the environment. Returns what its output is not to have in it. Raises
         CannotStart."""
         try:
             values = self._secrets.of(assignment)
-        except NotGiven as e:
+        except MissingSecret as e:
             raise CannotStart(str(e), final=e.final) from e
         env.update({name: value.decode("utf-8", "surrogateescape") for name, value in values.items()})
         return forms_of(values.values())
@@ -245,8 +244,8 @@ class Launcher:
         place = self._places.pop(lease, None)
         if well and place is not None:
             self._workspace.give_back(place, lease)
-        if place is not None and place.given:
-            self.files.cache.take_back(place.given)
+        if place is not None and place.placed:
+            self.files.cache.take_back(place.placed)
         usage = self.limiter.end(lease)
         self._sweep_limits()
         return usage
@@ -350,13 +349,13 @@ class Launcher:
             log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped)
         driver = self._started.pop(lease, None)
         usage = self._end(lease, well=report.code == 0 and not report.leftover)
-        lost = self._tell_lost(lease)
+        lost = self._report_lost(lease)
         peak = usage.peak_bytes or report.peak_bytes
         at = self._clock.at(report.at_s)
         self._see(m.AttemptExited(lease, report.code, at, report.cpu_s, peak, usage.over_memory, lost))
         self._on_ended(lease, driver)
 
-    def _tell_lost(self, lease: int) -> str:
+    def _report_lost(self, lease: int) -> str:
         """Why output of an attempt is lost, which its log says too; "" if none is."""
         lost = self._lost.pop(lease, "")
         if lost:

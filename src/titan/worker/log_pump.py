@@ -1,9 +1,9 @@
-"""Output of attempts on its way to the master: what was just written goes at once, what could not
-be sent is read back later.
+"""Output of attempts on its way to the master. New output is sent at once; unsent output is read
+back from the log later.
 
-So a slow or absent master costs no memory: the log files are the buffer. Owns what has been sent of
-each attempt; must not know sockets: `send` takes a message and its bytes, `ready` says whether
-there is a master that reads.
+So a slow or absent master costs no memory: the log files are the buffer. Owns how much of each
+attempt was sent. This module must not know sockets: `send` takes a message and its bytes, and
+`ready` says whether there is a master that reads.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class _Stream:
         self.written = 0
         self.sent = 0
         self.added = b""
-        """The end of it, which is in no file."""
+        """Last bytes of the stream, which are in no file."""
 
     def read(self) -> bytes:
-        """The next part that is to be sent; b"" if the file was taken away."""
+        """Return the next part to be sent, b"" if the file was removed."""
         in_file = self.written - len(self.added) - self.sent
         return _read(self.path, self.sent, min(CHUNK, in_file)) if in_file > 0 else self.added[-in_file:]
 
@@ -67,13 +67,13 @@ class LogPump:
         self._outputs[assignment.lease] = _Output(assignment, stdout, stderr)
 
     def paths(self, lease: int) -> tuple[str, str] | None:
-        """(stdout, stderr) of an attempt that is open."""
+        """Return the log paths (stdout, stderr) of an open attempt."""
         output = self._outputs.get(lease)
         return None if output is None else (output.streams[STDOUT].path, output.streams[STDERR].path)
 
     def on_output(self, lease: int, stream: int, offset: int, data: bytes) -> None:
-        """`data` was just written to the log at `offset`. It may be nothing: then so much is there
-        that nobody has told of."""
+        """Handle `data` that was just written to the log at `offset`. Empty data says that the log
+        holds output up to `offset` that was not reported."""
         output = self._outputs.get(lease)
         if output is None:
             return
@@ -88,7 +88,7 @@ class LogPump:
             self._lag(lease)
 
     def add(self, lease: int, text: bytes) -> None:
-        """A last line to stderr, of what nobody could write to the disk."""
+        """Add a last line to stderr that is in no file, because the disk refused output."""
         output = self._outputs.get(lease)
         if output is not None:
             s = output.streams[STDERR]
@@ -97,8 +97,8 @@ class LogPump:
             self._lag(lease)
 
     def on_ended(self, lease: int) -> None:
-        """No more output comes. `on_sent` follows, now or when the master has been sent what is
-        left."""
+        """Note that no more output comes. `on_sent` follows when the master has been sent
+        everything."""
         output = self._outputs.get(lease)
         if output is None:
             self._on_sent(lease)
@@ -110,18 +110,19 @@ class LogPump:
             self._lag(lease)
 
     def forget(self, lease: int) -> bool:
-        """Whether it may have printed something."""
+        """Drop an attempt. Return whether it may have printed something."""
         output = self._outputs.pop(lease, None)
         self._lagging.pop(lease, None)
         return output is None or any(stream.written for stream in output.streams.values())
 
     def disconnected(self) -> None:
-        """What was on its way may be lost; the master will say what it has."""
+        """Handle a lost connection: output on its way may be lost. The next master says what it
+        has."""
         self._batch.clear()
         self._lagging.update(dict.fromkeys(self._outputs))
 
     def resume(self, lease: int, stdout: int, stderr: int) -> None:
-        """The master has this much."""
+        """Continue an attempt's output from the offsets that the master has."""
         output = self._outputs.get(lease)
         if output is not None:
             for stream, have in ((STDOUT, stdout), (STDERR, stderr)):
@@ -129,7 +130,7 @@ class LogPump:
             self._lag(lease)
 
     def flush(self) -> None:
-        """Sends what came in this turn as one message."""
+        """Send the output of this turn as one message."""
         if self._batch:
             batch, self._batch = self._batch, []
             message = LogData(
@@ -144,8 +145,8 @@ class LogPump:
             self._send(message, b"".join([data for _, _, _, data in batch]))
 
     def catch_up(self) -> bool:
-        """Reads back and sends one chunk of what lags; False when nothing lags any more (or nobody
-        reads)."""
+        """Read back and send one chunk of unsent output. Return False if there is none, or if there
+        is no master that reads."""
         while self._lagging and self._ready():
             lease = next(iter(self._lagging))
             output = self._outputs.get(lease)
@@ -157,7 +158,7 @@ class LogPump:
             for stream, s in output.streams.items():
                 if s.sent < s.written:
                     data = s.read()
-                    if not data:  # the file was taken away; there is nothing left to send
+                    if not data:  # the file was removed, so there is nothing left to send
                         s.sent = max(s.sent, s.written - len(s.added))
                         continue
                     self._batch.append((output.assignment, stream, s.sent, data))

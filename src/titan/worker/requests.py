@@ -1,5 +1,5 @@
-"""Requests of the worker on its one connection to the master, whichever that is at the moment, and
-what is answered to each."""
+"""Requests of the worker on its connection to the current master, and the queues of their
+answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from titan.protocol.codec import Blob
 
 
 class WorkerLines:
-    """`peer()` is the connection if there is one that is registered."""
+    """Open requests. `peer()` returns the registered connection, None if there is none."""
 
     def __init__(self, peer: Callable[[], Peer | None], next_request: Callable[[], int]) -> None:
         self._peer = peer
@@ -23,11 +23,11 @@ class WorkerLines:
         self._queues: dict[int, asyncio.Queue[Answer]] = {}
         self._ready = asyncio.Event()
         self.nearby: Nearby | None = None
-        """Of the master that was connected last: another master refuses the proof, and content then
-        goes over the connection."""
+        """Access to the last master's disk. Another master refuses the proof, and content is then
+        sent over the connection."""
 
     async def open(self) -> Line:
-        """Waits for as long as it takes."""
+        """Open a request, waiting for a connection without a time limit."""
         while (peer := self._peer()) is None:
             self._ready.clear()
             await self._ready.wait()
@@ -46,8 +46,8 @@ class WorkerLines:
             queue.put_nowait(ConnectionLost("the connection to the master broke"))
         self._queues.clear()
 
-    def heard(self, message: msg.Message, blob: Blob) -> bool:
-        """Whether the message is an answer to one of these."""
+    def take_answer(self, message: msg.Message, blob: Blob) -> bool:
+        """Handle a message. Return whether it answers one of these requests."""
         queue = self._queues.get(message.request)
         if queue is None:
             return False

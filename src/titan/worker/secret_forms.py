@@ -1,7 +1,7 @@
-"""The forms in which a job may print a secret: what is masked of its output.
+"""Forms in which a job may print a secret. All of them are masked in its output.
 
-Of a value: itself, as base64 and quoted for URLs; of one with several lines each line too, as
-programs wrap and indent. Pure.
+The forms are the value itself, in base64 and quoted for URLs. For a value with several lines each
+line is a form too, as programs wrap and indent. Pure.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 4
-"""Bytes. What is shorter stands in every output by chance."""
+"""Length in bytes. Shorter values occur in every output by chance."""
 WIDTHS = (76, 64)
 """Characters at which base64 is wrapped: by base64(1) and MIME, and in PEM."""
 SCRIPTS_LEAVE = "!'()*~"
-"""What encodeURIComponent leaves as it is."""
+"""Characters that encodeURIComponent does not escape."""
 
 
 def forms_of(values: Iterable[bytes]) -> list[bytes]:
-    """Each once, each of at least 4 bytes.
+    """Return the forms of all values, each once, and each of at least 4 bytes.
 
     >>> forms_of([b"a&b c"])[:2]
     [b'a&b c', b'YSZiIGM=']
@@ -46,9 +46,12 @@ def _forms(value: bytes) -> Iterator[bytes]:
 
 
 def _base64(value: bytes) -> Iterator[bytes]:
-    """By itself, with the line end that `echo` adds, wrapped, and inside of something longer: then
-    it begins at one of three places in a group of three bytes, and those characters that no other
-    byte has a part in are the same whatever stands around it."""
+    """Yield base64 forms: plain, with the line end that `echo` adds, wrapped, and embedded in
+    something longer.
+
+    An embedded value begins at one of three positions in a group of three bytes. The characters
+    that encode only its own bytes are the same whatever surrounds it.
+    """
     whole = [base64.b64encode(value), base64.b64encode(value + b"\n")]
     for text in list(whole):
         whole += [text[at : at + width] for width in WIDTHS if len(text) > width for at in range(0, len(text), width)]
@@ -74,7 +77,7 @@ def _lower_hex(text: str) -> str:
 
 
 def _escaped(value: bytes) -> Iterator[bytes]:
-    """As JSON and Python write it between quotes."""
+    """Yield the value as JSON and Python escape it between quotes."""
     text = value.decode("utf-8", "surrogateescape")
     for form in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], repr(value)[2:-1]):
         yield form.encode("utf-8", "surrogateescape")

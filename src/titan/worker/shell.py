@@ -83,7 +83,7 @@ class Worker:
         log_limit: int = LOG_LIMIT,
         keep_s: float = KEEP_S,
         preload: tuple[str, ...] = (),
-        stock: Resources | None = None,
+        resources: Resources | None = None,
         advertise: str = "",
         file_cache: int = 0,
     ) -> None:
@@ -104,7 +104,7 @@ class Worker:
         self._advertise = advertise
         self._file_cache = file_cache
         self._lock = HomeLock(home / "lock")
-        self.machine = m.WorkerMachine(slots, stock=stock or find_resources())
+        self.machine = m.WorkerMachine(slots, resources=resources or find_resources())
         self._clock = SteadyClock(known=noted_time(home))
         self._inbox: list[Any] = []
         self._scheduled = False
@@ -339,7 +339,7 @@ class Worker:
             case messages.StoreValue():
                 self._values.hold(instruction.lease, artifact_of(instruction.value) or "", size_of(instruction.value))
             case m.ReportResults():
-                self._reports.say_statuses()
+                self._reports.send_statuses()
                 for part in results_messages(instruction.results, self._shift_s):
                     self._send(part)
             case m.Beat():
@@ -381,20 +381,20 @@ class Worker:
     async def _stay_connected(self) -> None:
         """Dials until it is told not to; backs off with jitter while nobody answers, or connections
         do not last."""
-        backoff, told = Backoff(RETRY_MIN_S, RETRY_MAX_S), False
+        backoff, logged = Backoff(RETRY_MIN_S, RETRY_MAX_S), False
         while True:
             try:
                 await self._connect()
-                registered, told = self._loop.time(), False
+                registered, logged = self._loop.time(), False
                 await self._lost.wait()
                 if self._loop.time() - registered >= STEADY_S:
                     backoff.reset()
-                why = f" ({self._broke})" if self._broke is not None else ""
-                log.warning("the master at %s:%d is gone%s; jobs go on, the worker dials again", *self.master, why)
+                reason = f" ({self._broke})" if self._broke is not None else ""
+                log.warning("the master at %s:%d is gone%s; jobs go on, the worker dials again", *self.master, reason)
             except MasterUnreachable as e:
-                if not told:
+                if not logged:
                     log.warning("%s; jobs go on, the worker dials again and again", e)
-                    told = True
+                    logged = True
             if self._refusal is not None:
                 raise self._refusal
             await asyncio.sleep(backoff.next_s())
@@ -438,7 +438,7 @@ class Worker:
 
     def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         self._heard_at = self._clock.now()
-        if self._lines.heard(message, blob) or self.handler.heard(message, blob):
+        if self._lines.take_answer(message, blob) or self.handler.take_answer(message, blob):
             return
         match message:
             case msg.GiveSecrets():
@@ -453,7 +453,7 @@ class Worker:
             case msg.Recall():
                 self.see(m.RecallOrdered(message.leases))
             case msg.StoreStream():
-                self._relay.heard(message, blob)
+                self._relay.on_stream(message, blob)
             case msg.Welcome():
                 self._on_welcome(message)
             case msg.Registered():
@@ -481,7 +481,7 @@ class Worker:
         self._secrets.keep(self.machine.held)
         held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
         me = (self.name, self.incarnation, message.cluster, self.capabilities)
-        about = facts(self.machine.stock, self._launcher.limiter.mechanism)
+        about = facts(self.machine.resources, self._launcher.limiter.mechanism)
         about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
         about |= self._disk.facts()
         about |= {"advertise": self._advertise} if self._advertise else {}

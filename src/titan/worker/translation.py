@@ -1,5 +1,5 @@
-"""Between the messages of the protocol and the words of the worker's machine; and what a worker
-says of its host."""
+"""Translation between protocol messages and inputs and instructions of the worker's state machine;
+also the facts that a worker reports about its host."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from titan.worker.state_machine.resources import Resources
 
 MESSAGE_BYTES = 16 << 20
 AGREE_S = 0.5
-"""Clocks that are so near to each other are taken to be right: to measure the difference would add
-an error."""
+"""Clock differences up to this count as zero, because measuring them would add an error."""
 
 
 def assignments(message: msg.Dispatch) -> list[m.Assignment]:
@@ -39,20 +38,21 @@ def assignments(message: msg.Dispatch) -> list[m.Assignment]:
     return [m.Assignment(*call) for call in calls]
 
 
-def ahead_s(master_s: float, asked_s: float, heard_s: float) -> float:
-    """How far the master's clock is ahead, that answered with its time between two readings of this
-    one; 0 if it said none."""
-    ahead = master_s - (asked_s + heard_s) / 2 if master_s else 0.0
+def ahead_s(master_s: float, asked_s: float, answered_s: float) -> float:
+    """Return how far the master's clock is ahead. The master answered with its time between two
+    readings of this clock. Return 0 if it sent no time."""
+    ahead = master_s - (asked_s + answered_s) / 2 if master_s else 0.0
     return ahead if abs(ahead) > AGREE_S else 0.0
 
 
 def shifted(ats: list[float], by_s: float) -> list[float]:
-    """Times by another clock; 0 stays what it is: none."""
+    """Return times shifted to another clock. 0 means no time and stays 0."""
     return [at and at + by_s for at in ats]
 
 
 def results_messages(results: list[m.Result], by_s: float) -> Iterator[msg.Results]:
-    """Of bounded size, with times by the master's clock, which is `by_s` ahead of this one."""
+    """Yield result messages of bounded size. Their times are by the master's clock, which is `by_s`
+    ahead of this one."""
     if sum([len(r.value) for r in results]) <= MESSAGE_BYTES:
         yield _results(results, by_s)
         return
@@ -82,8 +82,8 @@ def _results(results: list[m.Result], by_s: float) -> msg.Results:
     )
 
 
-def facts(stock: Resources, limits: str = "") -> dict[str, str | int | float]:
-    milli, memory, gpus = stock.total
+def facts(resources: Resources, limits: str = "") -> dict[str, str | int | float]:
+    milli, memory, gpus = resources.total
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -1,5 +1,4 @@
-"""What a worker does once an hour: it removes what is old in its home, and notes what time it is
-there."""
+"""Hourly upkeep of a worker: it removes old files in its home and records the time there."""
 
 from __future__ import annotations
 
@@ -21,21 +20,21 @@ SWEEP_S = 3600.0
 async def keep_swept(
     workspace: Workspace, home: Path, clock: SteadyClock, keep_s: float, held: Mapping[int, Held], on_removed: Callable[[str], Any]
 ) -> None:
-    """Until it is cancelled. `on_removed(hash)`: an artifact is not here any more. What cannot be
-    done is told, and tried again."""
+    """Run the upkeep until cancelled. `on_removed(hash)` is called for each removed artifact. A
+    failure is logged, and the work is tried again an hour later."""
     while True:
-        in_use = {one.assignment.run for one in held.values()}
+        in_use = {attempt.assignment.run for attempt in held.values()}
         swept = Swept(0, [])
         try:
             swept = await asyncio.to_thread(workspace.sweep, keep_s, in_use, clock.confirmed())
         except OSError as e:
-            log.warning("what is old cannot be removed, which is tried again in %.0f s: %s", SWEEP_S, e)
+            log.warning("old files cannot be removed, which is tried again in %.0f s: %s", SWEEP_S, e)
         for hash_ in swept.artifacts:
             on_removed(hash_)
         if swept.folders or swept.artifacts:
             log.info("%d folders of old runs and %d artifacts were removed", swept.folders, len(swept.artifacts))
         try:
-            note_time(home, clock.now())  # behind the sweep, which may make the room for it
+            note_time(home, clock.now())  # after the sweep, which may have made room for it
         except OSError as e:
-            log.warning("what time it is cannot be noted in %s: %s", home, e)
+            log.warning("the time cannot be recorded in %s: %s", home, e)
         await asyncio.sleep(SWEEP_S)

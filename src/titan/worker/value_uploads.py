@@ -1,9 +1,9 @@
-"""Large values on their way to the master: sent beside all else on the one connection, before their
-results are. A master of this machine is handed the file itself.
+"""Uploads of large values to the master. They share the one connection with all other traffic and
+precede the results. A master on the same machine gets the file itself.
 
-A lease is held from the moment its value is known here until the master has said that it is stored;
-so nobody is told of a value that could be lost. Owns what is sent when, and which values of the
-cache are kept; must not know what a value is.
+A lease is held from the moment its value is known here until the master has confirmed that it is
+stored. So no value is reported that could be lost. Owns the order of uploads and which values stay
+in the cache. This module must not know what a value means.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from titan.protocol.messages import FILE_WINDOW
 log = logging.getLogger("titan.worker")
 
 UNCONFIRMED_BYTES = 32 << 20
-"""So much may be on its way, each value counted up to FILE_WINDOW."""
+"""Maximum number of unconfirmed bytes, counting each value up to FILE_WINDOW."""
 KEEP_BYTES = 256 << 20
-"""Values that stay in the cache; above, those that were not used for the longest time go."""
+"""Maximum number of bytes of values in the cache. Beyond it the least recently used are removed."""
 AGAIN_S = 5.0
-"""After the master could not store one."""
+"""Seconds until a value that the master could not store is sent again."""
 
 
 class Values:
-    """`on_stored(lease)` comes once for each lease that is held."""
+    """Upload queue of values. `on_stored(lease)` is called once for each lease that is held."""
 
     def __init__(
         self,
@@ -43,7 +43,8 @@ class Values:
         in_use: Callable[[], Iterable[str]],
         on_dropped: Callable[[str], None],
     ) -> None:
-        """`in_use()`: hashes that must stay; `on_dropped(hash)`: it is no longer in the cache."""
+        """Create an empty queue. `in_use()` returns the hashes that must stay. `on_dropped(hash)`
+        is called when a value leaves the cache."""
         self._cache = cache
         self._lines = lines
         self._on_stored = on_stored
@@ -51,18 +52,18 @@ class Values:
         self._on_dropped = on_dropped
         self._leases: dict[int, str] = {}
         self._waiting: dict[str, dict[int, None]] = {}
-        """hash -> leases, of all that is not stored."""
+        """hash -> leases, for each value that is not stored."""
         self._queue: deque[str] = deque()
         self._seals: dict[str, Seal] = {}
-        """hash -> the seal of the file when its writer hashed it, while it is not stored."""
+        """hash -> seal of the file at the time its writer hashed it, until the value is stored."""
         self._memory = MemoryProbe()
-        """As it was to those who wrote the values."""
+        """State of the page cache, as measured by the writers of values."""
         self._unconfirmed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._kept: dict[str, int] = {}
-        """hash -> size, the one used last at the end."""
+        """hash -> size, least recently used first."""
         self._kept_bytes = 0
-        self._news = asyncio.Event()
+        self._wake = asyncio.Event()
 
     def path(self, hash_: str) -> str:
         return f"{self._cache}/{hash_}"
@@ -71,10 +72,10 @@ class Values:
         return lease in self._leases
 
     def hold(self, lease: int, hash_: str, size: int, hashed: Seal | None = None, *, writing_s: float = 0.0) -> None:
-        """The value of `lease` lies in the cache and is to be stored.
+        """Hold a lease until its value, which is in the cache, is stored.
 
-        `hashed`: the seal of the file when its writer hashed it. `writing_s`: CPU time for writing
-        it; 0: that was not measured.
+        `hashed` is the seal of the file when its writer hashed it. `writing_s` is the CPU time of
+        writing it, 0 if unknown.
         """
         if writing_s:
             self._memory.cost(writing_s, size)
@@ -87,7 +88,7 @@ class Values:
         if leases is None:
             leases = self._waiting[hash_] = {}
             self._queue.append(hash_)
-            self._news.set()
+            self._wake.set()
         leases[lease] = None
 
     def forget(self, lease: int) -> None:
@@ -96,7 +97,7 @@ class Values:
             self._waiting[hash_].pop(lease, None)
 
     def keep(self, hash_: str, size: int) -> None:
-        """A value is in the cache, or was used. Makes room."""
+        """Note that a value is in the cache or was used, and make room for it."""
         self._kept_bytes += size - self._kept.pop(hash_, 0)
         self._kept[hash_] = size
         if self._kept_bytes <= KEEP_BYTES:
@@ -104,7 +105,7 @@ class Values:
         needed = {*self._in_use(), *self._waiting, hash_}
         for old in [h for h in self._kept if h not in needed]:
             self._kept_bytes -= self._kept.pop(old)
-            if self._memory.is_cold:  # the file may be the master's too, and stays
+            if self._memory.is_cold:  # the file may also be the master's, which keeps it
                 leave_cache(self.path(old))
             Path(self.path(old)).unlink(missing_ok=True)
             self._on_dropped(old)
@@ -119,11 +120,11 @@ class Values:
 
     # -- sending -----------------------------------------------------------------------------------
     async def run(self) -> None:
-        """Sends what waits; sleeps otherwise."""
+        """Send queued values until cancelled."""
         try:
             while True:
-                await self._news.wait()
-                self._news.clear()
+                await self._wake.wait()
+                self._wake.clear()
                 while self._queue and self._unconfirmed < UNCONFIRMED_BYTES:
                     hash_ = self._queue.popleft()
                     if self._waiting.get(hash_):
@@ -146,9 +147,9 @@ class Values:
     def _on_sent(self, size: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._unconfirmed -= size
-        self._news.set()
+        self._wake.set()
         if not task.cancelled() and task.exception() is not None:
-            log.error("a value could not be dealt with", exc_info=task.exception())
+            log.error("a value could not be uploaded", exc_info=task.exception())
 
     async def _send(self, hash_: str) -> None:
         try:
@@ -165,4 +166,4 @@ class Values:
     def _send_again(self, hash_: str) -> None:
         if hash_ in self._waiting and hash_ not in self._queue:
             self._queue.append(hash_)
-            self._news.set()
+            self._wake.set()

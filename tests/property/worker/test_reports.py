@@ -92,6 +92,6 @@ def test_reports_of_processes_have_types_and_those_of_runners_have_none() -> Non
         if report[0] in processes:
             assert named([typed(report)]) == [report]
         else:
-            with pytest.raises(ValueError, match=f"'{report[0]}' is no report of a process"):
+            with pytest.raises(ValueError, match=f"'{report[0]}' is not a report of a process"):
                 typed(report)
     assert processes <= {report[0] for report in SOME}

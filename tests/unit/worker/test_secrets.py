@@ -11,7 +11,7 @@ import pytest
 from titan.model.dag import JobTemplate
 from titan.protocol.messages import GiveSecrets
 from titan.worker.secret_forms import forms_of
-from titan.worker.secrets import AttemptSecrets, NotGiven
+from titan.worker.secrets import AttemptSecrets, MissingSecret
 from titan.worker.state_machine.messages import Assignment
 from titan.worker.state_machine.pipelining import starts_at_once
 
@@ -27,18 +27,18 @@ def test_an_attempt_has_what_came_with_its_lease_until_that_is_forgotten() -> No
     assert given.of(assignment(8, "B")) == {"B": b"bbbb"}
     given.forget(7)
     given.forget(99)
-    with pytest.raises(NotGiven, match="B did not come with its dispatch") as caught:
+    with pytest.raises(MissingSecret, match="B did not come with the dispatch") as caught:
         given.of(assignment(7, "B"))
     assert not caught.value.final
     given.keep({5: None})
-    with pytest.raises(NotGiven):
+    with pytest.raises(MissingSecret):
         given.of(assignment(8, "B"))
 
 
 def test_a_secret_that_is_gone_is_final() -> None:
     given = AttemptSecrets()
     given.take(GiveSecrets(0, ["A"], [b""], [7], [(0,)]))
-    with pytest.raises(NotGiven, match=r"the secret A was removed after .* then `titan dlq retry r/j`") as caught:
+    with pytest.raises(MissingSecret, match=r"the secret A was removed after .* then `titan dlq retry r/j`") as caught:
         given.of(assignment(7, "A"))
     assert caught.value.final
 

@@ -182,13 +182,13 @@ def test_so_many_restarts_are_the_last() -> None:
 
 def test_what_it_takes_up_is_its_own_over_all_its_processes() -> None:
     node = Node(slots=2)
-    node.machine.stock.total = (0, 0, 1)
-    node.machine.stock.gpus = ("0",)
+    node.machine.resources.total = (0, 0, 1)
+    node.machine.resources.gpus = ("0",)
     gpu = of(needs=Needs(gpus=1))
     node.see(dispatched(1, template=gpu), at=1.0)
     node.see(messages.PortChosen(1, 8080), m.AttemptStarted(1, 1.0))
     crash(node, 2.0)
-    assert node.machine.stock.taken == (0, 0, 1)
+    assert node.machine.resources.taken == (0, 0, 1)
     other = JobTemplate(command="true", needs=Needs(gpus=1))
     assert node.see(dispatched(2, template=other)) == [], "the GPU is the service's"
     node.see(m.StopOrdered([1], 5.0))

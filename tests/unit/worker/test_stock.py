@@ -23,7 +23,7 @@ HALF = JobTemplate(command="true", needs=Needs(cpus=0.5, memory=2))
 
 def node(slots: int = 4, gpus: int = 2) -> Node:
     made = Node(slots)
-    made.machine.stock = Resources(1.0, 8, tuple(map(str, range(gpus))))
+    made.machine.resources = Resources(1.0, 8, tuple(map(str, range(gpus))))
     return made
 
 
@@ -37,9 +37,9 @@ def test_gpus_are_handed_out_the_lowest_first_and_come_back() -> None:
     assert started(it.see(dispatched(1, 2, 3, template=GPU))) == {1: ("0",), 2: ("1",)}
     it.see(m.AttemptStarted(1, 1.0))
     assert started(it.see(exited(1), at=2.0)) == {3: ("0",)}
-    assert it.machine.stock.taken == (0, 0, 2)
+    assert it.machine.resources.taken == (0, 0, 2)
     it.see(exited(2), exited(3), at=3.0)
-    assert it.machine.stock.taken == (0, 0, 0)
+    assert it.machine.resources.taken == (0, 0, 0)
 
 
 def test_one_whose_gpus_are_in_use_lets_others_pass_and_keeps_its_place() -> None:
@@ -64,7 +64,7 @@ def test_what_never_ran_gives_back_what_it_had(what: str) -> None:
     it = node()
     it.see(dispatched(1, template=GPU))
     it.see(m.AttemptRefused(1, "no", True, 1.0) if what == "refused" else m.WardenDied([1], 1.0))
-    assert it.machine.stock.taken == (0, 0, 0)
+    assert it.machine.resources.taken == (0, 0, 0)
 
 
 def test_one_that_asks_for_more_than_there_is_in_all_is_handed_back_as_broken() -> None:

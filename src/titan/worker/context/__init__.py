@@ -1,1 +1,2 @@
-"""What running jobs ask of their worker: the context socket, the run's store, reports and values."""
+"""Requests of running jobs to their worker: the context socket, the run's store, reports,
+values."""

@@ -1,17 +1,22 @@
-"""Who may speak for an attempt on the context socket: whoever has its token, and is none of another
-attempt's processes.
+"""Authorization on the context socket: which process may speak for an attempt.
 
-A token is a keyed hash of the lease (or, below 0, of the key of a function runner) under a key that
-this worker drew at its start: 128 bits that nobody else can make, and nothing to remember. An
-attempt finds its own in TITAN_CONTEXT_TOKEN.
+A caller needs the attempt's token and must not be a process of another attempt.
 
-A token can be read by other processes of the same user, in /proc/PID/environ; so the kernel's word
-about the peer's pid counts too. A process belongs to an attempt if it, or one of its ancestors, is
-in the session of the attempt's main process, which cannot be joined from outside. What belongs to
-another attempt is refused, whatever token it has. Where that cannot be decided the token alone
-does: for a process whose parents have all ended and that has left its session (a daemon), one in
-another pid namespace (a container), one that has ended since it connected, and in the 5 ms in which
-the warden has not told who the main process is.
+A token is a keyed hash of the lease, or of the key (below 0) of a function runner. The hash key is
+drawn by this worker at its start. So a token has 128 bits that nobody else can make, and the worker
+need not store it. An attempt finds its token in TITAN_CONTEXT_TOKEN.
+
+Other processes of the same user can read a token in /proc/PID/environ. So the peer's pid, as the
+kernel reports it, counts too. A process belongs to an attempt if it or one of its ancestors is in
+the session of the attempt's main process, because nobody can join a session from outside. A process
+of another attempt is refused, whatever token it has.
+
+Where the owner of a process is unknown, the token alone decides:
+
+- a process whose parents have all ended and that has left its session (a daemon)
+- a process in another pid namespace (a container)
+- a process that has ended since it connected
+- any process in the 5 ms before the warden has reported the main process
 """
 
 from __future__ import annotations
@@ -31,21 +36,24 @@ MOST_ANCESTORS = 64
 
 class Callers:
     def __init__(self, key: bytes) -> None:
-        """`key`: drawn for this worker."""
+        """Create the table. `key` is random and belongs to this worker."""
         self._key = key
         self._runner_of: RunnerOf = lambda lease: None
         self._lease_of: LeaseOf = lambda key, seq: None
         self._owner: dict[int, int] = {}
-        """Main process -> whose it is."""
+        """Main process -> lease or key of its owner."""
         self._pid: dict[int, int] = {}
 
     def share(self, *, lease_of: LeaseOf, runner_of: RunnerOf) -> None:
-        """Hear who knows the calls of processes that have many. `runner_of`: the key of the process
-        that has a call, None: it is no call. `lease_of` is the other way round."""
+        """Set the lookups for processes that have many calls.
+
+        `runner_of` returns the key of the process that has a call, None for a lease that is not a
+        call. `lease_of` returns the call of a process by its sequence number.
+        """
         self._lease_of, self._runner_of = lease_of, runner_of
 
     def call_of(self, key: int, seq: int) -> int | None:
-        """Return the call `seq` of a process that has many; 0: the one that runs."""
+        """Return the call `seq` of a process that has many. 0 means the running call."""
         return self._lease_of(key, seq)
 
     def token_of(self, key: int) -> str:
@@ -61,18 +69,18 @@ class Callers:
             del self._owner[pid]
 
     def problem(self, lease: int, token: bytes, pid: int) -> str:
-        """Why the process `pid` with this token may not speak for it; "" if it may."""
+        """Return why the process `pid` with this token may not speak for `lease`, "" if it may."""
         runner = self._runner_of(lease) if lease >= 0 else None
         holder = lease if runner is None else runner
         if not hmac.compare_digest(self.token_of(holder).encode(), token):
-            return "the token is not the one of this attempt: a job speaks for itself alone, with its own TITAN_CONTEXT_TOKEN"
+            return "the token is not that of this attempt: a job may speak only for itself, with its own TITAN_CONTEXT_TOKEN"
         owner = self._owner_of(pid)
         if owner is not None and owner != holder:
-            return f"process {pid} belongs to another attempt: a job speaks for itself alone"
+            return f"process {pid} belongs to another attempt: a job may speak only for itself"
         return ""
 
     def _owner_of(self, pid: int) -> int | None:
-        """None: that cannot be said."""
+        """Return the attempt or runner that a process belongs to, None if that is unknown."""
         own = os.getpid()
         for _ in range(MOST_ANCESTORS):
             process = read_process(pid) if pid > 1 and pid != own else None

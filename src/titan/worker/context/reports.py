@@ -1,8 +1,8 @@
-"""What jobs say of themselves, and the values that they come to: taken from their connections,
-checked, and handed on.
+"""Progress, status and results that jobs report on their connections. They are checked here and
+passed on.
 
-Owns the limits of what they may say, the pieces of large values, and the timer by which the master
-is told; what it is told when is decided in `job_news`.
+Owns the limits of the reports, the pieces of large results, and the timer of messages to the
+master. `state_machine.job_reports` decides what is sent when.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ TEXT_BYTES = 1024
 
 
 class _Part:
-    """A large value that comes in pieces."""
+    """A large result that arrives in pieces."""
 
     def __init__(self, path: Path, *, as_json: bool, size: int) -> None:
         self.end = b""
-        """Of what came, as much as may be the beginning of a secret."""
+        """Last bytes received, as many as can be the beginning of a secret."""
         self.path = path
         self.as_json = as_json
         self.size = size
@@ -67,8 +67,11 @@ class JobReports:
         see: Callable[[Any], None],
         secrets: AttemptSecrets,
     ) -> None:
-        """`folder` is for values that come in; `store` keeps them; `see` takes what the machine is
-        to hear."""
+        """Serve the report messages of `handler`.
+
+        `folder` is for results that arrive in pieces. `store` keeps complete ones. `see` takes
+        inputs of the state machine.
+        """
         self._secrets = secrets
         remove_folder(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -78,52 +81,54 @@ class JobReports:
         self._send = send
         self._can_send = can_send
         self._see = see
-        self._news = ReportOutbox()
+        self._outbox = ReportOutbox()
         self._parts: dict[int, _Part] = {}
         self._timer: asyncio.TimerHandle | None = None
         handler.serve(msg.ReportProgress, self._on_progress)
         handler.serve(msg.SetStatus, self._on_status)
         handler.serve(msg.SetResult, self._on_result)
 
-    # -- what jobs say -----------------------------------------------------------------------------
+    # -- reports of jobs ---------------------------------------------------------------------------
     def _on_progress(self, ask: Ask) -> None:
-        it: msg.ReportProgress = ask.message
-        if it.fraction != -1.0 and not 0.0 <= it.fraction <= 1.0:  # NaN too
-            raise CallerError(f"a progress of {it.fraction!r}: it is 0 to 1, or -1 if it is not known")
-        self._arm(self._news.progress(ask.lease, it.fraction, self._said(ask.lease, it.message)))
+        message: msg.ReportProgress = ask.message
+        if message.fraction != -1.0 and not 0.0 <= message.fraction <= 1.0:  # NaN too
+            raise CallerError(f"a progress of {message.fraction!r} is out of range: give 0 to 1, or -1 if it is unknown")
+        self._arm(self._outbox.progress(ask.lease, message.fraction, self._printable(ask.lease, message.message)))
         ask.reply(msg.Noted(ask.request))
 
     def _on_status(self, ask: Ask) -> None:
-        self._arm(self._news.status(ask.lease, self._said(ask.lease, ask.message.text)))
+        self._arm(self._outbox.status(ask.lease, self._printable(ask.lease, ask.message.text)))
         ask.reply(msg.Noted(ask.request))
 
-    def _said(self, lease: int, text: str) -> str:
-        """One line that can be shown to anybody. Raises LimitExceeded."""
+    def _printable(self, lease: int, text: str) -> str:
+        """Return the text as one printable line without secrets. Raises LimitExceeded."""
         if len(text) > TEXT_BYTES or (not text.isascii() and len(text.encode()) > TEXT_BYTES):
-            told = f"a text of {len(text.encode()):,} bytes; the limit is {TEXT_BYTES:,}: a longer one belongs in the output"
-            raise LimitExceeded(told)
+            problem = f"a text of {len(text.encode()):,} bytes exceeds the limit of {TEXT_BYTES:,}: print longer texts instead"
+            raise LimitExceeded(problem)
         text = self._secrets.masked(lease, text)
         return " ".join("".join([c if c.isprintable() else " " for c in text]).split())
 
     def _on_result(self, ask: Ask) -> None:
-        it: msg.SetResult = ask.message
+        message: msg.SetResult = ask.message
         assignment = self._handler.assignment(ask.lease)
         if assignment is not None and assignment.template.function:
-            raise CallerError("this is a call: its value is what the function returns")
-        if it.size > MAX_RESULT_BYTES:
-            raise LimitExceeded(f"a result of {it.size:,} bytes; the limit is {MAX_RESULT_BYTES:,}: publish a file instead")
-        if len(ask.blob) > PIECE_BYTES or not 0 <= it.offset <= it.offset + len(ask.blob) <= it.size:
-            raise CallerError(f"a piece of {len(ask.blob):,} bytes at {it.offset:,} of a result of {it.size:,}")
-        if it.size > values.INLINE_BYTES:
-            self._add_piece(ask, it)
-        elif len(ask.blob) != it.size:
-            raise CallerError("a result of up to 64 KiB comes in one piece")
+            raise CallerError("a call cannot set a result: its value is what the function returns")
+        if message.size > MAX_RESULT_BYTES:
+            raise LimitExceeded(
+                f"a result of {message.size:,} bytes exceeds the limit of {MAX_RESULT_BYTES:,}: publish a file instead"
+            )
+        if len(ask.blob) > PIECE_BYTES or not 0 <= message.offset <= message.offset + len(ask.blob) <= message.size:
+            raise CallerError(f"a piece of {len(ask.blob):,} bytes at {message.offset:,} does not fit a result of {message.size:,}")
+        if message.size > values.INLINE_BYTES:
+            self._add_piece(ask, message)
+        elif len(ask.blob) != message.size:
+            raise CallerError("a result of up to 64 KiB has to come in one piece")
         else:
             data = bytes(ask.blob)
             self._refuse_secrets(ask.lease, data, b"")
-            if it.json:
+            if message.json:
                 _check_json(data)
-            self._see(ResultSet(ask.lease, (values.JSON if it.json else values.RETURNED) + data))
+            self._see(ResultSet(ask.lease, (values.JSON if message.json else values.RETURNED) + data))
         ask.reply(msg.Noted(ask.request))
 
     def _add_piece(self, ask: Ask, message: msg.SetResult) -> None:
@@ -154,19 +159,22 @@ class JobReports:
         )
 
     def _refuse_secrets(self, lease: int, data: Blob, before: bytes) -> bytes:
-        """Returns the end that may be the beginning of one; `before` is what came before. Raises
-        CallerError."""
+        """Raise CallerError if the data contains a secret of the job.
+
+        `before` are the bytes that came before. Return the last bytes, which may be the beginning
+        of a secret.
+        """
         patterns = self._secrets.patterns_of(lease)
         if patterns is None or not patterns.all:
             return b""
         data = before + bytes(data)
         if any(pattern in data for pattern in patterns.present(data)):
-            raise CallerError("the result holds a secret of the job, which everybody could read there: leave it out")
+            raise CallerError("the result contains a secret of the job, and results are readable by everybody: leave it out")
         return data[-(len(patterns.all[0]) - 1) :]
 
-    # -- what the master is told -------------------------------------------------------------------
+    # -- messages to the master --------------------------------------------------------------------
     def _arm(self, due: float | None) -> None:
-        """The timer goes off then, or before."""
+        """Make sure that the timer fires at `due` or earlier."""
         if due is None or not self._can_send():
             return
         loop = asyncio.get_running_loop()
@@ -181,25 +189,25 @@ class JobReports:
         self._timer = None
         if not self._can_send():
             return
-        for message in self._news.due(asyncio.get_running_loop().time()):
+        for message in self._outbox.due(asyncio.get_running_loop().time()):
             self._send(message, None)
-        self._arm(self._news.next_due())
+        self._arm(self._outbox.next_due())
 
-    def say_statuses(self) -> None:
-        """What the master does not know yet, also what it would be told later: an attempt ended."""
-        for message in self._news.all_statuses(asyncio.get_running_loop().time()):
+    def send_statuses(self) -> None:
+        """Send all unsent statuses, due or not, because an attempt ended."""
+        for message in self._outbox.all_statuses(asyncio.get_running_loop().time()):
             self._send(message, None)
 
     def disconnected(self) -> None:
-        """The next master may know nothing of it."""
-        self._news.disconnected()
+        """Note the lost connection: the next master may have none of the reports."""
+        self._outbox.disconnected()
 
     def connected(self) -> None:
-        self._arm(self._news.next_due())
+        self._arm(self._outbox.next_due())
 
     def forget(self, lease: int) -> None:
-        """The attempt is over, and its end known."""
-        self._news.forget(lease)
+        """Drop the reports of an attempt whose end is known."""
+        self._outbox.forget(lease)
         self._drop_part(lease)
 
     def _drop_part(self, lease: int) -> None:
@@ -218,8 +226,8 @@ def _check_json(data: bytes) -> None:
         found = json.loads(data, parse_constant=_refuse)
         assert not isinstance(found, float) or math.isfinite(found)
     except (ValueError, RecursionError) as e:
-        raise CallerError(f"the result is no JSON: {e}") from e
+        raise CallerError(f"the result is not JSON: {e}") from e
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -1,17 +1,17 @@
-"""What jobs ask for beside TitanStore: messages of TITAN_PROTO on a connection of the context
-socket, `TITAN LEASE job TOKEN`.
+"""Requests of jobs other than those to TitanStore: messages of TITAN_PROTO on a connection of the
+context socket, opened with `TITAN LEASE job TOKEN`.
 
-Owns these connections, their limits, and which attempt each speaks for; must not know what a
-request means. A kind of request is a message (protocol/context_messages.py) and a line in a table:
+Owns these connections, their limits, and the attempt that each speaks for. It must not know what a
+request means. A kind of request is a message (protocol/context_messages.py) and one registration:
 
     handler.serve(msg.SetStatus, answer)    `answer(ask)` answers here: `ask.reply(...)`, or raise
                                             a TitanError
     handler.forward(msg.ReadValue)          the master answers (master/handlers/job_requests.py),
                                             and its answer goes back to the job
 
-The field `lease` of a message that goes on is filled in here, if it has one; it has a `key` if the
-same request made twice must be one: a request that was under way when the master's connection broke
-is answered with a retryable error, and the job makes it again. A handler may ask the master, too:
+If a forwarded message has a field `lease`, it is set here. A message whose repetition must have no
+further effect has a `key`. When the connection to the master is lost, pending requests are answered
+with a retryable error, and the job repeats them. A handler can also ask the master itself:
 `handler.ask_master(ask, message, blob, on_answer)`.
 """
 
@@ -35,30 +35,31 @@ from titan.worker.state_machine.messages import Assignment
 log = logging.getLogger("titan.worker")
 
 PER_ATTEMPT = 64
-"""Connections of one attempt, or of one function runner."""
+"""Maximum number of connections of one attempt, or of one function runner."""
 FRAME_BYTES = 16 << 20
 INBOX_BYTES = 16 << 10
-"""So much of one connection is dealt with before others have their turn."""
+"""Number of bytes handled of one connection before others have their turn."""
 PENDING_BYTES = 256 << 20
-"""Of requests that are not whole yet, of all connections."""
+"""Maximum number of bytes of incomplete requests, over all connections."""
 RATE, BURST = 1000, 2000
-"""Messages in a second of one connection; above, it is not read from for a while."""
+"""Messages per second of one connection. Above it, reading pauses."""
 PAUSE_S = 0.1
 UNDER_WAY = 32
-"""Requests of one connection that wait for the master; above, it is not read from."""
+"""Maximum number of requests of one connection that wait for the master. Above it, reading
+pauses."""
 UNDER_WAY_BYTES = 64 << 20
-"""Of all requests that wait for the master; above, those that ask for more are told to come again.
-"""
+"""Maximum number of bytes of all requests that wait for the master. Further ones are refused with a
+retryable error."""
 ANSWER_S = 60.0
 
 Answer = Callable[["Ask", msg.Message, Blob], None]
-# the warden begins what stands ahead without a word
+# The warden starts a queued attempt without asking the worker, so AHEAD may have a process.
 _WITH_PROCESS = (Phase.STARTING, Phase.RUNNING, Phase.AHEAD)
 
 
 class Ask:
-    """A message of a job. `reply` and `fail` may come at once or later; a request of number 0 is
-    not answered."""
+    """A message of a job. `reply` and `fail` may be called at once or later. A request with number
+    0 gets no answer."""
 
     __slots__ = ("_line", "blob", "lease", "message")
 
@@ -73,12 +74,12 @@ class Ask:
         return int(self.message.request)
 
     def reply(self, message: msg.Message, blob: Blob | None = None) -> None:
-        """`message.request` is to be `request`."""
+        """Send an answer. Its `request` has to be that of this message."""
         if self.request and not self._line.peer.closed:
             self._line.peer.send(message, blob)
 
     def hand_on(self, answer: msg.Message, blob: Blob = b"") -> None:
-        """What the master says, an Error perhaps."""
+        """Pass an answer of the master on, which may be an Error."""
         self.reply(msgspec.structs.replace(answer, request=self.request), bytes(blob) if blob else None)
 
     def fail(self, error: TitanError) -> None:
@@ -86,7 +87,7 @@ class Ask:
 
 
 class _Line:
-    """A connection. `first` is what its first line said: a lease, or (below 0) the key of a
+    """A connection. `first` is the number in its first line: a lease, or (below 0) the key of a
     function runner."""
 
     def __init__(self, first: int, lease: int, now: float) -> None:
@@ -114,7 +115,7 @@ class _JobPeer(Peer):
 
 
 class _Question:
-    """To the master."""
+    """A request to the master."""
 
     __slots__ = ("ask", "due", "on_answer", "size")
 
@@ -133,11 +134,11 @@ class ContextHandler:
         master: Callable[[], Peer | None],
         next_request: Callable[[], int],
     ) -> None:
-        """`held`: the attempts that are here. `master()`: the connection if there is one that is
-        registered."""
+        """Create a handler without connections. `held` are the worker's attempts. `master()`
+        returns the registered connection, None if there is none."""
         self._held = held
         self.lease_of: Callable[[int, int], int | None] = lambda key, seq: None
-        """(runner's key, seq) -> the call that is meant; seq 0: that runs."""
+        """(runner key, seq) -> lease of the call. seq 0 means the running call."""
         self._master = master
         self._next_request = next_request
         self._handlers: dict[type[msg.Message], Callable[[Ask], None]] = {}
@@ -154,19 +155,19 @@ class ContextHandler:
         self._handlers[kind] = handler
 
     def forward(self, *kinds: type[msg.Message]) -> None:
-        """Messages that the master answers."""
+        """Forward messages of these kinds to the master, which answers them."""
         for kind in kinds:
             self.serve(kind, lambda ask: self.ask_master(ask, ask.message, ask.blob))
 
     def assignment(self, lease: int) -> Assignment | None:
-        """Of an attempt whose process is, or may be, there."""
+        """Return the assignment of an attempt that has, or may have, a process."""
         held = self._held.get(lease)
         return held.assignment if held is not None and held.phase in _WITH_PROCESS and not held.orphaned else None
 
     # -- connections -------------------------------------------------------------------------------
     def adopt(self, first: int, transport: asyncio.Transport, rest: bytes, problem: str) -> None:
-        """A connection whose first line said so; `rest` came behind it. `problem`: why it may not,
-        "" if it may."""
+        """Take over a connection whose first line named `first`. `rest` are the bytes after that
+        line. `problem` says why the caller is refused, "" if it is not."""
         lease = first if first >= 0 else self.lease_of(first, 0) or 0
         line = _Line(first, lease, asyncio.get_running_loop().time())
         line.peer = peer = _JobPeer(self, line)
@@ -177,9 +178,9 @@ class ContextHandler:
         if problem:
             self._refuse(peer, CallerError(problem))
         elif self.assignment(line.lease) is None:
-            self._refuse(peer, Conflict("this attempt is over, or was taken from this worker"))
+            self._refuse(peer, Conflict("this attempt has ended, or was taken from this worker"))
         elif self._per_attempt[first] > PER_ATTEMPT:
-            self._refuse(peer, LimitExceeded(f"{PER_ATTEMPT} connections of one job are open: close some"))
+            self._refuse(peer, LimitExceeded(f"this job has {PER_ATTEMPT} open connections, the limit: close some"))
         while rest and not peer.closed:
             space = peer.get_buffer(len(rest))
             count = min(len(space), len(rest))
@@ -211,30 +212,30 @@ class ContextHandler:
         ask = Ask(line, line.lease, message, blob)
         try:
             if self.assignment(line.lease) is None and not (line.first < 0 and isinstance(message, msg.WhoAmI)):
-                raise Conflict("this attempt is over, or was taken from this worker: what it says no longer counts")
+                raise Conflict("this attempt has ended, or was taken from this worker: its messages no longer count")
             handler = self._handlers.get(type(message))
             if handler is None:
-                raise ProtocolError(f"a {type(message).__name__} is nothing that a job says")
+                raise ProtocolError(f"a job may not send a {type(message).__name__}")
             handler(ask)
         except TitanError as e:
             ask.fail(e)
         except OSError as e:
             log.error("a %s of lease %d could not be served: %s", type(message).__name__, line.lease, e)
-            ask.fail(ConnectionLost(f"the worker's disk refuses: {e}"))
+            ask.fail(ConnectionLost(f"the worker's disk refused the request: {e}"))
 
     def _bound(self, line: _Line) -> None:
-        """Some of it was read: its bytes and its rate stay within the limits."""
+        """Apply the limits of memory and rate after bytes were read."""
         self._pending += line.peer.pending - line.pending
         line.pending = line.peer.pending
         if self._pending > PENDING_BYTES:
-            self._refuse(line.peer, _Busy("the requests of this worker's jobs take too much memory: come again"))
+            self._refuse(line.peer, _Busy("the requests of this worker's jobs take too much memory: try again later"))
         elif not line.slowed and (line.credit < 0 or line.peer.congested):
             line.slowed = True
             line.peer.pause_reading("rate")
             asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, line)
 
     def _go_on(self, line: _Line) -> None:
-        """It is read from again, if it reads its answers."""
+        """Resume reading, once the job reads its answers."""
         if line.peer.congested and not line.peer.closed:
             asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, line)
         else:
@@ -246,23 +247,29 @@ class ContextHandler:
         if line.first < 0:
             lease = self.lease_of(line.first, ask.message.seq)
             if lease is None:
-                raise NotFound("this call is over")
+                raise NotFound("this call has ended")
             line.lease = lease
-        it = self.assignment(line.lease)
-        if it is None:
-            raise Conflict("this attempt is over, or was taken from this worker")
-        ask.reply(msg.Identity(ask.request, it.lease, it.run, it.job, it.attempt, it.template.archive))
+        assignment = self.assignment(line.lease)
+        if assignment is None:
+            raise Conflict("this attempt has ended, or was taken from this worker")
+        ask.reply(
+            msg.Identity(
+                ask.request, assignment.lease, assignment.run, assignment.job, assignment.attempt, assignment.template.archive
+            )
+        )
 
     # -- the master --------------------------------------------------------------------------------
     def ask_master(self, ask: Ask, message: Any, blob: Blob | None = None, on_answer: Answer | None = None) -> None:
-        """Sends a request of a job on, under a number of the worker's. `on_answer(ask, answer,
-        blob)`; without it the answer, which may be an Error, is the job's. Raises ConnectionLost,
-        LimitExceeded."""
+        """Forward a request of a job under a number of the worker's.
+
+        `on_answer(ask, answer, blob)` handles the answer. Without it the answer, which may be an
+        Error, is sent to the job. Raises ConnectionLost, LimitExceeded.
+        """
         master = self._master()
         if master is None:
-            raise ConnectionLost("the worker has no connection to the master just now: come again")
+            raise ConnectionLost("the worker has no connection to the master at the moment: try again later")
         if self._under_way > UNDER_WAY_BYTES:
-            raise _Busy(f"{self._under_way >> 20} MiB of requests wait for the master: come again")
+            raise _Busy(f"{self._under_way >> 20} MiB of requests wait for the master: try again later")
         request = self._next_request()
         fields = {"request": request} | ({"lease": ask.lease} if "lease" in message.__struct_fields__ else {})
         frame = encode(msgspec.structs.replace(message, **fields), blob if blob else None, compress=master.compress)
@@ -276,8 +283,8 @@ class ContextHandler:
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(ANSWER_S / 4, self._sweep)
 
-    def heard(self, message: msg.Message, blob: Blob) -> bool:
-        """Whether what the master says is the answer to a request of a job."""
+    def take_answer(self, message: msg.Message, blob: Blob) -> bool:
+        """Handle a message of the master. Return whether it answers a request of a job."""
         question = self._take(message.request) if message.request in self._questions else None
         if question is None:
             return False
@@ -290,7 +297,9 @@ class ContextHandler:
     def disconnected(self) -> None:
         for request in list(self._questions):
             question = self._take(request)
-            question.ask.fail(ConnectionLost("the master went away before it had answered: it may have been done, or not"))
+            question.ask.fail(
+                ConnectionLost("the master disconnected before it answered: the request may or may not have been done")
+            )
 
     def _take(self, request: int) -> _Question:
         question = self._questions.pop(request)
@@ -302,7 +311,7 @@ class ContextHandler:
         return question
 
     def _sweep(self) -> None:
-        """Nobody waits forever."""
+        """Fail requests that the master has not answered in time."""
         loop = asyncio.get_running_loop()
         self._sweeper = None
         for request in [request for request, question in self._questions.items() if question.due <= loop.time()]:

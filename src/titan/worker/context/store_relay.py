@@ -1,10 +1,10 @@
-"""Where the jobs of this worker find TitanStore: a local socket, whose connections are carried over
-the worker's own to the master.
+"""Local socket through which the jobs of this worker reach TitanStore. Its connections are relayed
+over the worker's own connection to the master.
 
-A job's first line is `TITAN LEASE run TOKEN` or `TITAN LEASE shared TOKEN`, then RESP, as at the
-store's port. The relay looks at nothing but that line, and at who sends it (`callers`). While no
-master is there nobody is let in; a job tries again. After `TITAN LEASE job TOKEN` a connection is
-the context handler's.
+A job's first line is `TITAN LEASE run TOKEN` or `TITAN LEASE shared TOKEN`. After it comes RESP, as
+at the store's port. The relay reads only that line and checks the sender (`callers`). Without a
+master, connections are refused and a job tries again. After `TITAN LEASE job TOKEN` the context
+handler takes the connection over.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ FIRST_LINE_BYTES = 128
 FIRST_LINE_S = 10.0
 CONNECTIONS = 4096
 MOST_PATH_BYTES = 100
-"""Of a socket's path; the kernel's limit is 107."""
+"""Longest path of a socket in bytes. The kernel's limit is 107."""
 _CREDENTIALS = struct.Struct("iII")
 """pid, uid, gid."""
 
 
 def put_command(folder: Path) -> str:
-    """The PATH of jobs: the worker's, and behind it a folder in which `titan` is this Titan, for
-    `titan context`."""
+    """Return the PATH for jobs: that of the worker, followed by a folder with a `titan` command.
+    The command runs this Titan, for `titan context`."""
     folder.mkdir(parents=True, exist_ok=True)
     command = folder / "titan"
     part = folder / "titan.part"
@@ -47,7 +47,7 @@ def put_command(folder: Path) -> str:
 
 
 class ContextRelay:
-    """`send(message, blob)` is to be called while `can_send()`."""
+    """Relay of store connections. It calls `send(message, blob)` only while `can_send()`."""
 
     def __init__(
         self,
@@ -57,10 +57,11 @@ class ContextRelay:
         adopt: Callable[[int, asyncio.Transport, bytes, str], None],
         problem: Callable[[int, bytes, int], str],
     ) -> None:
-        """`adopt(lease, transport, rest, problem)` takes over what asks for the handler; `rest`
-        came behind the first line.
+        """Create a relay that is not open.
 
-        `problem(lease, token, pid)`: why that process may not speak for the attempt, "" if it may.
+        `adopt(lease, transport, rest, problem)` takes over connections for the context handler.
+        `rest` are the bytes after the first line. `problem(lease, token, pid)` returns why that
+        process may not speak for the attempt, "" if it may.
         """
         self._folder = folder
         self._away: str | None = None
@@ -73,13 +74,13 @@ class ContextRelay:
         self.adopt = adopt
         self.problem = problem
         self.strangers = 0
-        """Connections whose first line is not there yet."""
+        """Number of connections whose first line is incomplete."""
         self.connections: dict[int, _Connection] = {}
         self._numbers = 0
         self._server: asyncio.AbstractServer | None = None
 
     async def open(self) -> None:
-        """Raises OSError."""
+        """Listen on the socket. Raises OSError."""
         Path(self.path).unlink(missing_ok=True)
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), self.path, backlog=1024)
         os.chmod(self.path, 0o600)
@@ -93,15 +94,15 @@ class ContextRelay:
             remove_folder(self._away, ignore_errors=True)
 
     def disconnected(self) -> None:
-        """The master is gone: what it was asked may have been done, or not; that is for the jobs to
-        find out."""
+        """Abort all connections: the master is gone. Pending commands may or may not have been
+        done, and the jobs have to find out."""
         for connection in list(self.connections.values()):
             connection.abort()
 
-    def heard(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
+    def on_stream(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
         connection = self.connections.get(message.request)
         if connection is not None:
-            connection.hear(message, blob)
+            connection.on_stream(message, blob)
         elif not message.closed:
             self.send(msg.StoreStream(message.request, closed=True), None)
 
@@ -118,9 +119,9 @@ class _Connection(asyncio.Protocol):
         self._patience: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._under_way = 0
-        """Bytes that the master has not dealt with."""
-        self._untold = 0
-        """Bytes that the job was given, and the master does not know."""
+        """Number of bytes that the master has not handled."""
+        self._unacknowledged = 0
+        """Number of bytes that the job was sent without an acknowledgement to the master."""
         self._writable = True
         self._refused = False
 
@@ -147,7 +148,7 @@ class _Connection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def _begin(self, data: bytes) -> bytes:
-        """What follows the first line, once that is there."""
+        """Handle the first line. Return the bytes after it, b"" while it is incomplete."""
         line, end, rest = (self._line + data).partition(b"\n")
         self._line = line
         words = line.split()
@@ -159,7 +160,7 @@ class _Connection(asyncio.Protocol):
         lease, problem = int(words[1]), self._relay.problem(int(words[1]), b"".join(words[3:]), self._caller())
         if words[2] == b"job" and self._transport is not None:
             transport, self._transport = self._transport, None
-            self._known()
+            self._end_patience()
             self._relay.adopt(lease, transport, rest, problem)
             return b""
         if problem:
@@ -168,33 +169,34 @@ class _Connection(asyncio.Protocol):
         if words[2] not in (b"run", b"shared") or not self._relay.can_send():
             self.abort()
             return b""
-        self._known()
+        self._end_patience()
         self._number = self._relay.number()
         self._relay.connections[self._number] = self
         self._relay.send(msg.StoreStream(self._number, max(0, lease), words[2] == b"shared"), None)
         return rest
 
     def _caller(self) -> int:
-        """The process that connected; 0 if it is in another pid namespace."""
+        """Return the pid of the process that connected, 0 if it is in another pid namespace."""
         assert self._transport is not None
         about = self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         return int(_CREDENTIALS.unpack(about)[0])
 
     def _refuse(self, problem: str) -> None:
-        """Says so, in RESP. It may go on writing until it has read that, or its patience ends."""
+        """Send the refusal in RESP. The job may go on writing until it reads that, or until the
+        time limit of the first line."""
         assert self._transport is not None
         self._refused = True
         self._transport.write(f"-NOPERM {problem}\r\n".encode())
         self._transport.write_eof()
 
-    def _known(self) -> None:
-        """Its first line is there, or it is gone."""
+    def _end_patience(self) -> None:
+        """Stop the time limit of the first line: the line is complete, or the connection closed."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
             self._relay.strangers -= 1
 
-    def hear(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
+    def on_stream(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
         if self._transport is None:
             return
         if message.taken:
@@ -203,28 +205,28 @@ class _Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         if blob:
             self._transport.write(bytes(blob))
-            self._untold += len(blob)
-            self._tell()
+            self._unacknowledged += len(blob)
+            self._acknowledge()
         if message.closed:
             self._relay.connections.pop(self._number, None)
             self._number = 0
             self._transport.close()
 
-    def _tell(self) -> None:
-        if self._writable and self._untold and self._relay.can_send():
-            self._relay.send(msg.StoreStream(self._number, taken=self._untold), None)
-            self._untold = 0
+    def _acknowledge(self) -> None:
+        if self._writable and self._unacknowledged and self._relay.can_send():
+            self._relay.send(msg.StoreStream(self._number, taken=self._unacknowledged), None)
+            self._unacknowledged = 0
 
     def pause_writing(self) -> None:
         self._writable = False
 
     def resume_writing(self) -> None:
         self._writable = True
-        self._tell()
+        self._acknowledge()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._known()
+        self._end_patience()
         if self._relay.connections.pop(self._number, None) is not None and self._relay.can_send():
             self._relay.send(msg.StoreStream(self._number, closed=True), None)
 

@@ -1,7 +1,7 @@
-"""A job reads what another job of its run came to: the master says it, and what is by content is
-fetched into the worker's cache.
+"""Reading of values of other jobs in the same run. The master sends the value. A value that is
+stored by its content is fetched into the worker's cache.
 
-The job is given the path there: it runs on the same machine, as the same user.
+The job gets the path in the cache: it runs on the same machine, as the same user.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class ValueReader:
     def __init__(
         self, handler: ContextHandler, store: Values, have: Callable[[], Mapping[str, None]], fetch: Callable[[str], None]
     ) -> None:
-        """`have()`: the artifacts that are here; after `fetch(hash)` `on_fetched` is to be called."""
+        """Serve ReadValue. `have()` returns the hashes in the cache. After `fetch(hash)` the caller
+        calls `on_fetched`."""
         self._handler = handler
         self._store = store
         self._have = have

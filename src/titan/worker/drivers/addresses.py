@@ -1,5 +1,5 @@
-"""Where a job finds the services that it depends on, and a service its own port, in what a process
-is started with."""
+"""Service addresses in the command and environment of a job: those of the services that it depends
+on, and a service's own port."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from titan.worker.state_machine.messages import Assignment
 
 
 def with_addresses(assignment: Assignment) -> Assignment:
-    """Return what is to be started with the address of each service in its place. Raises
-    CannotStart.
+    """Return the assignment with all service addresses filled in. Raises CannotStart.
 
-    Other jobs may hold `${service:...}` for a meaning of their own: only one that depends on
-    services, or is a service, is changed.
+    A job that neither depends on services nor is one stays unchanged, as `${service:...}` may have
+    another meaning in it.
     """
     if not assignment.services and assignment.template.service is None:
         return assignment
@@ -25,7 +24,7 @@ def with_addresses(assignment: Assignment) -> Assignment:
 
     def address_of(name: str) -> str:
         if name not in addresses:
-            text = f"${{service:{name}}}: the job depends on no service of that name: put it into depends_on"
+            text = f"${{service:{name}}}: the job does not depend on a service of that name: add it to depends_on"
             raise CannotStart(text, final=True)
         return addresses[name]
 
@@ -36,7 +35,7 @@ def with_addresses(assignment: Assignment) -> Assignment:
 
 
 def with_port(assignment: Assignment, port: int) -> Assignment:
-    """Return what is to be started as a service that listens on `port`. Its command finds it in
+    """Return the assignment of a service that is to listen on `port`. Its command finds the port in
     TITAN_PORT."""
     return _filled(assignment, lambda text: put_port(text, port), [("TITAN_PORT", str(port))], assignment.template.command)
 

@@ -1,9 +1,9 @@
-"""The function driver: runner processes by number, and what their links say in the words of the
-worker's machine.
+"""Function driver: runner processes by number, and the translation of their links' reports to
+inputs of the state machine.
 
-Owns runners from their start (by the warden, like every process of a job) to their end, and which
-call sequence is which lease. A runner of a number is started with its first call and stays; one
-that died is started anew with its next.
+Owns runners from start to end, and which call sequence number belongs to which lease. A warden
+starts runners, like every process of a job. A runner of a number is started with its first call and
+stays. A runner that died is started again with the next call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from titan.model.sizes import size_of
 from titan.worker.call_output import CallOutput
 from titan.worker.drivers.protocol import Host, Orders
 from titan.worker.files.disk import why_lost
-from titan.worker.isolated import runner
+from titan.worker.isolated.runner import FILED, FILED_HEAD, OK
 from titan.worker.processes.reports import Exited, Lost, Refused, Report
 from titan.worker.processes.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
 from titan.worker.processes.supervisor import Under
@@ -32,7 +32,7 @@ from titan.worker.state_machine.messages import CallWaits
 from titan.worker.state_machine.suspects import WARDEN_DIED
 
 DIED = "the process that ran the call died with it: killed, crashed, or ended by os._exit"
-UNREADABLE = "the function runner sent a result that no runner sends: did the call write to descriptors of Titan?"
+UNREADABLE = "the function runner sent an invalid result: did the call write to descriptors of Titan?"
 _VALUE_FILE = re.compile(r"\d+-\d+\.value")
 
 
@@ -43,17 +43,17 @@ class _Runner:
         self.key = key
         self.link = link
         self.leases: list[tuple[int, int]] = []
-        """(seq, lease) of what it has, in order."""
+        """(seq, lease) of its calls, in order."""
         self.printed: dict[int, None] = {}
         self.lost: dict[int, str] = {}
-        """Lease -> why some of what it printed is lost."""
+        """lease -> reason why some of its output is lost."""
         self.spared = False
-        """It dies with its warden, for what something else did."""
+        """The runner died with its warden, which none of its calls is blamed for."""
 
 
 class FunctionDriver:
-    """All that it does is at orders of the machine: a call has no process of its own, and no
-    sandbox unless it prints."""
+    """Driver that acts only on instructions: a call has no process of its own, and a sandbox only
+    if it prints."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -80,8 +80,8 @@ class FunctionDriver:
         self._hub.open()
 
     async def close(self) -> None:
-        for it in self._runners.values():
-            it.link.close()
+        for runner in self._runners.values():
+            runner.link.close()
         self._runners.clear()
         self._hub.close()
 
@@ -90,33 +90,33 @@ class FunctionDriver:
 
     # -- orders ------------------------------------------------------------------------------------
     def call(self, number: int, assignments: list[m.Assignment]) -> None:
-        it = self._runners.get(number)
-        calls = len(assignments) + (len(it.leases) if it is not None else 0)
+        runner = self._runners.get(number)
+        calls = len(assignments) + (len(runner.leases) if runner is not None else 0)
         try:
             session = assignments[0].template.session
-            if it is not None and it.session != session:
-                self._retire(it)
-                it = None
-            if it is None:
-                it = self._launch(number, session)
-            self._order(it, assignments)
+            if runner is not None and runner.session != session:
+                self._retire(runner)
+                runner = None
+            if runner is None:
+                runner = self._launch(number, session)
+            self._order(runner, assignments)
         except (OSError, TitanError) as e:
-            it = self._runners.get(number)
-            if it is not None:
-                it.link.close()  # perhaps no process will ever connect to it
+            runner = self._runners.get(number)
+            if runner is not None:
+                runner.link.close()  # perhaps no process will ever connect to this link
             self._end(number, calls, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
 
     def take_back(self, number: int, count: int) -> None:
-        it = self._runners.get(number)
-        taken = it.link.take_back(count) if it is not None else 0
-        if it is not None and taken:
-            del it.leases[len(it.leases) - taken :]
+        runner = self._runners.get(number)
+        taken = runner.link.take_back(count) if runner is not None else 0
+        if runner is not None and taken:
+            del runner.leases[len(runner.leases) - taken :]
         self._see(m.CallsReturned(number, taken))
 
     def kill(self, number: int) -> None:
-        it = self._runners.get(number)
-        if it is not None:
-            self._stop(it.key)
+        runner = self._runners.get(number)
+        if runner is not None:
+            self._stop(runner.key)
 
     def _order(self, runner: _Runner, assignments: list[m.Assignment]) -> None:
         link = runner.link
@@ -138,7 +138,7 @@ class FunctionDriver:
             at = end
 
     def _given(self, assignment: m.Assignment) -> Payload:
-        """What the runner is handed: of what is large, the file."""
+        """Return the payload for the runner. Large values are replaced by their file names."""
         arguments, *inputs = [self._in_place(value) for value in (assignment.payload, *assignment.inputs)]
         return arguments, inputs
 
@@ -151,7 +151,7 @@ class FunctionDriver:
         return file + os.fsencode(self._values.path(hash_))
 
     def _retire(self, runner: _Runner) -> None:
-        """What one program leaves in a runner no other sees."""
+        """End a runner, so that another session does not see what the calls left in it."""
         del self._runners[runner.number]
         runner.link.close()
         self._stop(runner.key)
@@ -167,87 +167,87 @@ class FunctionDriver:
             on_ready=self._on_ready,
             on_waits=self._on_waits,
         )
-        it = self._runners[number] = _Runner(number, -self._started, link, session)
-        self._by_key[it.key] = it
+        runner = self._runners[number] = _Runner(number, -self._started, link, session)
+        self._by_key[runner.key] = runner
         token = secrets.token_hex(16)
         link.expect(token)
-        base = self._base(it)
+        base = self._base(runner)
         Path(base).mkdir()
         out, err = f"{base}.out", f"{base}.err"
         argv = command_line(
             sys.executable, self._hub.path, token, out, err, self._log_limit, str(self._folder), session, runner_memory()
         )
-        self._host.run_helper(it.key, argv, base, (f"{base}.stdout", f"{base}.stderr"), self.on_report, Under.RUNNERS)
-        return it
+        self._host.run_helper(runner.key, argv, base, (f"{base}.stdout", f"{base}.stderr"), self.on_report, Under.RUNNERS)
+        return runner
 
     def _base(self, runner: _Runner) -> str:
-        """What the names of its folder and files begin with."""
+        """Return the prefix of the names of its folder and files."""
         return f"{self._folder}/{-runner.key}"
 
     def lease_of(self, key: int, seq: int) -> int | None:
-        """The call of a runner that `seq` stands for, 0: the one that runs."""
-        it = self._by_key.get(key)
-        if it is None:
+        """Return the lease of a runner's call by its sequence number. 0 means the running call."""
+        runner = self._by_key.get(key)
+        if runner is None:
             return None
-        wanted = seq or it.link.current_seq()
-        return next((lease for s, lease in it.leases if s == wanted), None)
+        wanted = seq or runner.link.current_seq()
+        return next((lease for s, lease in runner.leases if s == wanted), None)
 
     def runner_of(self, lease: int) -> int | None:
-        """The key of the runner that has this call."""
-        return next((key for key, it in self._by_key.items() if any(one == lease for _, one in it.leases)), None)
+        """Return the key of the runner that has this call."""
+        return next((key for key, runner in self._by_key.items() if any(call == lease for _, call in runner.leases)), None)
 
-    # -- what the links say ------------------------------------------------------------------------
+    # -- reports of the links ----------------------------------------------------------------------
     def _of(self, link: RunnerLink) -> _Runner | None:
-        return next((it for it in self._runners.values() if it.link is link), None)
+        return next((runner for runner in self._runners.values() if runner.link is link), None)
 
     def _on_results(self, link: RunnerLink, first_seq: int, columns: Columns) -> None:
-        it = self._of(link)
-        if it is None:
+        runner = self._of(link)
+        if runner is None:
             return
         statuses, payloads, started, finished = columns
         count = len(payloads)
-        leases = [lease for _, lease in it.leases[:count]]
-        del it.leases[:count]
+        leases = [lease for _, lease in runner.leases[:count]]
+        del runner.leases[:count]
         raised = [""] * count
         results = [values.RETURNED + payload if payload else values.NOTHING for payload in payloads]
         late = []
-        for i in [i for i, status in enumerate(statuses) if status != runner.OK] if any(statuses) else ():
+        for i in [i for i, status in enumerate(statuses) if status != OK] if any(statuses) else ():
             lease = leases[i]
-            if statuses[i] == runner.FILED:
+            if statuses[i] == FILED:
                 raised[i], results[i] = self._adopt(lease, payloads[i])
             else:
                 raised[i], results[i] = self._describe(lease, payloads[i])
             if self._values.holds(lease):
                 late.append(lease)
-        printed = [lease for lease in leases if lease in it.printed]
+        printed = [lease for lease in leases if lease in runner.printed]
         for lease in printed:
-            del it.printed[lease]
-        lost = {lease: it.lost.pop(lease) for lease in leases if lease in it.lost} if it.lost else {}
+            del runner.printed[lease]
+        lost = {lease: runner.lost.pop(lease) for lease in leases if lease in runner.lost} if runner.lost else {}
         offset = self._clock.offset
         times = ([at + offset for at in started], [at + offset for at in finished])
-        self._see(m.CallsEnded(it.number, raised, results, *times, [*printed, *late], lost))
+        self._see(m.CallsEnded(runner.number, raised, results, *times, [*printed, *late], lost))
         for lease in printed:
             self._printed.ended(lease, lost.get(lease, ""))
 
     def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
-        """("", value) of what a runner has left in a file: it becomes an artifact of the cache.
-        (why not, nothing) else."""
-        if len(payload) < runner.FILED_HEAD.size:
-            return f"{UNREADABLE}: a file that it does not name", values.NOTHING
-        digest, size, inode, mtime_ns, writing_ns = runner.FILED_HEAD.unpack_from(payload)
-        name = os.fsdecode(payload[runner.FILED_HEAD.size :])
+        """Move a value that a runner left in a file into the cache. Return ("", value), or (reason,
+        nothing) on failure."""
+        if len(payload) < FILED_HEAD.size:
+            return f"{UNREADABLE}: it does not name its file", values.NOTHING
+        digest, size, inode, mtime_ns, writing_ns = FILED_HEAD.unpack_from(payload)
+        name = os.fsdecode(payload[FILED_HEAD.size :])
         try:
             if not _VALUE_FILE.fullmatch(name) or os.lstat(f"{self._folder}/{name}").st_size != size:
                 return f"{UNREADABLE}: a file {name[:100]!r} of {size} bytes", values.NOTHING
             os.rename(f"{self._folder}/{name}", self._values.path(digest.hex()))
         except OSError as e:
-            return f"the value, which the function runner left in a file, cannot be taken from there: {e}", values.NOTHING
+            return f"the value, which the function runner left in a file, cannot be moved to the cache: {e}", values.NOTHING
         self._values.hold(lease, digest.hex(), size, Seal(inode, size, mtime_ns), writing_s=writing_ns / 1e9)
         self._see(m.ArtifactReady(digest.hex()))
         return "", values.by_content(values.RETURNED_AT, digest, size)
 
     def _describe(self, lease: int, payload: bytes) -> tuple[str, bytes]:
-        """(reason, value) of what was raised."""
+        """Return (reason, value) of an error that a call raised."""
         try:
             reason = _reason(payload)
         except ValueError as e:
@@ -262,28 +262,28 @@ class FunctionDriver:
         return reason, values.by_content(values.RAISED_AT, digest, len(payload))
 
     def _on_ready(self, link: RunnerLink) -> None:
-        it = self._of(link)
-        if it is not None:
-            self._see(m.RunnerUp(it.number))
+        runner = self._of(link)
+        if runner is not None:
+            self._see(m.RunnerUp(runner.number))
 
     def _on_waits(self, link: RunnerLink, waits: bool) -> None:
-        it = self._of(link)
-        if it is not None:
-            self._see(CallWaits(it.number, waits))
+        runner = self._of(link)
+        if runner is not None:
+            self._see(CallWaits(runner.number, waits))
 
     def _on_output(self, link: RunnerLink, seq: int, stream: int, data: bytes) -> None:
-        it = self._of(link)
-        if it is not None:
-            lease = next((lease for s, lease in it.leases if s == seq), None)
+        runner = self._of(link)
+        if runner is not None:
+            lease = next((lease for s, lease in runner.leases if s == seq), None)
             if lease is not None:
-                self._take_output(it, lease, stream, data)
+                self._take_output(runner, lease, stream, data)
 
     def _on_unprinted(self, link: RunnerLink, seq: int, number: int) -> None:
-        it = self._of(link)
-        lease = next((lease for s, lease in it.leases if s == seq), None) if it is not None else None
-        if it is not None and lease is not None:
-            it.printed[lease] = None
-            it.lost.setdefault(lease, why_lost(number))
+        runner = self._of(link)
+        lease = next((lease for s, lease in runner.leases if s == seq), None) if runner is not None else None
+        if runner is not None and lease is not None:
+            runner.printed[lease] = None
+            runner.lost.setdefault(lease, why_lost(number))
 
     def _take_output(self, runner: _Runner, lease: int, stream: int, data: bytes) -> None:
         runner.printed[lease] = None
@@ -292,17 +292,18 @@ class FunctionDriver:
             runner.lost.setdefault(lease, lost)
 
     def _on_closed(self, link: RunnerLink) -> None:
-        it = self._of(link)
-        if it is not None:
+        runner = self._of(link)
+        if runner is not None:
             begun = link.current_seq()
-            ran = sum(seq <= begun for seq, _ in it.leases) if begun > link.ended_seq() else 0
-            if link.problem:  # somebody is to blame, or the calls would do it again for ever
-                ran = max(ran, min(1, len(it.leases)))
-            self._read_out(it, ran)
-            self._end(it.number, len(it.leases), ran, link.problem or DIED)
+            ran = sum(seq <= begun for seq, _ in runner.leases) if begun > link.ended_seq() else 0
+            if link.problem:  # blame a call, or the calls would be repeated for ever
+                ran = max(ran, min(1, len(runner.leases)))
+            self._read_out(runner, ran)
+            self._end(runner.number, len(runner.leases), ran, link.problem or DIED)
 
     def _read_out(self, runner: _Runner, ran: int) -> None:
-        """What the call that a dead runner was in had printed is still in the files of that runner."""
+        """Take the output of the running call of a dead runner, which is still in the runner's
+        files."""
         lease = runner.leases[ran - 1][1] if 0 < ran <= len(runner.leases) else None
         for stream, path in ((1, f"{self._base(runner)}.out"), (2, f"{self._base(runner)}.err")):
             try:
@@ -313,27 +314,30 @@ class FunctionDriver:
             if data and lease is not None:
                 self._take_output(runner, lease, stream, data)
 
-    # -- what the warden says ----------------------------------------------------------------------
+    # -- reports of the warden ---------------------------------------------------------------------
     def on_report(self, report: Report) -> None:
-        """What is reported of the process of a runner. One that had connected says on its link that
-        it ended; one that never did is unfit, unless its warden died."""
+        """Handle a report about a runner's process.
+
+        A runner that had connected reports its end on its link. A runner that never connected is
+        unfit, unless its warden died.
+        """
         if not isinstance(report, (Exited, Refused, Lost)):
             return
-        it = self._by_key.pop(report.key, None)
-        if it is None or self._runners.get(it.number) is not it:
+        runner = self._by_key.pop(report.key, None)
+        if runner is None or self._runners.get(runner.number) is not runner:
             return
         if isinstance(report, Lost):
-            it.spared = report.spared
+            runner.spared = report.spared
         if isinstance(report, Refused):
             reason = f"the function runner could not be started: {report.text}"
-        elif it.link.pid:
+        elif runner.link.pid:
             return
         elif isinstance(report, Lost):
             reason = WARDEN_DIED
         else:
             reason = f"the function runner ended with code {report.code} before it was ready{self._last_words(report.key)}"
-        it.link.close()
-        self._end(it.number, len(it.leases), 0, reason, unfit=not isinstance(report, Lost))
+        runner.link.close()
+        self._end(runner.number, len(runner.leases), 0, reason, unfit=not isinstance(report, Lost))
 
     def _last_words(self, key: int) -> str:
         try:
@@ -343,30 +347,30 @@ class FunctionDriver:
         return f": {text.rpartition(chr(10))[2][-500:]}" if text else ""
 
     def _end(self, number: int, calls: int, ran: int, reason: str, *, unfit: bool = False) -> None:
-        it = self._runners.pop(number, None)
-        if it is not None:
-            self._stop(it.key)
-            # of a value that it did not come to the end of
-            for leftover in self._folder.glob(f"{it.link.pid}-*.value"):
+        runner = self._runners.pop(number, None)
+        if runner is not None:
+            self._stop(runner.key)
+            # values that it did not write completely
+            for leftover in self._folder.glob(f"{runner.link.pid}-*.value"):
                 leftover.unlink(missing_ok=True)
-        printed = tuple(it.printed) if it is not None else ()
-        spared = it is not None and it.spared
-        lost = it.lost if it is not None else {}
+        printed = tuple(runner.printed) if runner is not None else ()
+        spared = runner is not None and runner.spared
+        lost = runner.lost if runner is not None else {}
         self._see(m.RunnerEnded(number, calls, ran, reason, self._clock.now(), unfit, printed, spared, lost))
         for lease in () if spared else printed:
             self._printed.ended(lease, lost.get(lease, ""))
 
 
 def _reason(payload: bytes) -> str:
-    """What people see of an error: its type and message. Raises ValueError for what a runner does
-    not write."""
+    """Return the reason that users see for an error: its type and message. Raises ValueError for
+    invalid data."""
     _, kind, text, _ = values.failure_of(payload)
     return f"{kind}: {text}"[:2000] if text else kind
 
 
 def runner_memory() -> int:
-    """Bytes beyond which a runner is replaced between two calls: TITAN_RUNNER_MEMORY (2G, ...),
-    else a quarter of the machine's."""
+    """Return the bytes of memory beyond which a runner is replaced between two calls. They come
+    from TITAN_RUNNER_MEMORY (2G, ...), or are a quarter of the machine's memory."""
     asked = os.environ.get("TITAN_RUNNER_MEMORY", "")
     if asked:
         return size_of(asked)

@@ -1,4 +1,4 @@
-"""The process driver: an attempt is a command line, which a warden of the worker executes."""
+"""Process driver: an attempt is a command line, which a warden of the worker executes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from titan.worker.state_machine.messages import Assignment
 
 
 def under(attempt: Attempt) -> Under:
-    """Which warden has an attempt."""
+    """Return the kind of warden for an attempt."""
     if attempt.alone:
         return Under.OWN
-    return Under.SHARED if attempt.it.template.service is None else Under.SERVICES
+    return Under.SHARED if attempt.assignment.template.service is None else Under.SERVICES
 
 
 def stopped_early(lease: int) -> Exited:
@@ -32,16 +32,16 @@ class ProcessDriver(OneProcess):
         self._supervisor = host.supervisor
 
     def start(self, attempt: Attempt) -> None:
-        it, python = attempt.it, sys.executable
-        if it.template.python:
+        assignment, python = attempt.assignment, sys.executable
+        if assignment.template.python:
             try:
-                python, _ = executable_of(it.template.python)
+                python, _ = executable_of(assignment.template.python)
             except NoPython as e:
-                attempt.report(Refused(it.lease, 0, str(e), final=True))
+                attempt.report(Refused(assignment.lease, 0, str(e), final=True))
                 return
-        command = Command(command_line(it, attempt.options.cwd, python))
-        where = under(attempt)
-        self._supervisor.start(it.lease, command, attempt.options, attempt.report, under=where, behind=attempt.behind)
+        command = Command(command_line(assignment, attempt.options.cwd, python))
+        warden = under(attempt)
+        self._supervisor.start(assignment.lease, command, attempt.options, attempt.report, under=warden, behind=attempt.behind)
 
     def stop(self, lease: int, grace_s: float) -> None:
         self._supervisor.stop(lease, grace_s)
@@ -51,14 +51,14 @@ class ProcessDriver(OneProcess):
 
 
 def command_line(assignment: Assignment, cwd: str, python: str = sys.executable) -> list[str]:
-    """`python` is the interpreter of a Python script."""
+    """Return the command line of an attempt. `python` is the interpreter of a Python script."""
     template, args = assignment.template, assignment.args
     if template.argv:
         return [*template.argv, *args]
     if template.command:
         return ["/bin/sh", "-c", template.command, assignment.job, *args]
     path = template.file if template.file.startswith("/") else f"./{template.file}"
-    # As a person would type it, unless it would be taken for an option.
+    # Typed as a person would, unless the name would be taken for an option.
     plain = path if template.file.startswith("-") else template.file
     if path.endswith(".py"):
         return [python, plain, *args]

@@ -1,21 +1,23 @@
-"""What the worker asks of a driver, and what it gives it. Must not know any driver.
+"""Interface between the worker and its drivers. Must not know any driver.
 
 A driver of attempts is an `AttemptDriver`. The launcher calls, for each attempt:
 
-    admit(it, gpus, report)  the attempt is the driver's from here on
-    prepare(start)           what only the driver knows of the start is filled in, or the start is put off
-    start(attempt)           then the driver reports to `attempt.report`, as `process_reports` orders them
-    stop(lease, grace_s)     the last report is "exited", also if nothing had begun yet; not called before `prepare`
-    withdraw(lease)          an attempt that stands behind another is forgotten; one that has begun goes on
+    admit(assignment, gpus, report)  the driver takes the attempt
+    prepare(start)         the driver fills in what only it knows, or delays the start
+    start(attempt)         the driver reports to `attempt.report` from here on, in the order of
+                           `processes.reports`
+    stop(lease, grace_s)   the last report is "exited", even if nothing had begun; not called
+                           before `prepare`
+    withdraw(lease)        drop an attempt that is queued behind another; one that has begun goes on
 
-The launcher has made the sandbox, the environment (with secrets) and the limits before `start`, and
-takes all three back after the last report. A driver that cannot start an attempt reports `Refused`.
-It keeps the output within `options.log_limit` and free of `options.masks`, and leaves no process of
+The launcher creates the sandbox, the environment (with secrets) and the limits before `start`, and
+removes all three after the last report. A driver that cannot start an attempt reports `Refused`. It
+keeps the output within `options.log_limit` and free of `options.masks`, and leaves no process of
 the attempt behind.
 
-What else the worker's machine orders is in `orders`: instructions that one driver alone follows, by
-their type. A driver whose work has no sandbox and no process for each attempt, as calls of
-functions, is a plain `Driver`: all that it does is in its orders.
+`orders` has the other instructions of the state machine that a driver follows, by their type. Only
+one driver follows each. A driver whose work has no sandbox and no process per attempt, such as
+function calls, is a plain `Driver`: all that it does is in its orders.
 """
 
 from __future__ import annotations
@@ -37,11 +39,11 @@ from titan.worker.state_machine.messages import Assignment
 from titan.worker.value_uploads import Values
 
 Orders = Mapping[type, Callable[[Any], None]]
-"""Type of an instruction -> what is done at one of them."""
+"""Type of an instruction -> function that follows it."""
 
 
 class CannotStart(Exception):
-    """An attempt lacks something. The message is for the user; `final`: no retry helps."""
+    """An attempt lacks something. The message is for the user. `final`: no retry helps."""
 
     def __init__(self, text: str, *, final: bool) -> None:
         super().__init__(text)
@@ -49,38 +51,39 @@ class CannotStart(Exception):
 
 
 class Start(NamedTuple):
-    """A process of an attempt that is to be started: what its environment and limits are made for."""
+    """A process of an attempt that is to be started. Its environment and limits are made from
+    this."""
 
-    it: Assignment
-    """With every `${service:...}` filled in."""
+    assignment: Assignment
+    """Assignment with every `${service:...}` filled in."""
     place: Place
     log_limit: int
-    """Bytes of each of the two logs."""
+    """Bytes, for each of the two logs."""
 
 
 class Attempt(NamedTuple):
-    """An attempt that may begin."""
+    """An attempt that is ready to begin."""
 
-    it: Assignment
-    """As `prepare` returned it."""
+    assignment: Assignment
+    """Assignment as `prepare` returned it."""
     options: ProcessOptions
     report: Sink
     behind: int = 0
-    """The lease of an attempt of the same warden that it begins after; 0: at once."""
+    """Lease of the attempt, under the same warden, that has to end first. 0: start at once."""
     alone: bool = False
-    """Its last warden died: it gets one of its own."""
+    """The last warden of the attempt died, so it gets a warden of its own."""
 
 
 class Driver(Protocol):
     @property
     def orders(self) -> Orders:
-        """The instructions that this driver follows, and no other."""
+        """Instructions that this driver alone follows."""
 
     def open(self) -> None:
-        """Begin. Called once, before the first attempt."""
+        """Start the driver. Called once, before the first attempt."""
 
     async def close(self) -> None:
-        """End what the driver has beside the processes of the supervisor."""
+        """End what the driver has besides the processes of the supervisor."""
 
 
 @runtime_checkable
@@ -89,11 +92,11 @@ class AttemptDriver(Driver, Protocol):
         """Take an attempt that is to be started with these devices."""
 
     def keeps(self, lease: int) -> bool:
-        """Return whether another process of the attempt may come: its folder and its logs stay."""
+        """Return whether the attempt may get another process, so its folder and logs stay."""
 
     def prepare(self, start: Start) -> Start | None:
-        """Return `start` with all places filled in. None: not yet; the driver calls `Host.launch`
-        in time. Raises CannotStart."""
+        """Return `start` with all placeholders filled in. Return None to delay it: the driver calls
+        `Host.launch` later. Raises CannotStart."""
 
     def start(self, attempt: Attempt) -> None: ...
 
@@ -108,13 +111,13 @@ class OneProcess:
     orders: Orders = {}
 
     def open(self) -> None:
-        """There is nothing to begin."""
+        """Do nothing: there is nothing to start."""
 
     async def close(self) -> None:
-        """The supervisor has all of it."""
+        """Do nothing: the supervisor has all processes."""
 
     def admit(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
-        """`start` says all there is to know."""
+        """Do nothing: `start` gets all that is needed."""
 
     def keeps(self, lease: int) -> bool:
         return False
@@ -123,12 +126,13 @@ class OneProcess:
         return start
 
     def withdraw(self, lease: int) -> None:
-        """Nothing stands behind an attempt of this driver."""
+        """Do nothing: no attempt of this driver is queued behind another."""
 
 
 class Launch(Protocol):
     def __call__(self, assignment: Assignment, place: Place, gpus: tuple[str, ...]) -> None:
-        """Start a process of an attempt: `prepare`, make its environment and limits, then `start`."""
+        """Start a process of an attempt: call `prepare`, create environment and limits, then call
+        `start`."""
 
 
 class RunHelper(Protocol):
@@ -144,37 +148,39 @@ class RunHelper(Protocol):
         of: Assignment | None = None,
         env: Mapping[str, str] | None = None,
     ) -> bool:
-        """Start a process that is no attempt; `key` is below 0. `logs`: the paths for stdout and
-        stderr. `of`: it has the secrets of this attempt. Returns False if the attempt lacks one;
-        the attempt is refused then."""
+        """Start a process that is not an attempt. `key` is below 0.
+
+        `logs` are the paths for stdout and stderr. With `of` it gets the secrets of that attempt.
+        If the attempt lacks one, it is refused and False is returned.
+        """
 
 
 class Host(NamedTuple):
-    """The parts of its worker that a driver may use."""
+    """The parts of a worker that a driver may use."""
 
     supervisor: Supervisor
     workspace: Workspace
     """A driver may have a folder of its own in its `root`."""
     clock: SteadyClock
     see: Callable[[Any], None]
-    """Takes inputs of the worker's machine, where a report does not say it."""
+    """Takes an input of the state machine, where no report expresses it."""
     work: Callable[[Coroutine[Any, Any, None]], None]
-    """Runs a coroutine beside, until the worker ends."""
+    """Runs a coroutine in the background, until the worker ends."""
     driver_of: Callable[[JobTemplate], AttemptDriver]
-    """Raises CannotStart."""
+    """Returns the driver of a template. Raises CannotStart."""
     run_helper: RunHelper
     launch: Launch
     pump: LogPump
     values: Values
     callers: Callers
     held: Mapping[int, Held]
-    """The attempts of the worker, by lease. For reading alone."""
+    """The attempts of the worker, by lease. Read-only."""
     log_limit: int
-    """Bytes of each of the two logs of an attempt."""
+    """Bytes, for each of the two logs of an attempt."""
     advertised: str
-    """The host under which others reach services of this worker; "" for loopback alone."""
+    """Host name under which others reach services of this worker, "" for loopback alone."""
 
     @property
     def folder(self) -> Path:
-        """titan_workspace."""
+        """The folder titan_workspace."""
         return self.workspace.root

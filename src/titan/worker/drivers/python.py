@@ -1,7 +1,7 @@
-"""The python driver: a script runs in a fork of a warm interpreter, the worker's own or the one
-that the job names.
+"""Python driver: a script runs in a fork of a warm interpreter, the worker's own or the one that
+the job names.
 
-A named interpreter that cannot have a warm warden executes the script, as the process driver does.
+If a named interpreter cannot have a warm warden, it executes the script, as in the process driver.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PythonDriver(OneProcess):
         self._supervisor = host.supervisor
         self._cold = ProcessDriver(host)
         self._waiting: dict[int, Attempt] = {}
-        """Attempts whose interpreter is being looked at."""
+        """Attempts whose interpreter is being checked."""
         self._interpreters = Interpreters(
             host.folder / "interpreters",
             link=host.supervisor.launch,
@@ -41,23 +41,25 @@ class PythonDriver(OneProcess):
         host.supervisor.others = self._interpreters.links
 
     def start(self, attempt: Attempt) -> None:
-        it = attempt.it
-        if not it.template.python:
-            script, where = script_of(it.template, it.args), under(attempt)
-            self._supervisor.start(it.lease, script, attempt.options, attempt.report, under=where, behind=attempt.behind)
+        assignment = attempt.assignment
+        if not assignment.template.python:
+            script, warden = script_of(assignment.template, assignment.args), under(attempt)
+            self._supervisor.start(assignment.lease, script, attempt.options, attempt.report, under=warden, behind=attempt.behind)
         elif attempt.alone:
             self._cold.start(attempt)
         else:
-            self._waiting[it.lease] = attempt
-            self._interpreters.use(it.lease, it.template.python, partial(self._begin, attempt))
+            self._waiting[assignment.lease] = attempt
+            self._interpreters.use(assignment.lease, assignment.template.python, partial(self._begin, attempt))
 
     def _begin(self, attempt: Attempt, link: WardenLink | None, executable: str) -> None:
-        it = attempt.it
-        self._waiting.pop(it.lease, None)
+        assignment = attempt.assignment
+        self._waiting.pop(assignment.lease, None)
         if link is None:
             self._cold.start(attempt)
         else:
-            self._supervisor.start_at(link, it.lease, script_of(it.template, it.args), attempt.options, attempt.report)
+            self._supervisor.start_at(
+                link, assignment.lease, script_of(assignment.template, assignment.args), attempt.options, attempt.report
+            )
 
     def _refuse(self, lease: int, text: str, *, final: bool) -> None:
         attempt = self._waiting.pop(lease, None)
@@ -80,5 +82,5 @@ class PythonDriver(OneProcess):
 
 
 def _check(host: Host, key: int, argv: list[str], base: str, report: Sink) -> None:
-    """Look at an interpreter, by a helper process."""
+    """Check an interpreter with a helper process."""
     host.run_helper(key, argv, "/", (f"{base}.stdout", f"{base}.stderr"), report, Under.FIRST)

@@ -1,11 +1,11 @@
-"""The service driver: the processes of a service, one after another, each by the driver of what it
-executes.
+"""Service driver: it starts the processes of a service, one after another, with the driver of the
+program that the service executes.
 
-Owns the port of each service, its logs over all its processes, and the look at its health. When a
-process starts again, and what a check means, is decided in `services`. A port is chosen before the
-process starts: a fixed one that somebody has is refused at once, a free one is one that the kernel
-names. What a service binds to is its own matter; it is looked for on loopback (IPv4, then IPv6),
-then at the address that the worker advertises.
+Owns the port of each service, its logs over all its processes, and its health checks.
+`state_machine.services` decides when a process is started again and what the result of a check
+means. A port is chosen before the process starts. A fixed port in use is refused at once; the
+kernel chooses a free one. A service may bind to any address. It is checked on loopback (IPv4, then
+IPv6), then at the address that the worker advertises.
 """
 
 from __future__ import annotations
@@ -33,41 +33,41 @@ from titan.worker.state_machine.messages import Assignment
 log = logging.getLogger("titan.worker")
 
 FIRST_KEY = -(1 << 50)
-"""Of the processes that look at health by a command; each has the next lower one."""
+"""First key of health commands. Each command gets the next lower one."""
 TRIES = 16
 ENDING_S = 5.0
-SAID_BYTES = 300
+OUTPUT_BYTES = 300
 NULL = "/dev/null"
 
 
 class _Serving:
-    """A service, from its first process to its last."""
+    """State of a service, from its first process to its last."""
 
     def __init__(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
-        self.it = assignment
+        self.assignment = assignment
         self.gpus = gpus
         self.report = report
         self.executes: JobTemplate = msgspec.structs.replace(assignment.template, service=None)
-        """Says which driver starts its processes."""
+        """Template that selects the driver of its processes."""
         assert assignment.template.service is not None
         self.service: Service = resolved(assignment.template.service)
         self.place: Place | None = None
         self.port = 0
         self.former = 0
-        """The attempt whose port it waits for, 0 for none."""
+        """Lease of the attempt whose port it waits for, 0 for none."""
         self.env: dict[str, str] = {}
         self.written = {1: 0, 2: 0}
-        """Bytes of its output that are in the logs."""
+        """stream -> bytes of its output in the log."""
 
 
 class _Check:
-    """A process that looks at health."""
+    """A running health command."""
 
     def __init__(self, lease: int) -> None:
         self.lease = lease
-        self.said = b""
+        self.output = b""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """What is not healthy, "" if all is."""
+        """Problem that the command found, "" if the service is healthy."""
 
 
 class ServiceDriver:
@@ -86,41 +86,41 @@ class ServiceDriver:
         }
 
     def open(self) -> None:
-        """There is nothing to begin."""
+        """Do nothing: there is nothing to start."""
 
     async def close(self) -> None:
-        """The supervisor has the processes."""
+        """Do nothing: the supervisor has the processes."""
 
     # -- processes ---------------------------------------------------------------------------------
     def admit(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
-        """`gpus` are its own from its first process to its last."""
+        """Take a service. It keeps the `gpus` from its first process to its last."""
         self._all[assignment.lease] = _Serving(assignment, gpus, report)
 
     def keeps(self, lease: int) -> bool:
         return lease in self._all
 
     def prepare(self, start: Start) -> Start | None:
-        """Choose its port. Output goes through here: the logs of an attempt hold that of all its
-        processes."""
-        it, place, log_limit = start
-        serving = self._all[it.lease]
+        """Choose the port of a service. Its output is written here, because the logs of an attempt
+        hold the output of all its processes."""
+        assignment, place, log_limit = start
+        serving = self._all[assignment.lease]
         serving.place = place
         serving.former = self._former_of(serving)
         if serving.former:
             return None
         serving.port = self._choose_port(serving)
-        self._see(messages.PortChosen(it.lease, serving.port))
-        ready = with_port(it, serving.port)
+        self._see(messages.PortChosen(assignment.lease, serving.port))
+        ready = with_port(assignment, serving.port)
         serving.env = dict(ready.template.env)
         left = max(0, log_limit - max(serving.written.values()))
         return Start(ready, place._replace(stdout=NULL, stderr=NULL), left)
 
     def start(self, attempt: Attempt) -> None:
-        serving = self._all[attempt.it.lease]
+        serving = self._all[attempt.assignment.lease]
         try:
             self._inner(serving).start(attempt._replace(report=self._on_report))
         except CannotStart as e:
-            serving.report(Refused(attempt.it.lease, 0, str(e), e.final))
+            serving.report(Refused(attempt.assignment.lease, 0, str(e), e.final))
 
     def stop(self, lease: int, grace_s: float) -> None:
         serving = self._all.get(lease)
@@ -133,7 +133,7 @@ class ServiceDriver:
             self._inner(serving).stop(lease, grace_s)
 
     def withdraw(self, lease: int) -> None:
-        """A service stands behind nothing."""
+        """Do nothing: a service is never queued behind an attempt."""
 
     def _inner(self, serving: _Serving) -> AttemptDriver:
         return self._host.driver_of(serving.executes)
@@ -147,10 +147,10 @@ class ServiceDriver:
     def _restart(self, order: messages.RestartService) -> None:
         serving = self._all.get(order.lease)
         if serving is not None and serving.place is not None:
-            self._host.launch(serving.it, serving.place, serving.gpus)
+            self._host.launch(serving.assignment, serving.place, serving.gpus)
 
     def _end(self, order: messages.CloseService) -> None:
-        """The attempt is over: its port may be given to another."""
+        """Drop a service whose attempt is over. Another may use its port."""
         lease = order.lease
         self._all.pop(lease, None)
         for key, check in self._checks.items():
@@ -160,10 +160,10 @@ class ServiceDriver:
         for waiting in [serving for serving in self._all.values() if serving.former == lease]:
             waiting.former = 0
             assert waiting.place is not None
-            self._host.launch(waiting.it, waiting.place, waiting.gpus)
+            self._host.launch(waiting.assignment, waiting.place, waiting.gpus)
 
     def _kept(self, serving: _Serving, report: Output) -> Output | LogFailed:
-        """Put the output of one process behind that of the processes before it."""
+        """Append the output of a process to that of the processes before it."""
         assert serving.place is not None
         stream, data = report.stream, report.data
         path = serving.place.stdout if stream == 1 else serving.place.stderr
@@ -186,8 +186,8 @@ class ServiceDriver:
         wanted = serving.service.port
         if wanted:
             if wanted in taken:
-                told = f"port {wanted} is in use here by another service of this worker: give it another, or port: 0"
-                raise CannotStart(told, final=True)
+                text = f"port {wanted} is in use here by another service of this worker: choose another port, or port: 0"
+                raise CannotStart(text, final=True)
             _check_free(wanted)
             return wanted
         if serving.port and serving.port not in taken:
@@ -203,35 +203,40 @@ class ServiceDriver:
         raise CannotStart("no free port was found on this worker", final=True)
 
     def _former_of(self, serving: _Serving) -> int:
-        """Return the attempt of the same service that has its fixed port and is being stopped; 0 if
+        """Return the attempt of the same service that has its fixed port and is being stopped, 0 if
         there is none."""
-        it, port, held = serving.it, serving.service.port, self._host.held
+        assignment, port, held = serving.assignment, serving.service.port, self._host.held
         for lease, other in self._all.items():
-            same = port and other is not serving and other.port == port and (other.it.run, other.it.job) == (it.run, it.job)
+            same = (
+                port
+                and other is not serving
+                and other.port == port
+                and (other.assignment.run, other.assignment.job) == (assignment.run, assignment.job)
+            )
             if same and (entry := held.get(lease)) is not None and entry.stopping is not None:
                 return lease
         return 0
 
     # -- health ------------------------------------------------------------------------------------
     def _check(self, order: messages.CheckHealth) -> None:
-        self._host.work(self._look(order.lease, order.probe))
+        self._host.work(self._check_health(order.lease, order.probe))
 
-    async def _look(self, lease: int, probe: int) -> None:
+    async def _check_health(self, lease: int, probe: int) -> None:
         serving = self._all.get(lease)
-        problem = "it is gone"
+        problem = "the service has ended"
         if serving is not None:
             s = serving.service
             try:
                 async with asyncio.timeout(s.timeout_s):
                     if s.health == "command":
-                        problem = await self._ask_command(lease, serving)
+                        problem = await self._run_command(lease, serving)
                     else:
-                        problem = await self._ask_port(serving, s.target if s.health == "http" else "")
+                        problem = await self._check_port(serving, s.target if s.health == "http" else "")
             except TimeoutError:
                 problem = f"no answer within {s.timeout_s:g} s ({s.health} check of port {serving.port})"
         self._see(messages.HealthSeen(lease, probe, not problem, problem, self._clock.now()))
 
-    async def _ask_port(self, serving: _Serving, path: str) -> str:
+    async def _check_port(self, serving: _Serving, path: str) -> str:
         problem = ""
         for host in dict.fromkeys(("127.0.0.1", "::1", self._host.advertised)):
             if not host:
@@ -239,26 +244,28 @@ class ServiceDriver:
             try:
                 reader, writer = await asyncio.open_connection(host, serving.port, limit=4096)
             except OSError as e:
-                # Of several the first says what is wrong: most machines listen on IPv4.
+                # The first problem is reported: most programs listen on IPv4.
                 problem = problem or f"port {serving.port}: {os.strerror(e.errno).lower() if e.errno else e}"
                 continue
             try:
-                return await _ask_http(reader, writer, path, serving.port) if path else ""
+                return await _check_http(reader, writer, path, serving.port) if path else ""
             except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as e:
                 return f"port {serving.port} does not speak HTTP ({type(e).__name__})"
             finally:
                 writer.close()
         return problem
 
-    async def _ask_command(self, lease: int, serving: _Serving) -> str:
+    async def _run_command(self, lease: int, serving: _Serving) -> str:
         assert serving.place is not None
         self._next_key -= 1
         key, check = self._next_key, _Check(lease)
         self._checks[key] = check
         command = put_port(serving.service.target, serving.port)
-        env = {**serving.env, "TITAN_RUN": serving.it.run, "TITAN_JOB": serving.it.job}
+        env = {**serving.env, "TITAN_RUN": serving.assignment.run, "TITAN_JOB": serving.assignment.job}
         argv, logs = ["/bin/sh", "-c", command], (NULL, NULL)
-        if not self._host.run_helper(key, argv, serving.place.cwd, logs, self._on_check, Under.FIRST, of=serving.it, env=env):
+        if not self._host.run_helper(
+            key, argv, serving.place.cwd, logs, self._on_check, Under.FIRST, of=serving.assignment, env=env
+        ):
             del self._checks[key]
             check.ended.set_result("it lacks a secret")
         try:
@@ -268,20 +275,20 @@ class ServiceDriver:
                 self._host.supervisor.stop(key, 0.0)
 
     def _on_check(self, report: Report) -> None:
-        """What is reported of a process that looks at health."""
+        """Handle a report about a health command."""
         check = self._checks.get(report.key)
         if check is None:
             return
-        said = check.said.decode(errors="replace").strip().rpartition("\n")[2]
+        last_line = check.output.decode(errors="replace").strip().rpartition("\n")[2]
         match report:
             case Output():
-                check.said = (check.said + report.data)[-SAID_BYTES:]
+                check.output = (check.output + report.data)[-OUTPUT_BYTES:]
                 return
             case Exited(code=0):
                 problem = ""
             case Exited():
-                how = f"code {report.code}" if report.code >= 0 else f"signal {-report.code}"
-                problem = f"the health command ended with {how}{': ' if said else ''}{said}"
+                status = f"code {report.code}" if report.code >= 0 else f"signal {-report.code}"
+                problem = f"the health command ended with {status}{': ' if last_line else ''}{last_line}"
             case Refused():
                 problem = f"the health command cannot be started: {report.text}"
             case Lost():
@@ -293,8 +300,8 @@ class ServiceDriver:
             check.ended.set_result(problem)
 
 
-async def _ask_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, port: int) -> str:
-    """ "" for a status of 200 to 399."""
+async def _check_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, port: int) -> str:
+    """Send a GET request. Return "" for a status of 200 to 399, otherwise the problem."""
     lines = (f"GET {path} HTTP/1.1", f"Host: localhost:{port}", "User-Agent: titan", "Accept: */*", "Connection: close", "", "")
     writer.write("\r\n".join(lines).encode())
     await writer.drain()
@@ -306,21 +313,21 @@ async def _ask_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 
 def _check_free(port: int) -> None:
-    """Raises CannotStart if a service cannot listen there."""
+    """Raise CannotStart if a service cannot listen on the port."""
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind((address, port))  # fails where anybody listens, at whatever address
+                probe.bind((address, port))  # fails if any program listens, at whatever address
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
-                told = f"port {port} is in use here by another program: give another, or port: 0 for any free one"
-                raise CannotStart(told, final=True) from e
+                text = f"port {port} is in use here by another program: choose another, or port: 0 for any free one"
+                raise CannotStart(text, final=True) from e
             if e.errno in (errno.EACCES, errno.EPERM):
-                told = f"port {port} needs a right that this worker does not have: give one above 1023"
-                raise CannotStart(told, final=True) from e
+                text = f"port {port} needs a permission that this worker lacks: choose one above 1023"
+                raise CannotStart(text, final=True) from e
             if family == socket.AF_INET:
                 raise CannotStart(f"port {port} cannot be listened on: {e.strerror}", final=True) from e
 

@@ -1,7 +1,7 @@
-"""The table of drivers: the class behind each name of `titan.model.drivers`, and one instance of
-each for a worker.
+"""Table of drivers: the class behind each name of `titan.model.drivers`, and one instance of each
+for a worker.
 
-A new driver is a file beside this one, a row here, and a row there.
+To add a driver, add a file beside this one, a row here, and a row there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLASSES: dict[str, Callable[[Host], Driver]] = {
 
 
 class Drivers:
-    """One driver of each row, for a worker."""
+    """One driver of each row, for one worker."""
 
     def __init__(self, host: Host) -> None:
         self._all = {name: make(host) for name, make in CLASSES.items()}
@@ -37,7 +37,8 @@ class Drivers:
             raise Bug("two drivers follow one instruction")
 
     def of(self, template: JobTemplate) -> AttemptDriver:
-        """Raises CannotStart if there is none, as for one that a later Titan has."""
+        """Return the driver of a template. Raises CannotStart if there is none: a later version of
+        Titan may have it."""
         driver = self._of_attempts.get(driver_of(template))
         if driver is None:
             raise CannotStart(f"this worker has no driver {template.driver[:80]!r}: its Titan may be older", final=False)

@@ -1,1 +1,1 @@
-"""Folders and files of attempts: sandboxes, the cache of content, downloads."""
+"""Folders and files of attempts: sandboxes, the content cache, downloads."""

@@ -1,18 +1,19 @@
-"""titan_workspace/files/: files of jobs by content, what they left and what they are given, and how
-these come into their folders.
+"""titan_workspace/files/: content of job files, both outputs and inputs, and its way into the
+folders of jobs.
 
-    files/HASH         read-only, and no job's: what jobs are given are clones (where the file system can do that) or copies
-    files/KEY.part     on its way, from a job's folder or from the master
+    files/HASH         read-only, owned by no job. Jobs get clones (if the file system supports
+                       them) or copies
+    files/KEY.part     incomplete, from a job's folder or from the master
 
-Where a copy takes too long (from 64 MiB on), or the disk has no room for one, a job is *lent* the
-file itself, by a hard link; only one that nobody else here needs. It can be changed then, so its
-content is hashed before anybody else gets it: when it is back, or as it is copied. So is that of
-files which an earlier process of the worker has left. Of the others the time of change (ctime) is
-remembered, which no process can set back.
+If a copy takes too long (from 64 MiB on), or the disk has no room for one, a job is *lent* the file
+itself by a hard link. Only a file that no other attempt here needs is lent. The job could change a
+lent file. So its content is hashed before anybody else gets it: when it is back, or as it is
+copied. Files that an earlier process of the worker left are hashed, too. Of the others the time of
+change (ctime) is remembered, which no process can set back.
 
-There is a limit on all of them together: above it those that were not used for the longest time go,
-and never what an attempt here needs. Owns paths, room and copies; must not know when something
-runs. All but the bookkeeping may take as long as the disk does.
+There is a limit on the total size. Above it the least recently used files are removed, but never
+those that an attempt here needs. Owns paths, room and copies. This module must not know when
+attempts run. Everything but the bookkeeping may take as long as the disk does.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ from titan.model.sizes import format_size
 from titan.worker.files.open_beneath import LEADS_OUT, is_below, open_beneath, open_place, path_of, reopen
 
 LEND_FROM = 64 << 20
-"""To copy a smaller file takes no time that shows."""
+"""Smallest size that is lent. A smaller file is copied in no noticeable time."""
 TAKE_BACK_FROM = 1 << 20
-"""A smaller file stays in the job's folder when the attempt is over."""
+"""Smallest input that is removed from the job's folder when the attempt is over."""
 MOST_BYTES = 10 << 30
 SHARE_OF_DISK = 0.8
 MAX_FOLDER_BYTES = 64 << 30
@@ -51,54 +52,54 @@ _FICLONE = 0x40049409
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-class Given(NamedTuple):
-    """A large file that was put into a job's folder, to be taken away when the attempt is over."""
+class PlacedFile(NamedTuple):
+    """A large input in a job's folder, to be removed when the attempt is over."""
 
     path: str
     inode: int
     linked: str = ""
-    """The hash, if it is the file here itself."""
+    """Hash of the cached file if it was lent, "" if it was copied."""
 
 
 _Seal = tuple[int, int, int, int]
 _UNSURE: _Seal = (0, 0, 0, 0)
-"""Of what somebody may have changed: it is hashed before it is used."""
+"""Seal of a file that may have been changed. It is hashed before it is used."""
 
 
-class Left(NamedTuple):
-    """Something that a job left, out of its folder and not yet stored."""
+class TakenOutput(NamedTuple):
+    """An output, moved or copied out of a job's folder and not yet stored."""
 
     name: str
     key: str
-    """Of its sending."""
+    """Key of its upload."""
     path: Path
     size: int
     kind: int
 
 
 class OutputMissing(TitanError):
-    """What a job was to leave is not there, or cannot be taken."""
+    """A declared output does not exist or cannot be read."""
 
     code = "output_missing"
 
 
 class FileCache:
     def __init__(self, folder: Path, *, most_bytes: int = 0, distrusted: bool = False) -> None:
-        """`most_bytes` 0: 10 GiB, or 80 % of what the disk has free if that is less. `distrusted`:
-        what is there may be damaged."""
+        """Open the cache. `most_bytes` 0 means 10 GiB, or 80 % of the free disk if that is less.
+        `distrusted`: its files may be damaged."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.part"):
             leftover.unlink(missing_ok=True)
         self._entries: dict[str, tuple[int, _Seal]] = {}
-        """hash -> (size, how it was when it came), the one used last at the end."""
+        """hash -> (size, seal when it came), least recently used first."""
         for entry in sorted(os.scandir(folder), key=lambda e: e.stat().st_atime_ns):
             if _HASH.fullmatch(entry.name) is None or distrusted:
                 Path(entry.path).unlink(missing_ok=True)
             else:
                 self._entries[entry.name] = (entry.stat().st_size, _UNSURE)
         self._lent: Counter[str] = Counter()
-        """Files that attempts have themselves just now."""
+        """hash -> number of attempts that it is lent to."""
         self._lending = threading.Lock()
         self.bytes = sum(size for size, _ in self._entries.values())
         disk = os.statvfs(folder)
@@ -118,7 +119,7 @@ class FileCache:
             self._entries[hash_] = entry
 
     def is_intact(self, hash_: str) -> bool:
-        """Whether it is as it came."""
+        """Return whether the file is unchanged since it came."""
         entry = self._entries.get(hash_)
         try:
             return entry is not None and entry[1] == _seal_of(self.folder / hash_)
@@ -132,8 +133,8 @@ class FileCache:
         return hash_ in self._lent
 
     def verify(self, hash_: str) -> bool:
-        """Whether it is what its name says, which is hashed, and nobody can change it: then it is
-        intact from now on."""
+        """Hash a file and mark it as intact. Return False if the content does not match the hash,
+        or if somebody may still change it."""
         try:
             with open(self.folder / hash_, "rb") as file:
                 before, about = _seal_of(self.folder / hash_), os.fstat(file.fileno())
@@ -151,7 +152,7 @@ class FileCache:
         (self.folder / hash_).unlink(missing_ok=True)
 
     def enter(self, part: Path, hash_: str) -> None:
-        """A part that is whole becomes the file of that content. Raises OSError."""
+        """Move a complete part to its place in the cache. Raises OSError."""
         os.chmod(part, 0o444)
         part.rename(self.folder / hash_)
         seal = _seal_of(self.folder / hash_)
@@ -159,8 +160,8 @@ class FileCache:
         self._entries[hash_] = (seal[1], seal)
 
     def make_room(self, needed: Callable[[], Iterable[str]]) -> list[str]:
-        """Removes what was not used for the longest time and is not needed, while there is too
-        much; returns the hashes."""
+        """Remove the least recently used files that are not needed, while the cache is too large.
+        Return their hashes."""
         if self.bytes <= self.most_bytes:
             return []
         keep, gone = set(needed()), []
@@ -176,10 +177,10 @@ class FileCache:
         return key, self.folder / f"{key}.part"
 
     # -- into a job's folder -----------------------------------------------------------------------
-    def give(self, files: tuple[StoredFile, ...], folder: str, alone: Container[str] = ()) -> tuple[Given, ...]:
-        """Puts them into a job's folder; those that it needs `alone` may be lent. Raises OSError,
-        TitanError."""
-        given = []
+    def give(self, files: tuple[StoredFile, ...], folder: str, alone: Container[str] = ()) -> tuple[PlacedFile, ...]:
+        """Put files into a job's folder. Those that only this job needs (`alone`) may be lent.
+        Raises OSError, TitanError."""
+        placed = []
         for file in files:
             target = os.path.join(folder, file.name)
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -187,12 +188,15 @@ class FileCache:
                 _remove(target)
             linked = self.copy_out(file.hash, Path(target), file.kind, may_lend=file.hash in alone)
             if file.kind != FOLDER and file.size >= TAKE_BACK_FROM:
-                given.append(Given(target, os.stat(target).st_ino, file.hash if linked else ""))
-        return tuple(given)
+                placed.append(PlacedFile(target, os.stat(target).st_ino, file.hash if linked else ""))
+        return tuple(placed)
 
     def copy_out(self, hash_: str, target: Path, kind: int, *, may_lend: bool = False) -> bool:
-        """To a path that is free; returns whether it is lent: `may_lend`, if a copy takes long, or
-        as there is no room for one."""
+        """Copy a file to a free path, or lend it. Return whether it was lent.
+
+        With `may_lend` it is lent if a copy takes long. It is always lent if there is no room for a
+        copy.
+        """
         source = self.folder / hash_
         if kind == FOLDER:
             unpack_archive(source, target, max_bytes=MAX_FOLDER_BYTES, max_members=MAX_FOLDER_MEMBERS)
@@ -212,7 +216,8 @@ class FileCache:
         return False
 
     def _lend(self, hash_: str, target: Path, *, only: bool) -> bool:
-        """`only`: not while another has it, nor where it cannot be: then False. Raises OSError."""
+        """Lend a file. With `only`, return False if it is already lent, or if it cannot be linked
+        there. Raises OSError."""
         with self._lending:
             if only and hash_ in self._lent:
                 return False
@@ -227,8 +232,8 @@ class FileCache:
             return True
 
     def _copy_checked(self, hash_: str, target: Path, mode: int) -> None:
-        """What is lent may change meanwhile: then the copy has to be what its name says. Raises
-        OSError, PeerError."""
+        """Copy a file. A lent file may change meanwhile, so its copy is compared with the hash.
+        Raises OSError, PeerError."""
         _copy(self.folder / hash_, target, mode)
         if hash_ in self._lent:
             with target.open("rb") as copy:
@@ -236,25 +241,25 @@ class FileCache:
                     return
             target.unlink()
             self.drop(hash_)
-            raise PeerError(f"the file {hash_[:12]} was changed by a job that has it: it is fetched again")
+            raise PeerError(f"the file {hash_[:12]} was changed by a job that has it: it will be fetched again")
 
     def copy_to(self, hash_: str, into: str, kind: int, may: Callable[[str], bool] | None = None) -> None:
-        """A copy that its owner may change. A file replaces what is there at once; a folder has to
-        be empty or not there.
+        """Write a copy that its owner may change to the path `into`. A file atomically replaces an
+        existing one. A folder has to be empty or absent.
 
-        Raises OSError, TitanError; PermissionError if it `may` not be written there.
+        Raises OSError, TitanError, and PermissionError if `may` forbids the place.
         """
         parent, name = os.path.split(into)
         if not name:
-            raise IsADirectoryError(errno.EISDIR, "a path that ends with / names no file", into)
+            raise IsADirectoryError(errno.EISDIR, "a path that ends with / does not name a file", into)
         if may is not None and not may(os.path.realpath(into if kind == FOLDER else parent)):
-            raise PermissionError(errno.EACCES, "it lies in the home of this worker", into)
+            raise PermissionError(errno.EACCES, "the path lies in the home of this worker", into)
         if kind == FOLDER:
             os.makedirs(parent, exist_ok=True)
         place = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if may is not None and not may(path_of(place)):
-                raise PermissionError(errno.EACCES, "it lies in the home of this worker", into)
+                raise PermissionError(errno.EACCES, "the path lies in the home of this worker", into)
             self._copy_into(Path(f"/proc/self/fd/{place}"), name, hash_, kind)
         finally:
             os.close(place)
@@ -270,9 +275,10 @@ class FileCache:
             self._copy_checked(hash_, part, mode)
         part.rename(target)
 
-    def take_back(self, given: tuple[Given, ...]) -> None:
-        """An attempt is over: what it was given takes up no more room than it does here."""
-        for path, inode, linked in given:
+    def take_back(self, placed: tuple[PlacedFile, ...]) -> None:
+        """Remove large inputs from the folder of an attempt that is over, and end the lending of
+        cached files."""
+        for path, inode, linked in placed:
             with self._lending:
                 self._lent -= Counter([linked] if linked else [])
             try:
@@ -282,10 +288,10 @@ class FileCache:
                 pass  # the job removed or moved it
 
     # -- out of a job's folder ---------------------------------------------------------------------
-    def take_outputs(self, outputs: Iterable[tuple[str, str]], folder: str) -> list[Left]:
-        """What lies at these (name, path), each moved out of the folder or copied. Raises
+    def take_outputs(self, outputs: Iterable[tuple[str, str]], folder: str) -> list[TakenOutput]:
+        """Take the outputs at these (name, path) out of the folder, moved or copied. Raises
         OutputMissing, OSError."""
-        taken: list[Left] = []
+        taken: list[TakenOutput] = []
         try:
             for name, path in outputs:
                 taken.append(self.take(name, path, folder, f"output {name!r} ({path})"))
@@ -295,37 +301,40 @@ class FileCache:
             raise
         return taken
 
-    def take(self, name: str, path: str, folder: str, what: str, *, may: Callable[[str], bool] | None = None) -> Left:
-        """With a `folder`: what lies beneath it, to be moved; its job is over. Else what lies
-        anywhere, if it `may` be read, to be copied: its job goes on. Raises OutputMissing, OSError.
+    def take(self, name: str, path: str, folder: str, subject: str, *, may: Callable[[str], bool] | None = None) -> TakenOutput:
+        """Take a file or folder as an output. `subject` names it in error texts.
+
+        With a `folder` the path lies beneath it and is moved, as the job is over. Otherwise the
+        path may lie anywhere that `may` allows and is copied, as the job goes on. Raises
+        OutputMissing, OSError.
         """
-        missing = f"{what} was not written" if folder else f"{what}: there is no such file or folder"
+        missing = f"{subject} was not written" if folder else f"{subject}: no such file or folder"
         try:
             place = _beneath(folder, path) if folder else open_place(path)
         except FileNotFoundError:
             raise OutputMissing(missing) from None
         except NotADirectoryError:
-            raise OutputMissing(f"{missing}: a part of its path is no folder") from None
+            raise OutputMissing(f"{missing}: a part of its path is not a folder") from None
         except OSError as e:
             if e.errno not in LEADS_OUT:
                 raise
-            raise OutputMissing(f"{what} is a link that leads out of the job's folder: copy the file there") from None
+            raise OutputMissing(f"{subject} is a link that leads out of the job's folder: copy the file there") from None
         try:
             real = path_of(place)
             if may is not None and not may(real):
-                raise OutputMissing(f"{what} lies in the home of this worker, outside of the job's folder and TITAN_SHARED")
-            return self._take(name, place, real, what, move=bool(folder))
+                raise OutputMissing(f"{subject} lies in the home of this worker, outside of the job's folder and TITAN_SHARED")
+            return self._take(name, place, real, subject, move=bool(folder))
         finally:
             os.close(place)
 
-    def _take(self, name: str, place: int, real: str, what: str, *, move: bool) -> Left:
+    def _take(self, name: str, place: int, real: str, subject: str, *, move: bool) -> TakenOutput:
         about = os.fstat(place)
         key, part = self.new_part()
         if stat.S_ISDIR(about.st_mode):
-            self._pack(Path(real), part, what)
-            return Left(name, key, part, part.stat().st_size, FOLDER)
+            self._pack(Path(real), part, subject)
+            return TakenOutput(name, key, part, part.stat().st_size, FOLDER)
         if not stat.S_ISREG(about.st_mode):
-            raise OutputMissing(f"{what} is neither a file nor a folder")
+            raise OutputMissing(f"{subject} is neither a file nor a folder")
         if not (move and about.st_nlink == 1 and _moved(place, real, part)):
             source = reopen(place)
             try:
@@ -333,20 +342,20 @@ class FileCache:
                     _copy(source, part, 0o600)
             finally:
                 os.close(source)
-        return Left(name, key, part, part.stat().st_size, PROGRAM if about.st_mode & 0o100 else FILE)
+        return TakenOutput(name, key, part, part.stat().st_size, PROGRAM if about.st_mode & 0o100 else FILE)
 
-    def _pack(self, folder: Path, part: Path, what: str) -> None:
+    def _pack(self, folder: Path, part: Path, subject: str) -> None:
         try:
             limits = {"max_bytes": MAX_FOLDER_BYTES, "max_members": MAX_FOLDER_MEMBERS}
             found = survey(folder, everything=True, **limits)
             archive = build_archive(folder, self.folder, found=found, level=1, **limits)
         except TitanError as e:
-            raise OutputMissing(f"{what}: {str(e).replace('project ', '')}") from None
+            raise OutputMissing(f"{subject}: {str(e).replace('project ', '')}") from None
         archive.path.rename(part)
 
 
-def full_disk(error: OSError, what: str) -> EnvironmentFault:
-    return EnvironmentFault(f"{what}: {disk_problem(error)}")
+def full_disk(error: OSError, subject: str) -> EnvironmentFault:
+    return EnvironmentFault(f"{subject}: {disk_problem(error)}")
 
 
 def disk_problem(error: OSError) -> str:
@@ -357,7 +366,7 @@ def disk_problem(error: OSError) -> str:
 
 @contextlib.contextmanager
 def home_problems(home: Path) -> Iterator[None]:
-    """What the system says within becomes an EnvironmentFault."""
+    """Turn an OSError within into an EnvironmentFault."""
     try:
         yield
     except OSError as e:
@@ -365,7 +374,7 @@ def home_problems(home: Path) -> Iterator[None]:
 
 
 def cache_size(text: str) -> int:
-    """Of --file-cache. Raises ValueError."""
+    """Return the bytes of a --file-cache option. Raises ValueError."""
     from titan.model.sizes import size_of
 
     size = size_of(text)
@@ -382,7 +391,7 @@ def _remove(path: str) -> None:
 
 
 def _beneath(folder: str, path: str) -> int:
-    """A link within the folder may be absolute. Raises OSError."""
+    """Open a path beneath a folder. A link within the folder may be absolute. Raises OSError."""
     try:
         return open_beneath(folder, path)
     except OSError as e:
@@ -393,8 +402,8 @@ def _beneath(folder: str, path: str) -> int:
 
 
 def _moved(place: int, path: str, part: Path) -> bool:
-    """Whether it is here now, and nobody can write to it: else it is to be copied, from wherever it
-    is."""
+    """Move a file into the cache. Return False if it has to be copied instead: it was moved
+    meanwhile, is on another file system, or somebody can still write to it."""
     try:
         os.rename(path, part)
     except OSError as e:
@@ -417,8 +426,8 @@ def _seal_of(path: Path) -> _Seal:
 
 
 def _clone(source: Path | int, target: Path, mode: int) -> bool:
-    """A copy that shares its blocks, where the file system can do that. `source` may be a
-    descriptor."""
+    """Make a copy that shares its blocks. Return False if the file system cannot do that. `source`
+    may be a descriptor."""
     from_ = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

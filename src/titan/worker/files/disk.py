@@ -1,5 +1,5 @@
-"""The disk of a worker's home: how much is free, what the master was told of that, and how a
-refusal is told."""
+"""Disk of a worker's home: its free space, the part of that which the master knows, and the texts
+for refused writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from titan.model.disk import FREE_DISK, Facts, news_of
 
 
 def why_lost(number: int, text: str = "") -> str:
-    """Why output is lost that the system refused with this errno."""
+    """Return the reason for lost output that the system refused with errno `number`."""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of its worker is full ({os.strerror(number)})"
     return f"its worker cannot write it ({text or os.strerror(number)})"
@@ -20,22 +20,23 @@ def why_lost(number: int, text: str = "") -> str:
 class DiskWatch:
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._told: Facts = {}
+        self._reported: Facts = {}
 
     def facts(self) -> dict[str, str | int | float]:
-        """For a registration: the master knows them from now on."""
-        found = self._look()
-        self._told = found
+        """Return all facts, for a registration. The master knows them from then on."""
+        found = self._measure()
+        self._reported = found
         return found
 
     def news(self) -> dict[str, str | int | float]:
-        """For a heartbeat: what has changed since."""
-        found = news_of(self._look(), self._told)
-        self._told = {**self._told, **found}
+        """Return the facts that changed since the last report, for a heartbeat."""
+        found = news_of(self._measure(), self._reported)
+        self._reported = {**self._reported, **found}
         return found
 
-    def _look(self) -> dict[str, str | int | float]:
-        """{} if the home is gone, which others notice, or on a file system that does not count."""
+    def _measure(self) -> dict[str, str | int | float]:
+        """Return the free space. Empty if the home is gone, which others notice, or if the file
+        system does not count space."""
         try:
             disk = os.statvfs(self._home)
         except OSError:

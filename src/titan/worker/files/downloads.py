@@ -1,4 +1,4 @@
-"""Scripts, archives, functions and values on their way from the master into this worker's cache:
+"""Downloads of scripts, archives, functions and values from the master into this worker's cache,
 each once."""
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from titan.worker.files.cache import disk_problem
 from titan.worker.requests import WorkerLines
 
 AT_ONCE = 64
-"""So many are asked for at once; the others wait."""
+"""Maximum number of simultaneous downloads. Further ones wait."""
 
 
 class Downloads:
-    """`fetched(hash, problem, retryable)`: content is here, or cannot be had; `problem` is "" if it
-    is."""
+    """Downloads into a cache. `fetched(hash, problem, retryable)` is called at the end of each;
+    `problem` is "" on success."""
 
     def __init__(
         self,
@@ -29,8 +29,8 @@ class Downloads:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         fetched: Callable[[str, str, bool], None],
     ) -> None:
-        """`spawn` has work done beside all else. What is under way when the connection breaks goes
-        on on the next one."""
+        """Create an idle downloader. `spawn` runs work in the background. A download that is cut
+        off by a lost connection continues on the next one."""
         self._cache = cache
         self._lines = lines
         self._spawn = spawn
@@ -63,5 +63,5 @@ class Downloads:
 
 
 def is_retryable(error: TitanError) -> bool:
-    """Return whether content that could not be had may be had later, or by another worker."""
+    """Return whether a failed download may succeed later, or on another worker."""
     return error.retryable or (isinstance(error, (EnvironmentFault, PeerError)) and not isinstance(error, DamagedCopy))

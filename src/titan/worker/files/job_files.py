@@ -1,13 +1,15 @@
-"""Files of this worker's attempts: what they left goes to the master, what they are given comes
-from there, each once per node.
+"""Files of this worker's attempts: uploads of outputs to the master and downloads of inputs, each
+content once per node.
 
-    keep(assignment)               what an attempt was to leave: taken out of its folder, sent, and only then told of
-    need(hash)                     content that an attempt waits for: fetched into the cache, by all that need it together
-    publish(lease, key, path)      an attempt publishes a file, or fetches what was published; `on_publish` and `on_fetch` are what
-    fetch(lease, key, into)        the context handler calls for it
+    keep(assignment)           take an attempt's outputs out of its folder and upload them, then
+                               report that they are kept
+    need(hash)                 fetch content that attempts wait for into the cache, once for all
+    publish(lease, key, path)  publish a file for an attempt
+    fetch(lease, key, into)    fetch published content for an attempt
 
-What is on its way when the connection breaks goes on from where it was. Reading, hashing and
-writing is done by threads. Must not know when something runs; the machine is told in its words.
+`on_publish` and `on_fetch` serve the last two for the context handler. Transfers that are cut off
+by a lost connection continue where they were. Threads read, hash and write. This module must not
+know when attempts run. It reports to the state machine by its inputs.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.protocol import messages as msg
 from titan.worker.context.requests import Ask, ContextHandler
-from titan.worker.files.cache import FileCache, Given, Left, OutputMissing, full_disk
+from titan.worker.files.cache import FileCache, OutputMissing, PlacedFile, TakenOutput, full_disk
 from titan.worker.files.downloads import is_retryable
 from titan.worker.files.sandbox import Workspace
 from titan.worker.requests import WorkerLines
@@ -49,19 +51,19 @@ log = logging.getLogger("titan.worker")
 
 THREADS = 6
 AT_ONCE = 4
-"""So many files are sent at once, and so many fetched."""
+"""Maximum number of simultaneous uploads, and of simultaneous downloads."""
 MOST_ASKED = 1024
 ANSWER_S = 30.0
-"""After this a job that asked is told that it goes on."""
+"""Seconds after which a waiting job is answered that the transfer continues."""
 HASH_FIRST = 8 << 20
-"""A file up to this size is hashed before it is sent: the master may have it."""
+"""Largest file that is hashed before it is sent, because the master may have it."""
 AGAIN_S = (1.0, 5.0)
-"""The waits after the master could not keep a file; then the attempt has failed."""
+"""Pauses after the master could not keep a file. After the last one the attempt has failed."""
 
 
 class JobFiles:
-    """`see` takes what the machine is to hear; `kept(lease)` is called after it has heard that
-    outputs are kept, or not."""
+    """File transfers of a worker. `see` takes inputs of the state machine. `kept(lease)` is called
+    after each OutputsKept."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class JobFiles:
         kept: Callable[[int], None],
         most_bytes: int,
     ) -> None:
-        """`most_bytes`: of the cache, 0 for the default."""
+        """Open the cache. `most_bytes` limits its size, 0 for the default."""
         self.cache = FileCache(workspace.root / "files", most_bytes=most_bytes, distrusted=workspace.distrusted)
         self._machine = machine
         self._machine.have.update(dict.fromkeys(messages.FILE_PREFIX + hash_ for hash_ in self.cache.all()))
@@ -87,9 +89,9 @@ class JobFiles:
         self._keeping: dict[int, asyncio.Task[None]] = {}
         self._fetches: dict[str, asyncio.Task[None]] = {}
         self._pinned: dict[str, int] = {}
-        """Hashes that are copied from the cache just now -> how often."""
+        """hash -> number of copies that are being made from the cache."""
         self._asked: dict[tuple[int, msg.Message], asyncio.Task[msg.ArtifactRow]] = {}
-        """(lease, what it asked for)"""
+        """(lease, request) -> its task."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -100,7 +102,7 @@ class JobFiles:
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
 
     def follow(self, instruction: messages.KeepOutputs | messages.GiveUpOutputs | messages.FetchArtifact) -> bool:
-        """Whether the instruction was for this."""
+        """Follow an instruction. Return whether it was one for this class."""
         match instruction:
             case messages.KeepOutputs():
                 self.keep(self._machine.held[instruction.lease].assignment)
@@ -115,12 +117,12 @@ class JobFiles:
 
     # -- outputs -----------------------------------------------------------------------------------
     def keep(self, assignment: messages.Assignment) -> None:
-        """OutputsKept follows, unless it is given up."""
+        """Upload the outputs of an attempt. OutputsKept follows, unless `give_up` is called."""
         if assignment.lease not in self._keeping:
             self._keeping[assignment.lease] = self._spawn(self._keep(assignment))
 
     def give_up(self, lease: int) -> None:
-        """Nobody waits for what it left any more, and it needs nothing here."""
+        """Cancel the upload of an attempt's outputs and free its room in the cache."""
         self._make_room()
         task = self._keeping.pop(lease, None)
         if task is not None:
@@ -133,7 +135,7 @@ class JobFiles:
             outputs = await self._send_all(assignment)
         except OutputMissing as e:
             problem, outcome = str(e), Outcome.EXITED
-        except LimitExceeded as e:  # the job's own doing, on whatever worker it runs
+        except LimitExceeded as e:  # caused by the job, on whatever worker it runs
             problem, outcome = f"its outputs could not be kept: {e}", Outcome.EXITED
         except (TitanError, OSError) as e:
             problem, outcome = f"its outputs could not be kept: {e}", Outcome.BROKEN
@@ -144,22 +146,22 @@ class JobFiles:
     async def _send_all(self, assignment: messages.Assignment) -> tuple[StoredFile, ...]:
         loop = asyncio.get_running_loop()
         try:
-            left = await loop.run_in_executor(
+            taken = await loop.run_in_executor(
                 self._pool, self.cache.take_outputs, assignment.template.outputs, self._workspace.folder_of(assignment)
             )
         except OSError as e:
-            raise full_disk(e, "its outputs could not be taken") from e
+            raise full_disk(e, "its outputs could not be read") from e
         try:
-            stored = await asyncio.gather(*[self._store(one) for one in left], return_exceptions=True)
-            for error in [one for one in stored if isinstance(one, BaseException)]:
+            stored = await asyncio.gather(*[self._store(output) for output in taken], return_exceptions=True)
+            for error in [result for result in stored if isinstance(result, BaseException)]:
                 raise error
-            return tuple([one for one in stored if isinstance(one, StoredFile)])
+            return tuple([result for result in stored if isinstance(result, StoredFile)])
         finally:
-            for one in left:
-                one.path.unlink(missing_ok=True)
+            for output in taken:
+                output.path.unlink(missing_ok=True)
 
-    async def _store(self, left: Left) -> StoredFile:
-        """Sends it, and has it in the cache. Raises TitanError, OSError."""
+    async def _store(self, left: TakenOutput) -> StoredFile:
+        """Upload an output and enter it in the cache. Raises TitanError, OSError."""
         async with self._sending:
             for wait in (*AGAIN_S, None):
                 try:
@@ -176,7 +178,7 @@ class JobFiles:
         self._make_room(hash_)
         return StoredFile(left.name, hash_, left.size, left.kind)
 
-    async def _hash_of(self, left: Left) -> str:
+    async def _hash_of(self, left: TakenOutput) -> str:
         def digest() -> str:
             with left.path.open("rb") as source:
                 return hashlib.file_digest(source, "sha256").hexdigest()
@@ -185,7 +187,8 @@ class JobFiles:
 
     # -- inputs ------------------------------------------------------------------------------------
     def need(self, hash_: str) -> None:
-        """ArtifactReady or ArtifactFailed follows, with messages.FILE_PREFIX before the hash."""
+        """Fetch content. ArtifactReady or ArtifactFailed follows, with messages.FILE_PREFIX before
+        the hash."""
         self._spawn(self._need(hash_))
 
     async def _need(self, hash_: str) -> None:
@@ -197,17 +200,17 @@ class JobFiles:
         else:
             self._see(messages.ArtifactReady(name))
 
-    async def give(self, assignment: messages.Assignment, folder: str) -> tuple[Given, ...]:
-        """Puts its inputs into its folder. Raises TitanError, OSError."""
-        for file in assignment.files:  # one may have been changed since it came
+    async def give(self, assignment: messages.Assignment, folder: str) -> tuple[PlacedFile, ...]:
+        """Put the inputs of an attempt into its folder. Raises TitanError, OSError."""
+        for file in assignment.files:  # a cached file may have been changed since it came
             await self.have(file.hash)
         needed = Counter(self._needed())
         alone = {file.hash for file in assignment.files if needed[file.hash] <= 1 and file.hash not in self._pinned}
         return await asyncio.to_thread(self.cache.give, assignment.files, folder, alone)
 
     async def have(self, hash_: str) -> None:
-        """It is in the cache when this returns; fetched once, however many wait for it. Raises
-        TitanError, OSError."""
+        """Make sure that content is in the cache. It is fetched once, however many callers wait.
+        Raises TitanError, OSError."""
         if (self.cache.is_intact(hash_) or self.cache.is_lent(hash_)) and hash_ not in self._fetches:
             self.cache.use(hash_)
             return
@@ -221,7 +224,7 @@ class JobFiles:
         if self.cache.is_unsure(hash_):
             if await asyncio.get_running_loop().run_in_executor(self._pool, self.cache.verify, hash_):
                 return
-            log.warning("the file %s in the cache was changed by a job, or by the disk: it is fetched again", hash_[:12])
+            log.warning("the file %s in the cache was changed by a job or by the disk: it is fetched again", hash_[:12])
         self.cache.drop(hash_)
         _, part = self.cache.new_part()
         try:
@@ -239,28 +242,28 @@ class JobFiles:
         for hash_ in gone:
             self._machine.have.pop(messages.FILE_PREFIX + hash_, None)
         if gone:
-            log.info("%d files left the cache, which is full", len(gone))
+            log.info("%d files were removed from the cache, which is full", len(gone))
 
     def _needed(self) -> list[str]:
-        """What attempts that are here are given."""
+        """Return the hashes of all inputs of attempts on this worker."""
         return [file.hash for held in self._machine.held.values() for file in held.assignment.files]
 
-    # -- what a running attempt asks ---------------------------------------------------------------
+    # -- requests of running attempts --------------------------------------------------------------
     async def publish(self, lease: int, key: str, path: str, *, shared: bool = False) -> msg.ArtifactRow:
-        """A file, or a folder, is published under a key: durable when this returns. Raises
+        """Publish a file or folder under a key. It is durable when this returns. Raises
         TitanError."""
         loop = asyncio.get_running_loop()
-        what = f"what is to be published as {key[:200]!r} ({path})"
+        subject = f"the file to publish as {key[:200]!r} ({path})"
 
-        def take() -> Left:
-            return self.cache.take(key, path, "", what, may=self._may_name(lease))
+        def take() -> TakenOutput:
+            return self.cache.take(key, path, "", subject, may=self._may_name(lease))
 
         try:
             left = await loop.run_in_executor(self._pool, take)
         except OutputMissing as e:
             raise CallerError(str(e)) from None
         except OSError as e:
-            raise full_disk(e, what) from e
+            raise full_disk(e, subject) from e
         try:
             stored = await self._store(left)
         finally:
@@ -270,19 +273,19 @@ class JobFiles:
         return answer.artifacts[0]
 
     async def find(self, lease: int, key: str, hash_: str = "") -> msg.ArtifactRow:
-        """The newest version, or that with the hash, of a key of its run, else of a shared one, or
-        of another run (RUN/KEY).
+        """Return the newest version of a key, or the version with the hash.
 
+        Keys of the attempt's run come first, then shared ones. RUN/KEY names a key of another run.
         Raises NotFound.
         """
         answer = await self._ask(lambda request: msg.FindArtifact(request, key, lease))
         row = next((row for row in answer.artifacts if row.hash.startswith(hash_)), None)
         if row is None:
-            raise NotFound(f"version {hash_[:12]} of {key} is gone: newer ones were published")
+            raise NotFound(f"version {hash_[:12]} of {key} no longer exists: newer ones were published")
         return row
 
     async def fetch(self, lease: int, key: str, into: str, hash_: str = "") -> msg.ArtifactRow:
-        """What is published under the key, written to the path `into`. Raises TitanError."""
+        """Write the content published under a key to the path `into`. Raises TitanError."""
         row = await self.find(lease, key, hash_)
         self._pinned[row.hash] = self._pinned.get(row.hash, 0) + 1
         try:
@@ -298,12 +301,12 @@ class JobFiles:
         return row
 
     def _may_name(self, lease: int) -> Callable[[str], bool]:
-        """Which places an attempt may have this worker read or write for it."""
+        """Return the check for paths that this worker may read or write for an attempt."""
         held = self._machine.held.get(lease)
         return partial(self._workspace.may_name, held.assignment.run if held is not None else "")
 
     async def _ask(self, make: Callable[[int], msg.Message]) -> msg.Artifacts:
-        """Asks until it is answered: both questions may be put twice."""
+        """Ask the master until it answers. Both kinds of requests may be sent twice."""
         while True:
             line = await self._lines.open()
             try:
@@ -325,47 +328,47 @@ class JobFiles:
         handler.serve(msg.SendFile, partial(self.on_send, handler))
 
     def on_publish(self, ask: Ask) -> None:
-        it: msg.PublishPath = ask.message
-        self._serve(ask, lambda: self.publish(ask.lease, it.key, it.path, shared=it.shared))
+        request: msg.PublishPath = ask.message
+        self._serve(ask, lambda: self.publish(ask.lease, request.key, request.path, shared=request.shared))
 
     @staticmethod
     def on_send(handler: ContextHandler, ask: Ask) -> None:
-        """Content of a job goes on to the master in one piece: it has no connection of its own to
-        go on with after a cut."""
-        it: msg.SendFile = ask.message
-        if not it.hash or len(ask.blob) != it.size:
-            raise CallerError("a job sends content whole, with its hash")
-        handler.ask_master(ask, it, ask.blob)
+        """Forward content of a job to the master in one piece. The job has no connection of its own
+        on which it could continue after a cut."""
+        message: msg.SendFile = ask.message
+        if not message.hash or len(ask.blob) != message.size:
+            raise CallerError("a job has to send content whole, with its hash")
+        handler.ask_master(ask, message, ask.blob)
 
     def on_fetch(self, ask: Ask) -> None:
-        it: msg.FetchPath = ask.message
-        self._serve(ask, lambda: self.fetch(ask.lease, it.key, it.path, it.hash))
+        request: msg.FetchPath = ask.message
+        self._serve(ask, lambda: self.fetch(ask.lease, request.key, request.path, request.hash))
 
     def _serve(self, ask: Ask, work: Callable[[], Coroutine[Any, Any, msg.ArtifactRow]]) -> None:
-        """Begins it, or waits for what the same question began; answers after a while that it goes
-        on."""
-        what = (ask.lease, msgspec.structs.replace(ask.message, request=0))
-        task = self._asked.get(what)
+        """Start the work of a request, or wait for the work of an equal one. If it takes long, the
+        answer says that it continues."""
+        question = (ask.lease, msgspec.structs.replace(ask.message, request=0))
+        task = self._asked.get(question)
         if task is None:
             if len(self._asked) >= MOST_ASKED:
-                raise LimitExceeded(f"{MOST_ASKED} files of jobs of this worker are on their way: wait for some")
-            task = self._asked[what] = asyncio.get_running_loop().create_task(work())
-        self._spawn(self._answer(ask, what, task))
+                raise LimitExceeded(f"{MOST_ASKED} file transfers of this worker's jobs are in progress: wait for some")
+            task = self._asked[question] = asyncio.get_running_loop().create_task(work())
+        self._spawn(self._answer(ask, question, task))
 
-    async def _answer(self, ask: Ask, what: tuple[int, msg.Message], task: asyncio.Task[msg.ArtifactRow]) -> None:
+    async def _answer(self, ask: Ask, question: tuple[int, msg.Message], task: asyncio.Task[msg.ArtifactRow]) -> None:
         await asyncio.wait([task], timeout=ANSWER_S)
         if not task.done():
             ask.reply(msg.Artifacts(ask.request, []))
             return
-        self._asked.pop(what, None)
-        error = task.exception() if not task.cancelled() else ConnectionLost("this worker is about to end")
+        self._asked.pop(question, None)
+        error = task.exception() if not task.cancelled() else ConnectionLost("this worker is shutting down")
         if error is None:
             ask.reply(msg.Artifacts(ask.request, [task.result()]))
         elif isinstance(error, TitanError):
             ask.fail(error)
         else:
-            log.error("a file of lease %d could not be dealt with", ask.lease, exc_info=error)
-            ask.fail(Bug(f"the worker could not do it: {error!r}"))
+            log.error("a file of lease %d could not be transferred", ask.lease, exc_info=error)
+            ask.fail(Bug(f"the worker could not transfer the file: {error!r}"))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -377,4 +380,4 @@ class JobFiles:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, (TitanError, OSError)):
-            log.error("a file could not be dealt with", exc_info=error)
+            log.error("a file could not be transferred", exc_info=error)

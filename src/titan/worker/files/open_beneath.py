@@ -1,10 +1,10 @@
-"""Opening what a job names: beneath a folder whatever links it has put there, and without waiting
-for a pipe or waking a device.
+"""Opening of paths that a job names: confined to a folder, whatever links the job made, and without
+blocking on a pipe or waking a device.
 
-The kernel resolves the path (openat2, Linux 5.6): no link, "..", or rename meanwhile leads out of
-the folder, while links that stay inside are followed. Where it cannot, or a sandbox forbids the
-call, each component is opened by itself and none may be a link. What comes is a descriptor of the
-place alone (O_PATH): look at what it is, then `reopen` it.
+The kernel resolves the path (openat2, Linux 5.6). No link, "..", or concurrent rename leads out of
+the folder; links that stay inside are followed. Where the call is missing, or a sandbox forbids it,
+each component is opened by itself and none may be a link. The result is a descriptor of the place
+alone (O_PATH). Check its type, then `reopen` it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import stat
 import struct
 
 NR_OPENAT2 = 437
-"""On all architectures."""
+"""Number of the system call, the same on all architectures."""
 RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH = 0x02, 0x08
 OPENS_AGAIN = 16
-"""The kernel gives up (EAGAIN) if something is renamed while it looks."""
+"""Number of tries: the kernel gives up (EAGAIN) if something is renamed during the lookup."""
 LEADS_OUT = (errno.EXDEV, errno.ELOOP)
 _PLACE = os.O_PATH | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,13 +27,16 @@ _lacking: list[bool] = []
 
 
 def open_place(path: str) -> int:
-    """Of any path. Raises OSError."""
+    """Return a descriptor of any path. Raises OSError."""
     return os.open(path, _PLACE)
 
 
 def open_beneath(folder: str, path: str, *, follow: bool = True) -> int:
-    """Of `path`, relative to the folder. Raises OSError: one of LEADS_OUT if it leads out. `follow`
-    False: no links at all."""
+    """Return a descriptor of `path`, relative to the folder.
+
+    Raises OSError, with an errno of LEADS_OUT if the path leads out. With `follow` False no link is
+    followed at all.
+    """
     if path.startswith("/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
     at = os.open(folder, _PLACE | os.O_DIRECTORY)
@@ -44,15 +47,15 @@ def open_beneath(folder: str, path: str, *, follow: bool = True) -> int:
 
 
 def reopen(place: int, flags: int = os.O_RDONLY) -> int:
-    """What is at a place, if that is a file or a folder: asked for before, as to open a device may
-    do something."""
+    """Open the file or folder of a descriptor for reading. The type is checked first, as opening a
+    device may have effects. Raises OSError."""
     if not stat.S_ISREG(mode := os.fstat(place).st_mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "neither a file nor a folder")
     return os.open(f"/proc/self/fd/{place}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def path_of(place: int) -> str:
-    """Where it is now, without a link in it."""
+    """Return the current path of a descriptor, without links."""
     return os.readlink(f"/proc/self/fd/{place}")
 
 
@@ -72,7 +75,7 @@ def _resolve(at: int, path: str) -> int:
             return _walk(at, path)
         if code != errno.EAGAIN:
             raise OSError(code, os.strerror(code), path)
-    raise OSError(errno.EAGAIN, "it is being renamed all the time", path)
+    raise OSError(errno.EAGAIN, "the path is renamed again and again", path)
 
 
 def _walk(at: int, path: str) -> int:

@@ -1,10 +1,10 @@
-"""The folders of runs, jobs/RUN and shared/RUN: there while an attempt of the run is here, gone
-with the last if it left nothing.
+"""Folders of runs, jobs/RUN and shared/RUN. They exist while an attempt of the run is here, and are
+removed with the last one if they are empty.
 
-A worker that ran a hundred thousand runs which left nothing has no folders of them. What is not
-empty stays for the sweep. The shared folder may be that of other workers of this node too: who has
-attempts of a run holds a shared lock on it, and only who gets the exclusive one removes it. `tidy`
-may run in a thread beside the rest.
+So a worker that ran a hundred thousand runs which left nothing has no folders for them. Folders
+that are not empty stay for the sweep. Several workers of this node may use the same shared folder.
+A worker with attempts of a run holds a shared lock on it, and only the holder of the exclusive lock
+removes it. `tidy` may run in a thread.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ class RunFolders:
         self._run_of: dict[int, str] = {}
         self._users: dict[str, set[int]] = {}
         self._held: dict[str, int] = {}
-        """Run -> descriptor of its shared folder, which has the lock."""
+        """run -> descriptor of its shared folder, which holds the lock."""
         self.idle: dict[str, None] = dict.fromkeys((*os.listdir(jobs), *os.listdir(shared)))
-        """Runs that nobody uses, and whose folders may be empty."""
+        """Runs without attempts, whose folders may be empty."""
         self.wanted = asyncio.Event()
-        """There are some."""
+        """Set while `idle` has entries."""
         if self.idle:
             self.wanted.set()
 
     def use(self, run: str, lease: int) -> str:
-        """Its shared folder, which is there until all its attempts are `done`. Raises OSError."""
+        """Create the folders of a run for an attempt. Return the shared folder, which stays until
+        `done` was called for all attempts. Raises OSError."""
         with self._lock:
             path = f"{self._shared}/{run}"
             if run not in self._users:
@@ -64,13 +65,13 @@ class RunFolders:
                 self.wanted.set()
 
     def emptied(self, run: str) -> None:
-        """What was kept in jobs/RUN has gone elsewhere."""
+        """Note that something was moved out of jobs/RUN, which may be empty now."""
         if run not in self._users:
             self.idle[run] = None
             self.wanted.set()
 
     def tidy(self) -> None:
-        """Removes what is empty of runs that nobody uses."""
+        """Remove the empty folders of idle runs."""
         for run in list(self.idle):
             with self._lock:
                 self.idle.pop(run, None)
@@ -82,7 +83,8 @@ class RunFolders:
 
 
 async def keep_tidy(folders: RunFolders) -> None:
-    """Until it is cancelled. It waits a moment: the next job of a run may be about to come."""
+    """Remove empty folders until cancelled. Each pass waits a moment, as the next job of a run may
+    be about to come."""
     while True:
         await folders.wanted.wait()
         await asyncio.sleep(TIDY_S)
@@ -91,7 +93,7 @@ async def keep_tidy(folders: RunFolders) -> None:
 
 
 def _hold(path: str) -> int:
-    """The folder is there and this process has a lock on it. Raises OSError."""
+    """Create the folder if needed and lock it. Return its descriptor. Raises OSError."""
     while True:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path)
@@ -103,7 +105,7 @@ def _hold(path: str) -> int:
             fcntl.flock(fd, fcntl.LOCK_SH)
             if os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
-        except FileNotFoundError:  # it was removed between; again
+        except FileNotFoundError:  # the folder was removed meanwhile: try again
             pass
         except BaseException:
             os.close(fd)
@@ -119,7 +121,7 @@ def _remove_shared(path: str) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.rmdir(path)
-    except OSError:  # another worker uses it, or something is in it
+    except OSError:  # another worker uses the folder, or it is not empty
         pass
     finally:
         os.close(fd)

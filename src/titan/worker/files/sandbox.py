@@ -1,14 +1,15 @@
-"""titan_workspace/: where attempts run and what they share.
+"""titan_workspace/: the folders in which attempts run, and the files that they share.
 
-    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with its own copy of its script or project; one that ended well
-                                and left nothing is used again by a later attempt
+    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with its own copy of its script or
+                                project. If the attempt succeeded and left nothing, a later attempt
+                                reuses the folder
     jobs/RUN/JOB.ATTEMPT.stdout and .stderr
     shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
     cache/HASH                  scripts and archives, by content
-    files/                      what jobs left and are given, see `file_cache`
+    files/                      outputs and inputs of jobs, see `files.cache`
 
-Owns paths and copies; must not know when something runs. Old runs are swept after a while, the
-cache by age of last use.
+Owns paths and copies. This module must not know when attempts run. Old runs are swept after a
+while, and the cache by the age of its last use.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple
 from titan.content.archive import unpack_archive
 from titan.host.remove_folder import remove_folder
 from titan.model.dag import JobTemplate
-from titan.worker.files.cache import Given
+from titan.worker.files.cache import PlacedFile
 from titan.worker.files.open_beneath import is_below
 from titan.worker.files.run_folders import RunFolders
 from titan.worker.files.spare_folders import PROGRAM_BYTES, Content, Made, SpareFolders, note, remove
@@ -32,29 +33,29 @@ from titan.worker.state_machine.machine import Assignment
 COPY_BYTES = 256 * 1024
 PROGRAMS = 64
 MOST_RUNS = 10_000
-"""Of which something is kept: beyond, those go that were not touched for the longest time."""
+"""Maximum number of runs with files. Beyond it those that were untouched for longest are swept."""
 TOUCH_S = 60.0
-"""How often at most the use of a cached artifact is noted."""
+"""Shortest interval between two records of the use of a cached artifact."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Place(NamedTuple):
-    """Where one attempt runs."""
+    """Paths of one attempt."""
 
     cwd: str
     stdout: str
     stderr: str
     shared: str
     made: Made | None = None
-    """How the folder was made, if it may be used again."""
-    given: tuple[Given, ...] = ()
-    """Files in it that are those of the cache."""
+    """State of the folder when it was made, if it may be reused."""
+    placed: tuple[PlacedFile, ...] = ()
+    """Large inputs in it, to be removed when the attempt is over."""
 
 
 class Workspace:
     def __init__(self, home: Path, shared: Path | None = None) -> None:
-        """`shared`: where runs have their shared folders, if several workers of this node are to
-        have them in common."""
+        """Open the workspace of a home. `shared` is the parent of the runs' shared folders, if
+        several workers of this node use it together."""
         self._home = str(home.resolve())
         self.root = Path(self._home) / "titan_workspace"
         self.jobs = self.root / "jobs"
@@ -66,18 +67,17 @@ class Workspace:
             leftover.unlink(missing_ok=True)
         self._jobs, self._cache = str(self.jobs), str(self.cache)
         self.distrusted = self._distrust_before_boot()
-        """What was not synced may be damaged."""
+        """The machine was rebooted, so files that were not synced may be damaged."""
         self.runs = RunFolders(self._jobs, str(self.shared))
         self._printed: dict[int, str] = {}
-        """Attempts that ended well and are not forgotten -> their folder, beside which their logs
-        lie."""
+        """Lease of a successful attempt that is not forgotten -> its folder, beside its logs."""
         self._spares = SpareFolders()
         self._programs: dict[str, bytes] = {}
         self._touched: dict[str, float] = {}
 
     def _distrust_before_boot(self) -> bool:
-        """What is in the cache was not synced: after a loss of power a file may have its name and
-        not its content."""
+        """Empty the cache after a reboot, and return whether there was one. Cached files were not
+        synced: after a loss of power one may have its name but not its content."""
         try:
             boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         except OSError:
@@ -97,18 +97,19 @@ class Workspace:
         return f"{self._jobs}/{assignment.run}/{assignment.job}.{assignment.attempt}"
 
     def may_name(self, run: str, path: str) -> bool:
-        """Whether a job of this run may have the worker read or write there for it: what it has
-        itself, and all that is no home.
+        """Return whether a job of this run may have the worker read or write the path.
 
-        `path` has no link in it."""
+        Allowed are the job's own folders and everything outside of the home. `path` must not
+        contain links.
+        """
         if not is_below(path, self._home):
             return True
         mine = (f"{self._jobs}/{run}", f"{self.shared}/{run}", f"{self.root}/runners") if run else ()
         return any(is_below(path, folder) and path != f"{self.root}/runners" for folder in mine)
 
     def prepare(self, assignment: Assignment) -> Place:
-        """Makes the attempt's folder with what it runs in it; unpacking a project may take long.
-        Raises OSError, TitanError."""
+        """Create the attempt's folder with its program. Unpacking a project may take long. Raises
+        OSError, TitanError."""
         cwd, template = self.folder_of(assignment), assignment.template
         shared = self.runs.use(assignment.run, assignment.lease)
         content = None if template.archive or template.outputs or assignment.files else self._content(template)
@@ -126,8 +127,8 @@ class Workspace:
         return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", shared, made)
 
     def give_back(self, place: Place, lease: int) -> None:
-        """An attempt ended well there, and all its processes with it: if it left nothing, the
-        folder is used again."""
+        """Take the folder of a successful attempt whose processes have all ended. It is reused if
+        the attempt left nothing."""
         self._printed[lease] = place.cwd
         if place.made is not None:
             for made in self._spares.give(place.made):
@@ -135,12 +136,12 @@ class Workspace:
                 self.runs.emptied(os.path.basename(os.path.dirname(made.path)))
 
     def forget(self, lease: int, *, printed: bool = True) -> None:
-        """The master has its result, and all that it printed: if it ended well, nobody looks for
-        that here."""
+        """Drop an attempt when the master has its result and output. The logs of a successful
+        attempt are removed."""
         cwd = self._printed.pop(lease, None)
         if cwd is not None and printed:
             for stream in ("stdout", "stderr"):
-                with contextlib.suppress(OSError):  # it printed nothing to that one
+                with contextlib.suppress(OSError):  # nothing was printed to that stream
                     os.unlink(f"{cwd}.{stream}")
         self.runs.done(lease)
 
@@ -149,14 +150,15 @@ class Workspace:
             os.mkdir(cwd)
         except FileNotFoundError:
             os.makedirs(cwd)
-        except FileExistsError:  # an earlier worker process began this attempt and died
+        except FileExistsError:  # an earlier process of the worker began this attempt and died
             remove_folder(cwd)
             os.mkdir(cwd)
             for stream in ("stdout", "stderr"):
                 Path(f"{cwd}.{stream}").unlink(missing_ok=True)
 
     def _content(self, template: JobTemplate) -> Content | None:
-        """None: too large to be compared. Notes that the program was used."""
+        """Return the content of the folder, None if it is too large to be compared. Record the use
+        of the program."""
         hash_ = template.file_hash
         if not hash_:
             return Content()
@@ -173,10 +175,10 @@ class Workspace:
         return Content(template.file, program) if len(program) <= PROGRAM_BYTES else None
 
     def sweep(self, keep_s: float, in_use: set[str], now: float) -> Swept:
-        """Removes what nothing touched for `keep_s` seconds before `now`. May take long.
+        """Remove runs and artifacts untouched for `keep_s` seconds before `now`. May take long.
 
-        The folders of runs `in_use` are touched first: other workers of this node may sweep the
-        same shared folder.
+        The folders of runs `in_use` are touched first, because other workers of this node may sweep
+        the same shared folder.
         """
         for run in in_use:
             for parent in (self.jobs, self.shared):
@@ -198,7 +200,7 @@ class Workspace:
 
 
 def copy_program(source: str, target: str) -> None:
-    """`target` is new, and may be executed by all."""
+    """Copy a program to `target`, which must not exist, and make it executable by all."""
     from_ = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
@@ -224,7 +226,8 @@ class Swept(NamedTuple):
 
 
 def _age_of_newest(entries: list[os.DirEntry[str]], most: int) -> float:
-    """When that was touched after which no more than `most` of them were; 0 if there are no more."""
+    """Return the modification time of the oldest of the `most` newest entries, 0 if there are no
+    more than `most`."""
     if len(entries) <= most:
         return 0.0
     times = []

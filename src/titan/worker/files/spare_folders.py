@@ -1,9 +1,9 @@
-"""Folders of ended attempts that are as they were made, for the next attempts: a rename instead of
-a mkdir, a copy and a removal.
+"""Unchanged folders of ended attempts, kept for reuse by the next attempts. A rename replaces a
+mkdir, a copy and a removal.
 
 An attempt that leaves nothing needs no folder, and a million empty ones cost a disk 4 KiB and an
-inode each. Owns the knowledge of which folders may be had again and the look that makes sure of it;
-must not know when an attempt has ended well.
+inode each. Owns which folders can be reused, and the check that they are unchanged. This module
+must not know whether an attempt succeeded.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import os
 from typing import NamedTuple
 
 PROGRAM_BYTES = 64 * 1024
-"""A larger program is copied anew: to compare it would take as long."""
+"""Largest program that is compared. Comparing a larger one would take as long as copying it."""
 FOLDERS = 64
 
 _Mark = tuple[int, int, int, int]
 
 
 class Content(NamedTuple):
-    """What a folder holds: nothing, or a program by this name with this content."""
+    """Content of a folder: nothing, or a program with this name and content."""
 
     file: str = ""
     program: bytes = b""
 
 
 class Made(NamedTuple):
-    """A folder as it was made: whoever looks later can tell whether it still is."""
+    """State of a folder when it was made, to find out later whether it changed."""
 
     path: str
     content: Content
@@ -35,43 +35,44 @@ class Made(NamedTuple):
 
 
 def note(path: str, content: Content) -> Made:
-    """Of a folder that holds just this. Raises OSError."""
+    """Record a folder that holds just this content. Raises OSError."""
     return Made(path, content, _mark(path), _mark(f"{path}/{content.file}") if content.file else (0, 0, 0, 0))
 
 
 class SpareFolders:
-    """At most `FOLDERS` of them."""
+    """Spare folders, at most `FOLDERS` of them."""
 
     def __init__(self) -> None:
         self._folders: dict[Content, list[Made]] = {}
         self._count = 0
         self.emptied = ""
-        """The folder out of which the last one was taken."""
+        """Folder from which the last spare folder was taken."""
 
     def give(self, made: Made) -> list[Made]:
-        """Of an attempt whose processes have all ended. Returns those that nobody will take."""
+        """Add the folder of an attempt whose processes have all ended. Return the folders that are
+        no longer needed."""
         if self._count < FOLDERS:
             self._folders.setdefault(made.content, []).append(made)
             self._count += 1
             return []
         if len(self._folders) == 1 and made.content in self._folders:
             return [made]
-        dropped = [one for folders in self._folders.values() for one in folders]
-        self._folders = {made.content: [made]}  # what is asked for now is worth more than what was
+        dropped = [spare for folders in self._folders.values() for spare in folders]
+        self._folders = {made.content: [made]}  # content in demand now replaces older content
         self._count = 1
         return dropped
 
     def take(self, path: str, content: Content) -> Made | None:
-        """Makes a spare folder with this content the one at `path`. None: there is none, or it is
-        no longer as it was made."""
-        if os.path.lexists(path):  # an attempt that was withdrawn, and begins again
+        """Rename a spare folder with this content to `path`. Return None if there is no unchanged
+        one."""
+        if os.path.lexists(path):  # an attempt that was withdrawn begins again
             return self._own(path, content)
         while (made := self._pop(content)) is not None:
             try:
                 if _as_made(made):
                     os.rename(made.path, path)
                     self.emptied = os.path.dirname(made.path)
-                    # the program has not been touched
+                    # The program was not touched by the rename.
                     return Made(path, content, _mark(path), made.program_mark)
             except OSError:  # removed
                 pass
@@ -79,14 +80,14 @@ class SpareFolders:
 
     def _own(self, path: str, content: Content) -> Made | None:
         found = self._folders.get(content, [])
-        made = next((one for one in reversed(found) if one.path == path), None)
+        made = next((spare for spare in reversed(found) if spare.path == path), None)
         try:
             if made is None or not _as_made(made):
                 return None
         except OSError:
             return None
         found.remove(made)
-        self._left_one(content)
+        self._count_down(content)
         return made
 
     def _pop(self, content: Content) -> Made | None:
@@ -94,17 +95,17 @@ class SpareFolders:
         if not found:
             return None
         made = found.pop()
-        self._left_one(content)
+        self._count_down(content)
         return made
 
-    def _left_one(self, content: Content) -> None:
+    def _count_down(self, content: Content) -> None:
         self._count -= 1
         if not self._folders[content]:
             del self._folders[content]
 
 
 def remove(made: Made) -> None:
-    """If it is as it was made; else somebody left something there."""
+    """Remove a folder if it is unchanged. Otherwise somebody left something in it."""
     try:
         if _as_made(made):
             if made.content.file:
@@ -115,14 +116,14 @@ def remove(made: Made) -> None:
 
 
 def _mark(path: str) -> _Mark:
-    """Changes with the owner, the mode, the names in a folder or the content of a file; the last
-    two in steps of the clock's."""
+    """Return values that change with the owner, the mode, the names in a folder or the content of a
+    file. The last two change in steps of the kernel's clock."""
     found = os.lstat(path)
     return found.st_mode, found.st_uid, found.st_gid, found.st_ctime_ns
 
 
 def _as_made(made: Made) -> bool:
-    """Raises OSError."""
+    """Return whether a folder is unchanged. Raises OSError."""
     file, program = made.content
     if _mark(made.path) != made.folder_mark or os.listdir(made.path) != ([file] if file else []):
         return False

@@ -1,1 +1,1 @@
-"""Limits on what an attempt uses: control groups."""
+"""Resource limits of attempts: control groups."""

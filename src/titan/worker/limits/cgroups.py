@@ -1,16 +1,19 @@
-"""What holds an attempt to its limits: control groups, version 2 or 1, whichever the machine has;
-else limits per process.
+"""Enforcement of an attempt's limits by control groups, version 2 or 1, whichever the machine has.
+Without them limits apply per process.
 
-Owns one folder per worker process in each hierarchy that it uses, and in it one group per attempt
-that has limits; attempts without cost nothing. The folder's name says whose it is (pid and birth),
-so that any later worker of the machine can remove what one that was killed has left behind. Must
-not know jobs or wardens: `confine` does the entering, in the process that becomes the job.
+Owns one folder per worker process in each hierarchy that it uses. The folder has one group per
+attempt that has limits; attempts without limits cost nothing. Its name holds pid and start time of
+its worker. So any later worker of the machine can remove what a killed worker left behind. This
+module must not know jobs or wardens. A process enters its groups before it becomes the job, by
+`isolated.limits`.
 
 | limit | v2 | v1 | else |
 | --- | --- | --- | --- |
-| memory | memory.max, swap none | memory.limit_in_bytes, and with swap | RLIMIT_AS, of each process |
-| cpus | cpu.max | cpu.cfs_quota_us | the job may run on so many CPUs, rounded up |
-| processes | pids.max | pids.max | RLIMIT_NPROC, which counts all processes of the user, and not root's |
+| memory | memory.max, no swap | memory.limit_in_bytes, memsw | RLIMIT_AS, per process |
+| cpus | cpu.max | cpu.cfs_quota_us | CPU affinity, rounded up |
+| processes | pids.max | pids.max | RLIMIT_NPROC |
+
+RLIMIT_NPROC counts all processes of the user, and does not apply to root.
 """
 
 from __future__ import annotations
@@ -34,9 +37,9 @@ PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000
 CLOSE_S = 1.0
 SWEEP_S, SWEEP_MAX_S = 0.05, 60.0
-"""How soon it is tried again to remove a group, at first and at last."""
+"""First and longest pause between attempts to remove a group."""
 SET_ASIDE_S = 1.0
-"""A group that stays for about twice as long is told of, once."""
+"""A group that remains for about twice this time is logged, once."""
 KINDS = ("memory", "cpus", "processes")
 _CONTROLLER = {"memory": "memory", "cpus": "cpu", "processes": "pids"}
 _OURS = re.compile(r"titan-(\d+)-(\d+)-(\d+)")
@@ -45,40 +48,40 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Usage(NamedTuple):
-    """What the groups of an ended attempt tell."""
+    """Resource usage that the groups of an ended attempt recorded."""
 
     over_memory: bool
-    """Something of it was killed because it used more memory than it may."""
+    """A process was killed because the attempt exceeded its memory limit."""
     peak_bytes: int
-    """0: not known."""
+    """Highest memory use in bytes. 0: unknown."""
 
 
 NOTHING = Usage(False, 0)
 
 
 class Place(NamedTuple):
-    """Where the groups of one limit are made."""
+    """Folder for the groups of one limit."""
 
     version: int
     folder: Path
 
 
 class Limiter:
-    """`open`, then for each attempt with limits `prepare` and, when it has ended, `end`; `close` at
-    last."""
+    """Control groups of a worker. Open with `open_limiter`, call `prepare` for each attempt with
+    limits and `end` when it has ended, then `close`."""
 
     def __init__(self, places: dict[str, Place]) -> None:
-        """`places`: for each limit that cgroups can hold, the worker's own folder. See
-        `open_limiter`."""
+        """Create a limiter. `places` has the worker's own folder for each limit that cgroups can
+        enforce."""
         self._places = places
         self._groups: dict[int, list[Path]] = {}
         self._leaving: dict[Path, tuple[float, float]] = {}
-        """Groups that are to go -> the pause before they are tried again, and when that is."""
-        self._told = False
+        """Groups to be removed -> (pause before the next attempt, time of that attempt)."""
+        self._warned = False
 
     @property
     def mechanism(self) -> str:
-        """For people: "cgroup v1", "rlimit", or which does what."""
+        """Text that names what enforces the limits: "cgroup v1", "rlimit", or both by limit."""
         by_name: dict[str, list[str]] = {}
         for kind in KINDS:
             place = self._places.get(kind)
@@ -88,10 +91,10 @@ class Limiter:
         return ", ".join(f"{name} ({' '.join(kinds)})" for name, kinds in by_name.items())
 
     def prepare(self, lease: int, limits: Limits) -> dict[str, Any]:
-        """Makes the groups of an attempt; what its process has to do to enter them, for the warden.
-        Raises OSError."""
-        how: dict[str, Any] = {}
-        made: list[Path] = self._groups.setdefault(lease, [])
+        """Create the groups of an attempt. Return the setup by which its process enters them, for
+        the warden. Raises OSError."""
+        setup: dict[str, Any] = {}
+        groups: list[Path] = self._groups.setdefault(lease, [])
         try:
             for kind in KINDS:
                 amount = getattr(limits, kind)
@@ -99,26 +102,26 @@ class Limiter:
                 if not amount:
                     continue
                 if place is None:
-                    self._tell_once()
-                    how.update(_per_process(kind, amount, lease))
+                    self._warn_once()
+                    setup.update(_per_process(kind, amount, lease))
                     continue
-                group = self._group(place.folder, lease, made)
-                if group not in made:
+                group = self._group(place.folder, lease, groups)
+                if group not in groups:
                     with contextlib.suppress(FileExistsError):
                         group.mkdir()
-                    made.append(group)
+                    groups.append(group)
                 _limit(group, place.version, kind, amount)
         except OSError:
             self.end(lease)
             raise
-        if made:
-            how["cgroups"] = [str(group / "cgroup.procs") for group in made]
-        return how
+        if groups:
+            setup["cgroups"] = [str(group / "cgroup.procs") for group in groups]
+        return setup
 
-    def _group(self, folder: Path, lease: int, made: list[Path]) -> Path:
-        """Where a group is, or is to be: not where one of a former process of a service is still to
-        go."""
-        for group in made:
+    def _group(self, folder: Path, lease: int, groups: list[Path]) -> Path:
+        """Return the path of an attempt's group, existing or new. The path of a group that is still
+        to be removed is not reused: a service may have left one at its last restart."""
+        for group in groups:
             if group.parent == folder:
                 return group
         found, number = folder / str(lease), 0
@@ -128,8 +131,8 @@ class Limiter:
         return found
 
     def end(self, lease: int) -> Usage:
-        """The attempt is over: what it used; its groups go, with what may be left in them. An
-        unknown lease used nothing."""
+        """Return the usage of an attempt that is over, and remove its groups with all processes
+        left in them. The usage of an unknown lease is empty."""
         groups = self._groups.pop(lease, None)
         if not groups:
             return NOTHING
@@ -144,12 +147,12 @@ class Limiter:
         return usage
 
     def sweep(self, now: float | None = None) -> float | None:
-        """Tries again to remove groups that are left, by `now` (None: all). Returns when the next
-        is due, None if none is left.
+        """Try again to remove groups that are due by `now`, or all with None. Return when the next
+        one is due, None if no group is left.
 
-        The last process of a group may not quite have ended; and a job may have made groups in its
-        own, as many as it liked, or another program may hold one. So each is tried twice as late as
-        before, up to once a minute. For a thread: it may take long.
+        The last process of a group may not have ended completely, a job may have nested any number
+        of groups in its own, or another program may hold one. So the pause doubles with each
+        attempt, up to a minute. Runs in a thread, as it may take long.
         """
         for group, (pause_s, due) in list(self._leaving.items()):
             if now is not None and due > now:
@@ -159,20 +162,20 @@ class Limiter:
                 continue
             self._leaving[group] = (min(2 * pause_s, SWEEP_MAX_S), time.monotonic() + pause_s)
             if pause_s < SET_ASIDE_S <= 2 * pause_s:
-                log.warning("the cgroup %s cannot be removed yet: it is tried again. %d are left", group, len(self._leaving))
+                log.warning("the cgroup %s cannot be removed yet and is tried again; %d are left", group, len(self._leaving))
         return min((due for _, due in self._leaving.values()), default=None)
 
     @property
     def left(self) -> int:
-        """Groups that could not be removed so far."""
+        """Number of groups that could not be removed so far."""
         return len(self._leaving)
 
     def take_over(self, groups: list[Path]) -> None:
-        """What killed workers left is removed too, from the next sweep on."""
+        """Add groups that killed workers left. The next sweep removes them."""
         self._leaving.update({group: (SWEEP_S, time.monotonic()) for group in groups})
 
     def close(self) -> None:
-        """Removes all; may take up to 1 s while processes end."""
+        """Remove all groups. Takes up to 1 s while processes end."""
         for lease in list(self._groups):
             self.end(lease)
         give_up = time.monotonic() + CLOSE_S
@@ -181,20 +184,20 @@ class Limiter:
         for folder in dict.fromkeys(place.folder for place in self._places.values()):
             _remove(folder)
 
-    def _tell_once(self) -> None:
-        if not self._told:
-            self._told = True
+    def _warn_once(self) -> None:
+        if not self._warned:
+            self._warned = True
             log.warning(
-                "no cgroup can be made here for every limit (%s): such limits hold for each process of a job, not for all",
+                "no cgroup can be made here for every limit (%s): such limits hold for each process of a job, not for its total",
                 self.mechanism,
             )
 
 
 def open_limiter(proc: Path = Path("/proc")) -> Limiter:
-    """Find the groups of this machine, make the worker's folders, and remove those of workers that
-    are no more.
+    """Find the control groups of this machine and create the worker's folders. Remove the folders
+    of workers that are no more.
 
-    Whether a process may be put there is for `proven` to find out, before the first job.
+    `proven` then checks, before the first job, whether a process can enter them.
     """
     name = f"titan-{_pid_namespace(proc)}-{os.getpid()}-{_born(proc, os.getpid())}"
     places: dict[str, Place] = {}
@@ -219,26 +222,26 @@ def open_limiter(proc: Path = Path("/proc")) -> Limiter:
 
 
 def proven(limiter: Limiter) -> Limiter:
-    """Put a first process into a group. Return the limiter if that works, else one without groups.
-    Takes 20 to 40 ms."""
+    """Put a test process into a group. Return the limiter if that works, otherwise one without
+    groups. Takes 20 to 40 ms."""
     if not limiter._places:
         return limiter
     try:
-        how = limiter.prepare(0, Limits(memory=64 << 20, cpus=1.0, processes=64))
-        _run_in(how["cgroups"])
+        setup = limiter.prepare(0, Limits(memory=64 << 20, cpus=1.0, processes=64))
+        _run_in(setup["cgroups"])
         limiter.end(0)
     except (OSError, subprocess.SubprocessError) as error:
         limiter.close()
-        log.warning("cgroups are there and cannot be used: %s", error)
+        log.warning("cgroups exist but cannot be used: %s", error)
         without = Limiter({})
         without.take_over(list(limiter._leaving))
         return without
     return limiter
 
 
-# -- where -----------------------------------------------------------------------------------------
+# -- folders ---------------------------------------------------------------------------------------
 def _bases(proc: Path) -> Iterator[tuple[str, int, Path]]:
-    """(limit, version, folder below which a worker may make its own), the best first."""
+    """Yield (limit, version, folder in which a worker may create its own), best first."""
     mounts = list(_mounts(proc))
     own = {}
     for line in _lines(proc / "self/cgroup"):
@@ -266,7 +269,7 @@ def _bases(proc: Path) -> Iterator[tuple[str, int, Path]]:
 
 
 def _inside(root: str, point: Path, path: str) -> Path:
-    """Where a path of /proc/self/cgroup is, below a mount whose root is `root`."""
+    """Return the location of a path of /proc/self/cgroup, below a mount whose root is `root`."""
     inner = os.path.relpath(path, root) if path.startswith(root) else "."
     return point if inner == "." or inner.startswith("..") else point / inner
 
@@ -281,10 +284,10 @@ def _mounts(proc: Path) -> Iterator[tuple[str, Path, str, list[str]]]:
 
 
 def _delegate(base: Path, folder: Path) -> None:
-    """v2: sees to it that groups below `base` have the controllers.
+    """v2: make the controllers available to groups below `base`.
 
-    A group with processes of its own can hand none on, so if this worker is alone in it, it moves
-    one down.
+    A group that has processes cannot delegate controllers. If this worker is alone in the group, it
+    moves one level down.
     """
     if all(controller in _words(base / "cgroup.subtree_control") for controller in _CONTROLLER.values()):
         return
@@ -314,12 +317,12 @@ def _limit(group: Path, version: int, kind: str, amount: float) -> None:
             _write(group / "cpu.max", f"{quota} {PERIOD_US}")
         else:
             _write(group / "cpu.cfs_period_us", str(PERIOD_US))
-            with contextlib.suppress(OSError):  # the group above has less: then that holds
+            with contextlib.suppress(OSError):  # the parent group allows less, and that applies
                 _write(group / "cpu.cfs_quota_us", str(quota))
     elif version == 2:
         _write(group / "memory.max", str(int(amount)))
         for name, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
-            with contextlib.suppress(OSError):  # no swap; an older kernel
+            with contextlib.suppress(OSError):  # no swap, or an older kernel
                 _write(group / name, value)
     else:
         _write(group / "memory.limit_in_bytes", str(int(amount)))
@@ -347,7 +350,8 @@ def _usage(group: Path, version: int) -> Usage:
 
 
 def _gone(group: Path) -> bool:
-    """Whether a group could be removed at once, as nearly all can. What still runs in it is killed."""
+    """Try to remove a group. Return whether it is gone, as nearly all are at once. Otherwise its
+    processes are killed."""
     try:
         _rmdir(group)
     except FileNotFoundError:
@@ -359,12 +363,13 @@ def _gone(group: Path) -> bool:
 
 
 def _remove(group: Path) -> bool:
-    """Whether it is gone, with what is in it. See `empty` for how far one pass goes."""
+    """Try to remove a group with all groups in it. Return whether it is gone. `empty` says how far
+    one pass goes."""
     return _gone(group) or (empty(group) > 0 and _gone(group))
 
 
 def _left_by_the_dead(proc: Path, base: Path) -> list[Path]:
-    """The folders of workers of this machine that were killed."""
+    """Return the folders of this machine's workers that were killed."""
     namespace = _pid_namespace(proc)
     left = []
     with contextlib.suppress(OSError):
@@ -391,7 +396,7 @@ def _pid_namespace(proc: Path) -> str:
 
 
 def _born(proc: Path, pid: int) -> str:
-    """When a process began, in ticks since boot; "" if there is none."""
+    """Return the start time of a process in ticks since boot, "" if there is no such process."""
     try:
         return (proc / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[19]
     except (OSError, IndexError):

@@ -1,9 +1,9 @@
-"""Removal of control groups with the groups that jobs made in them, and of what still runs there.
+"""Removal of control groups, with the groups that jobs made in them and the processes left there.
 
-A group goes when nothing runs in it and no group is in it, so the innermost go first. A job may
-have nested them as deep as it likes, so the way down and up again is by descriptors, one at a time,
-and a pass ends after `MOST` of them: what is left is for the next pass. No pass waits for a process
-that was killed to be gone.
+A group can be removed when it has neither processes nor groups. So the innermost groups are removed
+first. A job may have nested them as deep as it likes. So the way down and up uses descriptors, one
+at a time, and a pass ends after `MOST` groups. The next pass handles the rest. No pass waits for a
+killed process to be gone.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def _rmdir(name: str, parent: int) -> None:
 
 
 def empty(group: str | os.PathLike[str], most: int = MOST) -> int:
-    """Kill what runs in a group and in those below it, and remove these, the innermost first.
-    Returns how many went."""
+    """Kill the processes in a group and in the groups below it, and remove the latter, innermost
+    first. Return how many were removed."""
     try:
         here = os.open(group, _FOLDER)
-    except OSError:  # it is gone
+    except OSError:  # the group is gone
         return 0
     names: list[str] = []
-    # on each level of the way down: those that cannot go in this pass
+    # per level of the way down: groups that cannot be removed in this pass
     stay: list[set[str]] = [set()]
     gone = 0
     try:
@@ -47,8 +47,8 @@ def empty(group: str | os.PathLike[str], most: int = MOST) -> int:
                 here = below
                 names.append(inner)
                 stay.append(set())
-                # on the way down is not counted: a pass that does not come to the innermost would
-                # remove none
+                # Steps down are not counted: otherwise a pass that does not reach the innermost
+                # group would remove none.
                 _kill(here)
             elif names:
                 above = os.open("..", _FOLDER, dir_fd=here)
@@ -70,7 +70,7 @@ def empty(group: str | os.PathLike[str], most: int = MOST) -> int:
 
 
 def kill_all(group: str | os.PathLike[str]) -> None:
-    """Kill what runs in it."""
+    """Kill the processes in a group."""
     try:
         here = os.open(group, _FOLDER)
     except OSError:
@@ -89,7 +89,7 @@ def _opened(name: str, parent: int) -> int:
 
 
 def _first_in(folder: int, passed: set[str]) -> str:
-    """A group in it that was not passed, "" if there is none."""
+    """Return a group in `folder` that is not in `passed`, "" if there is none."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name not in passed and entry.is_dir(follow_symlinks=False):
@@ -98,8 +98,8 @@ def _first_in(folder: int, passed: set[str]) -> str:
 
 
 def _kill_all(group: int) -> None:
-    """All below as well where the kernel can do that (version 2, from Linux 5.14 on); else just
-    what is in it."""
+    """Kill the processes in a group. Where the kernel supports it (version 2, from Linux 5.14 on),
+    also those in all groups below."""
     with contextlib.suppress(OSError):
         fd = os.open("cgroup.kill", os.O_WRONLY | os.O_CLOEXEC, dir_fd=group)
         try:
@@ -117,7 +117,7 @@ def _kill(group: int) -> None:
         return
     try:
         pids = os.read(fd, PROCS_BYTES).split()
-    except OSError:  # a group of threads, whose processes are those of the group above
+    except OSError:  # a threaded group: its processes are those of the group above
         return
     finally:
         os.close(fd)

@@ -1,1 +1,1 @@
-"""The worker's side of its wardens and runners: links to them, and which attempt is under which."""
+"""The worker's side of its wardens and runners: links to them, and the processes under each."""

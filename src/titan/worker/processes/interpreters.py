@@ -1,17 +1,18 @@
-"""Interpreters that jobs name with `python`: what each is, and a warm warden for it, started with
-its first script.
+"""Interpreters that jobs name with `python`, each with a warm warden that starts with its first
+script.
 
-Before its first script a path is looked at: does it run, which Python is it (`CHECK`), and does a
-script that is forked in its warden do what it should (`probe`). Scripts wait for the answers, some
-50 ms. What is no Python is refused, for good: no retry helps. A Python whose warden does not start
-or cannot fork scripts (see `OLDEST`) runs each in a process of its own.
+Before the first script the interpreter is checked. `CHECK` finds out whether it runs and which
+Python it is. `probe` finds out whether a script forked in its warden works. Scripts wait for the
+answers, about 50 ms. A path that is not a Python is refused as final, as no retry helps. A Python
+whose warden does not start or cannot fork scripts (see `OLDEST`) runs each script in a process of
+its own.
 
-A virtual environment changes under a worker: a warden whose interpreter, pyvenv.cfg or package
-folders have changed since it began gets no more scripts, and a new one begins. Wardens without work
-for `IDLE_S` are ended. Of more than `MOST` the one that was idle longest goes; if all have work,
-the scripts of one more run in processes of their own.
+A virtual environment can change under a running worker. If the interpreter, pyvenv.cfg or package
+folders have changed since a warden began, it gets no more scripts, and a new warden starts. Wardens
+without work for `IDLE_S` are ended. Above `MOST`, the warden that has been idle longest is ended.
+If all of them have work, scripts of a further interpreter run in processes of their own.
 
-Owns these wardens and who waits for them. It must not know what a script is for.
+Owns these wardens and the scripts that wait for them. It must not know what a script is for.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ from titan.worker.processes.warden_link import WardenLink
 log = logging.getLogger("titan.worker")
 
 OLDEST = (3, 9)
-"""The first Python that the warden and its forks are written for."""
+"""Oldest Python version that the warden and its forks support."""
 MOST = 8
 IDLE_S = 600.0
 SETTLE_S = 20.0
 FIRST_KEY = -(1 << 40)
-"""Keys of looks at interpreters; those of function runners are above."""
+"""First key for interpreter checks. The keys of function runners are above it."""
 PROBE_KEY = 0
-"""No lease is 0."""
-# For any Python from 2.6 on. With the site module: where packages are is told by it.
+"""Key of the probe script. No lease is 0."""
+# Runs on any Python from 2.6 on, with the site module, because that adds the package folders.
 CHECK = """\
 import sys
 name = getattr(getattr(sys, "implementation", None), "name", "")
@@ -52,17 +53,17 @@ sys.stdout.write("\\n".join(["titan", name, "%d.%d" % sys.version_info[:2]] + fo
 """
 
 Begin = Callable[[WardenLink | None, str], None]
-"""begin(link, executable): with no link the script is to be executed."""
+"""begin(link, executable) starts the script. Without a link the script is executed, not forked."""
 Stamp = tuple[int, ...]
 
 
 class NoPython(Exception):
-    """What a job names as its interpreter cannot run anything; the message says what to do."""
+    """The interpreter that a job names cannot run anything. The message says how to fix that."""
 
 
 def executable_of(python: str) -> tuple[str, os.stat_result]:
-    """The executable that `python`, a path of one or of a virtual environment's folder, means.
-    Raises NoPython."""
+    """Return the executable of `python` and its status. `python` is the path of an interpreter or
+    of a virtual environment's folder. Raises NoPython."""
     try:
         status = os.stat(python)
         if not stat.S_ISDIR(status.st_mode):
@@ -75,20 +76,20 @@ def executable_of(python: str) -> tuple[str, os.stat_result]:
 
 def _executable(path: str, status: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode) or not os.access(path, os.X_OK):
-        raise NoPython(f"python: {path} is no program that this worker may execute")
+        raise NoPython(f"python: {path} is not a program that this worker may execute")
     return status
 
 
 def _explain(python: str, error: OSError) -> str:
     if error.errno != errno.ENOENT:
-        return f"python: {python} cannot be looked at on this worker: {error.strerror}"
+        return f"python: {python} cannot be read on this worker: {error.strerror}"
     if os.path.isdir(python) and not os.path.lexists(os.path.join(python, "bin", "python")):
-        return f"python: {python} is a folder without bin/python on this worker: make it one with python3 -m venv {python}"
+        return f"python: {python} is a folder without bin/python on this worker: create it with python3 -m venv {python}"
     if os.path.lexists(python):
-        return f"python: {python} leads to a Python that is gone from this worker: make the virtual environment anew"
+        return f"python: {python} links to a Python that no longer exists on this worker: create the virtual environment again"
     return (
-        f"python: there is no {python} on this worker: put it there, or name an interpreter or the folder of a virtual environment "
-        "that each worker with the job's capability has"
+        f"python: {python} does not exist on this worker: install it there, or name an interpreter or the folder of a virtual "
+        "environment that each worker with the job's capability has"
     )
 
 
@@ -100,24 +101,24 @@ class _Interpreter:
     def __init__(self, executable: str, key: int) -> None:
         self.executable = executable
         self.key = key
-        """Of the look at it."""
-        self.said = {1: b"", 2: b""}
+        """Key of its check."""
+        self.output = {1: b"", 2: b""}
         self.watched: list[str] = [executable, os.path.join(os.path.dirname(os.path.dirname(executable)), "pyvenv.cfg")]
         self.stamp: Stamp = ()
         self.settled = False
         self.link: WardenLink | None = None
-        """None once it is settled: its scripts are executed."""
+        """Warm warden. None once settled: scripts are executed instead of forked."""
         self.waiting: dict[int, Begin] = {}
         self.leases: set[int] = set()
         self.idle_since = 0.0
         self.timed = False
-        """Somebody will look whether it is idle for too long."""
+        """A timer runs that checks whether it has been idle for too long."""
 
     @property
     def idle(self) -> bool:
         return self.settled and not self.leases
 
-    def look(self) -> Stamp:
+    def modification_times(self) -> Stamp:
         return tuple(map(_modified, self.watched))
 
 
@@ -142,9 +143,12 @@ class Interpreters:
         most: int = MOST,
         idle_s: float = IDLE_S,
     ) -> None:
-        """`link(python, on_reports, on_died)` launches a warden; `check(key, argv, base of its
-        logs, sink of its reports)` starts a process; `refuse` ends an attempt. `on_died` gets a
-        dead warden's link."""
+        """Create the set without any interpreter.
+
+        `link(python, on_reports, on_died)` launches a warden. `on_died` gets the link of a dead
+        warden. `check(key, argv, base, sink)` starts a process: `base` is the path prefix of its
+        logs, `sink` gets its reports. `refuse` ends an attempt.
+        """
         self._folder = folder
         self._make_link = link
         self._on_reports = on_reports
@@ -155,9 +159,9 @@ class Interpreters:
         self._most = most
         self._idle_s = idle_s
         self._all: dict[str, _Interpreter] = {}
-        """By executable."""
+        """executable -> its interpreter."""
         self._retired: list[_Interpreter] = []
-        """Replaced; they end with their last script."""
+        """Replaced interpreters, each of which ends with its last script."""
         self._checks: dict[int, _Interpreter] = {}
         self._next_key = FIRST_KEY
         self._closing: set[asyncio.Task[None]] = set()
@@ -165,29 +169,29 @@ class Interpreters:
 
     # -- use ---------------------------------------------------------------------------------------
     def use(self, lease: int, python: str, begin: Begin) -> None:
-        """Calls `begin` for a script, now or later, or refuses it."""
+        """Call `begin` for a script, at once or when its interpreter is settled, or refuse it."""
         try:
             executable, _ = executable_of(python)
         except NoPython as e:
             self._refuse(lease, str(e), final=True)
             return
-        it = self._all.get(executable)
-        if it is not None and it.settled and it.look() != it.stamp:
-            log.info("%s has changed: it is started anew", executable)
-            self._retire(it)
-            it = None
-        if it is None:
-            it = self._begin_look(executable)
-        it.waiting[lease] = begin
-        if it.settled:
-            self._serve(it)
+        interpreter = self._all.get(executable)
+        if interpreter is not None and interpreter.settled and interpreter.modification_times() != interpreter.stamp:
+            log.info("%s has changed: its warden is restarted", executable)
+            self._retire(interpreter)
+            interpreter = None
+        if interpreter is None:
+            interpreter = self._begin_check(executable)
+        interpreter.waiting[lease] = begin
+        if interpreter.settled:
+            self._serve(interpreter)
 
     def give_up(self, lease: int) -> bool:
-        """Whether it was still waiting."""
-        return any(it.waiting.pop(lease, None) is not None for it in self._all.values())
+        """Drop a script that waits. Return whether it was waiting."""
+        return any(interpreter.waiting.pop(lease, None) is not None for interpreter in self._all.values())
 
     def links(self) -> list[WardenLink]:
-        return [it.link for it in (*self._all.values(), *self._retired) if it.link is not None]
+        return [interpreter.link for interpreter in (*self._all.values(), *self._retired) if interpreter.link is not None]
 
     def _serve(self, interpreter: _Interpreter) -> None:
         waiting, interpreter.waiting = interpreter.waiting, {}
@@ -198,56 +202,54 @@ class Interpreters:
         if interpreter.idle:
             self._rest(interpreter)
 
-    # -- what it is --------------------------------------------------------------------------------
-    def _begin_look(self, executable: str) -> _Interpreter:
+    # -- check and probe ---------------------------------------------------------------------------
+    def _begin_check(self, executable: str) -> _Interpreter:
         self._next_key -= 1
-        it = self._all[executable] = self._checks[self._next_key] = _Interpreter(executable, self._next_key)
+        interpreter = self._all[executable] = self._checks[self._next_key] = _Interpreter(executable, self._next_key)
         self._folder.mkdir(exist_ok=True)
-        self._check(it.key, [executable, "-c", CHECK], f"{self._folder}/{-it.key}", self.on_report)
-        self._later(SETTLE_S, partial(self._stop_check, it.key))
-        return it
+        self._check(interpreter.key, [executable, "-c", CHECK], f"{self._folder}/{-interpreter.key}", self.on_report)
+        self._later(SETTLE_S, partial(self._stop_check, interpreter.key))
+        return interpreter
 
     def on_report(self, report: Report) -> None:
-        """What is reported of a look at an interpreter. If its warden died, look again."""
+        """Handle a report about an interpreter's check. Repeat the check if its warden died."""
         key = report.key
-        it = self._checks.get(key)
-        if it is None:
+        interpreter = self._checks.get(key)
+        if interpreter is None:
             return
         if isinstance(report, Output):
-            it.said[report.stream] += report.data
+            interpreter.output[report.stream] += report.data
         elif isinstance(report, Lost):
             del self._checks[key]
-            self._begin_look(it.executable).waiting = it.waiting
+            self._begin_check(interpreter.executable).waiting = interpreter.waiting
         elif isinstance(report, (Exited, Refused)):
             del self._checks[key]
             for stream in ("stdout", "stderr"):
                 Path(f"{self._folder}/{-key}.{stream}").unlink(missing_ok=True)
-            self._on_looked(it, report)
+            self._on_checked(interpreter, report)
 
-    def _on_looked(self, interpreter: _Interpreter, end: Exited | Refused) -> None:
-        lines = interpreter.said[1].decode("utf-8", "surrogateescape").split("\n")
+    def _on_checked(self, interpreter: _Interpreter, end: Exited | Refused) -> None:
+        lines = interpreter.output[1].decode("utf-8", "surrogateescape").split("\n")
         if lines[0] != "titan" or len(lines) < 3:
-            words = interpreter.said[2].decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+            last_line = interpreter.output[2].decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
             why = (
                 end.text
                 if isinstance(end, Refused)
-                else f"asked for its version it ended with code {end.code}{words and ': '}{words}"
+                else f"asked for its version it ended with code {end.code}{last_line and ': '}{last_line}"
             )
-            text = (
-                f"python: {interpreter.executable} is no Python that works on this worker ({why}): install it anew, or name another"
-            )
+            text = f"python: {interpreter.executable} is no Python that works on this worker ({why}): reinstall it, or name another"
             del self._all[interpreter.executable]
             for lease in interpreter.waiting:
-                # one that was killed may do better
+                # A check that was killed by a signal may succeed later.
                 self._refuse(lease, text, final=isinstance(end, Refused) or end.code >= 0)
             return
         version = tuple(map(int, lines[2].split(".")))
         interpreter.watched += lines[3:]
-        interpreter.stamp = interpreter.look()
+        interpreter.stamp = interpreter.modification_times()
         if lines[1] != "cpython" or version < OLDEST:
             self._settle_cold(interpreter, f"it is {lines[1] or 'Python'} {lines[2]}; forks need CPython {OLDEST[0]}.{OLDEST[1]}")
         elif not self._make_room(interpreter):
-            self._settle_cold(interpreter, f"{self._most} others are busy")
+            self._settle_cold(interpreter, f"the {self._most} other interpreters are busy")
         else:
             self._warm_up(interpreter)
 
@@ -268,10 +270,10 @@ class Interpreters:
 
     def _on_late(self, interpreter: _Interpreter) -> None:
         if not interpreter.settled and interpreter.link is not None:
-            self._settle_cold(interpreter, f"its warden did not come up in {SETTLE_S:g} s")
+            self._settle_cold(interpreter, f"its warden did not come up within {SETTLE_S:g} s")
 
-    def _settle_cold(self, interpreter: _Interpreter, why: str) -> None:
-        log.warning("scripts of %s run in fresh processes, not in forks: %s", interpreter.executable, why)
+    def _settle_cold(self, interpreter: _Interpreter, reason: str) -> None:
+        log.warning("scripts of %s run in fresh processes, not in forks: %s", interpreter.executable, reason)
         interpreter.settled = True
         if interpreter.link is not None:
             self._close(interpreter.link)
@@ -298,9 +300,9 @@ class Interpreters:
                     interpreter.settled = True
                     self._serve(interpreter)
                 else:
-                    self._settle_cold(interpreter, f"a script in a fork of it came to nothing ({report.code})")
+                    self._settle_cold(interpreter, f"a script in a fork of it failed with code {report.code}")
             elif isinstance(report, Refused):
-                self._settle_cold(interpreter, f"a script in a fork of it came to nothing ({report.errno})")
+                self._settle_cold(interpreter, f"a script in a fork of it was refused with errno {report.errno}")
 
     def _on_warden_died(self, interpreter: _Interpreter, returncode: int) -> None:
         link, interpreter.link = interpreter.link, None
@@ -313,8 +315,8 @@ class Interpreters:
 
     # -- the end -----------------------------------------------------------------------------------
     def _rest(self, interpreter: _Interpreter) -> None:
-        """Nothing to do: it goes, now if it was replaced, else if that lasts. One that has no
-        warden is looked at again then."""
+        """Handle an interpreter without work: end it now if it was replaced, otherwise after
+        `IDLE_S`. An interpreter without a warden is then checked anew at its next use."""
         if interpreter in self._retired:
             self._end(interpreter)
             return
@@ -334,12 +336,12 @@ class Interpreters:
             self._end(interpreter)
 
     def _make_room(self, newcomer: _Interpreter) -> bool:
-        others = [it for it in self._all.values() if it.link is not None and it is not newcomer]
+        others = [other for other in self._all.values() if other.link is not None and other is not newcomer]
         if len(others) < self._most:
             return True
-        idle = [it for it in others if it.idle]
+        idle = [other for other in others if other.idle]
         if idle:
-            self._end(min(idle, key=lambda it: it.idle_since))
+            self._end(min(idle, key=lambda other: other.idle_since))
         return bool(idle)
 
     def _retire(self, interpreter: _Interpreter) -> None:

@@ -1,5 +1,5 @@
-"""What is asked of a warden: a program, and the options of the process that runs it. Values only;
-must not know what for."""
+"""Orders to a warden: a program, and the options of the process that runs it. Values only. This
+module must not know the purpose of a process."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ class Script(NamedTuple):
     """A Python script, which a fork of a warm interpreter runs."""
 
     path: str
-    """May be relative to the working directory."""
+    """Path, absolute or relative to the working directory."""
     args: Sequence[str]
     content_hash: str = ""
-    """Scripts with one hash hold the same text: it is read and compiled once. "": each time."""
+    """Hash of the text. Scripts with the same hash are read and compiled once. "": every time."""
 
 
 Program = Command | Script
 
 
 class ProcessOptions(msgspec.Struct, frozen=True, gc=False):
-    """How a program runs. Paths are absolute."""
+    """Options of the process that runs a program. Paths are absolute."""
 
     cwd: str
     env: Mapping[str, str]
-    """On top of what every job of the worker has. TITAN_LEASE is the key: by it a warden knows
-    processes that left the session."""
+    """Variables added to those that every job of the worker has. TITAN_LEASE is the key by which a
+    warden recognizes processes that left the session."""
     stdout_path: str
     stderr_path: str
     log_limit: int
     """Bytes, for each of the two logs."""
     grace_s: float
-    """From SIGTERM to SIGKILL, where an order to stop names no other."""
+    """Seconds from SIGTERM to SIGKILL, unless an order to stop names another time."""
     rlimits: Mapping[str, Any] | None = None
     """See `titan.worker.isolated.limits`."""
     masks: Sequence[bytes] = ()

@@ -1,9 +1,8 @@
-"""What is reported of a process, as types: by a warden through its link, and by every driver of the
-worker.
+"""Types of reports about a process, made by wardens through their links and by every driver.
 
-The order for one key: `Started`, any number of `Output` and `LogFailed`, then one of `Exited` and
-`Lost`; or `Refused` or `Withdrawn` alone. Times are in seconds of `time.monotonic()`. A report with
-a later meaning is a new type here.
+The order of reports for one key is `Started`, any number of `Output` and `LogFailed`, then one of
+`Exited` and `Lost`. `Refused` and `Withdrawn` come alone. Times are in seconds of
+`time.monotonic()`. A report with a new meaning is a new type in this module.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ from typing import Any, NamedTuple
 class Started(NamedTuple):
     key: int
     pid: int
-    """Of the main process, which leads a session of its own; 0: none on this machine."""
+    """Main process, which leads a session of its own. 0: no process on this machine."""
     at_s: float
 
 
 class Refused(NamedTuple):
-    """There is no process and there was none."""
+    """The process could not be started."""
 
     key: int
     errno: int
     text: str
     final: bool | None = None
-    """Whether no retry can help. None: `errno` decides."""
+    """True if no retry can help. None: `errno` decides."""
 
 
 class Withdrawn(NamedTuple):
-    """It stood behind another attempt and will not begin."""
+    """The attempt was queued behind another and will not begin."""
 
     key: int
 
@@ -45,7 +44,7 @@ class Output(NamedTuple):
 
 
 class LogFailed(NamedTuple):
-    """Output from here on is lost. Once per stream."""
+    """Output from this point on is lost. Reported once per stream."""
 
     key: int
     stream: int
@@ -54,34 +53,35 @@ class LogFailed(NamedTuple):
 
 
 class Exited(NamedTuple):
-    """The main process has ended, all others of the job are killed, and all output is reported."""
+    """The main process has ended, the other processes of the job are killed, and all output is
+    reported."""
 
     key: int
     code: int
-    """The exit code, or the negative number of a signal."""
+    """Exit code, or the negative number of a signal."""
     at_s: float
     cpu_s: float = 0.0
     peak_bytes: int = 0
     dropped_stdout: int = 0
-    """Bytes over the limit of the log."""
+    """Bytes beyond the limit of the log."""
     dropped_stderr: int = 0
     leftover: int = 0
-    """Processes that the main one had left, and that were killed."""
+    """Number of processes that the main process left behind, which were killed."""
 
 
 class Lost(NamedTuple):
-    """The warden of a helper process died and the process was killed. Attempts are told of
-    together: see `Supervisor`."""
+    """The warden of a helper process died and the process was killed. Lost attempts are reported
+    together instead: see `Supervisor`."""
 
     key: int
     spared: bool
-    """Another process under that warden may have done it."""
+    """Another process under the same warden may have caused the death."""
 
 
 Report = Started | Refused | Withdrawn | Output | LogFailed | Exited | Lost
 Sink = Callable[[Report], None]
 LAST = (Exited, Refused, Withdrawn)
-"""The types after which nothing is reported of a process any more."""
+"""Types of the last report about a process."""
 
 _TYPES: dict[str, Callable[[Iterable[Any]], Report]] = {
     "started": Started._make,
@@ -91,13 +91,13 @@ _TYPES: dict[str, Callable[[Iterable[Any]], Report]] = {
     "log_failed": LogFailed._make,
     "exited": Exited._make,
 }
-"""Name on the wire -> how its type is made."""
+"""Name on the wire -> constructor of the type."""
 
 
 def typed(report: tuple[Any, ...]) -> Report:
-    """From the form on the wire, (name, fields). Raises ValueError for what is no report of a
-    process."""
+    """Return the report for its form on the wire, (name, fields). Raises ValueError for an unknown
+    name."""
     make = _TYPES.get(report[0])
     if make is None:
-        raise ValueError(f"{report[0]!r} is no report of a process")
+        raise ValueError(f"{report[0]!r} is not a report of a process")
     return make(report[1:])

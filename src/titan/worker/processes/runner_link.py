@@ -1,22 +1,23 @@
 """The worker's side of the function runners: one listening socket for all, one link per runner.
 
-The hub owns the socket and knows a connecting runner by its token. A link owns the stream, the
-tokens and the marks of one runner: it batches calls per turn of the loop, takes calls back, and
-hands on results. Neither starts a process or knows what a call is for. The protocol is described in
-`titan.worker.isolated.runner`.
+The hub owns the socket and recognizes a connecting runner by its token. A link owns the stream, the
+tokens and the marks of one runner. It batches calls per turn of the event loop, takes calls back,
+and hands on results. Neither starts a process or knows what a call is for. The protocol is
+described in `titan.worker.isolated.runner`.
 
     hub = RunnerHub(home / "runners.sock")
     hub.open()
     link = RunnerLink(hub, on_results=take, on_output=log, on_closed=start_a_new_one)
-    link.expect(token)          # then start command_line(sys.executable, hub.path, token, ...); calls need not wait for it
+    link.expect(token)
+    # Now start command_line(sys.executable, hub.path, token, ...). Calls need not wait for it.
     link.enter(b"hash", pickled)
     first_seq = link.call(b"hash", payloads)
-    given = link.take_back(100)     # at most; these last calls never run
+    taken = link.take_back(100)     # at most 100 of the last calls, which then never run
     link.close()
     hub.close()
 
-Limits: a function or payload takes at most `runner.PAYLOAD_BYTES`. How many calls wait in a runner
-is for the owner to bound.
+Limits: a function or payload takes at most `runner.PAYLOAD_BYTES`. The owner has to bound the
+number of calls that wait in a runner.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ BATCH_BYTES = 1024 * 1024
 HELLO_BYTES = 1024
 HALF_S = 5.0
 HELLO_S = 10.0
-LAST_S = 1e11  # no time is later
-STRANGERS = 1024  # connections that have not said their token
-PATH_BYTES = 107  # what fits in sockaddr_un
+LAST_S = 1e11  # upper bound of a valid time
+STRANGERS = 1024  # connections that have not sent their token
+PATH_BYTES = 107  # longest path that fits in sockaddr_un
 
 Payload = bytes | tuple[bytes, list[bytes]]
-"""Arguments as they are, or with placeholders and the values for them: see `runner.Arguments`."""
+"""Pickled arguments, or arguments with placeholders and their values: see `runner.Arguments`."""
 Columns = tuple[bytes, list[bytes], list[float], list[float]]
-"""statuses, payloads, started_s, finished_s: one entry per call, `first_seq` is the first one's."""
+"""statuses, payloads, started_s, finished_s: one entry per call, beginning with `first_seq`."""
 
 
 def command_line(
@@ -64,10 +65,13 @@ def command_line(
     session: str = "",
     memory: int = 0,
 ) -> list[str]:
-    """How to start a runner. `python` is the user's interpreter; the paths are absolute, the two
-    files the runner's own. It leaves large results in the folder `values`, serves calls of
-    `session`, and ends between two calls if it has more than `memory` bytes (0: any) or far more
-    threads or descriptors than a process needs."""
+    """Return the command line that starts a runner.
+
+    `python` is the user's interpreter. Paths are absolute. The two log files belong to this runner
+    alone. The runner writes large results to the folder `values` and serves calls of `session`. It
+    exits between two calls if it uses more than `memory` bytes (0: no limit), or far more threads
+    or descriptors than a process needs.
+    """
     return [
         python,
         str(runner.__file__),
@@ -83,8 +87,8 @@ def command_line(
 
 
 class RunnerHub:
-    """The listening socket, mode 0600. `path` is where it is: in a temporary folder of its own if
-    the path is too long."""
+    """The listening socket, mode 0600. `path` is its location: in a temporary folder of its own if
+    the requested path is too long."""
 
     def __init__(self, socket_path: str | Path) -> None:
         self._asked = os.fspath(socket_path)
@@ -96,8 +100,8 @@ class RunnerHub:
         self._strangers: dict[socket.socket, tuple[bytearray, asyncio.TimerHandle]] = {}
 
     def open(self) -> None:
-        """Listen. Needs the running loop; a socket that a dead worker has left at the path is
-        replaced. Raises EnvironmentFault."""
+        """Listen on the socket. Needs the running loop. Replaces a socket that a dead worker left
+        at the path. Raises EnvironmentFault."""
         if self._socket is not None:
             raise Bug("a RunnerHub was opened twice")
         self._loop = asyncio.get_running_loop()
@@ -116,7 +120,7 @@ class RunnerHub:
         self._loop.add_reader(listening, self._on_connections)
 
     def close(self) -> None:
-        """Stop listening and remove the socket. Links that are connected stay so."""
+        """Stop listening and remove the socket. Connected links stay connected."""
         if self._socket is None or self._loop is None:
             return
         self._loop.remove_reader(self._socket)
@@ -142,7 +146,7 @@ class RunnerHub:
         elif self.path and os.path.lexists(self.path):
             os.unlink(self.path)
 
-    # who connects
+    # connections
     def _expect(self, token: str, link: RunnerLink) -> None:
         if token in self._expected:
             raise Bug(f"two runners were given the token {token}")
@@ -157,7 +161,7 @@ class RunnerHub:
         while True:
             try:
                 stranger = self._socket.accept()[0]
-            except OSError:  # nobody is left, or it is gone again, or no descriptor is free: the next event tries anew
+            except OSError:  # no connection is left, or no descriptor is free: the next event tries again
                 return
             if len(self._strangers) >= STRANGERS:
                 stranger.close()
@@ -199,11 +203,11 @@ class RunnerHub:
 
 
 class RunnerLink:
-    """One runner. After `on_closed` or `close` it is spent: make a new one.
+    """One runner. A link cannot be used after `on_closed` or `close`.
 
-    Calls have rising sequence numbers from 1, given by `call`; numbers of calls that were taken
-    back are not used again. Calls end in order. A link is usable before its runner has connected:
-    what is ordered waits.
+    Calls have rising sequence numbers from 1, assigned by `call`. Numbers of calls that were taken
+    back are not used again. Calls end in order. A link can be used before its runner has connected:
+    its orders are buffered.
     """
 
     def __init__(
@@ -217,12 +221,16 @@ class RunnerLink:
         on_ready: Callable[[RunnerLink], None] | None = None,
         on_waits: Callable[[RunnerLink, bool], None] | None = None,
     ) -> None:
-        """`on_results(link, first_seq, columns)`; `on_output(link, seq, stream, data)` comes before
-        the result of `seq`, and so does `on_unprinted(link, seq, errno)`: the system refused some
-        of what it printed. `on_closed` is called once, after the last results, if the stream ends
-        otherwise than by `close`: after `quit` too. The calls that are pending then have no result,
-        and `current_seq`, `ended_seq` say what became of them. `on_ready`: the runner has
-        connected. Raises EnvironmentFault if no descriptors are left."""
+        """Create a link without a runner.
+
+        `on_results(link, first_seq, columns)` brings results. Before the result of `seq` come its
+        `on_output(link, seq, stream, data)` and `on_unprinted(link, seq, errno)`. The latter says
+        that the system refused a part of its output. `on_ready` says that the runner has connected.
+
+        `on_closed` is called once, after the last results, if the stream ends without `close`; so
+        also after `quit`. The pending calls then have no result, and `current_seq` and `ended_seq`
+        tell how far they got. Raises EnvironmentFault if no descriptors are left.
+        """
         self._hub = hub
         self._on_results = on_results
         self._on_output = on_output
@@ -232,21 +240,21 @@ class RunnerLink:
         self._on_waits = on_waits
         self._loop = asyncio.get_running_loop()
         self._token: str | None = None
-        self.pid = 0  # of the runner; 0 before it has connected
-        self.pending = 0  # calls without result that were not taken back
+        self.pid = 0  # the runner's pid, 0 before it has connected
+        self.pending = 0  # calls without a result that were not taken back
         self._next_seq = 1
-        # what the runner holds once it has read everything ordered so far
+        # functions that the runner holds once it has read all orders so far
         self._functions = runner.Functions()
-        # orders of this turn, or of the time until "given_back"
+        # orders of this turn, or since an unanswered "give_back"
         self._held: list[tuple[Any, ...]] = []
         self._scheduled = False
         self._giving_back = False
         self._stream = LocalStream(self._loop, self._on_data, self._on_end)
         self._closed = False
-        self._came = 0
+        self._came = 0  # chunks received
         self._half = self._watching = False
-        """Whether a report is not whole yet, and whether its end is waited for."""
-        self.problem = ""  # why the runner was given up, if it sent what no runner sends
+        """A report is incomplete; a timer waits for its end."""
+        self.problem = ""  # reason for giving the runner up, if it violated the protocol
         self._last_marks = (0, 0)
         self._tokens, self._memory = -1, -1
         try:
@@ -258,32 +266,35 @@ class RunnerLink:
             for fd in (self._tokens, self._memory):
                 if fd >= 0:
                     os.close(fd)
-            raise EnvironmentFault(f"cannot make what a function runner shares with its worker: {error.strerror}") from error
+            raise EnvironmentFault(f"cannot create the shared memory of a function runner: {error.strerror}") from error
         self._marks = memoryview(self._map).cast("Q")
 
     def expect(self, token: str) -> None:
-        """The runner that says `token` is this link's. A token is a secret and used once. It is not
-        waited for with a limit: if the process ends without connecting, `close` the link."""
+        """Take the runner that connects with `token` as this link's runner.
+
+        A token is a secret and used once. There is no timeout: if the process ends without
+        connecting, `close` the link.
+        """
         if self._token is not None or self._closed:
-            raise Bug("a RunnerLink was given two tokens, or one after its end")
+            raise Bug("a RunnerLink was given a second token, or a token after its end")
         self._hub._expect(token, self)
         self._token = token
 
     # orders
     def has(self, function_hash: bytes) -> bool:
-        """Whether a call of it needs no `enter` before."""
+        """Return whether the function can be called without `enter`."""
         return function_hash in self._functions
 
     def enter(self, function_hash: bytes, pickled: bytes) -> None:
-        """The runner holds the 512 functions that were entered or called last. Raises
-        LimitExceeded."""
+        """Send a function to the runner. It holds the 512 functions that were entered or called
+        last. Raises LimitExceeded."""
         self._bound(len(pickled), "the function")
         self._functions.enter(function_hash, b"")
         self._order(("function", function_hash, pickled))
 
     def call(self, function_hash: bytes, payloads: Sequence[Payload], priority: int = 1) -> int:
-        """Order one call per payload (see `runner.pack_arguments`); returns the first one's seq.
-        Raises LimitExceeded, then none is ordered."""
+        """Order one call per payload (see `runner.pack_arguments`). Return the sequence number of
+        the first. Raises LimitExceeded, and then orders none."""
         for payload in payloads:
             self._bound(_size_of(payload), "the arguments of the call")
         first = self._next_seq
@@ -299,8 +310,8 @@ class RunnerLink:
         return first
 
     def call_chunk(self, function_hash: bytes, payload: bytes) -> int:
-        """One call for many values; `payload` is the pickle of a list of argument tuples. Returns
-        its seq. Raises LimitExceeded."""
+        """Order one call for many values and return its sequence number. `payload` is the pickle of
+        a list of argument tuples. Raises LimitExceeded."""
         self._bound(len(payload), "the arguments of the chunk")
         seq = self._next_seq
         self._functions.get(function_hash)
@@ -310,11 +321,13 @@ class RunnerLink:
         return seq
 
     def take_back(self, count: int) -> int:
-        """Take back up to `count` calls that have not begun. Returns how many it got: the last ones
-        of those pending. They never run. Works at once, whatever the runner is doing; new calls may
-        be ordered right after it."""
+        """Take back up to `count` of the last pending calls that have not begun. They never run.
+
+        Return how many were taken back. Works at once, whatever the runner is doing. New calls may
+        be ordered right after it.
+        """
         taken = self._take_held(count)
-        # everything that can be taken besides has been, or waits for its turn
+        # An earlier "give_back" already took all calls that can be taken besides these.
         if self._giving_back or self._closed:
             self.pending -= taken
             return taken
@@ -333,44 +346,46 @@ class RunnerLink:
         return taken + read
 
     def quit(self) -> None:
-        """Let the runner exit after the call that it is running; `on_closed` follows. What is
-        queued is not run."""
+        """Let the runner exit after its current call. `on_closed` follows. Queued calls do not
+        run."""
         if not self._closed:
             self._held = []
             self._pack([("quit",)])
             self._stream.flush()
 
     def close(self) -> None:
-        """Give up the runner at once: no more callbacks. It exits when it next looks at its stream;
-        killing it is for the owner."""
+        """Give up the runner at once, without further callbacks. The runner exits when it next
+        reads its stream. The owner has to kill its process."""
         self._hang_up()
 
     def current_seq(self) -> int:
-        """The call that was started last, 0 if none was; it runs unless it is `ended_seq` too.
-        Works after the runner's death."""
+        """Return the call that was started last, 0 for none. It still runs unless it equals
+        `ended_seq`. Works after the runner's death."""
         return self._last_marks[0] if self._closed else int(self._marks[0])
 
     def ended_seq(self) -> int:
-        """The call that ended last. Those up to it that have no result have run, and were not
+        """Return the call that ended last. Calls up to it that have no result did run, but were not
         reported."""
         return self._last_marks[1] if self._closed else int(self._marks[1])
 
     @staticmethod
-    def _bound(size: int, what: str) -> None:
+    def _bound(size: int, subject: str) -> None:
         if size > runner.PAYLOAD_BYTES:
-            raise LimitExceeded(f"{what}: {size} bytes; the limit is {runner.PAYLOAD_BYTES}: pass large data in files")
+            raise LimitExceeded(f"{subject}: {size} bytes; the limit is {runner.PAYLOAD_BYTES}: pass large data in files")
 
     def _order(self, order: tuple[Any, ...]) -> None:
         if self._closed:
-            raise Bug("an order for a runner that has ended")
+            raise Bug("an order was given to a runner that has ended")
         self._held.append(order)
         if not self._scheduled and not self._giving_back:
             self._scheduled = True
             self._loop.call_soon(self._on_turn)
 
     def _take_held(self, count: int) -> int:
-        """Of the calls that are not sent, the last. Their orders stay, emptied: both ends then
-        forget the same functions."""
+        """Take back the last calls that were not sent yet.
+
+        Their orders stay, emptied, so that both ends forget the same functions.
+        """
         taken = 0
         for at in range(len(self._held) - 1, -1, -1):
             if taken == count:
@@ -392,7 +407,8 @@ class RunnerLink:
             self._stream.flush()
 
     def _send_held(self) -> None:
-        """The tokens first: the runner starts nothing without one. Messages of about 1 MiB."""
+        """Send the buffered orders in messages of about 1 MiB. The tokens go first: the runner
+        starts no call without one."""
         orders, self._held = self._held, []
         calls = sum(len(order[3]) if order[0] == "calls" else order[0] == "chunk" for order in orders)
         if calls:
@@ -448,17 +464,20 @@ class RunnerLink:
         self._loop.call_later(HALF_S, self._look_at_half, self._came)
 
     def _look_at_half(self, came: int) -> None:
-        """A runner writes a report at one go. One that stops in the middle was begun by a call, and
-        would swallow all others."""
+        """Give the runner up if a report stays incomplete.
+
+        A runner writes a report at one go. A report that stops in the middle was begun by a call,
+        and would swallow all later reports.
+        """
         self._watching = False
         if self._half and not self._closed:
             if self._came == came:
-                self._distrust(f"the beginning of a report, and no more of it within {HALF_S:g} s")
+                self._distrust(f"a report that was not complete within {HALF_S:g} s")
             else:
                 self._watch_half()
 
     def _on_report(self, report: tuple[Any, ...]) -> None:
-        """Outside input: users' code runs in the process at the other end."""
+        """Handle a report. It is outside input: users' code runs in the sending process."""
         if report[0] == "results" and self._may_be(report):
             self.pending -= len(report[2])
             self._on_results(self, report[1], report[2:])
@@ -475,16 +494,15 @@ class RunnerLink:
             self._send_held()
             self._stream.flush()
         else:
-            self._distrust(f"a report {report[0]!r} that cannot be")
+            self._distrust(f"an invalid report {report[0]!r}")
 
-    def _distrust(self, what: str) -> None:
-        """A call has written to the runner's stream: nothing that comes from there means anything
-        now."""
-        self.problem = f"its function runner sent what a runner does not send ({what}): did the call write to descriptors of Titan?"
+    def _distrust(self, detail: str) -> None:
+        """Give the runner up: a call has written to its stream, so nothing in it can be trusted."""
+        self.problem = f"its function runner sent invalid data ({detail}): did the call write to descriptors of Titan?"
         self._on_end()
 
     def _may_be(self, report: tuple[Any, ...]) -> bool:
-        """Whether the runner has so many calls, and ran them at times that there are."""
+        """Return whether the runner has that many calls and the times are valid."""
         _, _, statuses, _, started, finished = report
         return (
             len(statuses) <= self.pending
@@ -529,7 +547,7 @@ def _size_of(payload: Payload) -> int:
 
 
 def _parts(order: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """The order itself, or several with less than about 1 MiB of payloads each."""
+    """Return the order itself, or several orders with less than about 1 MiB of payloads each."""
     if order[0] != "calls" or _bytes_of(order) <= BATCH_BYTES:
         return [order]
     _, key, first, payloads, priority = order

@@ -1,8 +1,8 @@
-"""One end of a stream to another process of this machine, in the loop's thread: never waits,
-neither to write nor to read.
+"""One end of a stream to another process on this machine. It runs in the event loop's thread and
+never blocks, neither on writes nor on reads.
 
-What is written waits here while the other side does not read. Owns the socket from `open` on; must
-not know what the bytes mean.
+Written data is buffered while the other side does not read. Owns the socket from `open` on. This
+module must not know what the bytes mean.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import socket
 from collections.abc import Callable
 
 _SCRATCH = memoryview(bytearray(256 * 1024))
-"""What is read goes through here, of all streams of the process: memory that is there costs less
-than new memory for each read."""
+"""Receive buffer shared by all streams of the process. Reusing memory is cheaper than allocating it
+for each read."""
 
 
 class LocalStream:
-    """`on_data(inbox)` takes from the inbox what is whole, whenever bytes came; `on_end()` comes
-    when none will any more."""
+    """A stream with callbacks. `on_data(inbox)` is called when bytes came and removes the complete
+    messages from the inbox. `on_end()` is called when no more bytes will come."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_data: Callable[[bytearray], None], on_end: Callable[[], None]) -> None:
         self._loop = loop
@@ -30,7 +30,7 @@ class LocalStream:
         self._writing = False
 
     def open(self, stream: socket.socket) -> None:
-        """Takes a connected socket that does not block; what was added before goes with the next
+        """Take a connected, non-blocking socket. Data added before is sent with the next
         `flush`."""
         self._socket = stream
         self._loop.add_reader(stream, self._on_readable)
@@ -39,12 +39,12 @@ class LocalStream:
         self._outbox += data
 
     def flush(self) -> None:
-        """Writes what was added, now or as the other side reads."""
+        """Write the data that was added, now or as the other side reads."""
         if not self._writing:
             self._write()
 
     def pause(self) -> None:
-        """Reads nothing until `resume`."""
+        """Stop reading until `resume`."""
         if self._socket is not None:
             self._loop.remove_reader(self._socket)
 
@@ -53,7 +53,7 @@ class LocalStream:
             self._loop.add_reader(self._socket, self._on_readable)
 
     def close(self) -> bool:
-        """At once, with what was not written; whether it was open."""
+        """Close at once and drop unwritten data. Return whether the stream was open."""
         self._outbox = bytearray()
         if self._socket is None:
             return False
@@ -76,7 +76,7 @@ class LocalStream:
                 self._writing = True
                 self._loop.add_writer(self._socket, self._write)
             return
-        except OSError:  # the reader sees the end of the stream, after the last that came
+        except OSError:  # reading finds the end of the stream, after the last data
             self._outbox.clear()
         if self._writing:
             self._writing = False

@@ -1,15 +1,16 @@
-"""The wardens of a worker: which process is under which of them, who hears what is reported of it,
-and what a dead warden leaves.
+"""Supervisor of a worker's wardens: the warden of each process, the sink of its reports, and the
+cleanup after a dead warden.
 
-A driver asks for a process (`start`) and says which warden it belongs under (`Under`). Every
-process has a key: a lease, or below 0 the number of a helper (a function runner, a health check, a
-look at an interpreter). Whoever starts a process gives the sink of its reports.
+A driver asks for a process (`start`) and chooses its warden (`Under`). Every process has a key: a
+lease, or a negative number for a helper. A helper is a function runner, a health check or a check
+of an interpreter. The caller of `start` also passes the sink of the reports.
 
-When a warden dies, all below it is killed. Then come what its processes had written (`Output`), one
-`on_attempts_lost` for all attempts, and `Lost` for each helper, to its own sink. Attempts are told
-of together, because which of them had begun decides who may have killed the warden.
+When a warden dies, all its processes are killed. Then come the reports: the output that its
+processes had written (`Output`), one `on_attempts_lost` for all attempts, and `Lost` for each
+helper, to its own sink. Lost attempts are reported together, because it matters which of them had
+begun: one of those may have killed the warden.
 
-Must not know what a process is for, nor the master.
+The supervisor must not know what a process is for, nor the master.
 """
 
 from __future__ import annotations
@@ -34,25 +35,28 @@ log = logging.getLogger("titan.worker")
 
 
 class Under(Enum):
-    """Which warden has a process."""
+    """Warden for a process."""
 
     SHARED = "shared"
-    """One that attempts share, the least loaded."""
+    """The least loaded of the wardens that attempts share."""
     FIRST = "first"
-    """The first of these: it is always there."""
+    """The first of the shared wardens, which always exists."""
     OWN = "own"
-    """One for this process alone, that goes with it."""
+    """A warden for this process alone, which ends with it."""
     RUNNERS = "runners"
-    """One for all function runners. A process that hides, in a session of its own and with its
-    environment cleared, can be taken for that of any job that was there before it. Beside a runner
-    or a service, which may stay for weeks, it would live as long."""
+    """One warden for all function runners, apart from those of attempts.
+
+    A process can hide: in a session of its own, with its environment cleared. Then it can be taken
+    for a process of any job that ran before it. Beside a runner or a service, which may stay for
+    weeks, it would live as long."""
     SERVICES = "services"
-    """One for all services, for the same reason."""
+    """One warden for all services, for the same reason."""
 
 
 class AttemptsLost(Protocol):
     def __call__(self, leases: list[int], begun: list[int]) -> None:
-        """`begun`: those of `leases` that had a process when their warden died."""
+        """Handle the loss of `leases`. `begun` are those that had a process when their warden
+        died."""
 
 
 class Supervisor:
@@ -68,9 +72,13 @@ class Supervisor:
         on_attempts_lost: AttemptsLost,
         name_of: Callable[[int], str],
     ) -> None:
-        """`most`: wardens that attempts share. `environment` is what every process gets; by its
-        TITAN_WORKER_HOME a later worker knows what this one left. `work` runs a coroutine beside;
-        `reported` is called after each batch; `name_of(key)` is for logs."""
+        """Create a supervisor without wardens.
+
+        `most` limits the wardens that attempts share. `environment` is passed to every process: a
+        later worker finds leftover processes by its TITAN_WORKER_HOME. `work` runs a coroutine in
+        the background. `reported` is called after each batch of reports. `name_of(key)` is used in
+        logs.
+        """
         self._most = most
         self._environment = environment
         self._warden_env = {**os.environ, "TITAN_WORKER_HOME": environment["TITAN_WORKER_HOME"]}
@@ -83,12 +91,12 @@ class Supervisor:
         self._at: dict[int, tuple[WardenLink, Sink]] = {}
         self._own: dict[int, WardenLink] = {}
         self._beside: dict[Under, WardenLink] = {}
-        """Wardens of what stays for long, started with the first of it."""
+        """Wardens of long-lived processes, each started with the first of them."""
         self._runners_apart = False
-        """A warden has died with runners under it: each gets its own."""
+        """A warden died with runners under it, so each runner now gets a warden of its own."""
         self.others: Callable[[], list[WardenLink]] = list
-        """Wardens of other interpreters: they are not owned here, and spared when one of these
-        dies."""
+        """Returns the wardens of other interpreters. They are owned elsewhere, and are spared when
+        a warden of this supervisor dies."""
 
     def open(self) -> None:
         self._shared = Wardens(self._launch_shared, most=self._most)
@@ -100,7 +108,8 @@ class Supervisor:
     def start(
         self, key: int, program: Program, options: ProcessOptions, report: Sink, *, under: Under = Under.SHARED, behind: int = 0
     ) -> None:
-        """`behind`: once that attempt has ended, under the same warden."""
+        """Start a process. With `behind` it starts once that attempt has ended, under the same
+        warden."""
         if under is Under.SHARED:
             front = self._at.get(behind)
             link = self._shared.choose(time.monotonic(), front[0] if front is not None else None)
@@ -114,31 +123,32 @@ class Supervisor:
         link.start(key, program, options, behind=behind)
 
     def start_at(self, link: WardenLink, key: int, program: Program, options: ProcessOptions, report: Sink) -> None:
-        """Under a warden of `launch`."""
+        """Start a process under a warden that `launch` returned."""
         self._at[key] = (link, report)
         link.start(key, program, options)
 
     def stop(self, key: int, grace_s: float) -> None:
-        """SIGTERM, after the grace SIGKILL; 0 kills at once. A key that is not here is ignored."""
+        """Send SIGTERM, and SIGKILL after the grace. A grace of 0 kills at once. An unknown key is
+        ignored."""
         at = self._at.get(key)
         if at is not None:
             at[0].stop(key, grace_s)
 
     def withdraw(self, key: int) -> None:
-        """Take it away from behind another, if it still stands there."""
+        """Take back an attempt that is still queued behind another."""
         at = self._at.get(key)
         if at is not None:
             at[0].withdraw(key)
 
     def is_crowded(self, key: int) -> bool:
-        """Whether nothing should stand behind this attempt any more: another warden has much less
-        to do."""
+        """Return whether nothing should be queued behind this attempt, as another warden has much
+        less to do."""
         at = self._at.get(key)
         return at is not None and self._shared.is_crowded(at[0])
 
     # -- wardens -----------------------------------------------------------------------------------
     def launch(self, python: str, on_reports: Callable[[list[Report]], None], on_died: Callable[[int], None]) -> WardenLink:
-        """A warden of the interpreter `python`. Raises EnvironmentFault if it cannot be started."""
+        """Launch a warden for the interpreter `python`. Raises EnvironmentFault on failure."""
         link = WardenLink(
             on_reports=on_reports,
             on_died=on_died,
@@ -165,7 +175,7 @@ class Supervisor:
 
     # -- reports -----------------------------------------------------------------------------------
     def take(self, reports: list[Report]) -> None:
-        """What a warden reported, to the sinks."""
+        """Pass a warden's reports to the sinks."""
         for report in reports:
             key = report.key
             if isinstance(report, LAST):
@@ -188,16 +198,16 @@ class Supervisor:
 
     # -- deaths ------------------------------------------------------------------------------------
     def _on_shared_died(self, dead: WardenLink, returncode: int) -> None:
-        log.error("a warden died with code %d; its jobs are killed and reported, a new one starts when it is needed", returncode)
+        log.error("a warden died with code %d; its jobs are killed and reported, a new warden starts when it is needed", returncode)
         helpers: list[tuple[int, Sink]] = []
         try:
             helpers = self._bury(dead)
-        finally:  # whatever fails there, a worker without a warden starts nothing any more
+        finally:  # even if that failed: without a warden the worker could not start anything
             self._shared.replace(dead)
         _tell(helpers, spared=True)
 
     def _on_own_died(self, key: int, returncode: int) -> None:
-        log.error("the warden of %s, which it had for itself, died with code %d", self._name_of(key), returncode)
+        log.error("the dedicated warden of %s died with code %d", self._name_of(key), returncode)
         _tell(self._bury(self._own.pop(key)), spared=False)
 
     def _on_beside_died(self, under: Under, returncode: int) -> None:
@@ -207,13 +217,16 @@ class Supervisor:
         _tell(helpers, spared=True)
 
     def on_other_died(self, dead: WardenLink, python: str, returncode: int) -> None:
-        """A warden of `launch` died."""
+        """Handle the death of a warden that `launch` returned."""
         log.error("the warden of %s died with code %d; its jobs are killed and reported", python, returncode)
         _tell(self._bury(dead), spared=True)
 
     def _bury(self, dead: WardenLink) -> list[tuple[int, Sink]]:
-        """Kill what it had: its processes are this one's children now, a subreaper's. Returns the
-        helpers, and their sinks."""
+        """Kill the processes of a dead warden and report what they left. Return its helpers with
+        their sinks.
+
+        This process is a subreaper, so the orphans are its children now.
+        """
         wardens = (*self._wardens(), *self.others())
         kill_descendants(os.getpid(), except_pids=[link.pid for link in wardens if link is not dead])
         begun = [key for key in dead.begun() if key in self._at and self._at[key][0] is dead]

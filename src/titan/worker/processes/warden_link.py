@@ -1,20 +1,23 @@
 """The worker's side of the warden: starts it, batches orders, hands on reports, notices its death.
 
-It owns the warden process and the stream to it. It does not know what a job is for: keys come from
-the worker's machine, and what a report means is for the owner to say. On the wire, orders and
-reports are tuples as `titan.worker.isolated.warden` describes them; here they are values of
-`process_orders` and `process_reports`.
+The link owns the warden process and the stream to it. It does not know what a job is for. Keys come
+from the worker's state machine, and the owner interprets the reports. On the wire, orders and
+reports are tuples as `titan.worker.isolated.warden` describes them. Here they are values of
+`processes.orders` and `processes.reports`.
 
-    link = WardenLink(on_reports=take, on_died=start_a_new_one) link.launch() link.start(7,
-    Command(["make"]), ProcessOptions(cwd="/src", env={"PATH": "/bin", "TITAN_LEASE": "7"}, ...))
-    link.stop(7, grace_s=5) await link.close()
+    link = WardenLink(on_reports=take, on_died=start_a_new_one)
+    link.launch()
+    options = ProcessOptions(cwd="/src", env={"PATH": "/bin", "TITAN_LEASE": "7"}, ...)
+    link.start(7, Command(["make"]), options)
+    link.stop(7, grace_s=5)
+    await link.close()
 
-The link watches the warden while jobs are with it: one that is stopped (SIGSTOP) or does not answer
-is killed, and that is a death like any other. While nothing is there nothing is watched, so an idle
-worker is not woken; the next order begins it anew.
+The link watches the warden while it has jobs. A warden that is stopped (SIGSTOP) or does not answer
+is killed, and that is handled like any other death. Without jobs there is no watch, so an idle
+worker is not woken. The next order starts it again.
 
-Limits: a message holds at most 64 MiB; an order that is larger alone is answered with "refused".
-While output is paused nothing is read, ends of jobs included.
+Limits: a message holds at most 64 MiB. A single order that is larger is answered with "refused".
+While output is paused no report is read, not even the end of a job.
 """
 
 from __future__ import annotations
@@ -64,20 +67,20 @@ DEATH_POLLS = 400
 KILL_S = 2.0
 WATCH_S = 1.0
 STOPPED_LOOKS = 2
-"""A warden that is found stopped so many times in a row is killed. A second look, as a debugger or
-a shell may stop one shortly."""
+"""A warden that is found stopped this many times in a row is killed. One look is not enough, as a
+debugger or a shell may stop a process for a moment."""
 SILENT_LOOKS = 10
-"""The same of one that gave no answer. Looks are counted, not seconds: a worker that was stopped
-itself has not looked."""
+"""A warden that has not answered for this many looks is killed. Looks are counted instead of
+seconds: a worker that was itself stopped has not looked."""
 HOME_MARK = b"TITAN_WORKER_HOME"
-# The same as `python warden.py FD`, but an imported module has its bytecode cached: 8 ms and 2 MB
-# less. The folder is taken off the path again, so that no module in it can stand in for one of the
-# standard library.
+# Equivalent to `python warden.py FD`, but an imported module has its bytecode cached, which saves
+# 8 ms and 2 MB. The folder is removed from the path again, so that no module in it can shadow one
+# of the standard library.
 BOOT = "import sys; sys.path.append(sys.argv[1]); from warden import main; sys.path.pop(); main(sys.argv[2])"
 
-# The first stage of a warm warden is a plain one; it executes the second, in the same interpreter
-# without -I and -S. That takes the -c folder off the path, and hands on its own code and what a
-# plain interpreter has imported. See `titan.worker.isolated.warm`.
+# The first stage of a warm warden is a plain one. It executes the second stage in the same
+# interpreter without -I and -S. That removes the -c folder from the path, and hands on its own code
+# and the modules that a plain interpreter has imported. See `titan.worker.isolated.warm`.
 WARM_STAGE = "import sys; sys.path.append(sys.argv[1]); from warden import enter; enter(sys.argv[2:])"
 WARM_BOOT = """\
 import sys
@@ -95,14 +98,14 @@ serve(sys.argv[2], sys.argv[3:], sys._getframe().f_code, base)
 """
 
 HELD_SHARE = 8
-"""Of the descriptors that this process may have, one in so many is a pair of pipes that it holds
-for a job; each is two."""
+"""This process may use 1/HELD_SHARE of its descriptors as pairs of job pipes that it holds. Each
+pair takes two."""
 
 log = logging.getLogger("titan.worker")
 
 
 class _Logs(NamedTuple):
-    """Where the output of a job goes."""
+    """Log files of a job."""
 
     stdout: str
     stderr: str
@@ -111,7 +114,7 @@ class _Logs(NamedTuple):
 
 
 class WardenLink:
-    """One warden. After `on_died` or `close` it is spent: make a new one."""
+    """One warden. A link cannot be used after `on_died` or `close`."""
 
     def __init__(
         self,
@@ -123,15 +126,21 @@ class WardenLink:
         preload: Sequence[str] = (),
         jobs_env: Mapping[str, str] | None = None,
     ) -> None:
-        """`on_died(returncode)` is called once if the warden ends unasked; all of its jobs must be
-        taken for killed then, and `kill_descendants` makes it true. After that `begun` and
-        `salvage` say what became of them, until it returns. `env` is the warden's own environment
-        (default: this process's), not that of jobs: give it TITAN_WORKER_HOME so that `kill_marked`
-        finds the warden too. `jobs_env` is what every job has beside its own.
+        """Create a link without a process.
 
-        `python`, the path of an interpreter that need not have Titan, makes it a warm warden:
-        `script` forks instead of executing it, for jobs whose environment agrees with `env` in what
-        Python reads at its start. `preload` names modules that it imports before."""
+        `on_died(returncode)` is called once if the warden ends without `close`. All of its jobs
+        then count as killed, and the owner calls `kill_descendants` to make that true. Until
+        `on_died` returns, `begun` and `salvage` tell what the jobs left.
+
+        `env` is the warden's own environment (default: that of this process), not that of jobs. It
+        should have TITAN_WORKER_HOME, so that `kill_marked` finds the warden too. `jobs_env` is
+        added to the environment of every job.
+
+        `python` is the path of an interpreter, which need not have Titan installed. With it the
+        warden is warm: a script runs in a fork instead of a new process, if the job's environment
+        agrees with `env` in the variables that Python reads at its start. `preload` names modules
+        that the warden imports first.
+        """
         self._on_reports = on_reports
         self._on_died = on_died
         self._env = env
@@ -145,27 +154,30 @@ class WardenLink:
         self._paused = False
         self._closing = False
         self._ended: asyncio.Future[None] | None = None
-        self._logs: dict[int, _Logs] = {}  # of jobs that were ordered and are not over
+        self._logs: dict[int, _Logs] = {}  # of jobs that were ordered and have not ended
         self._pipes: HeldPipes | None = None
         self._watching = False
-        self._heard = True  # something, since the last look
-        self._stopped = self._silent = 0  # looks in a row
+        self._heard = True  # whether a report came since the last look
+        self._stopped = self._silent = 0  # number of looks in a row
         self.ready = False
-        """It has answered: what is ordered begins at once."""
+        """The warden has answered, so orders are executed without delay."""
 
     @property
     def pid(self) -> int:
-        """Of the warden. 0 before `launch`."""
+        """The warden's pid, 0 before `launch`."""
         return self._process.pid if self._process is not None else 0
 
     @property
     def load(self) -> int:
-        """Jobs that were ordered and are not over."""
+        """Number of jobs that were ordered and have not ended."""
         return len(self._logs)
 
     def launch(self) -> None:
-        """Start the warden. Needs the running loop. Takes a millisecond or two; the warden is ready
-        some 20 ms later, orders wait for it. Raises EnvironmentFault if no process can be made."""
+        """Start the warden. Needs the running loop.
+
+        Takes a millisecond or two. The warden is ready some 20 ms later; until then orders wait.
+        Raises EnvironmentFault if no process can be created.
+        """
         if self._process is not None:
             raise Bug("a WardenLink was launched twice")
         self._loop = asyncio.get_running_loop()
@@ -218,8 +230,9 @@ class WardenLink:
     def start(self, key: int, program: Program, options: ProcessOptions, *, behind: int = 0) -> None:
         """Start a process for `program`. A `Script` runs with the warden's python.
 
-        `behind`: once that job has ended; 0, or one that is not here: at once. What has `masks`
-        cannot be behind another."""
+        With `behind` it starts once that job has ended. 0 or an unknown job starts it at once. A
+        process with `masks` cannot be queued behind another.
+        """
         o = options
         if not (o.cwd.startswith("/") and o.stdout_path.startswith("/") and o.stderr_path.startswith("/")):
             raise Bug(f"a path of job {key} is relative: {o.cwd}, {o.stdout_path}, {o.stderr_path}")
@@ -238,17 +251,17 @@ class WardenLink:
         self._order(("behind", behind, order) if behind else order)
 
     def withdraw(self, key: int) -> None:
-        """Forget a job that stands behind another; "withdrawn" is reported. One that has begun goes
-        on."""
+        """Drop a job that is queued behind another. "withdrawn" is reported then. A job that has
+        begun goes on."""
         self._order(("withdraw", key))
 
     def stop(self, key: int, grace_s: float | None = None) -> None:
-        """SIGTERM, after `grace_s` (None: the one of `start`) SIGKILL; 0 kills at once. An unknown
-        or ended key is ignored."""
+        """Send SIGTERM, and SIGKILL after `grace_s` (None: the grace of `start`). 0 kills at once.
+        An unknown or ended key is ignored."""
         self._order(("stop", key, grace_s))
 
     def pause_output(self) -> None:
-        """Stop taking reports, all of them. The warden's buffer fills, then jobs wait on their own
+        """Stop taking reports of any kind. The warden's buffer fills, then jobs block on their
         output."""
         if not self._paused and self._stream is not None:
             self._stream.pause()
@@ -262,8 +275,8 @@ class WardenLink:
             self._watch()
 
     async def close(self) -> None:
-        """Kill all jobs and end the warden; reports that come meanwhile are dropped. Bounded: some
-        4 s, then by SIGKILL."""
+        """Kill all jobs and end the warden. Drop the reports that come meanwhile. The warden is
+        killed if it has not ended after 4 s."""
         if self._process is None or self._ended is None or self._closing:
             return
         self._closing = True
@@ -275,7 +288,7 @@ class WardenLink:
             await asyncio.to_thread(kill_descendants, self._process.pid)
             self._process.kill()
             self._hang_up()
-        # the kernel does not let go of it: see `_await_death`
+        # The kernel may not release the process: see `_await_death`.
         with contextlib.suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._process.wait, KILL_S)
         assert self._pipes is not None
@@ -283,7 +296,7 @@ class WardenLink:
 
     def _order(self, order: tuple[Any, ...]) -> None:
         if self._loop is None:
-            raise Bug("an order for a warden that was never launched")
+            raise Bug("an order was given to a warden that was never launched")
         if not self._orders:
             self._loop.call_soon(self._send_orders)
             self._watch()
@@ -313,7 +326,7 @@ class WardenLink:
         try:
             taken = take_reports(inbox)
             reports = [typed(report) for report in taken if report[0] != "pong"]
-        except ValueError:  # only a broken warden writes that
+        except ValueError:  # only a broken warden sends invalid reports
             assert self._process is not None
             self._process.kill()
             self._on_end()
@@ -338,7 +351,7 @@ class WardenLink:
             self._await_death(DEATH_POLLS)
 
     def _hang_up(self) -> bool:
-        """Whether the stream was open until now."""
+        """Close the stream. Return whether it was open."""
         if self._stream is None or self._ended is None or not self._stream.close():
             return False
         if not self._ended.done():
@@ -346,9 +359,12 @@ class WardenLink:
         return True
 
     def _await_death(self, polls: int) -> None:
-        """The stream ends a moment before the process can be reaped. One that the kernel does not
-        let go of (it waits for a disk that hangs) is taken for dead: it will not return to its own
-        code."""
+        """Poll until the warden is dead, then call `on_died`.
+
+        The stream ends a moment before the process can be reaped. A process that the kernel does
+        not release, because it waits for a hanging disk, is treated as dead: it will not return to
+        its own code.
+        """
         assert self._process is not None
         assert self._loop is not None
         returncode = self._process.poll()
@@ -362,21 +378,21 @@ class WardenLink:
             assert self._pipes is not None
             self._pipes.close()
 
-    # what a dead warden leaves
+    # after the death of a warden
     def begun(self) -> list[int]:
-        """The jobs that had a process when the warden died."""
+        """Return the jobs that had a process when the warden died."""
         if self._pipes is None:
             return []
         self._pipes.look()
         return self._pipes.begun()
 
     def salvage(self) -> list[Report]:
-        """What the jobs of a dead warden wrote and it did not report, as "output". For `on_died`,
-        once all below it is dead too.
+        """Return the output that jobs of a dead warden wrote and it did not report. For `on_died`,
+        once all its processes are dead too.
 
-        What it had written to a log is there; what is still in the pipes is added to it, within the
-        limit of that log. Lost is what the warden had in its memory: the tail of a log that is at
-        its limit, and of a job with secrets what might have begun one.
+        Output that the warden wrote to a log is still there. Output that is still in the pipes is
+        added to the log, within the limit of that log. What the warden had only in memory is lost:
+        the tail of a log that is at its limit, and output that might have begun a secret.
         """
         assert self._pipes is not None, "nothing was launched"
         reports: list[tuple[Any, ...]] = []
@@ -394,11 +410,11 @@ class WardenLink:
         if not self._watching and self._loop is not None:
             self._watching, self._heard = True, True
             self._stopped = self._silent = 0
-            self._loop.call_later(WATCH_S, self._look)
+            self._loop.call_later(WATCH_S, self._check_health)
 
-    def _look(self) -> None:
-        """Once a second while jobs are here: is it alive, does it go on, did it say anything since
-        the last look?"""
+    def _check_health(self) -> None:
+        """Check once a second, while there are jobs, that the warden is alive, not stopped, and has
+        answered since the last look."""
         assert self._process is not None
         assert self._loop is not None
         self._watching = False
@@ -412,24 +428,27 @@ class WardenLink:
             return
         if self._stopped >= STOPPED_LOOKS or self._silent >= SILENT_LOOKS:
             how = "is stopped (SIGSTOP)" if self._stopped else f"has not answered for {SILENT_LOOKS * WATCH_S:g} s"
-            log.error("the warden %d %s: it is killed, with all that runs under it", self._process.pid, how)
+            log.error("the warden %d %s: it is killed, with all processes under it", self._process.pid, how)
             self._process.kill()
             self._loop.call_later(DEATH_POLL_S * DEATH_POLLS, self._on_end)
             return
         self._watching, self._heard = True, False
-        self._loop.call_later(WATCH_S, self._look)
+        self._loop.call_later(WATCH_S, self._check_health)
         if not self._silent:
             self._order(("ping", 0))
 
 
-# -- what a dead warden or worker leaves -----------------------------------------------------------
+# -- the cleanup after a dead warden or worker -----------------------------------------------------
 def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[tuple[Any, ...]]) -> None:
-    """Closes `pipe`. What the log has already is reported as nothing at its end: whoever has less
-    of it reads it there."""
+    """Copy the rest of `pipe` to its log, report it, and close the pipe.
+
+    Output that the log already holds is reported as an empty output at its end. A reader that has
+    less of it reads it from the log.
+    """
     path = logs.stdout if stream == 1 else logs.stderr
     try:
         size = os.stat(path).st_size
-    except OSError:  # no byte came so far
+    except OSError:  # no output came so far
         size = 0
     if size:
         reports.append(("output", key, stream, size, b""))
@@ -443,13 +462,13 @@ def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[tuple
 
 
 def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int:
-    """SIGKILL every descendant of `root_pid`, not itself, until none is alive or 2 s have passed;
-    returns how many were killed.
+    """SIGKILL every descendant of `root_pid`, but not `root_pid` itself, until none is alive or 2 s
+    have passed. Return how many were killed.
 
-    Processes in `except_pids` are spared with all below them. With `root_pid` this process, a
-    subreaper, that is the cleaning up after a killed warden: spare what else the worker runs, a new
-    warden too. Its own children among the killed are reaped. Blocks: call it in a thread, or when
-    nothing else is to do.
+    Processes in `except_pids` are spared, with all their descendants. With the pid of this process,
+    which is a subreaper, the function cleans up after a killed warden; other children of the
+    worker, such as a new warden, have to be spared. Killed children of this process are reaped.
+    Blocks: call it in a thread, or when there is nothing else to do.
     """
 
     def targets(processes: dict[int, Process]) -> list[int]:
@@ -459,13 +478,13 @@ def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int
 
 
 def kill_marked(home_marker: str) -> int:
-    """SIGKILL every process whose environment holds TITAN_WORKER_HOME=`home_marker`, and all that
-    descends from one, until none is alive or 2 s have passed.
+    """SIGKILL every process whose environment holds TITAN_WORKER_HOME=`home_marker`, and all its
+    descendants, until none is alive or 2 s have passed. Return how many were killed.
 
-    For a worker's start, before it has children: what a worker and warden that were both killed
-    have left behind. SpareFolders this process and its ancestors. Processes of other users cannot
-    be found, nor one with a cleared environment whose ancestors are all gone. Returns how many were
-    killed.
+    Called at a worker's start, before it has children. It removes processes that a worker and a
+    warden left behind when both were killed. This process and its ancestors are spared. Processes
+    of other users cannot be found, nor a process with a cleared environment whose ancestors are all
+    gone.
     """
     mark = os.fsencode(home_marker)
 
@@ -492,7 +511,7 @@ def _kill_until_none(targets: Callable[[dict[int, Process]], list[int]]) -> int:
     while True:
         processes = scan_processes()
         alive = [pid for pid in targets(processes) if processes[pid].alive]
-        # One that was killed but is not dead yet need not be found any more: its ancestors may be
+        # A process that was killed but is not dead yet may no longer be found: its ancestors may be
         # gone.
         dying = [pid for pid in killed if pid in processes and processes[pid].alive]
         killed.update(pid for pid in alive if kill(pid))
@@ -507,5 +526,5 @@ def _kill_until_none(targets: Callable[[dict[int, Process]], list[int]]) -> int:
 def _reap(pid: int) -> None:
     try:
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # reaped by who started it
+    except ChildProcessError:  # its starter reaped it
         pass

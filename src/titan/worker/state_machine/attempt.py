@@ -1,4 +1,5 @@
-"""An attempt that a worker holds, and what its end means. Pure: part of the worker's machine."""
+"""An attempt that a worker holds, and how its end is classified. Pure: part of the worker's
+state machine."""
 
 from __future__ import annotations
 
@@ -19,39 +20,39 @@ class Phase(IntEnum):
     ENDED = 4
     DONE = 5
     AHEAD = 6
-    """With the warden, behind another attempt: it has no slot yet."""
+    """Queued with the warden behind another attempt, without a slot yet."""
 
 
 class Held(msgspec.Struct, gc=False):
-    """An attempt that this worker has."""
+    """State of one attempt that this worker holds."""
 
     assignment: Assignment
     phase: Phase
     started_at: float = 0.0
     stopping: Outcome | None = None
-    """Why it was told to end, if it was: STOPPED, TIMED_OUT or RETURNED."""
+    """Outcome that the attempt was ordered to end with: STOPPED, TIMED_OUT or RETURNED."""
     orphaned: bool = False
-    """Of a cluster that is no more: end it and tell nobody."""
+    """The attempt belongs to a cluster that no longer exists: end it without a report."""
     ran: bool = False
-    """It was started, or that was tried: there may be output."""
+    """A start was tried, so there may be output."""
     result: Result | None = None
     sent_at: float = 0.0
     runner: int = -1
-    """Of a call: the runner that has it."""
+    """Number of the runner that has this call, -1 for none."""
     recalled: bool = False
-    """The master wants it back if it has not begun."""
+    """The master asked for the attempt back if it has not begun."""
     value: bytes = b""
-    """What it says that it came to."""
+    """Result that the job set for itself, as in model/values.py."""
     unstored: bool = False
-    """That is by content, and the master does not have it."""
+    """`value` is stored by its content, and the master does not have that content yet."""
     draw: str = ""
-    """Names the start of a master that gave the lease."""
+    """Id of the start of the master that granted the lease."""
     alone: bool = False
-    """It has a warden of its own."""
+    """The attempt has a warden of its own."""
     keeping: bool = False
-    """ENDED: what it left is on its way to the master."""
+    """The attempt is ENDED and its outputs are being uploaded to the master."""
     too_deep: bool = False
-    """A call that waits for other calls when too many on this worker do."""
+    """The call waits for other calls while too many calls on this worker already wait."""
 
 
 TOO_DEEP = (
@@ -61,8 +62,10 @@ TOO_DEEP = (
 
 
 def end_of_call(h: Held, reason: str, *, unfit: bool) -> tuple[Outcome, str]:
-    """What becomes of a call whose runner ended with it, or, `unfit`, never came up: that is the
-    worker's fault, not the call's."""
+    """Return outcome and reason for a call whose runner ended.
+
+    `unfit`: the runner never came up. That is the fault of the worker, not of the call.
+    """
     if h.too_deep:
         return Outcome.EXITED, TOO_DEEP
     if h.stopping is Outcome.TIMED_OUT:
@@ -72,8 +75,8 @@ def end_of_call(h: Held, reason: str, *, unfit: bool) -> tuple[Outcome, str]:
     return Outcome.BROKEN if unfit else Outcome.SIGNALED, reason
 
 
-def forgive(h: Held, ended_at: float) -> None:
-    """An attempt that had ended in time did not time out; this worker was late to see it."""
+def clear_late_timeout(h: Held, ended_at: float) -> None:
+    """Withdraw the timeout of an attempt that ended in time but was noticed late."""
     if h.stopping is Outcome.TIMED_OUT and ended_at < h.started_at + h.assignment.template.timeout_s:
         h.stopping = None
 

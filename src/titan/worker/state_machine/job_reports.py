@@ -1,11 +1,11 @@
-"""What jobs say of themselves on its way to the master: progress and status. Pure: time goes in,
-messages come out.
+"""Progress and status reports of jobs, on their way to the master. Pure: time goes in, messages
+come out.
 
-Owns the newest of each per attempt, and when it is sent: progress in batches, at most every
-`EVERY_S`; a status as a change at most once in `STATUS_EVERY_S` per job, as each is journaled. What
-is overtaken meanwhile is never sent. After a cut all that is known is said again, as the next
-master may know nothing of it. It must not know connections: nothing is to be asked of it without
-one.
+Owns the newest report of each kind per attempt, and when it is sent. Progress is sent in batches,
+at most every `EVERY_S`. A changed status is sent at most once in `STATUS_EVERY_S` per job, because
+each one is journaled. A report that is replaced before it is due is never sent. After a reconnect
+all known reports are sent again, as the next master may not have them. This module must not know
+connections: callers ask it for messages only while there is one.
 """
 
 from __future__ import annotations
@@ -15,92 +15,94 @@ from titan.protocol import messages as msg
 EVERY_S = 0.2
 STATUS_EVERY_S = 1.0
 ROWS = 4096
-"""In one message."""
+"""Maximum number of rows in one message."""
 NEVER = float("-inf")
 
 
 class _Status:
-    __slots__ = ("text", "told", "told_at")
+    __slots__ = ("sent_at", "sent_text", "text")
 
     def __init__(self) -> None:
         self.text = ""
-        self.told: str | None = None
-        self.told_at = NEVER
+        self.sent_text: str | None = None
+        self.sent_at = NEVER
 
 
 class ReportOutbox:
     def __init__(self) -> None:
         self._progress: dict[int, tuple[float, str]] = {}
-        self._fresh: dict[int, None] = {}
-        """Attempts whose progress the master was not told."""
+        self._unsent_progress: dict[int, None] = {}
+        """Attempts whose newest progress was not sent."""
         self._statuses: dict[int, _Status] = {}
-        self._unsaid: dict[int, None] = {}
-        """The same for statuses."""
+        self._unsent_statuses: dict[int, None] = {}
+        """Attempts whose newest status was not sent."""
         self._sent_at = NEVER
 
-    # -- what jobs say -----------------------------------------------------------------------------
+    # -- reports of jobs ---------------------------------------------------------------------------
     def progress(self, lease: int, fraction: float, message: str) -> float:
-        """Returns when `due` is to be asked."""
+        """Record progress. Return when `due` has to be called."""
         self._progress[lease] = (fraction, message)
-        self._fresh[lease] = None
+        self._unsent_progress[lease] = None
         return self._sent_at + EVERY_S
 
     def status(self, lease: int, text: str) -> float:
-        """Returns when `due` is to be asked."""
+        """Record a status. Return when `due` has to be called."""
         status = self._statuses.get(lease)
         if status is None:
             status = self._statuses[lease] = _Status()
         status.text = text
-        self._unsaid[lease] = None
-        return self._when(status)
+        self._unsent_statuses[lease] = None
+        return self._due_at(status)
 
     def forget(self, lease: int) -> None:
-        """The attempt is over, and its end known."""
-        for known in (self._progress, self._fresh, self._statuses, self._unsaid):
+        """Drop the reports of an attempt whose end is known."""
+        for known in (self._progress, self._unsent_progress, self._statuses, self._unsent_statuses):
             known.pop(lease, None)
 
     def disconnected(self) -> None:
-        """Nothing counts as told any more."""
+        """Mark all reports as unsent."""
         for status in self._statuses.values():
-            status.told, status.told_at = None, NEVER
-        self._unsaid = dict.fromkeys(self._statuses)
-        self._fresh = dict.fromkeys(self._progress)
+            status.sent_text, status.sent_at = None, NEVER
+        self._unsent_statuses = dict.fromkeys(self._statuses)
+        self._unsent_progress = dict.fromkeys(self._progress)
 
-    # -- what the master is told -------------------------------------------------------------------
+    # -- messages to the master --------------------------------------------------------------------
     def next_due(self) -> float | None:
-        """When `due` has something to tell."""
-        if self._fresh:
+        """Return when `due` will have something to send, None if there is nothing."""
+        if self._unsent_progress:
             return self._sent_at + EVERY_S
-        return min([self._when(self._statuses[lease]) for lease in self._unsaid], default=None)
+        return min([self._due_at(self._statuses[lease]) for lease in self._unsent_statuses], default=None)
 
     def due(self, now: float) -> list[msg.Message]:
-        """What the master is to be told now."""
+        """Return the messages that have to be sent now."""
         next_due = self.next_due()
         if next_due is None or now < next_due:
             return []
         self._sent_at = now
-        fresh, self._fresh = list(self._fresh), {}
+        fresh, self._unsent_progress = list(self._unsent_progress), {}
         out: list[msg.Message] = []
         for first in range(0, len(fresh), ROWS):
             leases = fresh[first : first + ROWS]
             rows = [self._progress[lease] for lease in leases]
             out.append(msg.Progress(0, leases, [fraction for fraction, _ in rows], [text for _, text in rows]))
-        return out + self._say(now, [lease for lease in self._unsaid if self._statuses[lease].told_at + STATUS_EVERY_S <= now])
+        return out + self._status_messages(
+            now, [lease for lease in self._unsent_statuses if self._statuses[lease].sent_at + STATUS_EVERY_S <= now]
+        )
 
     def all_statuses(self, now: float) -> list[msg.Message]:
-        """Also those that would be told later: what goes before the results of attempts."""
-        return self._say(now, list(self._unsaid)) if self._unsaid else []
+        """Return all unsent statuses, due or not. They precede the results of attempts."""
+        return self._status_messages(now, list(self._unsent_statuses)) if self._unsent_statuses else []
 
-    def _when(self, status: _Status) -> float:
-        return max(self._sent_at + EVERY_S, status.told_at + STATUS_EVERY_S)
+    def _due_at(self, status: _Status) -> float:
+        return max(self._sent_at + EVERY_S, status.sent_at + STATUS_EVERY_S)
 
-    def _say(self, now: float, due: list[int]) -> list[msg.Message]:
+    def _status_messages(self, now: float, due: list[int]) -> list[msg.Message]:
         leases: list[int] = []
         for lease in due:
-            del self._unsaid[lease]
+            del self._unsent_statuses[lease]
             status = self._statuses[lease]
-            if status.told != status.text:
-                status.told, status.told_at = status.text, now
+            if status.sent_text != status.text:
+                status.sent_text, status.sent_at = status.text, now
                 leases.append(lease)
         parts = [leases[first : first + ROWS] for first in range(0, len(leases), ROWS)]
         return [msg.Statuses(0, part, [self._statuses[lease].text for lease in part]) for part in parts]

@@ -1,5 +1,5 @@
-"""What jobs say that they came to: kept with the attempt, and reported with its end if that is a
-good one. Pure: part of the worker's machine."""
+"""Results that jobs set for themselves. A result is kept with the attempt and reported with its end
+if the attempt succeeded. Pure: part of the worker's state machine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from titan.worker.state_machine.messages import ResultSet, StoreValue
 
 
 def on_result_set(h: Held, received: ResultSet) -> None:
-    """It says what it came to, the last time counts."""
+    """Record the result that a job set. The last one counts."""
     if h.result is None:
         h.value, h.unstored = received.value, artifact_of(received.value) is not None
 
 
 def begin_storing(h: Held) -> list[StoreValue]:
-    """Its output is sent: what is to be done if its value is not with the master yet. Empty if it
-    is."""
+    """Return the instruction to upload the attempt's value, none if the master has it already.
+
+    Called when all output of the attempt was sent.
+    """
     if not h.unstored or h.phase is not Phase.ENDED or h.result is None or not h.result.value:
         return []
     h.unstored = False
@@ -25,5 +27,5 @@ def begin_storing(h: Held) -> list[StoreValue]:
 
 
 def value_of(h: Held, outcome: Outcome) -> bytes:
-    """What is reported with this end."""
+    """Return the value that is reported with this outcome: only a success reports one."""
     return h.value if outcome is Outcome.SUCCEEDED else b""

@@ -1,14 +1,14 @@
-"""The worker's own state machine. Pure: what was seen goes in with the time, instructions to the
-shell come out.
+"""State machine of a worker. Pure: inputs and the time go in, instructions to the shell come out.
 
-It holds an attempt from its dispatch until the master has said that its result is durable, so no
-crash or cut of the connection on either side loses one. It must not know processes, files or
-sockets.
+The machine holds an attempt from its dispatch until the master has acknowledged that the result is
+durable. So no crash and no lost connection on either side loses an attempt. The machine must not
+know processes, files or sockets.
 
     FETCHING -> WAITING -> [AHEAD ->] STARTING -> RUNNING -> ENDED -> DONE -> (acknowledged: gone)
 
-FETCHING waits for its script; WAITING for a slot, and AHEAD as well (see `ahead`); ENDED for its
-last output to be on its way; DONE for the acknowledgement.
+FETCHING waits for artifacts, WAITING for a slot. AHEAD also waits for a slot, queued with the
+warden (see `pipelining`). ENDED waits until the last output and the output files are sent, DONE for
+the acknowledgement.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
-from titan.worker.state_machine.attempt import Held, Phase, end_of_call, forgive, verdict
+from titan.worker.state_machine.attempt import Held, Phase, clear_late_timeout, end_of_call, verdict
 from titan.worker.state_machine.calls import Runners
 from titan.worker.state_machine.job_values import begin_storing, on_result_set, value_of
 from titan.worker.state_machine.messages import (
@@ -121,15 +121,15 @@ __all__ = [
 
 RESEND_S = 10.0
 GATHER_S = 0.005
-"""While attempts wait here for a slot, reports may wait so long for others: the master has nothing
-to add to this worker's work."""
+"""Maximum delay of reports that are gathered while attempts wait here for a slot. In that case the
+master could not send this worker anything to start anyway."""
 
 
 class WorkerMachine:
-    def __init__(self, slots: int, *, grace_s: float = 5.0, stock: Resources | None = None, quick_s: float = QUICK_S) -> None:
-        """`quick_s`: attempts that take no longer are kept ready behind one another."""
+    def __init__(self, slots: int, *, grace_s: float = 5.0, resources: Resources | None = None, quick_s: float = QUICK_S) -> None:
+        """Create a machine. Attempts of at most `quick_s` seconds are pipelined."""
         self.slots = slots
-        self.stock = stock or Resources()
+        self.resources = resources or Resources()
         self.grace_s = grace_s
         self.cluster = ""
         self.connected = False
@@ -138,11 +138,11 @@ class WorkerMachine:
         self.left = False
         self.held: dict[int, Held] = {}
         self.have: dict[str, None] = {}
-        """Artifacts that are here."""
+        """Hashes of the artifacts that are in the cache."""
         self._wanted: dict[str, dict[int, None]] = {}
         self._waiting: deque[int] = deque()
         self.busy = 0
-        """Attempts whose processes are, or may be, there."""
+        """Number of attempts that have, or may have, processes."""
         self.runners = Runners()
         self.services = Services(self)
         self._awaiting = Awaiting(self.held, self.runners)
@@ -156,13 +156,13 @@ class WorkerMachine:
         self._started: list[int] = []
         self._results: list[Result] = []
         self._report_by = 0.0
-        """When what is gathered has to go, 0 if nothing is."""
+        """Time by which the gathered reports have to be sent, 0 if there are none."""
 
     def handle(self, now: float, inputs: list[Any]) -> list[Instruction]:
-        """One turn: reports of the same turn go out as one message each."""
-        for one in inputs:
-            if not self.services.take(now, one):
-                _HANDLERS[type(one)](self, now, one)
+        """Handle the inputs of one turn. Its reports go out as one message of each kind."""
+        for received in inputs:
+            if not self.services.take(now, received):
+                _HANDLERS[type(received)](self, now, received)
         self._fill(now)
         self.services.work(now)
         self._flush(now)
@@ -170,7 +170,7 @@ class WorkerMachine:
         return out
 
     def next_due(self) -> float | None:
-        """When TimePassed is due."""
+        """Return when TimePassed is due."""
         due = self._timers[0][0] if self._timers else None
         if self.connected:
             due = self._next_beat if due is None else min(due, self._next_beat)
@@ -183,15 +183,15 @@ class WorkerMachine:
 
     @property
     def gathering(self) -> bool:
-        """Reports wait for others; so may output."""
+        """True while reports are held back to be sent together. Output may wait too."""
         return self._report_by > 0
 
     def holdings(self, without: Phase | None = None) -> Beat:
-        """All that is held, for a registration. For a heartbeat `without` those that are DONE,
-        whose results went before it.
+        """Return all attempts that are held, for a registration.
 
-        By the time the master reads it, it has recorded these, and would take them for strays that
-        block a slot.
+        A heartbeat leaves those `without` out that are DONE. Their results were sent before it, so
+        the master has recorded them when it reads the heartbeat. It would take them for unknown
+        attempts that block a slot.
         """
         mine = [(lease, h) for lease, h in self.held.items() if not h.orphaned and h.phase is not without]
         draws: dict[str, int] = {}
@@ -202,7 +202,7 @@ class WorkerMachine:
     # -- the connection ----------------------------------------------------------------------------
     def on_welcomed(self, now: float, received: Welcomed) -> None:
         if self.cluster not in ("", received.cluster):
-            self._timers.clear()  # the new cluster may use the same numbers for its leases
+            self._timers.clear()  # the new cluster may use the same lease numbers
             self._waiting.clear()
             self._started.clear()
             self._results.clear()
@@ -210,7 +210,7 @@ class WorkerMachine:
                 leases.clear()
             for lease, h in list(self.held.items()):
                 if h.runner >= 0:
-                    h.orphaned = True  # a call is left to end
+                    h.orphaned = True  # the call runs to its end
                 elif h.phase in _WITH_WARDEN:
                     h.orphaned = True
                     h.stopping = Outcome.STOPPED
@@ -229,8 +229,8 @@ class WorkerMachine:
         self._results = [h.result for h in self.held.values() if h.phase is Phase.DONE and h.result]
 
     def on_disconnected(self, now: float, received: Disconnected) -> None:
-        """Output that was on its way may be lost, so a result that nobody has acknowledged waits
-        for it to be sent anew."""
+        """Let unacknowledged results wait until their output is sent again: output that was on its
+        way may be lost."""
         self.connected = False
         for h in self.held.values():
             if h.phase is Phase.DONE and h.ran:
@@ -265,7 +265,7 @@ class WorkerMachine:
         for assignment in received.assignments:
             lease = assignment.lease
             if lease in self.held:
-                continue  # said twice
+                continue  # dispatched twice
             missing = [hash_ for hash_ in assignment.needs if hash_ not in self.have]
             self.held[lease] = Held(
                 assignment, Phase.FETCHING if missing and not self.draining else Phase.WAITING, draw=received.draw
@@ -384,7 +384,7 @@ class WorkerMachine:
         h = self.held.get(received.lease)
         if h is None or h.phase not in (Phase.STARTING, Phase.RUNNING):
             return
-        forgive(h, received.at)
+        clear_late_timeout(h, received.at)
         if h.phase is Phase.RUNNING:
             self._ahead.took(received.at - h.started_at)
         outcome, code, reason = verdict(h, received.exit_code)
@@ -409,7 +409,7 @@ class WorkerMachine:
         for lease in received.leases:
             h = self.held.get(lease)
             if h is not None and h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
-                forgive(h, received.at)
+                clear_late_timeout(h, received.at)
                 outcome, reason, code = self.suspects.verdict(h, received)
                 self.end(now, lease, outcome, reason, exit_code=code, finished_at=received.at)
 
@@ -432,7 +432,7 @@ class WorkerMachine:
     def on_calls_returned(self, now: float, received: CallsReturned) -> None:
         self._requeue(now, self.runners.returned(received.runner, received.count))
         if any(self.held[lease].stopping for lease in self.runners.queues[received.runner]):
-            self._out.append(KillRunner(received.runner))  # the one to be stopped had begun
+            self._out.append(KillRunner(received.runner))  # the call to be stopped had begun
 
     def on_runner_ended(self, now: float, received: RunnerEnded) -> None:
         leases = self.runners.gone(now, received.runner, received.calls)
@@ -445,7 +445,7 @@ class WorkerMachine:
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 
     def _requeue(self, now: float, leases: list[int]) -> None:
-        """Those that a runner, or the warden, did not come to wait again, before all others."""
+        """Put attempts that did not begin back at the front of the queue."""
         for lease in reversed(leases):
             h = self.held[lease]
             h.runner = -1
@@ -496,7 +496,7 @@ class WorkerMachine:
             h.phase = Phase.DONE
             self._results.append(h.result)
 
-    # -- how it goes on ----------------------------------------------------------------------------
+    # -- ends and starts ---------------------------------------------------------------------------
     def end(
         self,
         now: float,
@@ -510,13 +510,16 @@ class WorkerMachine:
         cpu_s: float = 0.0,
         peak_bytes: int = 0,
     ) -> None:
-        """The attempt is over. One that had started waits for its output to be sent, the others
-        report at once."""
+        """End an attempt.
+
+        If it had started, its result waits until its output is sent. Otherwise the result is
+        reported at once.
+        """
         h = self.held[lease]
         started = h.phase in (Phase.STARTING, Phase.RUNNING)
         if started:
             self.busy -= 1
-            self.stock.give_back(lease)
+            self.resources.give_back(lease)
             self.services.ended(lease)
             follower = self._ahead.ended(lease)
             if follower:
@@ -533,11 +536,11 @@ class WorkerMachine:
             self._results.append(h.result)
 
     def order(self, instruction: Instruction) -> None:
-        """The shell is to do this, at the end of the turn."""
+        """Add an instruction to the shell's work at the end of this turn."""
         self._out.append(instruction)
 
     def _begin(self, now: float, lease: int) -> None:
-        """It has a slot."""
+        """Give the attempt a slot."""
         h = self.held[lease]
         h.phase = Phase.STARTING
         h.alone = h.assignment in self.suspects
@@ -573,10 +576,10 @@ class WorkerMachine:
                         break
                     h.phase = Phase.AHEAD
                     self._out.append(StartAttempt(h.assignment, (), front))
-                elif problem := self.stock.problem_of(template):
+                elif problem := self.resources.problem_of(template):
                     self.end(now, lease, Outcome.BROKEN, problem)
-                elif (gpus := self.stock.take(lease, template)) is None:
-                    passed.append(lease)  # what it asks for is still in use
+                elif (gpus := self.resources.take(lease, template)) is None:
+                    passed.append(lease)  # its resources are still in use
                 else:
                     self._begin(now, lease)
                     self._out.append(StartAttempt(h.assignment, gpus))
@@ -585,7 +588,7 @@ class WorkerMachine:
         self._out.extend([StartCalls(runner, assignments) for runner, assignments in calls.items()])
 
     def _gather(self, now: float) -> bool:
-        """Whether the reports of this turn wait for those of the next ones."""
+        """Return whether the reports of this turn wait for those of the next turns."""
         if not (self._started or self._results) or not (self._waiting or self._ahead) or self.beat_due or self.draining:
             return False
         if not self._report_by:
@@ -603,7 +606,7 @@ class WorkerMachine:
             started = [(lease, h.started_at) for lease, h in running if h.phase is Phase.RUNNING and not h.orphaned]
             if started:
                 self._out.append(ReportStarted([lease for lease, _ in started], [at for _, at in started]))
-            # Once each, and none that was acknowledged meanwhile.
+            # Send each result once, and none that was acknowledged meanwhile.
             pending = {r.lease: r for r in self._results if (h := self.held.get(r.lease)) is not None and h.result is r}
             self._results = list(pending.values())
             if self._results:
@@ -612,7 +615,7 @@ class WorkerMachine:
                 self._out.append(ReportResults(self._results))
             if self.beat_due:
                 self._out.append(self.holdings(without=Phase.DONE))
-        # What was not sent goes with the next registration.
+        # Unsent reports go with the next registration.
         self._started, self._results, self.beat_due = [], [], False
         if self.draining and not self.left and not self.held:
             self.left = True

@@ -1,5 +1,5 @@
-"""What the worker's machine hears and says: inputs named by what was seen, and instructions to the
-shell."""
+"""Inputs and instructions of the worker's state machine. Inputs are named by what was seen;
+instructions are orders to the shell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from titan.model.states import Outcome
 from titan.model.values import RETURNED_AT, artifact_of
 
 FILE_PREFIX = "file:"
-"""Of a hash among the needs of an attempt: content that goes into its folder, and is kept apart
-from scripts and values."""
+"""Prefix of a hash in `Assignment.needs` that marks an input file of the attempt. Such content goes
+into the attempt's folder and is cached apart from scripts and values."""
 
 
-# -- what was seen ---------------------------------------------------------------------------------
+# -- inputs ----------------------------------------------------------------------------------------
 class Assignment(msgspec.Struct, frozen=True, gc=False):
     lease: int
     run: str
@@ -26,18 +26,18 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     payload: bytes = b""
     inputs: tuple[bytes, ...] = ()
     services: tuple[tuple[str, str], ...] = ()
-    """(id, HOST:PORT) of the services that it depends on."""
+    """(job id, HOST:PORT) of each service that the attempt depends on."""
     files: tuple[StoredFile, ...] = ()
-    """What it is given, by the paths in its folder."""
+    """Input files, by their paths in the attempt's folder."""
 
     @property
     def needs(self) -> list[str]:
-        """The artifacts that it cannot start without."""
+        """Artifacts that the attempt cannot start without."""
         template = self.template
         if not template.function:
             artifact = template.archive or template.file_hash
-            given = dict.fromkeys(FILE_PREFIX + file.hash for file in self.files) if self.files else ()
-            return [artifact, *given] if artifact else [*given]
+            file_hashes = dict.fromkeys(FILE_PREFIX + file.hash for file in self.files) if self.files else ()
+            return [artifact, *file_hashes] if artifact else [*file_hashes]
         if not self.inputs and self.payload[:1] != RETURNED_AT:
             return [template.function]
         large = [h for value in (self.payload, *self.inputs) if (h := artifact_of(value))]
@@ -45,7 +45,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
 
 
 class Welcomed(msgspec.Struct, frozen=True):
-    """A master answered. If it is of another cluster, nothing that is held means anything to it."""
+    """A master answered. If its cluster is another one, all leases held here are void."""
 
     cluster: str
 
@@ -59,7 +59,7 @@ class Disconnected(msgspec.Struct, frozen=True):
 
 
 class Dispatched(msgspec.Struct, frozen=True):
-    """`draw` names the start of a master that gave these leases."""
+    """The master sent attempts. `draw` is the id of the start of the master that granted them."""
 
     assignments: list[Assignment]
     draw: str = ""
@@ -71,7 +71,7 @@ class StopOrdered(msgspec.Struct, frozen=True):
 
 
 class RecallOrdered(msgspec.Struct, frozen=True):
-    """Hand these back if they have not started: another worker is idle."""
+    """The master wants these attempts back if they have not started: another worker is idle."""
 
     leases: list[int]
 
@@ -96,13 +96,13 @@ class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
 
 
 class AttemptWithdrawn(msgspec.Struct, frozen=True, gc=False):
-    """It stood behind another and was taken away from there before it began."""
+    """An attempt queued behind another one was taken back before it began."""
 
     lease: int
 
 
 class AttemptRefused(msgspec.Struct, frozen=True, gc=False):
-    """It could not be started. `final`: and never can be."""
+    """An attempt could not be started. `final`: a retry cannot help."""
 
     lease: int
     message: str
@@ -111,7 +111,7 @@ class AttemptRefused(msgspec.Struct, frozen=True, gc=False):
 
 
 class AttemptExited(msgspec.Struct, frozen=True, gc=False):
-    """`exit_code` -n: killed by signal n."""
+    """The process of an attempt ended. `exit_code` -n: killed by signal n."""
 
     lease: int
     exit_code: int
@@ -119,20 +119,20 @@ class AttemptExited(msgspec.Struct, frozen=True, gc=False):
     cpu_s: float
     peak_bytes: int
     over_memory: bool = False
-    """Something of it was killed because it used more than its memory limit."""
+    """A process of the attempt was killed because the attempt exceeded its memory limit."""
     lost: str = ""
-    """Why some of its output is lost."""
+    """Reason why some output is lost, "" if none is."""
 
 
 class PortChosen(msgspec.Struct, frozen=True, gc=False):
-    """A service is about to be started, and is to listen there."""
+    """A service is about to start and is to listen on this port."""
 
     lease: int
     port: int
 
 
 class HealthSeen(msgspec.Struct, frozen=True, gc=False):
-    """What the check `probe` of a service found; `message` says why it is not healthy."""
+    """Health check `probe` of a service finished. `message` says why the service is not healthy."""
 
     lease: int
     probe: int
@@ -142,8 +142,8 @@ class HealthSeen(msgspec.Struct, frozen=True, gc=False):
 
 
 class WardenDied(msgspec.Struct, frozen=True):
-    """The process that ran these attempts is gone, and they with it. `begun`: those of which there
-    was a process."""
+    """The warden of these attempts died, and their processes with it. `begun` lists the attempts
+    that had a process."""
 
     leases: list[int]
     at: float
@@ -151,18 +151,20 @@ class WardenDied(msgspec.Struct, frozen=True):
 
 
 class CallsEnded(msgspec.Struct, frozen=True, gc=False):
-    """The first calls of a runner are over. `printed` are leases whose output is still on its way:
-    LogsSent follows for each."""
+    """The first calls of a runner are over.
+
+    `printed` lists the leases whose output is still on its way. LogsSent follows for each.
+    """
 
     runner: int
     raised: list[str]
-    """"" for a call that returned, else the reason that people see."""
+    """Per call the reason that users see, "" if the call returned."""
     values: list[bytes]
     started: list[float]
     finished: list[float]
     printed: list[int]
     lost: dict[int, str] = {}
-    """Lease -> why some of its output is lost."""
+    """lease -> reason why some of its output is lost."""
 
 
 class CallsReturned(msgspec.Struct, frozen=True, gc=False):
@@ -173,24 +175,25 @@ class CallsReturned(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallWaits(msgspec.Struct, frozen=True, gc=False):
-    """The call that a runner executes waits for other calls, or does not any more."""
+    """The call that a runner executes began or stopped waiting for other calls."""
 
     runner: int
     waits: bool
 
 
 class RunnerUp(msgspec.Struct, frozen=True, gc=False):
-    """A runner takes calls now."""
+    """A runner is up and takes calls."""
 
     runner: int
 
 
 class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
-    """A runner is gone with `calls` calls. `ran` of them had begun, the last of those is to blame.
-    `unfit`: it never came up, which is the worker's fault.
+    """A runner ended while it had `calls` calls. `ran` of them had begun; the last one that had
+    begun is blamed.
 
-    Calls for that number that were ordered since are a new runner's. `printed` as with
-    `CallsEnded`. `spared`: the process went for what something else did, and nobody is to blame.
+    `unfit`: the runner never came up, which is the worker's fault. `spared`: the process was ended
+    for a reason outside its calls, and no call is blamed. `printed` as in `CallsEnded`. Calls that
+    were ordered for the same number since then belong to a new runner.
     """
 
     runner: int
@@ -205,8 +208,8 @@ class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutputsKept(msgspec.Struct, frozen=True, gc=False):
-    """What an attempt left is on the master's disk; or `problem` says why not, and `outcome` what
-    that makes of the attempt."""
+    """The upload of an attempt's outputs ended: they are on the master's disk, or `problem` says
+    why not. With a problem, `outcome` is the new outcome of the attempt."""
 
     lease: int
     outputs: tuple[StoredFile, ...]
@@ -215,31 +218,31 @@ class OutputsKept(msgspec.Struct, frozen=True, gc=False):
 
 
 class LogsSent(msgspec.Struct, frozen=True, gc=False):
-    """All output of an attempt that ended is on its way to the master."""
+    """All output of an ended attempt was sent to the master."""
 
     lease: int
 
 
 class ResultSet(msgspec.Struct, frozen=True, gc=False):
-    """An attempt that runs says what it came to, as in model/values.py."""
+    """A running attempt set its result, as in model/values.py."""
 
     lease: int
     value: bytes
 
 
 class DrainOrdered(msgspec.Struct, frozen=True):
-    """Finish what runs, hand back what waits, then go."""
+    """The worker has to finish its running attempts, hand back the waiting ones, then leave."""
 
 
 class QuitOrdered(msgspec.Struct, frozen=True):
-    """Stop everything at once, hand it all back, then go."""
+    """The worker has to stop all attempts at once, hand them back, then leave."""
 
 
 class TimePassed(msgspec.Struct, frozen=True):
     pass
 
 
-# -- what is to be done ----------------------------------------------------------------------------
+# -- instructions ----------------------------------------------------------------------------------
 class FetchArtifact(msgspec.Struct, frozen=True, gc=False):
     hash: str
 
@@ -247,13 +250,14 @@ class FetchArtifact(msgspec.Struct, frozen=True, gc=False):
 class StartAttempt(msgspec.Struct, frozen=True, gc=False):
     assignment: Assignment
     gpus: tuple[str, ...] = ()
-    """Those that it alone may use, if it asked for any."""
+    """GPUs reserved for the attempt, if it asked for any."""
     behind: int = 0
-    """Not before this attempt has ended; 0: now."""
+    """Lease of the attempt that has to end first, 0 to start now."""
 
 
 class WithdrawAttempt(msgspec.Struct, frozen=True, gc=False):
-    """If it still stands behind another: AttemptWithdrawn follows. Else it is too late."""
+    """Take back an attempt that is queued behind another. AttemptWithdrawn follows, unless the
+    attempt has begun already."""
 
     lease: int
 
@@ -264,7 +268,8 @@ class StartCalls(msgspec.Struct, frozen=True, gc=False):
 
 
 class TakeBack(msgspec.Struct, frozen=True, gc=False):
-    """As many of the runner's last `count` calls as have not begun; CallsReturned follows."""
+    """Take back those of the runner's last `count` calls that have not begun. CallsReturned
+    follows."""
 
     runner: int
     count: int
@@ -280,27 +285,27 @@ class StopAttempt(msgspec.Struct, frozen=True, gc=False):
 
 
 class RestartService(msgspec.Struct, frozen=True, gc=False):
-    """Start the process of a service again, in the same sandbox and if that can be at the same
+    """Start the process of a service again, in the same sandbox and, if possible, on the same
     port."""
 
     lease: int
 
 
 class CheckHealth(msgspec.Struct, frozen=True, gc=False):
-    """See whether a service is healthy; HealthSeen with that `probe` follows within `timeout_s`."""
+    """Check the health of a service. HealthSeen with this `probe` follows in `timeout_s`."""
 
     lease: int
     probe: int
 
 
 class CloseService(msgspec.Struct, frozen=True, gc=False):
-    """An attempt of a service is over: no process of it is started any more."""
+    """The attempt of a service is over: start no more processes for it."""
 
     lease: int
 
 
 class ReportServices(msgspec.Struct, frozen=True, gc=False):
-    """As in the protocol's ServiceStates."""
+    """Report services, as in the protocol's ServiceStates."""
 
     leases: list[int]
     serials: list[int]
@@ -318,7 +323,7 @@ class ReportStarted(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReportAwaiting(msgspec.Struct, frozen=True, gc=False):
-    """All calls that wait for other calls."""
+    """Report all calls that wait for other calls."""
 
     leases: list[int]
 
@@ -328,7 +333,7 @@ class ReportResults(msgspec.Struct, frozen=True, gc=False):
 
 
 class Beat(msgspec.Struct, frozen=True, gc=False):
-    """What is held, as in the protocol's Heartbeat."""
+    """Report all attempts held, as in the protocol's Heartbeat."""
 
     leases: list[int]
     started: list[float]
@@ -337,10 +342,10 @@ class Beat(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoreValue(msgspec.Struct, frozen=True, gc=False):
-    """The value of an attempt that ended well is by content, and has to be with the master before
-    that is told.
+    """Upload the value of a successful attempt that is stored by its content. The result is
+    reported only after that.
 
-    LogsSent follows when it is.
+    LogsSent follows when the master has the value.
     """
 
     lease: int
@@ -352,26 +357,26 @@ class AnnounceDrain(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeepOutputs(msgspec.Struct, frozen=True, gc=False):
-    """The attempt succeeded: see that what it was to leave is there, and send it to the master.
-    OutputsKept follows."""
+    """Check that a successful attempt left its declared outputs, and upload them. OutputsKept
+    follows."""
 
     lease: int
 
 
 class GiveUpOutputs(msgspec.Struct, frozen=True, gc=False):
-    """Nobody wants them any more; OutputsKept does not follow."""
+    """Give up the upload of an attempt's outputs. OutputsKept does not follow."""
 
     lease: int
 
 
 class Forget(msgspec.Struct, frozen=True, gc=False):
-    """The master has all of this attempt."""
+    """Drop these attempts: the master has recorded all of them."""
 
     leases: list[int]
 
 
 class Leave(msgspec.Struct, frozen=True, gc=False):
-    """Say goodbye and end."""
+    """Send a goodbye and end."""
 
 
 Instruction = (
@@ -411,4 +416,4 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     value: bytes = b""
     outputs: tuple[StoredFile, ...] = ()
     lost: str = ""
-    """Why some of its output is lost; the reason does not say it."""
+    """Reason why some output is lost, "" if none is. `reason` does not mention it."""

@@ -1,5 +1,5 @@
-"""What attempts that succeeded leave for others is kept before their results are told. Pure: part
-of the worker's machine."""
+"""Upload of the declared outputs of successful attempts, which precedes the report of their
+results. Pure: part of the worker's state machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from titan.worker.state_machine.messages import GiveUpOutputs, KeepOutputs, Outp
 
 
 def begin_output_upload(h: Held) -> list[KeepOutputs]:
-    """An attempt ended: what is to be done if it was to leave something, and may have."""
+    """Return the instruction to upload an ended attempt's outputs. Empty unless it succeeded and
+    declares outputs."""
     if not h.assignment.template.outputs or h.result is None or h.result.outcome is not Outcome.SUCCEEDED:
         return []
     h.keeping = True
@@ -19,7 +20,7 @@ def begin_output_upload(h: Held) -> list[KeepOutputs]:
 
 
 def give_up_output_upload(h: Held) -> list[GiveUpOutputs]:
-    """It was stopped while what it left was sent."""
+    """Give up the upload of an attempt that was stopped meanwhile."""
     if not h.keeping or h.result is None:
         return []
     h.keeping = False
@@ -28,7 +29,7 @@ def give_up_output_upload(h: Held) -> list[GiveUpOutputs]:
 
 
 def end_output_upload(h: Held, received: OutputsKept) -> None:
-    """All that it left is kept, or could not be. Whether its output is sent is told after this."""
+    """Note the outcome of the upload. The attempt's LogsSent comes after this input."""
     if h.phase is not Phase.ENDED or not h.keeping or h.result is None:
         return
     h.keeping = False

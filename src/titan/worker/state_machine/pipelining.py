@@ -1,10 +1,11 @@
-"""Which attempt goes to the warden before there is a slot for it: to be started the moment that
-another ends.
+"""Pipelining of quick attempts: one is queued with the warden before it has a slot, and starts the
+moment that another one ends.
 
-Between two quick jobs of one slot the worker would be told of an end and order a start, which costs
-as long as a small job takes. So one attempt may stand behind each that runs, as long as what ran
-last was quick. One that turns out slow keeps nobody: who stands behind it is taken back. Owns who
-stands behind whom, and until when; pure, a part of the worker's machine.
+Between two quick jobs of one slot, the warden would report an end and the worker would order a
+start. That takes as long as a small job. So one attempt may be queued behind each running attempt,
+as long as the last one that ended was quick. If the running attempt turns out slow, the attempt
+behind it is taken back. Owns which attempt is queued behind which, and until when. Pure: part of
+the worker's state machine.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from __future__ import annotations
 from titan.model.dag import JobTemplate
 
 QUICK_S = 0.02
-"""What took no longer is quick. For half as long an attempt stands behind another before it is
-asked back."""
+"""Longest duration of a quick attempt. An attempt waits behind another for half as long before it
+is taken back."""
 
 
 def starts_at_once(template: JobTemplate) -> bool:
-    """Whether an attempt needs nothing but a slot and the worker's own warden. Others neither stand
-    behind one nor before one."""
+    """Return whether an attempt needs nothing but a slot and the shared warden. Other attempts are
+    never pipelined, in front or behind."""
     simple = template.limits is None and template.needs is None and template.service is None
     simple = simple and not (template.outputs or template.inputs or template.secrets)
     return simple and not (template.function or template.python or template.archive)
@@ -29,11 +30,11 @@ class Ahead:
         self._quick_s = quick_s
         self._quick = False
         self._open: dict[int, float] = {}
-        """Attempts that have a slot and none behind them -> since when."""
+        """Attempts that have a slot and none queued behind -> since when."""
         self._behind: dict[int, int] = {}
         self._before: dict[int, int] = {}
         self._due: dict[int, float] = {}
-        """When the one that stands behind is asked back; the first is due first."""
+        """Queued attempt -> when it is to be taken back, earliest first."""
 
     def __bool__(self) -> bool:
         return bool(self._behind)
@@ -42,11 +43,11 @@ class Ahead:
         return next(iter(self._due.values()), None)
 
     def began(self, now: float, lease: int) -> None:
-        """It has a slot."""
+        """Note that an attempt got a slot."""
         self._open[lease] = now
 
     def place(self, now: float, lease: int) -> int:
-        """Behind which attempt it stands from now on; 0: behind none."""
+        """Queue an attempt behind a running one. Return that one's lease, 0 if there is none."""
         while self._quick and self._open:
             front, since = next(iter(self._open.items()))
             del self._open[front]
@@ -58,7 +59,8 @@ class Ahead:
         return 0
 
     def ended(self, lease: int) -> int:
-        """An attempt has left its slot. Who takes it; 0: nobody does."""
+        """Remove an attempt that left its slot. Return the lease that takes the slot, 0 if none
+        does."""
         self._open.pop(lease, None)
         follower = self._behind.pop(lease, 0)
         if follower:
@@ -70,14 +72,14 @@ class Ahead:
         self._quick = seconds <= self._quick_s
 
     def gone(self, lease: int) -> None:
-        """It no longer stands behind another."""
+        """Remove an attempt that is no longer queued behind another."""
         front = self._before.pop(lease, 0)
         if front:
             del self._behind[front]
             self._due.pop(lease, None)
 
     def late(self, now: float) -> list[int]:
-        """Those that are to be asked back. Each is named once."""
+        """Return the attempts that are to be taken back. Each is returned once."""
         found: list[int] = []
         for lease, due in self._due.items():
             if due > now:

@@ -1,12 +1,12 @@
-"""The services of a worker: when they are READY, and when their process is started again. Pure:
-part of the worker's machine.
+"""Services of a worker: readiness and restarts. Pure: part of the worker's state machine.
 
-An attempt of a service keeps its slot from its first process to its last. What the machine would
-take for the end of the attempt is taken here for the end of a process, as long as the restart
-policy says so. The master is told the state of each service, not what led to it: at once when it
-changes, but not more often than once in `REPORT_S`, and all of them with each heartbeat; so a
-service that crashes ten times a second costs one line a second at most, and the backoff makes that
-rare.
+The attempt of a service keeps its slot from its first process to its last. Inputs that the machine
+would take for the end of the attempt mean the end of a process here, as long as the restart policy
+says so.
+
+The master is sent the state of each service, not the steps that led to it. A change is sent at
+once, but at most once in `REPORT_S`. Each heartbeat sends all states. So a service that crashes ten
+times a second costs at most one line a second, and the backoff makes that rare.
 
     starting ── healthy ──► READY ── `misses` failed checks, or its end ──► backoff ──► starting
         └──── its end, or not healthy in time ─────────────────────────────────┘
@@ -50,12 +50,13 @@ from titan.worker.state_machine.suspects import WARDEN_DIED, Suspects
 
 REPORT_S = 1.0
 FIRST_CHECK_S = 0.05
-"""The first check comes so soon after a start; the next ones each twice as late, up to the
-interval."""
+"""Delay of the first health check after a start. Each later delay is twice the one before, up to
+the interval."""
 
 
 class Machine(Protocol):
-    """What services ask of the machine that they are a part of, before whose handlers theirs come."""
+    """Interface of the machine that services are part of. Handlers of services come before those
+    of the machine."""
 
     @property
     def held(self) -> Mapping[int, Held]: ...
@@ -74,10 +75,10 @@ class Machine(Protocol):
 
     @property
     def beat_due(self) -> bool:
-        """A heartbeat goes out at the end of this turn."""
+        """A heartbeat is sent at the end of this turn."""
 
     def order(self, instruction: Instruction) -> None:
-        """Adds to what the shell is to do at the end of this turn."""
+        """Add an instruction to the shell's work at the end of this turn."""
 
     def end(
         self,
@@ -92,7 +93,7 @@ class Machine(Protocol):
         cpu_s: float = 0.0,
         peak_bytes: int = 0,
     ) -> None:
-        """The attempt is over."""
+        """End an attempt."""
 
     def on_warden_died(self, now: float, received: WardenDied) -> None: ...
 
@@ -106,47 +107,47 @@ class Machine(Protocol):
 
 
 class Watch(msgspec.Struct):
-    """What is known of one service here."""
+    """State of one service on this worker."""
 
     service: Service
     port: int
     process: bool = True
-    """There is a process, or one is being started."""
+    """A process exists or is being started."""
     begun_at: float = 0.0
-    """When the present process started, 0 until then."""
+    """Start of the current process, 0 until then."""
     ready_at: float = 0.0
     wait_s: float = FIRST_CHECK_S
-    """Until the next check, while it starts."""
+    """Delay of the next check while the service starts."""
     probes: int = 0
     probing: bool = False
     misses: int = 0
     restarts: int = 0
     in_a_row: int = 0
-    """Restarts since it last was READY for long."""
+    """Number of restarts since the service was last READY for `STEADY_S`."""
     reason: str = ""
     killed_for: str = ""
-    """Why its process is being ended, to be started again."""
+    """Reason for which the process is being ended and restarted."""
     due: float = 0.0
-    """When the next check is due, or without a process the next start. 0: nothing is."""
+    """Time of the next health check, or of the next start if there is no process. 0: none."""
     serial: int = 1
-    told: int = 0
-    told_at: float = 0.0
+    reported: int = 0
+    reported_at: float = 0.0
 
 
 class Services:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.all: dict[int, Watch] = {}
-        """By lease: those of which a process was started."""
+        """lease -> service that had a process."""
 
-    # -- what the machine asks ---------------------------------------------------------------------
+    # -- the machine's calls -----------------------------------------------------------------------
     def take(self, now: float, received: Any) -> bool:
-        """Whether this is all that there is to do about an input."""
-        handler = _TAKES.get(type(received))
+        """Handle an input. Return whether the machine has nothing left to do for it."""
+        handler = _HANDLERS.get(type(received))
         return handler is not None and (bool(self.all) or type(received) in _ALWAYS) and handler(self, now, received)
 
     def work(self, now: float) -> None:
-        """Does what is due, and reports."""
+        """Order the starts and health checks that are due, and report."""
         if not self.all:
             return
         machine = self._machine
@@ -169,12 +170,12 @@ class Services:
             return None
         dues = [watch.due for watch in self.all.values() if watch.due]
         if self._machine.connected:
-            news = [(watch, self._machine.held[lease]) for lease, watch in self.all.items() if watch.told != watch.serial]
-            dues += [watch.told_at + REPORT_S for watch, held in news if held.started_at and not held.orphaned]
+            news = [(watch, self._machine.held[lease]) for lease, watch in self.all.items() if watch.reported != watch.serial]
+            dues += [watch.reported_at + REPORT_S for watch, held in news if held.started_at and not held.orphaned]
         return min(dues, default=None)
 
     def ended(self, lease: int) -> None:
-        """An attempt, of a service or not, is over."""
+        """Drop an attempt that is over, whether it is a service or not."""
         self.all.pop(lease, None)
         if self._machine.held[lease].assignment.template.service is not None:
             self._machine.order(CloseService(lease))
@@ -183,12 +184,12 @@ class Services:
         rows = []
         for lease, watch in self.all.items():
             held = self._machine.held[lease]
-            changed = watch.told != watch.serial and now >= watch.told_at + REPORT_S
+            changed = watch.reported != watch.serial and now >= watch.reported_at + REPORT_S
             if held.started_at and not held.orphaned and (changed or everything):
                 next_start = 0.0 if watch.process else watch.due
                 about = (held.started_at, watch.ready_at, watch.port, watch.restarts, watch.reason, next_start)
                 rows.append((lease, watch.serial, *about))
-                watch.told, watch.told_at = watch.serial, now
+                watch.reported, watch.reported_at = watch.serial, now
         if rows:
             self._machine.order(ReportServices(*[list(column) for column in zip(*rows, strict=True)]))
 
@@ -217,25 +218,25 @@ class Services:
             watch.due = now + FIRST_CHECK_S
         if self._machine.draining and held.stopping is None:
             self._hand_back(now, received.lease, watch)
-        return held.phase is Phase.RUNNING  # the first start is the machine's, too
+        return held.phase is Phase.RUNNING  # the machine handles the first start, too
 
     def on_attempt_exited(self, now: float, received: AttemptExited) -> bool:
         watch, held = self._running(received.lease)
         if watch is None or held is None:
             return False
         limits = held.assignment.template.limits
-        why = watch.killed_for or _how(received.exit_code)
+        reason = watch.killed_for or _exit_text(received.exit_code)
         if received.over_memory and limits is not None:
-            why = f"used more than its memory limit of {format_size(limits.memory)}"
+            reason = f"used more than its memory limit of {format_size(limits.memory)}"
         policy = watch.service.restart
         if policy == "never" or (policy == "on-failure" and received.exit_code == 0 and not watch.killed_for):
             if not watch.killed_for:
                 return False
             self._give_up(now, received, watch.killed_for)
         elif watch.service.max_restarts and watch.in_a_row >= watch.service.max_restarts and not self._was_steady(watch, now):
-            self._give_up(now, received, f"restarted {watch.in_a_row} times in a row, and then: {why}")
+            self._give_up(now, received, f"restarted {watch.in_a_row} times in a row, and then: {reason}")
         else:
-            self._crashed(now, watch, with_loss(why, received.lost))
+            self._crashed(now, watch, with_loss(reason, received.lost))
         return True
 
     def on_attempt_refused(self, now: float, received: AttemptRefused) -> bool:
@@ -256,7 +257,7 @@ class Services:
         return True
 
     def _running(self, lease: int) -> tuple[Watch | None, Held | None]:
-        """A service that nobody wants to end."""
+        """Return a service that nobody has ordered to end."""
         watch, held = self.all.get(lease), self._machine.held.get(lease)
         wanted = held is not None and held.stopping is None and not held.orphaned
         return (watch, held) if watch is not None and wanted else (None, None)
@@ -264,7 +265,7 @@ class Services:
     def _was_steady(self, watch: Watch, now: float) -> bool:
         return watch.ready_at > 0 and now - watch.ready_at >= STEADY_S
 
-    def _crashed(self, now: float, watch: Watch, why: str) -> None:
+    def _crashed(self, now: float, watch: Watch, reason: str) -> None:
         if self._was_steady(watch, now):
             watch.in_a_row = 0
         service = watch.service
@@ -273,7 +274,7 @@ class Services:
         watch.restarts += 1
         watch.process = watch.probing = False
         watch.ready_at = watch.begun_at = 0.0
-        watch.reason, watch.killed_for = why, ""
+        watch.reason, watch.killed_for = reason, ""
         watch.serial += 1
 
     def _give_up(self, now: float, received: AttemptExited, reason: str) -> None:
@@ -323,11 +324,11 @@ class Services:
             watch.due = now + min(watch.wait_s, max(0.001, watch.begun_at + service.start_s - now))
         return True
 
-    def _replace(self, now: float, lease: int, watch: Watch, why: str) -> None:
-        """Ends its process; what follows is decided when that has ended."""
+    def _replace(self, now: float, lease: int, watch: Watch, reason: str) -> None:
+        """End the service's process. Its exit decides what follows."""
         if self._was_steady(watch, now):
             watch.in_a_row = 0
-        watch.killed_for = watch.reason = why
+        watch.killed_for = watch.reason = reason
         watch.ready_at = 0.0
         watch.serial += 1
         self._machine.order(StopAttempt(lease, self._machine.grace_s))
@@ -342,8 +343,8 @@ class Services:
         return True
 
     def on_drain_ordered(self, now: float, received: DrainOrdered) -> bool:
-        """A service does not end by itself: it is stopped and handed back, and starts on another
-        worker."""
+        """Stop every service and hand it back, to start on another worker: a service does not end
+        by itself."""
         if self._machine.draining:
             return False
         self._machine.on_drain_ordered(now, received)
@@ -375,11 +376,11 @@ class Services:
 
     def on_registered(self, now: float, received: Registered) -> bool:
         for watch in self.all.values():
-            watch.told, watch.told_at = 0, 0.0
+            watch.reported, watch.reported_at = 0, 0.0
         return False
 
     def _end_if_idle(self, now: float, lease: int, outcome: Outcome, reason: str) -> bool:
-        """Ends an attempt that has no process just now."""
+        """End an attempt that has no process at the moment. Return whether it had none."""
         watch = self.all.get(lease)
         if watch is None or watch.process:
             return False
@@ -387,7 +388,7 @@ class Services:
         return True
 
 
-def _how(exit_code: int) -> str:
+def _exit_text(exit_code: int) -> str:
     if exit_code >= 0:
         return f"exit code {exit_code}"
     try:
@@ -397,7 +398,7 @@ def _how(exit_code: int) -> str:
 
 
 _ALWAYS = (PortChosen, HealthSeen)
-_TAKES: dict[type, Callable[[Services, float, Any], bool]] = {
+_HANDLERS: dict[type, Callable[[Services, float, Any], bool]] = {
     PortChosen: Services.on_port_chosen,
     HealthSeen: Services.on_health_seen,
     AttemptStarted: Services.on_attempt_started,

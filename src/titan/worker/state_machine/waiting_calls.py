@@ -1,9 +1,9 @@
-"""Calls that wait for other calls: each gives its slot up meanwhile, so that what it waits for can
-run here. Pure: part of the worker's machine.
+"""Calls that wait for other calls. Each frees its slot meanwhile, so that the calls that it waits
+for can run here. Pure: part of the worker's state machine.
 
-A call that waits keeps its process, and another one executes what comes. So there is a limit, and
-what calls wait for goes first: a tree of calls then takes as many processes as it is deep, not as
-it is wide.
+A waiting call keeps its process, and another process executes the calls that come. So their number
+is limited, and the calls that others wait for go first. A tree of calls then takes as many
+processes as it is deep, not as it is wide.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ WAITING_MAX = 64
 
 
 class Awaiting:
-    """Which calls of `held` wait, by `runners`, and whether the master is to be told."""
+    """Calls that wait for other calls, and whether the master has to be told."""
 
     def __init__(self, held: Mapping[int, Held], runners: Runners) -> None:
         self._held = held
         self._runners = runners
         self.due = False
-        """One more or less waits than the master was told."""
+        """The set of waiting calls differs from the last report."""
 
     def on_call_waits(self, received: CallWaits) -> list[KillRunner]:
-        """The call gives up its slot; or it goes on at once, one more than there are slots if need
-        be."""
+        """Free the call's slot, or let the call go on. It goes on at once, even if that exceeds the
+        slots for a moment."""
         runners = self._runners
         if not received.waits:
             self.due |= runners.resume(received.runner)
@@ -44,20 +44,20 @@ class Awaiting:
         return [KillRunner(received.runner)]
 
     def on_registered(self) -> None:
-        """The master takes it that nobody waits."""
+        """Report anew if calls wait: after a registration the master assumes that none do."""
         self.due = bool(self._runners.waiting)
 
     def report(self) -> list[ReportAwaiting]:
-        """What the master is to be told, which it can be now."""
+        """Return the report if it is due. Called only while there is a connection."""
         if not self.due:
             return []
         self.due = False
         return [ReportAwaiting([lease for lease in self._runners.waiting.values() if not self._held[lease].orphaned])]
 
     def deepest_first(self, waiting: deque[int]) -> deque[int]:
-        """What has the highest priority goes before what came earlier: calls of calls have one more
-        than their callers."""
+        """Return the queue ordered by priority, highest first. A call has one more than its caller,
+        so the deepest calls go first."""
         if not self._runners.waiting:
             return waiting
         ranked = [(-h.assignment.template.priority, lease) for lease in waiting if (h := self._held.get(lease)) is not None]
-        return deque([lease for _, lease in sorted(ranked, key=lambda it: it[0])])
+        return deque([lease for _, lease in sorted(ranked, key=lambda entry: entry[0])])
