@@ -226,9 +226,9 @@ def test_a_secret_that_is_not_there_is_refused_at_once_or_at_the_dispatch(one: C
 
 def test_bad_input_is_refused_and_never_repeated(one: Cluster) -> None:
     for name, value, error, why in (
-        ("1X", "abcd", CallerError, "is no name of a secret"),
-        ("TITAN_X", "abcd", CallerError, "is no name of a secret"),
-        ("A B", "abcd", CallerError, "is no name of a secret"),
+        ("1X", "abcd", CallerError, "is not a valid name of a secret"),
+        ("TITAN_X", "abcd", CallerError, "is not a valid name of a secret"),
+        ("A B", "abcd", CallerError, "is not a valid name of a secret"),
         ("X", "abc", CallerError, "less than 4 could not be masked"),
         ("X", "hush\0hush", CallerError, "holds a NUL byte"),
         ("X", "y" * 65_537, LimitExceeded, "more than 65,536 bytes"),

@@ -137,7 +137,7 @@ class Vault:
     def put(self, name: str, value: bytes, at: float) -> Vault:
         """The vault with that value, durable. Raises CallerError, LimitExceeded, OSError."""
         if not is_secret_name(name):
-            raise CallerError(f"{name[:80]!r} is no name of a secret: a name is {SECRET_NAME_RULE}")
+            raise CallerError(f"{name[:80]!r} is not a valid name of a secret: a name is {SECRET_NAME_RULE}")
         if problem := value_problem(value):
             raise (LimitExceeded if len(value) > MAX_VALUE else CallerError)(f"secret {name}: {problem}")
         old = self._entries.get(name)
