@@ -163,7 +163,7 @@ class CoreLoop:
         if self._dead:
             return
         now = self.clock.now()
-        inputs = self.order.take(self.state, now, one=self.careful)
+        inputs = self.order.take(self.state, now, only_oldest=self.careful)
         if not inputs:
             self._arm()
             return
@@ -223,7 +223,7 @@ class CoreLoop:
         self._let_go()
 
     def _let_go(self) -> None:
-        for call in self.order.let_go():
+        for call in self.order.release():
             try:
                 call()
             except Exception:  # one that cannot be told must not keep the others from it

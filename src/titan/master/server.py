@@ -379,7 +379,7 @@ class Master(HomeServer):
 
     # -- connections -------------------------------------------------------------------------------
     def _make_peer(self) -> Peer:
-        budgets = (MessageDecoder.of_stranger(), self._inflow, self._outflow, self._outbox)
+        budgets = (MessageDecoder.before_handshake(), self._inflow, self._outflow, self._outbox)
         return Peer(self._on_message, self._on_closed, self._on_opened, *budgets)
 
     def _on_opened(self, peer: Peer) -> None:

@@ -9,7 +9,7 @@ from titan.content.blobs import BlobStore
 from titan.core.handlers.files import output_of
 from titan.core.state.state import Job, Run, State
 from titan.errors import CallerError, Conflict, NotFound
-from titan.gateway.inbound import asked, publish_input
+from titan.gateway.inbound import publish_input, request_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.history import HistoryHandler
@@ -57,7 +57,7 @@ class ArtifactHandler:
             raise NotFound(f"nothing is published as {key[:200]!r}: `titan artifacts` lists what is")
 
     def on_remove_artifact(self, peer: Peer, message: msg.RemoveArtifact) -> None:
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_list_artifacts(self, peer: Peer, message: msg.ListArtifacts) -> None:
         self._core.turn()

@@ -10,7 +10,7 @@ from titan.core import inputs
 from titan.core.handlers.gates import is_repeated, why_not
 from titan.core.state.state import State
 from titan.errors import CallerError, Conflict, LimitExceeded
-from titan.gateway.inbound import asked, purge_input, retry_input
+from titan.gateway.inbound import purge_input, request_input, retry_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.history import HistoryHandler
@@ -52,7 +52,7 @@ class FailureHandler:
         if message.token and (message.run or message.job):
             raise CallerError("a token names its gate: give the token alone, or RUN/JOB without one")
         if message.token or self._past.is_live(message.run):
-            self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+            self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
         else:
             self._past.answer(peer, message.request, message.run, lambda state: [_decided_before(state, message)])
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from titan.errors import CallerError, EnvironmentFault, NotFound
-from titan.gateway.inbound import asked, growth_input
+from titan.gateway.inbound import growth_input, request_input
 from titan.master.core_loop import CoreLoop
 from titan.model.dag import DagSpec
 from titan.net.peer import Peer
@@ -38,10 +38,10 @@ class GrowthHandler:
         if len(message.dag.ids) > MAX_SAVED_JOBS:
             raise CallerError(f"{len(message.dag.ids):,} jobs; a pipeline of at most {MAX_SAVED_JOBS:,} can be saved")
         self._check(message.dag)
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_remove_pipeline(self, peer: Peer, message: msg.RemovePipeline) -> None:
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_list_pipelines(self, peer: Peer, message: msg.ListPipelines) -> None:
         self._core.turn()

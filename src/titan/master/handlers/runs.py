@@ -12,7 +12,7 @@ from titan.core import inputs
 from titan.core.events import events as ev
 from titan.core.state.state import State
 from titan.errors import CallerError, EnvironmentFault, NotFound
-from titan.gateway.inbound import asked
+from titan.gateway.inbound import request_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.dag_checks import DagChecks
@@ -46,7 +46,7 @@ class RunHandler:
     def on_submit(self, peer: Peer, message: msg.Submit) -> None:
         self._checks.payloads(message.dag.payloads)
         self._check_submission(peer, message, message.dag.templates)
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor, run=self.new_run()))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=self.new_run()))
 
     def on_open_run(self, peer: Peer, message: msg.OpenRun) -> None:
         place = (peer.number, message.request)
@@ -54,7 +54,7 @@ class RunHandler:
             raise CallerError(f"{MAX_OPENINGS} submissions in parts at once on a connection, each under a request id of its own")
         self._check_submission(peer, message, message.templates)
         run = self._opening[place] = self.new_run()
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor, run=run))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=run))
 
     def on_add_jobs(self, peer: Peer, message: msg.AddJobs) -> None:
         place = (peer.number, message.request)
@@ -68,14 +68,14 @@ class RunHandler:
             self._collector.refused(*place)
             self._core.see(inputs.SubmitterGone(run))
             raise
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor, run=run))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=run))
         # The next when this is decided and others had their turn: a large DAG holds up nobody.
         peer.pause_reading("submission")
         asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
 
     def on_cancel(self, peer: Peer, message: msg.Cancel) -> None:
         if self._past.is_live(message.run):
-            self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+            self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
         else:  # cancelling what is over cancels nothing
             self._past.answer(peer, message.request, message.run, lambda _: [msg.Cancelled(message.request, 0)])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from titan.errors import CallerError, EnvironmentFault, NotFound
-from titan.gateway.inbound import asked
+from titan.gateway.inbound import request_input
 from titan.gateway.schedule_rows import schedule_row
 from titan.master.core_loop import CoreLoop
 from titan.model.dag import DagSpec
@@ -28,16 +28,16 @@ class ScheduleHandler:
         """Raises TitanError, which becomes the answer; so do all of these."""
         self._check_room(message.key)
         self._check(message.dag)
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_pause_schedule(self, peer: Peer, message: msg.PauseSchedule | msg.RemoveSchedule) -> None:
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     on_remove_schedule = on_pause_schedule
 
     def on_run_schedule(self, peer: Peer, message: msg.RunSchedule) -> None:
         self._check_room(message.key)
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor, run=self._new_run()))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=self._new_run()))
 
     def on_list_schedules(self, peer: Peer, message: msg.ListSchedules) -> None:
         self._core.turn()

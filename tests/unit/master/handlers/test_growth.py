@@ -89,4 +89,4 @@ def test_a_pipeline_that_is_not_there_cannot_be_removed(master: SocketlessMaster
 
 @refuses(msg.ListPipelines)
 def test_a_worker_lists_no_pipelines(master: SocketlessMaster) -> None:
-    master.worker("lister").refused(msg.ListPipelines(0), "protocol", "a ListPipelines is nothing that a worker says")
+    master.worker("lister").refused(msg.ListPipelines(0), "protocol", "a worker must not send a ListPipelines to the master")

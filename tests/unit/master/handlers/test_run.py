@@ -176,7 +176,7 @@ def test_values_of_a_job_that_is_not_over(master: SocketlessMaster) -> None:
 
 @refuses(msg.ListRuns)
 def test_a_worker_asks_nothing_of_runs(master: SocketlessMaster) -> None:
-    master.worker("nosy").refused(msg.ListRuns(0), "protocol", "a ListRuns is nothing that a worker says to the master")
+    master.worker("nosy").refused(msg.ListRuns(0), "protocol", "a worker must not send a ListRuns to the master")
 
 
 @answers(msg.Unwatch)
@@ -192,4 +192,4 @@ def test_what_is_no_longer_watched_is_not_told(master: SocketlessMaster) -> None
 
 @refuses(msg.Unwatch)
 def test_a_worker_watches_nothing(master: SocketlessMaster) -> None:
-    master.worker("blind").refused(msg.Unwatch(0, 1), "protocol", "a Unwatch is nothing that a worker says")
+    master.worker("blind").refused(msg.Unwatch(0, 1), "protocol", "a worker must not send a Unwatch to the master")

@@ -103,9 +103,9 @@ def test_a_result_whose_files_are_not_here_is_none(master: SocketlessMaster) -> 
     ("bad", "text"),
     [
         (msg.Started(0, [1], []), "the columns of a Started differ in length"),
-        (msg.Results(0, [1], [60], [0], [""], [0.0], [0.0], [0.0], [0]), "a result with an outcome that does not exist"),
-        (msg.Progress(0, [1], [-0.5], [""]), "a progress that is not 0 to 1, nor -1"),
-        (msg.Heartbeat(0, [1], [0.0], ("d",), [1]), "an attempt of a draw that is not in the message"),
+        (msg.Results(0, [1], [60], [0], [""], [0.0], [0.0], [0.0], [0]), "a result has an outcome that does not exist"),
+        (msg.Progress(0, [1], [-0.5], [""]), "a progress is neither 0 to 1 nor -1"),
+        (msg.Heartbeat(0, [1], [0.0], ("d",), [1]), "an attempt refers to a draw that the message does not list"),
     ],
     ids=lambda it: type(it).__name__,
 )
