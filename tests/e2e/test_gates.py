@@ -284,9 +284,9 @@ def test_a_redirect_is_not_followed_and_the_story_says_so(c: Cluster, tmp_path: 
     with webhook_receiver([302]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is given up")
-        assert len(hook.calls) == 1 and "a redirect is not followed" in ended(c)[0]
+        assert len(hook.calls) == 1 and "redirects are not followed" in ended(c)[0]
         _, story = c.client.job(f"{run.id}/ship")
-        assert any("a redirect is not followed" in line for line in story)
+        assert any("redirects are not followed" in line for line in story)
         run.cancel()
 
 

@@ -290,7 +290,7 @@ def test_a_passphrase_is_asked_for_again_and_no_process_of_a_job_has_it(tmp_path
     sealed = c.home / "secrets.sealed"
     sealed.write_bytes(sealed.read_bytes()[:-7])
     done = plain.cli("master", "--home", str(c.home), "--port", "0", "--secrets-passphrase-file", str(phrase))
-    assert done.returncode == 74 and "is damaged (it is cut off or overwritten): put a copy of it back" in done.stderr
+    assert done.returncode == 74 and "is damaged (it is cut off or overwritten): restore it from a backup" in done.stderr
 
 
 def test_every_form_of_the_values_is_one_that_is_masked() -> None:

@@ -125,7 +125,7 @@ class WorkerHandler:
             elif not offset or not self._lacks_before(peer, number, run, job, attempt, stream, offset):
                 self._keep_output(run, job, attempt, stream, offset, view[at : at + size])
             elif self._losses:
-                self._losses.passed_over(run, job, attempt, stream, offset + size)
+                self._losses.skipped(run, job, attempt, stream, offset + size)
             at += size
 
     def _had(self, worker: int, run: str, job: str, attempt: int) -> bool:

@@ -58,8 +58,8 @@ def test_names_in_the_registry(master: SocketlessMaster) -> None:
     (master.inside.registry.folder / "dropped.sh").write_bytes(b"by hand")
     assert client.ask(msg.Resolve(0, "dropped.sh"), msg.Resolved).hash == sha256(b"by hand").hexdigest()
     client.refused(msg.Resolve(0, "nope"), "not_found", "perm_files/ has no 'nope'")
-    client.refused(msg.Resolve(0, "../lock"), "caller", "'../lock' is no name inside perm_files/")
-    client.refused(msg.NameContent(0, "../lock", hash_), "caller", "'../lock' is no name inside perm_files/")
+    client.refused(msg.Resolve(0, "../lock"), "caller", "'../lock' is not a valid name inside perm_files/")
+    client.refused(msg.NameContent(0, "../lock", hash_), "caller", "'../lock' is not a valid name inside perm_files/")
     client.refused(msg.NameContent(0, "absent.sh", ABSENT), "not_found", ABSENT[:12])
 
 
