@@ -275,7 +275,7 @@ def test_a_webhook_leads_to_the_masters_own_machine_only_if_that_is_allowed(tmp_
             "http://[::1]:1/",
             "http://2130706433/",
         ):
-            with pytest.raises(CallerError, match=r"cannot be told: .* --webhook-allow"):
+            with pytest.raises(CallerError, match=r"cannot be called: .* --webhook-allow"):
                 c.client.submit(gated(tmp_path, url))
         assert not hook.calls
 

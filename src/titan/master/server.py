@@ -543,7 +543,7 @@ class Master(HomeServer):
                     calls += self.webhook_delivery.announce(effect.job)
                 case _:
                     if (order := order_of(state, effect)) is not None:
-                        calls += self.handlers.workers.tell(*order)
+                        calls += self.handlers.workers.send(*order)
                     elif (reply := reply_of(state, effect)) is not None:
                         self._answer(replies, effect, *reply)
         return calls + replies

@@ -145,7 +145,7 @@ class Vault:
             raise LimitExceeded(f"there are {MAX_SECRETS:,} secrets, which is the limit: remove some")
         others = sum(len(entry.sealed) - TAG_BYTES for entry in self._entries.values() if entry is not old)
         if others + len(value) > MAX_TOTAL:
-            raise LimitExceeded(f"the values of all secrets would exceed {MAX_TOTAL >> 20} MiB: remove some")
+            raise LimitExceeded(f"the values of all secrets together would exceed {MAX_TOTAL >> 20} MiB: remove some")
         vault = self if self._file is not None else self._founded()
         version = 1 if old is None else old.version + 1
         nonce = secrets.token_bytes(NONCE_BYTES)

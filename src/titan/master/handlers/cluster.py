@@ -1,4 +1,4 @@
-"""The cluster as a whole: its workers, how it grows and shrinks, its end."""
+"""Handlers for the cluster as a whole: workers, scaling, stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from titan.protocol import messages as msg
 
 
 class ClusterHandler:
-    """Each of its methods raises TitanError, which becomes the answer."""
+    """Handlers raise TitanError, which becomes the answer."""
 
     def __init__(self, core: CoreLoop, stop: Callable[[], None]) -> None:
         self._core = core

@@ -1,4 +1,4 @@
-"""What clients ask about schedules: requests become inputs, questions are answered from the state."""
+"""Handlers for schedules. Changes become inputs; queries are answered from the state."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ MAX_PAGE = 10_000
 
 
 class ScheduleHandler:
-    """`check(dag)` raises NotFound for artifacts that are not on the master; `new_run` draws the id
-    of a run."""
+    """Handlers. `check(dag)` raises NotFound for artifacts that are not on the master.
+
+    `new_run` returns a new run id.
+    """
 
     def __init__(self, core: CoreLoop, *, check: Callable[[DagSpec], None], new_run: Callable[[], str]) -> None:
         self._core = core
@@ -25,7 +27,7 @@ class ScheduleHandler:
         self._new_run = new_run
 
     def on_add_schedule(self, peer: Peer, message: msg.AddSchedule) -> None:
-        """Raises TitanError, which becomes the answer; so do all of these."""
+        """Add a schedule. All handlers here raise TitanError, which becomes the answer."""
         self._check_room(message.key)
         self._check(message.dag)
         self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
@@ -56,6 +58,6 @@ class ScheduleHandler:
 
     def _check_room(self, key: str) -> None:
         if self._core.low_space:
-            raise EnvironmentFault("the disk under the master's journal is nearly full: free space there, then ask again")
+            raise EnvironmentFault("the disk under the master's journal is nearly full: free space there, then try again")
         if len(key) > 128:
             raise CallerError("the key of a request is at most 128 characters")

@@ -1,4 +1,4 @@
-"""Services: what runs of them, their stop, and another in place of one."""
+"""Handlers that list, stop and replace services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from titan.protocol import messages as msg
 
 
 class ServiceHandler:
-    """Each of its methods raises TitanError, which becomes the answer."""
+    """Handlers raise TitanError, which becomes the answer."""
 
     def __init__(self, core: CoreLoop, past: HistoryHandler, content: BlobStore) -> None:
         self._core = core
@@ -28,10 +28,10 @@ class ServiceHandler:
     def on_stop_service(self, peer: Peer, message: msg.StopService) -> None:
         if self._past.is_live(message.run):
             self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
-        else:  # stopping what is over stops nothing
+        else:  # the run is over, so there is nothing to stop
             self._past.answer(peer, message.request, message.run, lambda _: [msg.ServicesStopped(message.request, 0)])
 
     def on_replace_service(self, peer: Peer, message: msg.ReplaceService) -> None:
         if message.file_hash and not self._content.touch(message.file_hash):
-            raise NotFound(f"{message.file} ({message.file_hash[:12]}) is not on the master: stage it before you ask")
+            raise NotFound(f"{message.file} ({message.file_hash[:12]}) is not on the master: stage it first")
         self._core.see(request_input(message, origin=peer.number, actor=peer.actor))

@@ -42,8 +42,8 @@ def test_content_that_is_not_what_it_says(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.SendFile(0, "", 5, ABSENT), "caller", "arrived with another content than its hash says", b"wrong")
     client.refused(msg.SendFile(0, "", 5, "no hash"), "caller", "arrived with another content than its hash says", b"wrong")
-    client.refused(msg.SendFile(0, "", 6, ABSENT), "caller", "bytes with a SendFile are all of it", b"wrong")
-    client.refused(msg.SendFile(0, "", 5), "caller", "bytes with a SendFile are all of it", b"wrong")
+    client.refused(msg.SendFile(0, "", 6, ABSENT), "caller", "the blob of a SendFile must be the whole file", b"wrong")
+    client.refused(msg.SendFile(0, "", 5), "caller", "the blob of a SendFile must be the whole file", b"wrong")
     assert client.ask(msg.Stage(0, [ABSENT], [5]), msg.Staged).missing == [ABSENT]
 
 

@@ -167,7 +167,7 @@ def test_output_of_jobs_that_are_not_its_is_not_kept(master: SocketlessMaster) -
     run = client.submit(needing("OWN", "a"))
     worker.start(run, "a")
     other.say(msg.LogData(0, [run], ["a"], [1], [1], [0], [3]), b"lie")
-    other.refused(msg.LogData(0, [run], ["a"], [1], [1], [0], [4]), "protocol", "output of 4 bytes was announced, 3 came", b"lie")
+    other.refused(msg.LogData(0, [run], ["a"], [1], [1], [0], [4]), "protocol", "4 bytes of output were announced, 3", b"lie")
     assert master.inside.logs.received(run, "a", 1) == (0, 0)
 
 
