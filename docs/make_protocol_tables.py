@@ -32,7 +32,7 @@ GROUPS = {
     "JOBS": (*range(184, 200), *FROM_JOBS),
     "FILES": [opcode for opcode in range(200, 216) if opcode not in FROM_JOBS],
 }
-SAYERS = {Party.MASTER: "master", Party.CLIENT: "client", Party.WORKER: "worker", Party.JOB: "job", Party.TO_JOB: "worker to job"}
+SENDERS = {Party.MASTER: "master", Party.CLIENT: "client", Party.WORKER: "worker", Party.JOB: "job", Party.TO_JOB: "worker to job"}
 
 
 def type_name(kind: Any) -> str:
@@ -74,17 +74,17 @@ def words(kind: type) -> str:
 
 def message_table(opcodes: Collection[int]) -> str:
     rows = [
-        (str(opcode), kind.__name__, sayers_of(kind), fields_of(kind, skip_request=True), words(kind))
+        (str(opcode), kind.__name__, senders_of(kind), fields_of(kind, skip_request=True), words(kind))
         for opcode, kind in OPCODES.items()
         if opcode in opcodes
     ]
-    return table(("opcode", "message", "said by", "fields after the request id", ""), rows)
+    return table(("opcode", "message", "sent by", "fields after the request id", ""), rows)
 
 
-def sayers_of(kind: type) -> str:
+def senders_of(kind: type) -> str:
     """As the table of routes has it. What changes something is marked."""
     route = ROUTES[kind]
-    said = ", ".join(name for party, name in SAYERS.items() if party in route.sayers)
+    said = ", ".join(name for party, name in SENDERS.items() if party in route.senders)
     return f"{said} *" if route.changes else said
 
 

@@ -275,7 +275,7 @@ def test_a_webhook_leads_to_the_masters_own_machine_only_if_that_is_allowed(tmp_
             "http://[::1]:1/",
             "http://2130706433/",
         ):
-            with pytest.raises(CallerError, match=r"cannot be told: .* --webhook-allow"):
+            with pytest.raises(CallerError, match=r"cannot be called: .* --webhook-allow"):
                 c.client.submit(gated(tmp_path, url))
         assert not hook.calls
 
@@ -284,9 +284,9 @@ def test_a_redirect_is_not_followed_and_the_story_says_so(c: Cluster, tmp_path: 
     with webhook_receiver([302]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is given up")
-        assert len(hook.calls) == 1 and "a redirect is not followed" in ended(c)[0]
+        assert len(hook.calls) == 1 and "redirects are not followed" in ended(c)[0]
         _, story = c.client.job(f"{run.id}/ship")
-        assert any("a redirect is not followed" in line for line in story)
+        assert any("redirects are not followed" in line for line in story)
         run.cancel()
 
 

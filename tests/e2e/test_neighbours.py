@@ -135,7 +135,7 @@ def test_a_neighbour_cannot_speak_for_a_call(tmp_path: Path) -> None:
 
 def test_what_is_titans_own_is_not_a_jobs_to_set(tmp_path: Path) -> None:
     for name in ("TITAN_LEASE", "TITAN_CONTEXT", "TITAN_CONTEXT_TOKEN", "TITAN_MASTER", "TITAN_ANYTHING"):
-        with pytest.raises(CallerError, match=f"{name} is set by Titan itself"):
+        with pytest.raises(CallerError, match=f"{name} is reserved"):
             Job("a", command="true", env={name: "1"})
 
 

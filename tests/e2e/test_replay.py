@@ -90,7 +90,7 @@ def test_events_of_a_job_are_told_by_their_names(c: Cluster) -> None:
         (("--at", "garbage"), 2, "write a time"),
         (("--at", "0"), 2, "sequences begin at 1"),
         (("--at", "99999999"), 2, "the journal ends at sequence"),
-        (("--at", "2999-01-01"), 2, "is still to come"),
+        (("--at", "2999-01-01"), 2, "is in the future"),
         (("--at", "2001-01-01"), 2, "there was no cluster at 2001"),
         (("--at", "25:61"), 2, "write a time"),
         (("--at", "nan"), 2, "write a time"),
@@ -108,8 +108,8 @@ def test_what_cannot_be_shown_is_said(c: Cluster, args: tuple[str, ...], code: i
 
 def test_a_home_that_is_none_is_said(c: Cluster, tmp_path: Path) -> None:
     done = c.cli("replay", "--at", "1", "--home", str(tmp_path))
-    assert done.returncode == 2 and "is no home of a master" in done.stderr
+    assert done.returncode == 2 and "is not the home of a master" in done.stderr
     (tmp_path / "store").mkdir()
     done = c.cli("replay", "--at", "1", "--home", str(tmp_path))
-    assert done.returncode == 2 and "no master has begun there yet" in done.stderr
+    assert done.returncode == 2 and "no master has started there yet" in done.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "store"], "nothing was written"

@@ -155,7 +155,11 @@ def test_a_large_job_gets_its_turn_among_small_ones_that_never_end(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [(("--memory", "4 apples"), "'4 apples' is no size"), (("--gpus", "-1"), "not in the range"), (("--cpus", "x"), "not a valid")],
+    [
+        (("--memory", "4 apples"), "'4 apples' is not a size"),
+        (("--gpus", "-1"), "not in the range"),
+        (("--cpus", "x"), "not a valid"),
+    ],
 )
 def test_bad_options_of_a_worker(c: Cluster, options: tuple[str, ...], says: str) -> None:
     done = c.cli("worker", "--name", "w1", *options)
@@ -169,7 +173,7 @@ def test_a_single_command_asks_for_resources(c: Cluster) -> None:
     done = c.cli("run", *words, "--", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES")
     assert (done.returncode, done.stdout) == (0, "0,1\n"), done.stderr
     bad = c.cli("run", "--memory", "much", "--", "true")
-    assert (bad.returncode, "'much' is no size" in bad.stderr) == (2, True)
+    assert (bad.returncode, "'much' is not a size" in bad.stderr) == (2, True)
 
 
 # -- why -------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def test_schedules_are_added_changed_paused_and_removed_by_commands(c: Cluster, 
     [
         (["--cron", "0 0 30 2 *"], "never fires: its months have no day 30"),
         (["--cron", "99 * * * *"], "the minute '99' is wrong: it takes 0-59"),
-        (["--cron", "* * *"], "has 3 fields: there are five"),
+        (["--cron", "* * *"], "has 3 fields: give five"),
         (["--cron", "@daily", "--tz", "Europe/Berln"], "there is no time zone 'Europe/Berln': did you mean Europe/Berlin?"),
         (["--cron", "@daily", "--overlap", "both"], "overlap policy 'both' is unknown: use skip, queue or replace"),
         (["--every", "0.01"], "an interval is 1 to"),

@@ -226,9 +226,9 @@ def test_a_secret_that_is_not_there_is_refused_at_once_or_at_the_dispatch(one: C
 
 def test_bad_input_is_refused_and_never_repeated(one: Cluster) -> None:
     for name, value, error, why in (
-        ("1X", "abcd", CallerError, "name of a secret"),
-        ("TITAN_X", "abcd", CallerError, "name of a secret"),
-        ("A B", "abcd", CallerError, "name of a secret"),
+        ("1X", "abcd", CallerError, "is not a valid name of a secret"),
+        ("TITAN_X", "abcd", CallerError, "is not a valid name of a secret"),
+        ("A B", "abcd", CallerError, "is not a valid name of a secret"),
         ("X", "abc", CallerError, "less than 4 could not be masked"),
         ("X", "hush\0hush", CallerError, "holds a NUL byte"),
         ("X", "y" * 65_537, LimitExceeded, "more than 65,536 bytes"),
@@ -290,7 +290,7 @@ def test_a_passphrase_is_asked_for_again_and_no_process_of_a_job_has_it(tmp_path
     sealed = c.home / "secrets.sealed"
     sealed.write_bytes(sealed.read_bytes()[:-7])
     done = plain.cli("master", "--home", str(c.home), "--port", "0", "--secrets-passphrase-file", str(phrase))
-    assert done.returncode == 74 and "is damaged (it is cut off or overwritten): put a copy of it back" in done.stderr
+    assert done.returncode == 74 and "is damaged (it is cut off or overwritten): restore it from a backup" in done.stderr
 
 
 def test_every_form_of_the_values_is_one_that_is_masked() -> None:

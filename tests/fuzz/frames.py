@@ -84,7 +84,7 @@ def run(case: tuple[bytes, list[int]]) -> None:
     whole = _read(MessageDecoder(), [data], placed=False)
     assert _read(MessageDecoder(), pieces, placed=True) == whole or whole[1]
     assert _read(MessageDecoder(), pieces, placed=False)[1] == whole[1]
-    _read(MessageDecoder.of_stranger(), pieces, placed=True)
+    _read(MessageDecoder.before_handshake(), pieces, placed=True)
     if whole[1] or any(isinstance(item, Misfit) for item in whole[0]):
         raise PeerError(whole[1])
 

@@ -60,7 +60,7 @@ def test_output_of_other_workers_attempts_is_not_taken_and_gaps_are_asked_for(tm
             refused = await other.next()
             while not (isinstance(refused, msg.Error) and refused.request == 9):
                 refused = await other.next()
-            assert "400 bytes was announced, 4 came" in refused.message
+            assert "400 bytes of output were announced, 4 arrived" in refused.message
             mine.send(msg.LogData(0, [run], ["j0"], [1], [1], [11], [5]), b"after")
             while not (isinstance(resume := await mine.next(), msg.LogResume) and resume.leases):
                 pass

@@ -171,7 +171,7 @@ def test_a_damaged_history_is_noticed_at_the_start_and_made_anew_beside_the_work
         (small.home / name).unlink(missing_ok=True)
     small.start_master()
     until(lambda: "runs are in the history again" in small.master.err if small.master else False, "it is made anew", 60.0)
-    assert "3 finished runs are not in the history" in small.master.err
+    assert "3 finished runs are missing in the history" in small.master.err
     assert [client.status(run).to_dict() for run in old] == before
     assert len(client.runs()) == len(runs)
 

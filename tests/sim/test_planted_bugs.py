@@ -797,11 +797,11 @@ def the_result_that_was_set_first_counts(patch: Patch) -> None:
 
 
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
-    def let_go(order: Sequencer) -> Iterator[Callable[[], None]]:
+    def release(order: Sequencer) -> Iterator[Callable[[], None]]:
         while order._held:
             yield from order._held.popleft()[1]
 
-    patch.setattr(Sequencer, "let_go", let_go)
+    patch.setattr(Sequencer, "release", release)
 
 
 def effects_without_events_do_not_wait(patch: Patch) -> None:
@@ -810,9 +810,9 @@ def effects_without_events_do_not_wait(patch: Patch) -> None:
     at_turn: dict[Sequencer, int] = {}
     """What the last record was when the turn began."""
 
-    def begin_turn(order: Sequencer, state: State, now: float, *, one: bool = False) -> list[inputs.Input]:
+    def begin_turn(order: Sequencer, state: State, now: float, *, only_oldest: bool = False) -> list[inputs.Input]:
         at_turn[order] = order.seq
-        return take(order, state, now, one=one)
+        return take(order, state, now, only_oldest=only_oldest)
 
     def hold(order: Sequencer, calls: Sequence[Callable[[], None]]) -> None:
         if order.seq != at_turn.get(order):

@@ -23,7 +23,7 @@ from titan.core.state.state import State
 from titan.errors import NotFound
 from titan.gateway.schedule_rows import schedule_row
 from titan.master import views
-from titan.master.event_format import is_about, tell, text
+from titan.master.event_format import fields_of, is_about, text
 from titan.master.handlers.failures import gates
 from titan.master.replay import END, Playback, open_playback
 from titan.model.demand import demand_text
@@ -197,7 +197,7 @@ def _print_events(folder: Path, run: str, job: str, begin: str | None, end: str 
             continue
         if run and not is_about(playback.state, step.event, run, job):
             continue
-        fields = tell(playback.state, step.event, run=run, job=job)
+        fields = fields_of(playback.state, step.event, run=run, job=job)
         name = type(step.event).__name__
         if as_json:
             print(json.dumps({"seq": step.seq, "at": step.at, "event": name, **fields}, default=_encoded))

@@ -1,2 +1,2 @@
-"""Between the core's words and the protocol's: pure, and the same for the master that ships and the
-one that is simulated."""
+"""Translation between the core's inputs and effects and the protocol's messages. Pure, and shared
+by the real and the simulated master."""

@@ -1,7 +1,7 @@
-"""Checks over several fields of a message, before it becomes an input: it is refused whole, and
-nothing of it is applied.
+"""Checks over several fields of a message, before it becomes an input.
 
-The range of each field by itself is the decoder's (`titan.protocol.ranges`).
+A rejected message is rejected as a whole; no part of it is applied. The decoder checks the range of
+each single field (`titan.protocol.ranges`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ MAX_SLOTS = 65_536
 MAX_CAPABILITIES = 256
 MAX_FILE_SIZE = 1 << 60
 MAX_INLINE = 1 << 20
-"""Bytes of a result that comes in a message; larger ones are artifacts (`titan.model.values`)."""
+"""Maximum bytes of a result in a message; larger ones are artifacts (`titan.model.values`)."""
 _OUTCOMES = frozenset(int(outcome) for outcome in Outcome)
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def check_columns(message: msg.Message) -> None:
-    """All columns are equally long; those with a default may be empty. Raises ProtocolError."""
+    """Raise ProtocolError unless all columns are equally long. Columns with a default may be
+    empty."""
     needed, optional = _columns(type(message))
     length = len(getattr(message, needed[0]))
     for name in needed:
@@ -45,7 +46,7 @@ def check_columns(message: msg.Message) -> None:
 
 @lru_cache(64)
 def _columns(kind: type[msg.Message]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The fields that are lists: those without and those with a default."""
+    """Return the names of list fields: those without and those with a default."""
     fields = [f for f in msgspec.structs.fields(kind) if _is_list(f.type)]
     needed = tuple(f.name for f in fields if f.required)
     return needed, tuple(f.name for f in fields if not f.required)
@@ -58,25 +59,25 @@ def _is_list(of: Any) -> bool:
 def check_results(message: msg.Results) -> None:
     check_columns(message)
     if not _OUTCOMES.issuperset(message.outcomes):
-        raise ProtocolError("a result with an outcome that does not exist")
+        raise ProtocolError("a result has an outcome that does not exist")
     if any(len(value) > MAX_INLINE for value in message.values):
-        raise ProtocolError(f"a result of more than {MAX_INLINE:,} bytes in a message: larger ones are artifacts")
+        raise ProtocolError(f"a result in a message exceeds {MAX_INLINE:,} bytes: send larger ones as artifacts")
     for outputs in message.outputs:
         for output in outputs:
             if problem := _file_problem(output):
-                raise ProtocolError(f"an output {output.name[:80]!r}: {problem}")
+                raise ProtocolError(f"output {output.name[:80]!r}: {problem}")
 
 
 def _file_problem(stored: StoredFile) -> str:
     if not _HASH.fullmatch(stored.hash):
-        return "its hash is no SHA-256"
+        return "its hash is not a SHA-256"
     if not 0 <= stored.size <= MAX_FILE_SIZE or not FILE <= stored.kind <= FOLDER:
-        return "its size or kind cannot be"
+        return "its size or kind is out of range"
     return name_problem(stored.name)
 
 
 def check_registration(message: msg.Register) -> None:
-    """Raises CallerError, ProtocolError."""
+    """Raise CallerError or ProtocolError if a worker's registration is invalid."""
     if not is_name(message.name):
         raise CallerError(f"worker name {message.name[:128]!r} is malformed: a name is {NAME_RULE}")
     if not message.incarnation.isprintable():
@@ -93,16 +94,15 @@ def check_registration(message: msg.Register) -> None:
 
 
 def check_draws(message: msg.Register | msg.Heartbeat) -> None:
-    """Raises ProtocolError if an attempt is said to be of a draw that is not there."""
+    """Raise ProtocolError if an attempt refers to a draw that the message does not list."""
     if message.draw_of and not max(message.draw_of) < len(message.draws):
-        raise ProtocolError("an attempt of a draw that is not in the message")
+        raise ProtocolError("an attempt refers to a draw that the message does not list")
 
 
 def changed_facts(message: msg.Heartbeat) -> dict[str, str | int | float]:
-    """The facts in a heartbeat that may change while a worker is connected; others, of later
-    Titans, are passed over.
+    """Return the facts in a heartbeat that may change while a worker is connected.
 
-    Raises ProtocolError.
+    Other facts, from newer versions of Titan, are ignored. Raises ProtocolError.
     """
     if FREE_DISK not in message.facts:
         return {}
@@ -113,10 +113,12 @@ def changed_facts(message: msg.Heartbeat) -> dict[str, str | int | float]:
 
 
 def facts_of(message: msg.Register, host: str) -> dict[str, str | int | float]:
-    """What a worker says of itself, in plain text, and its address: what it advertises, else
-    `host`. Raises CallerError."""
+    """Return a worker's facts in plain text, and its address: the advertised one, else `host`.
+
+    Raises CallerError.
+    """
     address = str(message.facts.get("advertise") or host)
     if not _HOST.fullmatch(address):
-        raise CallerError(f"--advertise {address[:80]!r} is no host: give a name or an address, without a port")
+        raise CallerError(f"--advertise {address[:80]!r} is not a host: give a name or an address, without a port")
     facts = {plain(key, 256): plain(value, 4096) if isinstance(value, str) else value for key, value in message.facts.items()}
     return {**facts, "address": address}

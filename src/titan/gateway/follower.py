@@ -1,8 +1,8 @@
-"""Follow a log: the newest snapshot, then the records behind it, through the same `apply` that the
-leader uses.
+"""Follower of a log: loads the newest snapshot and applies the records after it.
 
-A start follows once and then leads. A standby follows again and again while another process leads.
-Owns the state and how far it goes. It must not know where the log is kept, nor decide anything.
+It uses the same `apply` as the leader. A starting master follows once and then leads. A standby
+follows repeatedly while another process leads. Owns the state and its sequence number. Must not
+know where the log is stored, and decides nothing.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from titan.journal.records import Record
 from titan.model.settings import Settings
 
 TRIES = 5
-"""Tries to load the newest snapshot while the leader removes older ones."""
+"""Maximum tries to load the newest snapshot while the leader removes older ones."""
 
 
 class Follower:
-    """`state` is as of `seq`. `settle` it before anybody reads it."""
+    """State as of sequence `seq`. Call `settle` before reading `state`."""
 
     def __init__(self, engine: LogEngine, settings: Settings, *, origin: bytes, live: bool = False) -> None:
-        """`origin`: what this Titan writes. `live`: another process leads meanwhile."""
+        """`origin`: the origin that this Titan writes. `live`: another process is leading."""
         self.engine = engine
         self.state = State(settings)
         self.seq = 0
         self.events = 0
-        """Events applied behind the snapshot."""
+        """Number of events applied after the snapshot."""
         self.warnings: tuple[str, ...] = ()
         self._settings = settings
         self._origin = origin
@@ -37,12 +37,11 @@ class Follower:
         self._settled = True
 
     def follow(self, through: int | None = None) -> int:
-        """Apply what the log has behind `seq`, up to the sequence `through` if it is given; return
-        how many events.
+        """Apply the records after `seq`, up to the sequence `through` if it is set; return the
+        number of events.
 
-        If a snapshot has replaced what would come next, `state` is made anew from that one. Raises
-        JournalTooNew, JournalCorrupt, or Bug for an event that does not follow from what is before
-        it.
+        If a snapshot has replaced the next records, `state` is rebuilt from that snapshot. Raises
+        JournalTooNew, JournalCorrupt, or Bug for an event that contradicts the state before it.
         """
         if not self._begun:
             self._load()
@@ -56,7 +55,7 @@ class Follower:
             return self._apply_tail(through)
 
     def settle(self) -> None:
-        """Build what is derived anew, if events were applied since."""
+        """Rebuild the derived indexes if events were applied since the last call."""
         if not self._settled:
             self.state.reindex()
             self._settled = True
@@ -69,7 +68,7 @@ class Follower:
                 if found.info is not None:
                     load_snapshot(self.state, self.engine.get_snapshot(found.info), found.info.name, self._origin)
                 break
-            except FileNotFoundError:  # the leader has just removed it, as it has a newer one
+            except FileNotFoundError:  # the leader has just removed it in favour of a newer one
                 if not (self._live and tries_left):
                     raise
         self._begun = self._settled = True
@@ -96,6 +95,6 @@ class Follower:
         except TitanError:
             raise
         except Exception as error:
-            what = f"sequence {seq:,} of the journal, {type(event).__name__}, does not follow from what is before it ({error!r})"
+            problem = f"sequence {seq:,} of the journal, {type(event).__name__}, contradicts the events before it ({error!r})"
             next_step = "please report it, and restore a backup or start the version of Titan that wrote it"
-            raise Bug(f"{what}: nothing was changed; {next_step}") from error
+            raise Bug(f"{problem}: nothing was changed; {next_step}") from error

@@ -1,8 +1,7 @@
-"""Messages become inputs: checked, with times and texts as they may be, and none for what is no
-business of the core.
+"""Conversion of messages into checked inputs of the core.
 
-A shell does before it what only it can (which artifacts are here, what of an attempt's output was
-lost), and says what it alone knows: whose connection it is, the id of a new run, a draw of chance.
+Messages that do not concern the core give no input. The shell first does its own part: it looks up
+artifacts and lost output. It also supplies the connection, the id of a new run and random numbers.
 """
 
 from __future__ import annotations
@@ -20,13 +19,15 @@ MAX_TEXT = 1024
 
 
 def digest_of(token: str) -> bytes:
-    """What the core knows of the token of a gate: SHA-256, 32 bytes."""
+    """Return the digest of a gate's token that the core keeps: SHA-256, 32 bytes."""
     return sha256(token.encode()).digest()
 
 
 def registration(message: msg.Register, *, origin: int, host: str, cluster: str) -> inputs.WorkerRegistered:
-    """What a worker holds counts only if it is of this `cluster`. Raises CallerError,
-    ProtocolError."""
+    """Return the input of a registration. Attempts count only if they are of this `cluster`.
+
+    Raises CallerError, ProtocolError.
+    """
     check_registration(message)
     ours = message.cluster == cluster
     return inputs.WorkerRegistered(
@@ -46,7 +47,8 @@ def registration(message: msg.Register, *, origin: int, host: str, cluster: str)
 
 
 def worker_input(message: msg.Message, worker: int, *, jitter: float) -> inputs.Input | None:
-    """What the core sees in a message of a registered worker. Raises ProtocolError."""
+    """Return the input for a message of a registered worker, None if there is none. Raises
+    ProtocolError."""
     match message:
         case msg.Heartbeat():
             check_columns(message)
@@ -91,7 +93,7 @@ def worker_input(message: msg.Message, worker: int, *, jitter: float) -> inputs.
         case msg.Progress():
             check_columns(message)
             if not all(fraction == -1.0 or 0.0 <= fraction <= 1.0 for fraction in message.fractions):
-                raise ProtocolError("a progress that is not 0 to 1, nor -1")
+                raise ProtocolError("a progress is neither 0 to 1 nor -1")
             return inputs.ProgressSeen(
                 worker, message.leases, message.fractions, [plain(text, MAX_TEXT) for text in message.messages]
             )
@@ -106,8 +108,10 @@ def worker_input(message: msg.Message, worker: int, *, jitter: float) -> inputs.
 
 
 def client_input(message: msg.Message, *, origin: int, actor: str = "", run: str = "") -> inputs.Input | None:
-    """What the core sees in a message of a client. `run`: the id of a new run, or of the one that
-    the message adds to; `actor`: who asks."""
+    """Return the input for a message of a client, None if there is none.
+
+    `run`: the id of a new run, or of the run that the message adds to. `actor`: the user who asks.
+    """
     match message:
         case msg.Submit(request, key, dag):
             return inputs.DagSubmitted(origin, request, run, key, dag, actor)
@@ -169,36 +173,39 @@ def client_input(message: msg.Message, *, origin: int, actor: str = "", run: str
     return None
 
 
-def asked(message: msg.Message, *, origin: int, actor: str, run: str = "") -> inputs.Input:
-    """As `client_input`. Raises ProtocolError for what is none."""
-    one = client_input(message, origin=origin, actor=actor, run=run)
-    if one is None:
-        raise ProtocolError(f"a {type(message).__name__} is nothing that a client asks")
-    return one
+def request_input(message: msg.Message, *, origin: int, actor: str, run: str = "") -> inputs.Input:
+    """Return the input as `client_input` does. Raises ProtocolError if there is none."""
+    request = client_input(message, origin=origin, actor=actor, run=run)
+    if request is None:
+        raise ProtocolError(f"a {type(message).__name__} is not a request of a client")
+    return request
 
 
 def growth_input(message: msg.Grow, *, origin: int, worker: int, actor: str = "") -> inputs.RunGrowthRequested:
-    """`worker`: whose job it is that adds; 0 for a client, which cannot put jobs before a job's
-    children."""
-    how = (message.before, message.before_children and worker > 0)
+    """Return the input of an addition to a run.
+
+    `worker`: the worker of the requesting job; 0 for a client, which cannot place jobs before a
+    job's children.
+    """
+    placement = (message.before, message.before_children and worker > 0)
     return inputs.RunGrowthRequested(
-        origin, message.request, worker, message.lease, message.run, message.key, message.dag, *how, "" if worker else actor
+        origin, message.request, worker, message.lease, message.run, message.key, message.dag, *placement, "" if worker else actor
     )
 
 
 def publish_input(message: msg.Publish, *, origin: int, worker: int, actor: str = "") -> inputs.PublishRequested:
-    """`worker`: whose attempt publishes; 0 for a client."""
-    what = (message.key, message.hash, message.size, message.kind, worker, message.lease, message.shared)
-    return inputs.PublishRequested(origin, message.request, *what, "" if worker else actor)
+    """Return the input of a publication. `worker`: the worker of the attempt; 0 for a client."""
+    content = (message.key, message.hash, message.size, message.kind, worker, message.lease, message.shared)
+    return inputs.PublishRequested(origin, message.request, *content, "" if worker else actor)
 
 
 def retry_input(message: msg.RetryDead, *, origin: int, actor: str, chunks: list[bytes]) -> inputs.DeadRetried:
-    """`chunks`: the run as the history has it, if that is where it is."""
+    """Return the input of a retry. `chunks`: the run from the history, if it is not in memory."""
     return inputs.DeadRetried(
         origin, message.request, message.run, message.job, message.by or actor or "a user", message.key, chunks, actor
     )
 
 
 def purge_input(message: msg.PurgeDead, *, origin: int, actor: str, chunks: list[bytes]) -> inputs.DeadDismissed:
-    """`chunks` as in `retry_input`."""
+    """Return the input of a purge. `chunks` as in `retry_input`."""
     return inputs.DeadDismissed(origin, message.request, message.run, message.job, chunks, actor)

@@ -1,9 +1,8 @@
-"""Effects become messages: which connection each goes to, and what it says.
+"""Conversion of effects into messages, each with its connection.
 
-To be asked at the end of the step that ordered the effect. Later the state has moved on: the job
-may have another attempt, the worker another connection, which never saw what the master believed
-when it decided. What a shell adds to a message, or does beside it (logs, secrets, open
-connections), it does itself.
+Call it at the end of the step that ordered the effect. Later the state has changed: the job may
+have another attempt and the worker another connection, for which the decision does not hold. The
+shell adds logs, secrets and connections itself.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from titan.model.states import JobState
 from titan.protocol import messages as msg
 
 DISPATCH_BYTES = 16 << 20
-"""Of one message, in characters; a character may take four bytes, and one job alone may be larger
-(MAX_INPUT_BYTES)."""
+"""Maximum size of a message in characters. A character may take four bytes, and a single job may be
+larger (MAX_INPUT_BYTES)."""
 JOB_BYTES = 256
-"""A job without arguments: its name, its run, its lease."""
+"""Estimated size of a job without arguments: its name, its run, its lease."""
 PARENT_BYTES = 512
-"""A parent that is a service or gives a file."""
+"""Estimated size of a parent that is a service or gives a file."""
 FAILED_JOB = "TITAN_FAILED_JOB"
 
 
 def messages_of(state: State, effect: fx.Effect) -> list[tuple[int, msg.Message]]:
-    """(connection, message) of an effect, for whoever adds nothing to them."""
+    """Return the (connection, message) pairs of an effect, for a shell that adds nothing."""
     if isinstance(effect, fx.SendDispatch):
         worker = state.workers.get(effect.worker)
-        return [] if worker is None else [(worker.connection, one.message) for one in dispatches(state, effect)]
+        return [] if worker is None else [(worker.connection, batch.message) for batch in dispatches(state, effect)]
     order = order_of(state, effect)
     if order is not None:
         connection = effect.origin if isinstance(effect, fx.AcceptWorker) else state.workers[order[0]].connection
@@ -45,7 +44,7 @@ def messages_of(state: State, effect: fx.Effect) -> list[tuple[int, msg.Message]
 
 
 def reply_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
-    """(connection, message) of an effect that answers who asked; None for every other."""
+    """Return (connection, message) of an effect that answers a request; None for other effects."""
     match effect:
         case fx.ReplySubmitted(origin, request, run, count):
             return origin, msg.Submitted(request, run, count)
@@ -100,31 +99,31 @@ def order_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
     return None
 
 
-class Dispatching(NamedTuple):
-    """A message and the jobs in it, with the lease of the first."""
+class DispatchBatch(NamedTuple):
+    """Message and its jobs, with the lease of the first job."""
 
     message: msg.Dispatch
     jobs: list[Job]
     first_lease: int
 
 
-def dispatches(state: State, effect: fx.SendDispatch) -> list[Dispatching]:
-    """In messages of bounded size, by all that one job adds to the message."""
-    made: list[Dispatching] = []
+def dispatches(state: State, effect: fx.SendDispatch) -> list[DispatchBatch]:
+    """Return the dispatch as messages of bounded size, estimated from the data of each job."""
+    made: list[DispatchBatch] = []
     jobs: list[Job] = []
     inputs: list[tuple[bytes, ...]] = []
-    given: tuple[bytes, ...]
+    values: tuple[bytes, ...]
     lease, size = effect.first_lease, 0
     known: dict[int, None] = {}
-    """Templates of the message."""
+    """Ids of the templates in the present message."""
     for number in effect.jobs:
         job = state.jobs[number]
-        given, weight = (), JOB_BYTES + len(job.payload)
+        values, weight = (), JOB_BYTES + len(job.payload)
         if job.args:
             weight += sum(map(len, job.args))
         if job.parents:
-            given = _inputs(state, job)
-            weight += sum(map(len, given)) + PARENT_BYTES * len(job.parents)
+            values = _inputs(state, job)
+            weight += sum(map(len, values)) + PARENT_BYTES * len(job.parents)
         if id(job.template) not in known or job.template.kind == Kind.HANDLER:
             weight += template_size(job.template)
         if jobs and size + weight > DISPATCH_BYTES:
@@ -133,13 +132,13 @@ def dispatches(state: State, effect: fx.SendDispatch) -> list[Dispatching]:
             known.clear()
         known[id(job.template)] = None
         jobs.append(job)
-        inputs.append(given)
+        inputs.append(values)
         size += weight
     made.append(_dispatch(state, lease, jobs, inputs))
     return made
 
 
-def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tuple[bytes, ...]]) -> Dispatching:
+def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tuple[bytes, ...]]) -> DispatchBatch:
     index: dict[int, int] = {}
     templates: list[JobTemplate] = []
     template_of = []
@@ -147,7 +146,7 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
         at = index.get(id(job.template))
         if job.template.kind == Kind.HANDLER:
             at = len(templates)
-            templates.append(_handling(state, job))
+            templates.append(_handler_template(state, job))
         elif at is None:
             at = index[id(job.template)] = len(templates)
             templates.append(job.template)
@@ -169,12 +168,14 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
         files if any(files) else [],
         state.draws.get(first_lease >> 32, ""),
     )
-    return Dispatching(message, jobs, first_lease)
+    return DispatchBatch(message, jobs, first_lease)
 
 
-def _handling(state: State, job: Job) -> JobTemplate:
-    """The template of a handler, whose environment names the job that is DEAD: the first, if
-    several share it."""
+def _handler_template(state: State, job: Job) -> JobTemplate:
+    """Return a failure handler's template with the id of its DEAD parent in the environment.
+
+    If several parents are DEAD, it is the one that died first.
+    """
     jobs = (state.jobs[parent] for parent in job.parents)
     dead = min((j for j in jobs if j.state is JobState.DEAD), key=lambda j: j.since, default=None)
     failed = dead.name if dead is not None else ""
@@ -187,6 +188,6 @@ def _inputs(state: State, job: Job) -> tuple[bytes, ...]:
         return ()
     values = tuple([state.jobs[parent].value for parent in job.parents])
     if (size := sum(map(len, values))) > MAX_INPUT_BYTES:
-        text = f"the results that this call is given take {size:,} bytes; the limit is {MAX_INPUT_BYTES:,}: gather them in steps"
+        text = f"the inputs of this call take {size:,} bytes; the limit is {MAX_INPUT_BYTES:,}: combine them in several steps"
         return (b"x" + text.encode(),) * len(values)
     return values

@@ -1,8 +1,7 @@
-"""Records and snapshots as events and state, or an error that says which Titan wrote what this one
-cannot read.
+"""Reading of journal records as events, and of snapshots as state.
 
-`ours` is the origin that this Titan writes. What another wrote is compared with the types first:
-see `core.shapes`.
+An error names the version of Titan that wrote unreadable data. `ours` is the origin that this Titan
+writes. Data of another origin is first checked against the types, see `core.versions`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from titan.journal.records import Record
 
 
 def events_of(record: Record, ours: bytes) -> list[Event]:
-    """Raises JournalTooNew."""
+    """Return the events of a record. Raises JournalTooNew."""
     try:
         if record.origin != ours:
             check_events(record.payload)
@@ -32,7 +31,10 @@ def events_of(record: Record, ours: bytes) -> list[Event]:
 
 
 def load_snapshot(state: State, stored: Snapshot, name: str, ours: bytes) -> None:
-    """Fill an empty state. `name` is for messages. Raises JournalTooNew, JournalCorrupt."""
+    """Load a snapshot into an empty state. `name`: the snapshot's name for error messages.
+
+    Raises JournalTooNew, JournalCorrupt.
+    """
     try:
         snapshot.load(state, _chunks_of(stored, ours))
     except msgspec.MsgspecError as error:
@@ -43,8 +45,8 @@ def load_snapshot(state: State, stored: Snapshot, name: str, ours: bytes) -> Non
 
 
 def written_by(found: bytes) -> str:
-    """The version in an origin, for people."""
-    return f"Titan {found.decode(errors='replace').partition(' ')[0]}" if found else "a Titan that did not say its version"
+    """Return the version in an origin as text."""
+    return f"Titan {found.decode(errors='replace').partition(' ')[0]}" if found else "a Titan of unknown version"
 
 
 def _chunks_of(snapshot: Snapshot, ours: bytes) -> Iterator[bytes]:
@@ -61,8 +63,8 @@ def _too_new_snapshot(snapshot: Snapshot, error: Exception) -> JournalTooNew:
     return _too_new(f"the snapshot as of sequence {snapshot.seq}", snapshot.origin, error)
 
 
-def _too_new(what: str, found: bytes, error: Exception) -> JournalTooNew:
+def _too_new(data: str, found: bytes, error: Exception) -> JournalTooNew:
     return JournalTooNew(
-        f"{what} is of a later Titan: {error}. {written_by(found)} wrote it and this is {__version__}: start that version again,"
+        f"{data} is of a later Titan: {error}. {written_by(found)} wrote it and this is {__version__}: start that version again,"
         " or restore a backup that this one made; nothing was changed"
     )

@@ -1,9 +1,8 @@
-"""Who may say what to whom, and who takes it: one row for each message. What has no row is nobody's
-to say.
+"""Routing table: the senders and the handler of each message. Other messages are rejected.
 
-The master dispatches from this table, docs/protocol.md is made from it, and a test holds it beside
-the opcodes. A message goes to the master if its row names a handler; its method `on_` and the
-message's name takes it: `on_submit(peer, message)`.
+The master dispatches from this table, docs/protocol.md is generated from it, and a test compares it
+with the opcodes. A message that the master accepts has a handler in its row. The handler's method
+is `on_` and the message's name: `on_submit(peer, message)`.
 """
 
 from __future__ import annotations
@@ -18,31 +17,32 @@ from titan.protocol import messages as msg
 
 
 class Party(Flag):
-    """Who may say a message."""
+    """Sender of a message."""
 
     MASTER = auto()
     CLIENT = auto()
     WORKER = auto()
     JOB = auto()
-    """A job to its own worker, over the context socket."""
+    """Job, to its own worker over the context socket."""
     TO_JOB = auto()
-    """A worker to one of its jobs."""
+    """Worker, to one of its jobs."""
 
 
 class Route(NamedTuple):
     message: type[msg.Message]
-    sayers: Party
+    senders: Party
     handler: str = ""
-    """The handler of the master that takes it; "" if it is not said to the master, and for Hello,
-    which the server answers."""
+    """Name of the master's handler; "" if the message is not for the master, and for Hello, which
+    the server answers."""
     changes: bool = False
-    """Whether it changes what lasts. Who asked is recorded with the change."""
+    """The message changes durable state. The requesting user is recorded with the change."""
     blob: bool = False
-    """Whether its handler is given the bytes behind it, too."""
+    """The handler also gets the blob of the message."""
 
     @property
     def method(self) -> str:
-        """
+        """Name of the handler's method.
+
         >>> ROUTES[msg.GetRun].method
         'on_get_run'
         """
@@ -51,7 +51,7 @@ class Route(NamedTuple):
 
 M, C, W, J, A = Party.MASTER, Party.CLIENT, Party.WORKER, Party.JOB, Party.TO_JOB
 ANSWER = M | A
-"""Answers that a job gets from its worker as a client gets them from the master."""
+"""Senders of answers that clients get from the master and jobs from their worker."""
 
 _ROWS = (
     Route(msg.Hello, C | W),
@@ -132,7 +132,7 @@ _ROWS = (
     Route(msg.StoreReplies, M),
     Route(msg.CloseLane, C, "lanes"),
     Route(msg.StoreStream, M | W, "relay", changes=True, blob=True),
-    # what runs where, and what came of it
+    # workers, attempts and their results
     Route(msg.Register, W, "workers"),
     Route(msg.Registered, M),
     Route(msg.Heartbeat, W, "workers"),
@@ -188,11 +188,11 @@ _ROWS = (
 ROUTES: dict[type[msg.Message], Route] = {row.message: row for row in _ROWS}
 _WITH_BLOB = frozenset(row.message for row in _ROWS if row.blob)
 PARTY_OF = {"client": Party.CLIENT, "worker": Party.WORKER}
-"""By the role in a Hello."""
+"""Senders by the role in a Hello."""
 
 
 class Router:
-    """The methods of a master's handlers, by sender and message."""
+    """Methods of a master's handlers, by sender and message."""
 
     def __init__(self, handlers: Mapping[str, object]) -> None:
         """Raises Bug if a handler or one of its methods is missing."""
@@ -202,18 +202,20 @@ class Router:
                 continue
             handler = getattr(handlers.get(route.handler), route.method, None)
             if handler is None:
-                raise Bug(f"the handler {route.handler!r} has no {route.method}, which takes a {route.message.__name__}")
+                raise Bug(f"the handler {route.handler!r} has no method {route.method} for {route.message.__name__}")
             for role, party in PARTY_OF.items():
-                if party in route.sayers:
+                if party in route.senders:
                     self._handlers[role][route.message] = handler
 
     def take(self, role: str, peer: Any, message: msg.Message, blob: Any) -> None:
-        """Has it handled. Raises ProtocolError if that is nothing that such a peer may say, and
-        what the handler raises."""
+        """Call the handler of a message. Raises ProtocolError if the role may not send it.
+
+        Errors of the handler are passed on.
+        """
         kind = type(message)
         handler = self._handlers[role].get(kind)
         if handler is None:
-            raise ProtocolError(f"a {kind.__name__} is nothing that a {role} says to the master")
+            raise ProtocolError(f"a {role} must not send a {kind.__name__} to the master")
         if kind in _WITH_BLOB:
             handler(peer, message, blob)
         else:

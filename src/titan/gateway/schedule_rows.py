@@ -1,4 +1,4 @@
-"""A schedule as messages show it."""
+"""Conversion of a schedule into its row in messages."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Decide, then persist, then tell: the order of a master's work, for the one that ships and the one
-that is simulated.
+"""Order of a master's work: decide, then persist, then act.
 
-Inputs are gathered and decided together. What follows from a decision is held until every record up
-to then is durable, and is let go in the order in which it was decided. Owns the sequence of
-records, what of it is durable, and what is held; the shell writes records, says when they are
-durable, and does what is let go.
+Inputs are gathered and decided together. The calls that follow from a decision are held until all
+records up to then are durable, and are released in the order of the decisions. The real and the
+simulated master share this code. Owns the record sequence, the durable sequence and the held calls.
+The shell writes records, reports when they are durable, and runs the released calls.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Call = Callable[[], None]
 
 class Sequencer:
     def __init__(self, seq: int = 0) -> None:
-        """`seq`: of the last record that there is, which is durable."""
+        """`seq`: sequence of the last existing record, which is durable."""
         self.begin(seq)
         self._inbox: list[Input] = []
         self._held: deque[tuple[int, Sequence[Call]]] = deque()
@@ -41,10 +40,12 @@ class Sequencer:
     def see(self, received: Input) -> None:
         self._inbox.append(received)
 
-    def take(self, state: State, now: float, *, one: bool = False) -> list[Input]:
-        """The inputs of a turn: all, and behind them the passing of time if something is due; with
-        `one` the oldest alone."""
-        if one and len(self._inbox) > 1:
+    def take(self, state: State, now: float, *, only_oldest: bool = False) -> list[Input]:
+        """Return the inputs of a turn, and TimePassed after them if something is due.
+
+        `only_oldest`: return only the oldest input while there are several.
+        """
+        if only_oldest and len(self._inbox) > 1:
             return [self._inbox.pop(0)]
         taken, self._inbox = self._inbox, []
         due = next_due(state)
@@ -54,26 +55,26 @@ class Sequencer:
 
     # -- out ---------------------------------------------------------------------------------------
     def wrote(self, seq: int, *, durable: bool = False) -> None:
-        """The last record is `seq` now."""
+        """Record that the last written record is `seq`."""
         self.seq = seq
         if durable:
             self.durable = seq
 
     def hold(self, calls: Sequence[Call]) -> None:
-        """Until all that was decided so far is durable."""
+        """Hold calls until all decisions so far are durable."""
         if calls:
             self._held.append((self.seq, calls))
 
     def synced(self, seq: int) -> None:
-        """Records up to `seq` are durable; it may be told late, and of less than is known."""
+        """Mark records up to `seq` as durable. A late or smaller `seq` is harmless."""
         self.durable = max(self.durable, seq)
 
-    def let_go(self) -> Iterator[Call]:
-        """What may be done now, in order. What it does may add to that."""
+    def release(self) -> Iterator[Call]:
+        """Yield the calls that may run now, in order. A call may hold further calls."""
         while self._held and self._held[0][0] <= self.durable:
             yield from self._held.popleft()[1]
 
     def drop(self) -> None:
-        """Inputs and what is held: what they rest on is gone."""
+        """Drop all inputs and held calls, because the state they refer to is gone."""
         self._inbox.clear()
         self._held.clear()

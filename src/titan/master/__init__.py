@@ -1,2 +1,2 @@
-"""The asyncio shell round the core: sockets, clock, journal, logs and artifacts. It decides
-nothing; see titan.core."""
+"""Asyncio shell around the core: sockets, clock, journal, logs and artifacts. All decisions are
+made in titan.core."""

@@ -1,8 +1,8 @@
-"""Moves finished runs into the history when memory is to hold no more of them, and removes what is
-too old from the history.
+"""Archiver: moves finished runs into the history and prunes the history.
 
-Owns when a run leaves and in what order: the one that ended first goes first. The core decides that
-it has left; a run that is live again by then stays.
+A run is moved when the limits for finished runs in memory are exceeded, the one that ended first at
+first. Owns the time and the order. The core decides that a run has left; a run that is active again
+by then stays.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ RETRY_S = 60.0
 PRUNE_EVERY_S = 3600.0
 
 
-class Archivist:
+class Archiver:
     def __init__(self, core: CoreLoop, history: History, logs: LogStore, garbage: GarbageCollector) -> None:
         self._core = core
         self._history = history
         self._logs = logs
         self._garbage = garbage
         self._finished: dict[str, int] = {}
-        """Runs that are over, by when they ended -> their jobs."""
+        """Number of jobs of each finished run, in the order in which the runs ended."""
         self._jobs = 0
         self._wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,7 +81,7 @@ class Archivist:
         return len(self._finished) > s.keep_runs or self._jobs > s.keep_jobs or self._wait() <= 0.0
 
     def _wait(self) -> float:
-        """Seconds until the oldest has been kept for long enough."""
+        """Return the seconds until the oldest finished run exceeds its time in memory."""
         oldest = next(iter(self._finished), None)
         run = self._core.state.runs.get(oldest) if oldest is not None else None
         if run is None:
@@ -104,7 +104,7 @@ class Archivist:
                 await asyncio.sleep(RETRY_S)
 
     async def _archive_some(self) -> None:
-        await self._core.settled()  # that they ended is durable
+        await self._core.settled()  # the end of the runs must be durable first
         batch: list[KeptRun] = []
         changes: list[int] = []
         jobs = 0
@@ -128,7 +128,7 @@ class Archivist:
         self._core.see(HistoryKept([kept.run.id for kept in batch], changes))
         await self._core.settled()
         for kept in batch:
-            if kept.run.id in state.runs and _is_over(kept.run):  # it was changed meanwhile
+            if kept.run.id in state.runs and _is_over(kept.run):  # it changed during the transfer
                 self._add(kept.run)
 
     # -- pruning -----------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Archivist:
             try:
                 gone = await self.prune()
                 if gone:
-                    log.info("%d runs left the history, being too old or too much", gone)
+                    log.info("%d runs were removed from the history: they exceeded its age or size limit", gone)
                 await self._garbage.collect()
             except EnvironmentFault as error:
                 log.error("%s", error)
@@ -156,7 +156,7 @@ class Archivist:
 def _report(task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
-        log.critical("nothing is moved into the history any more: %s", error, exc_info=error)
+        log.critical("the archiver stopped, so finished runs stay in memory: %s", error, exc_info=error)
 
 
 def _is_over(run: Run) -> bool:
@@ -164,5 +164,5 @@ def _is_over(run: Run) -> bool:
 
 
 async def _compressed(chunk: bytes, run: Run) -> bytes:
-    """A large run is compressed beside the master's work, chunk by chunk."""
+    """Compress a chunk, in another thread if the run is large."""
     return await asyncio.to_thread(compressed, chunk) if run.count > CHUNK_JOBS else compressed(chunk)

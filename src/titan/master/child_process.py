@@ -1,8 +1,7 @@
-"""Long work of a master in a process of its own, so that it never stalls for it: how that is
-started, and how it begins.
+"""Child processes for long work of a master, so that the master never stalls.
 
-Such a process has a lower priority and ends with its master: nobody but the master of a home may
-change what is there.
+A child has a lower priority. It ends with its master, since only the master of a home may change
+the home.
 """
 
 from __future__ import annotations
@@ -13,34 +12,38 @@ import os
 import signal
 import sys
 
-SAID_BYTES = 2000
+STDERR_BYTES = 2000
 NICENESS = 10
 _PR_SET_PDEATHSIG = 1
 
 
 async def run_beside(module: str, *arguments: str) -> str:
-    """Runs `python -m module ARGUMENTS`; returns the end of what it said if it failed, else
-    nothing. Cancelled, it is killed.
+    """Run `python -m module ARGUMENTS`; return "" or, if it failed, the end of its stderr.
 
-    Raises OSError if there is no process, descriptor or memory for it."""
+    Cancellation kills the process. Raises OSError if there is no process, descriptor or memory for
+    it.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        _, said = await process.communicate()
+        _, stderr = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if not process.returncode:
         return ""
-    return said.decode(errors="replace").strip()[-SAID_BYTES:] or f"it ended with {process.returncode}"
+    return stderr.decode(errors="replace").strip()[-STDERR_BYTES:] or f"the process ended with {process.returncode}"
 
 
 def begin_beside(parent: int) -> None:
-    """In that process: has the kernel kill it when `parent`, the master's pid, ends, and ends it
-    now if that has happened."""
+    """Bind the calling child to the master's process `parent`, and lower its priority.
+
+    The kernel kills the child when the master ends. The child exits now if the master has ended
+    already.
+    """
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:

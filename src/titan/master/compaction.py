@@ -1,10 +1,9 @@
-"""Snapshots, made by a process of their own: it replays the sealed part of the log as a recovery
-would and writes the state.
+"""Compaction: a child process replays the sealed part of the log and writes a snapshot.
 
-So the master never stalls for one, and each snapshot proves that the log before it can be replayed.
-Run as `python -m titan.master.compaction LOCATION THROUGH PARENT [--keep-segments]`, where PARENT
-is the master's pid: it ends with the master, since nobody but the master of a home may delete
-segments there.
+The master never stalls for a snapshot, and each snapshot proves that the log before it can be
+replayed. Run as `python -m titan.master.compaction LOCATION THROUGH PARENT [--keep-segments]`,
+where PARENT is the master's pid. The process ends with the master, since only the master of a home
+may delete segments there.
 """
 
 from __future__ import annotations
@@ -23,10 +22,9 @@ MODULE = "titan.master.compaction"
 
 
 def compact(engine: LogEngine, through: int, *, keep_segments: bool = False) -> SnapshotInfo | None:
-    """Put a snapshot as of the last record at or before `through`, and delete what it makes
-    needless. None: there is a newer.
+    """Write a snapshot as of the last record at or before `through`, and prune the log.
 
-    Raises Conflict if that is being done by another process.
+    Return None if there is a newer snapshot. Raises Conflict if another process is compacting.
     """
     with engine.compaction_guard(module=MODULE):
         follower = replay(engine, Settings(), through)

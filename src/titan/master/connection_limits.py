@@ -1,9 +1,8 @@
-"""Who may come in: how many connections in all, of one address, and that have not said who they
-are.
+"""Limits of connections: in total, from one address, and before the handshake.
 
-A descriptor is what every connection costs, and the journal, snapshots and logs need some too. So
-the limit of descriptors is raised as far as the system lets us, a part of it is never given to
-connections, and whoever comes beyond a cap is told and closed.
+Each connection needs a descriptor; the journal, snapshots and logs need descriptors too. The
+descriptor limit is therefore raised as far as the system permits, and a part of it is reserved. A
+connection beyond a limit gets an error and is closed.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from titan.model.settings import Settings
 from titan.net.peer import Peer
 
 RESERVED = 128
-"""Descriptors that no connection gets, or half of all if there are few: for the journal, snapshots,
-logs, files, the database."""
+"""Descriptors reserved for the journal, snapshots, logs, files and the database; half of all if
+there are few."""
 MOST_DESCRIPTORS = 1 << 20
 
 
 def raise_descriptor_limit() -> int:
-    """As far as the system lets this process; returns the limit."""
+    """Raise the descriptor limit as far as the system permits; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -34,8 +33,10 @@ def raise_descriptor_limit() -> int:
 
 
 class ConnectionLimits:
-    """Counts connections from `enter` to `leave`. `others()`: those of other ports, which take
-    descriptors too."""
+    """Counter of connections, from `enter` to `leave`.
+
+    `others()` returns the number of connections on other ports, which need descriptors too.
+    """
 
     def __init__(self, settings: Settings, descriptors: int, others: Callable[[], int]) -> None:
         self.most = max(1, min(settings.connections, descriptors - min(RESERVED, descriptors // 2)))
@@ -45,7 +46,7 @@ class ConnectionLimits:
         self._inside: dict[Peer, str] = {}
         self._hosts: Counter[str] = Counter()
         self._waiting: dict[Peer, None] = {}
-        """Those that have not said who they are, the oldest first."""
+        """Connections before their handshake, the oldest first."""
         self.refused = 0
 
     @property
@@ -53,20 +54,24 @@ class ConnectionLimits:
         return len(self._inside) + self._others() < self.most
 
     def enter(self, peer: Peer) -> Peer | None:
-        """Someone has dialled. Raises LimitExceeded if there is no room; returns who has to go for
-        it, if anybody has."""
+        """Count a new connection; return an older one that must be closed for it, if any.
+
+        Raises LimitExceeded if there is no room.
+        """
         host = peer.host
         if not self.has_room:
-            self._refuse(f"{self.most:,} connections are open, which is the limit (--set connections=N, and `ulimit -n`)")
+            self._refuse(f"{self.most:,} connections are open, the limit: raise it with --set connections=N and `ulimit -n`")
         if self._hosts[host] >= self._of_address and not _is_local(host):
-            self._refuse(f"{self._of_address:,} connections from {host} are open, the limit (--set connections_of_address=N)")
+            self._refuse(
+                f"{self._of_address:,} connections from {host} are open, the limit: raise it with --set connections_of_address=N"
+            )
         self._inside[peer] = host
         self._hosts[host] += 1
         self._waiting[peer] = None
         return next(iter(self._waiting)) if len(self._waiting) > self._waiting_most else None
 
     def greet(self, peer: Peer) -> None:
-        """It has said who it is."""
+        """Record that the handshake of a connection is done."""
         self._waiting.pop(peer, None)
 
     def leave(self, peer: Peer) -> None:
@@ -83,7 +88,8 @@ class ConnectionLimits:
 
 
 def _is_local(host: str) -> bool:
-    """All of a machine share it: processes of a private cluster, and jobs."""
+    """Return whether a host is the local machine, whose address all its processes and jobs
+    share."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,9 +1,9 @@
-"""perm_files/: names for content. What a person put there, or a client that was told to do so.
+"""Registry of names for content: the folder perm_files/, filled by people and clients.
 
-A file that is dropped into perm_files/ is picked up when its name is asked for: its content goes
-into the store, where submissions refer to it by hash. Names are paths inside perm_files/: what
-leads out of it is refused. Every method blocks for as long as it takes to read a file. Owns names;
-content is the store's.
+A file that is dropped into perm_files/ is read when its name is requested. Its content is copied to
+the store, where submissions refer to it by hash. Names are paths inside perm_files/; paths that
+lead out are rejected. Methods block while they read a file. Owns the names; the store owns the
+content.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ class Registry:
         self._store = store
         folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, tuple[_Seal, str]] = {}
-        """Name -> (how its file was when it was read, its hash)."""
+        """Name -> (seal of the file when it was read, hash)."""
 
     def resolve(self, name: str) -> tuple[str, int]:
-        """Return (hash, size) of the file with this name; its content is in the store. Raises
-        NotFound, CallerError for a path that leads out, EnvironmentFault if the store has no room.
+        """Copy the named file's content to the store if necessary; return (hash, size).
+
+        Raises NotFound, CallerError for a path that leads out, EnvironmentFault if the store has no
+        room.
         """
         path = self._inside(name)
         try:
@@ -42,7 +44,7 @@ class Registry:
         except OSError:
             raise NotFound(f"perm_files/ has no {name!r}: put the file there, or submit it from your own disk") from None
         if not path.is_file():
-            raise CallerError(f"perm_files/{name} is no file")
+            raise CallerError(f"perm_files/{name} is not a file")
         seal = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         known = self._known.get(name)
         if known is None or known[0] != seal or not self._store.touch(known[1]):
@@ -50,8 +52,10 @@ class Registry:
         return known[1], stat.st_size
 
     def give(self, name: str, hash_: str) -> int:
-        """Have the name stand for this content, in place of what it stood for; return its size.
-        Raises NotFound, CallerError."""
+        """Set the content of a name, replacing earlier content; return its size.
+
+        Raises NotFound, CallerError.
+        """
         path = self._inside(name)
         source = self._store.open(hash_)
         part = path.with_name(f".{secrets.token_hex(6)}.part")
@@ -72,10 +76,10 @@ class Registry:
         return source.size
 
     def contents(self, sizes: Collection[int]) -> set[str]:
-        """Return the hashes of all files here of which there may be a blob, given the sizes of the
-        blobs that would be removed.
+        """Return the hashes of all files here that may match blobs of these sizes.
 
-        A file whose hash is not known is read if its size is among them.
+        The sizes are those of blobs that would be removed. A file whose hash is not known is read
+        only if its size is among them.
         """
         found = set()
         for folder, _, names in os.walk(self.folder):
@@ -98,7 +102,7 @@ class Registry:
     def _inside(self, name: str) -> Path:
         parts = name.split("/")
         if not name or name.startswith("/") or "\0" in name or any(p in ("", ".", "..") or p.startswith(".") for p in parts):
-            raise CallerError(f"{name[:200]!r} is no name inside perm_files/: no '..', no leading '/' or '.'")
+            raise CallerError(f"{name[:200]!r} is not a valid name inside perm_files/: no '..', no leading '/' or '.'")
         path = self.folder.joinpath(*parts)
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder)):
             raise CallerError(f"perm_files/{name} is a link that leads out of perm_files/")

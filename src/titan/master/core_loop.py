@@ -1,9 +1,9 @@
-"""The beat of the master: drain what was seen, step, append to the journal, and let effects go once
-they are durable.
+"""Turns of the master: take the inputs, step, append to the journal, and release effects once they
+are durable.
 
-Owns the state, the clock, the open log and the order in which things become visible: whatever is to
-be sent, be it an effect, an answer to a question or a pushed change, waits in one queue behind the
-sequence that it rests on. So nobody is told what is not durable.
+Owns the state, the clock, the open log and the order of outputs. Effects, answers and pushed
+changes wait in one queue until the records that they depend on are durable. Nothing is thus sent
+before it is durable.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from titan.host.clock import SteadyClock
 from titan.journal.engine import OpenLog
 from titan.master.child_process import run_beside
 from titan.master.compaction import MODULE as COMPACTION
-from titan.master.faulty_peers import PATIENCE, FaultyPeers, Raised, Watched
+from titan.master.faulty_peers import PATIENCE, FaultyPeers, Raised, TrackedInputs
 
 log = logging.getLogger("titan.master")
 
 PENDING_LIMIT = 64 * 1024 * 1024
-"""Bytes of journal that wait for the disk; above, the master reads from nobody until they are
-written."""
+"""Maximum bytes of journal that wait for the disk. Above it the master reads from no connection
+until they are written."""
 
 
 class CoreLoop:
-    """`prepare(effects)` turns effects into calls at once, while the state is as they were decided
-    on.
+    """Loop of turns.
 
-    The calls are made when their events are durable; `on_told` comes behind them, and `on_events`
-    behind that: what follows from the events can wait, who was told works meanwhile.
+    `prepare(effects)` turns effects into calls at once, while the state still matches the decision.
+    The calls are made when their events are durable, then `on_released` is called, then
+    `on_events`. The work of `on_events` comes last so that peers can already act on the answers.
     """
 
     def __init__(
@@ -55,26 +55,29 @@ class CoreLoop:
         on_pressure: Callable[[bool], None],
         on_fatal: Callable[[BaseException], None],
         on_raised: Callable[[Raised], None] | None = None,
-        on_told: Callable[[], None] = lambda: None,
-        blame: FaultyPeers | None = None,
+        on_released: Callable[[], None] = lambda: None,
+        faulty_peers: FaultyPeers | None = None,
     ) -> None:
-        """`on_raised`: a turn raised, and nothing more is decided here; None: that is fatal."""
+        """`on_raised`: called when a turn raised; this loop then decides nothing more.
+
+        None: such an error is fatal.
+        """
         self.state = state
         self.clock = clock
         self._prepare = prepare
         self._on_events = on_events
-        self._on_told = on_told
+        self._on_released = on_released
         self._on_pressure = on_pressure
         self._on_fatal = on_fatal
         self._on_raised = on_raised
-        self._faulty_peers = blame
+        self._faulty_peers = faulty_peers
         self.careful = False
-        """Whether each input has a turn of its own, so that it is known which one raises."""
+        """Give each input its own turn, so that it is known which input raises."""
         self._loop = asyncio.get_running_loop()
         self.order = Sequencer()
         self._scheduled = False
         self._turning = False
-        """Whether `on_events` is under way."""
+        """True while `on_events` runs."""
         self._log: OpenLog | None = None
         """From `lead` on."""
         self._timer: asyncio.TimerHandle | None = None
@@ -85,7 +88,7 @@ class CoreLoop:
         self._location = ""
         self._since_snapshot = 0
         self.snapshot_at = 0.0
-        """When this process made the last one, in seconds since the epoch; 0: it has made none."""
+        """Time of the last snapshot by this process, in seconds since the epoch; 0: none."""
         self._sealing: int | None = None
         self._compactor: asyncio.Task[None] | None = None
 
@@ -93,11 +96,11 @@ class CoreLoop:
     def lead(
         self, follower: Follower, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "", behind_s: float = 0.0
     ) -> None:
-        """Open the log that `follower`, whose state this is, has followed, and begin the term that
-        it gives.
+        """Open the log that `follower` has followed, and begin a new term.
 
-        `copied`: why the home is known to be a copy, if it is. `behind_s`: see `MasterBooted`.
-        `settled` waits until the term has begun durably. Raises JournalFailed.
+        This loop must share the follower's state. `copied`: the reason why the home is known to be
+        a copy, if it is. `behind_s`: see `MasterBooted`. `settled` waits until the beginning of the
+        term is durable. Raises JournalFailed.
         """
         engine = follower.engine
         self._location = engine.location
@@ -107,7 +110,7 @@ class CoreLoop:
             on_durable=lambda seq: self._call_in_loop(self._synced, seq),
             on_failed=lambda error: self._call_in_loop(self._fail, error),
         )
-        if log.next_seq != follower.seq + 1:  # who led until now went on since this was followed
+        if log.next_seq != follower.seq + 1:  # the previous leader has written more records since
             follower.follow()
         assert follower.state is self.state and follower.seq == log.next_seq - 1, "the log has been followed to its end"
         follower.settle()
@@ -116,7 +119,7 @@ class CoreLoop:
         self.turn()
 
     async def settled(self) -> None:
-        """Waits until all that was decided is durable and told."""
+        """Wait until all decisions are durable and their calls are made."""
         done = asyncio.Event()
         self.release(done.set)
         await done.wait()
@@ -137,18 +140,20 @@ class CoreLoop:
 
     # -- in ----------------------------------------------------------------------------------------
     def see(self, received: Input) -> None:
-        """Takes notice of an input; all of one loop turn are decided together. Raises Conflict if
-        its sender is set aside."""
+        """Add an input. All inputs of one loop iteration are decided together.
+
+        Raises Conflict if the sender is set aside.
+        """
         peers = self._faulty_peers
         if (
             peers is not None
             and peers.any
             and hasattr(received, "request")
-            and peers.is_set_aside(sender := peers.who(self.state, received))
+            and peers.is_set_aside(sender := peers.sender_of(self.state, received))
         ):
             raise Conflict(
-                f"{sender} is set aside until this master is restarted: what it sent made the master fail {PATIENCE} times; the "
-                "master's log has what and why"
+                f"{sender} is set aside until this master is restarted: its messages made the master fail {PATIENCE} times; see "
+                "the master's log for the messages and errors"
             )
         self.order.see(received)
         self._schedule()
@@ -163,15 +168,15 @@ class CoreLoop:
         if self._dead:
             return
         now = self.clock.now()
-        inputs = self.order.take(self.state, now, one=self.careful)
+        inputs = self.order.take(self.state, now, only_oldest=self.careful)
         if not inputs:
             self._arm()
             return
         if self.order.has_inputs:
             self._schedule()
-        watched = Watched(inputs)
+        tracked = TrackedInputs(inputs)
         try:
-            events, effects = step(self.state, now, watched)
+            events, effects = step(self.state, now, tracked)
             payload, count = encode(events)
             if count and self._log is not None:
                 synced = not SYNCED.isdisjoint(map(type, events))
@@ -184,18 +189,18 @@ class CoreLoop:
             calls = self._prepare(effects)
             if calls:
                 self.order.hold(calls)
-            self._let_go()
-            self._on_told()
+            self._run_released()
+            self._on_released()
             if events:
                 self._turning = True
                 self._on_events(events)
                 self._turning = False
-        except BaseException as error:  # the state can no longer be trusted: only the log can say what is true
+        except BaseException as error:  # the state can no longer be trusted, only the log
             self._turning = False
-            self._give_up(error, watched.current)
+            self._give_up(error, tracked.current)
             return
-        self._let_go()
-        self._on_told()
+        self._run_released()
+        self._on_released()
         if self.order.durable == self.order.seq:
             self._maybe_compact()
         self._arm()
@@ -213,26 +218,28 @@ class CoreLoop:
 
     # -- out ---------------------------------------------------------------------------------------
     def release(self, call: Callable[[], None]) -> None:
-        """Makes the call once everything decided so far is durable, the inbox included unless this
-        comes from `on_events`."""
+        """Make a call once all decisions so far are durable.
+
+        This includes the inputs in the inbox, unless `on_events` is the caller.
+        """
         while self.order.has_inputs and not (self._turning or self._dead):
             self.turn()
         if self._broken:
             return
         self.order.hold([call])
-        self._let_go()
+        self._run_released()
 
-    def _let_go(self) -> None:
-        for call in self.order.let_go():
+    def _run_released(self) -> None:
+        for call in self.order.release():
             try:
                 call()
-            except Exception:  # one that cannot be told must not keep the others from it
+            except Exception:  # a failed answer must not prevent the other answers
                 log.exception("an answer could not be sent")
 
     def _synced(self, seq: int) -> None:
         self.order.synced(seq)
-        self._let_go()
-        self._on_told()
+        self._run_released()
+        self._on_released()
         self._watch_pressure()
         self._maybe_compact()
 
@@ -248,7 +255,7 @@ class CoreLoop:
             self._on_pressure(False)
 
     def _give_up(self, error: BaseException, received: Input | None) -> None:
-        """A turn raised: whose input it was is told to `on_raised`, or the master stops."""
+        """Report a turn that raised, with the sender of the input, or stop the master."""
         if self._dead or self._on_raised is None or self._faulty_peers is None or isinstance(error, JournalFailed):
             self._fail(error)
             return
@@ -256,10 +263,10 @@ class CoreLoop:
             self._fail(error)
             return
         self._dead = True
-        self.order.drop()  # what waits rests on a state that is not true
+        self.order.drop()  # the held calls are based on a state that may be wrong
         self._broken = True
-        who = self._faulty_peers.who(self.state, received) if received is not None else ""
-        self._on_raised(Raised(error, received, who, getattr(received, "origin", 0)))
+        sender = self._faulty_peers.sender_of(self.state, received) if received is not None else ""
+        self._on_raised(Raised(error, received, sender, getattr(received, "origin", 0)))
 
     def _fail(self, error: BaseException) -> None:
         if self._dead:
@@ -274,7 +281,7 @@ class CoreLoop:
     def _call_in_loop(self, call: Callable[..., None], *args: object) -> None:
         try:
             self._loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:  # the loop is closed: nobody is left to tell
+        except RuntimeError:  # the loop is closed, so the call is pointless
             pass
 
     def _arm(self) -> None:
@@ -293,15 +300,14 @@ class CoreLoop:
         self.turn()
 
     def snapshot_soon(self) -> None:
-        """One is made though little has been logged since the last."""
+        """Have a snapshot taken although little has been logged since the last one."""
         if self._since_snapshot:
             self._since_snapshot = max(self._since_snapshot, self.state.settings.snapshot_bytes)
             self._loop.call_soon(self._maybe_compact)
 
     # -- snapshots ---------------------------------------------------------------------------------
     def _maybe_compact(self) -> None:
-        """When enough has been logged: have it sealed, then have a process of its own replay it and
-        put a snapshot."""
+        """When enough has been logged, seal it, then start a compaction in a child process."""
         if self._log is None or not self._location or self._compactor is not None or self._dead:
             return
         if self._sealing is None and self._since_snapshot >= self.state.settings.snapshot_bytes:
@@ -314,14 +320,14 @@ class CoreLoop:
     async def _compact(self, through: int) -> None:
         more = ["--keep-segments"] if self.state.settings.keep_journal else []
         try:
-            said = await run_beside(COMPACTION, self._location, str(through), str(os.getpid()), *more)
-            if said:
-                log.warning("no snapshot was made: %s", said)
+            problem = await run_beside(COMPACTION, self._location, str(through), str(os.getpid()), *more)
+            if problem:
+                log.warning("no snapshot was made: %s", problem)
             else:
                 self.snapshot_at = self.clock.now()
-        except OSError as e:  # no descriptor, no memory, no process left: what is logged since then makes the next
+        except OSError as e:  # no descriptor, memory or process left; further records cause the next attempt
             log.warning("no snapshot was made: %s", e)
         finally:
             self._compactor = None
-        # so much may have been logged meanwhile that the next is due, and nothing more may come
+        # the next snapshot may be due already, and no further record may arrive to cause it
         self._maybe_compact()

@@ -1,7 +1,7 @@
-"""Events told to people: a line each, with the names of jobs, runs and workers for their numbers.
+"""Events as text: one line each, with the names of jobs, runs and workers instead of numbers.
 
-What is large is left out, or counted: templates, columns of a submission, chunks. `titan journal
-inspect --events` has all.
+Large fields are left out or counted: templates, columns of a submission, chunks. `titan journal
+inspect --events` shows all fields.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from titan.core.state.state import NO_WORKER, State
 from titan.model.states import Outcome, RunState
 
 SHOWN = 5
-"""Entries of a column in a line of text."""
+"""Maximum entries of a column in a line of text."""
 _OF_JOBS = ("jobs", "blamed", "doubted", "dead")
 _LEFT_OUT = (
     "templates",
@@ -34,7 +34,7 @@ _LEFT_OUT = (
 
 
 def is_about(state: State, event: ev.Event, run: str, job: str = "") -> bool:
-    """Whether an event that has just been applied is about the run, or about that job of it."""
+    """Return whether an event that has just been applied concerns a run, or one job of it."""
     named = getattr(event, "run", "")
     numbers = list(_jobs_of(event))
     if not numbers:
@@ -42,39 +42,41 @@ def is_about(state: State, event: ev.Event, run: str, job: str = "") -> bool:
     return any(known.run.id == run and (not job or known.name == job) for n in numbers if (known := state.jobs.get(n)) is not None)
 
 
-def tell(state: State, event: ev.Event, *, run: str = "", job: str = "") -> dict[str, Any]:
-    """The fields of an event that has just been applied. With `run`, or `run` and `job`: the
-    entries about those alone."""
+def fields_of(state: State, event: ev.Event, *, run: str = "", job: str = "") -> dict[str, Any]:
+    """Return the fields of an event that has just been applied.
+
+    With `run`, or `run` and `job`: only the entries that concern them.
+    """
     kept = [
         i for i, n in enumerate(getattr(event, "jobs", ())) if not run or _matches(state, n, run, job)
     ]  # fmt: skip
     columns = len(getattr(event, "jobs", ()))
-    told: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for field in event.__struct_fields__:
         value = getattr(event, field)
         if field in _LEFT_OUT or value in ("", []):
             continue
         if field == "ids":
-            told["jobs"] = len(value)
+            fields["jobs"] = len(value)
         elif field in _OF_JOBS:
             numbers = [n for n in value if not run or _matches(state, n, run, job)]
             if numbers:
-                told[field] = [job_name(state, n) for n in numbers]
+                fields[field] = [job_name(state, n) for n in numbers]
         elif isinstance(value, list) and columns and len(value) == columns:
-            told[field] = [_plain(state, field, value[i]) for i in kept]
+            fields[field] = [_plain(state, field, value[i]) for i in kept]
         else:
-            told[field] = _plain(state, field, value)
-    return told
+            fields[field] = _plain(state, field, value)
+    return fields
 
 
-def text(told: dict[str, Any]) -> str:
-    """As one line."""
-    return " ".join(f"{name}={_shown(value)}" for name, value in told.items())
+def text(fields: dict[str, Any]) -> str:
+    """Return the fields as one line."""
+    return " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
 
 
 def job_name(state: State, number: int) -> str:
     job = state.jobs.get(number)
-    return f"{job.run.id}/{job.name}" if job is not None else f"job {number}, which is no more"
+    return f"{job.run.id}/{job.name}" if job is not None else f"job {number}, which no longer exists"
 
 
 def _matches(state: State, number: int, run: str, job: str) -> bool:
@@ -100,7 +102,7 @@ def _plain(state: State, field: str, value: Any) -> Any:
         case ("by", int()):
             return job_name(state, value) if value else "a user"
         case "outcomes", list():
-            return [Outcome(one).name for one in value]
+            return [Outcome(outcome).name for outcome in value]
         case "outcomes", int():
             return Outcome(value).name
         case "state", int():
@@ -120,7 +122,7 @@ def _worker(state: State, number: int) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         more = f",... ({len(value):,})" if len(value) > SHOWN else ""
-        return ",".join(_shown(one) for one in value[:SHOWN]) + more
+        return ",".join(_shown(entry) for entry in value[:SHOWN]) + more
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
     words = " ".join(str(value).split())

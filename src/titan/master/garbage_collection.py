@@ -1,16 +1,17 @@
-"""Garbage collection: content that nothing refers to any more is removed from the store.
+"""Garbage collection: removes content from the store that nothing refers to any more.
 
-Referred to is what a run in the state or in the history, a schedule, a saved pipeline, a shared key
-or a name in perm_files/ needs (`core/state/content_references.py`). All else stays for
-`file_grace_s` after it was stored or touched last: content that a client was told is here and that
-its submission, or a worker's result, is about to name. `Stage`, `SendFile`, `Resolve`, submissions,
-results and publications touch what they name, and touching and removing exclude each other, so what
-is named while a collection runs stays, although the collection looked at the state before. The time
-that a master is away is no part of the grace, up to START_S.
+References come from runs in the state or in the history, schedules, saved pipelines, shared keys
+and names in perm_files/ (`core/state/content_references.py`). Other content is kept for
+`file_grace_s` after it was stored or last touched, because a submission or a result may be about to
+refer to it. Time during which no master ran does not count, up to START_S.
 
-The state is looked at in slices, as a million jobs take a second. A run that moves between state
-and history meanwhile is seen: it is in the one before it leaves the other. Owns when content goes;
-must not know where it lies.
+`Stage`, `SendFile`, `Resolve`, submissions, results and publications touch the content that they
+name. Touching and removing exclude each other. Content that is named during a collection is
+therefore kept, although the collection read the state before.
+
+The state is read in slices, since a million jobs take a second. A run that moves between state and
+history during a collection is not missed: it is in the one before it leaves the other. Owns the
+time of removal; must not know where content is stored.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from titan.master.history.database import History
 log = logging.getLogger("titan.master")
 
 START_S = 600.0
-"""After a start workers and clients have this long, or the grace if that is shorter, to come back
-and name what they stored."""
+"""Time after a start in which workers and clients can return and name their content. The grace
+applies if it is shorter."""
 SLICE_JOBS = 5_000
 
 
@@ -43,12 +44,14 @@ class GarbageCollector:
         self._registry = registry
         self._started = core.clock.now()
         self.history_is_whole = asyncio.Event()
-        """Set by the owner when runs that the history had lost are there again: until then nothing
-        is removed."""
+        """Set by the owner when lost runs of the history are restored. Until then nothing is
+        removed."""
 
     async def collect(self) -> Removed:
-        """Remove what is not referred to. Waits for START_S after the start. Errors of the disk are
-        logged."""
+        """Remove content without references. Waits for START_S after the start.
+
+        Errors of the disk are logged.
+        """
         grace_s = self._core.state.settings.file_grace_s
         await asyncio.sleep(self._started + min(grace_s, START_S) - self._core.clock.now())
         await self.history_is_whole.wait()
@@ -58,10 +61,10 @@ class GarbageCollector:
             referenced = await self._referenced()
             removed = await asyncio.to_thread(self._remove, referenced, before)
         except (OSError, EnvironmentFault) as error:
-            log.error("content that nothing refers to could not be removed: %s", error)
+            log.error("unreferenced content could not be removed: %s", error)
             return Removed(0, 0)
         if removed.blobs:
-            log.info("%d files of %d bytes were removed, as nothing refers to them any more", *removed)
+            log.info("%d unreferenced files of %d bytes were removed", *removed)
         return removed
 
     def _remove(self, referenced: set[str], before: float) -> Removed:
@@ -74,13 +77,13 @@ class GarbageCollector:
         await asyncio.to_thread(self._history.find_references)
         await self._core.settled()
         found = references.apart_from_runs(self._core.state)
-        seen: dict[str, Run] = {}
+        visited: dict[str, Run] = {}
         history_read = False
         while True:
-            # A run that came back from the history is another object than the one that left.
-            fresh = [run for run in self._core.state.runs.values() if seen.get(run.id) is not run]
+            # A run that was restored from the history is a new object.
+            fresh = [run for run in self._core.state.runs.values() if visited.get(run.id) is not run]
             for run in fresh:
-                seen[run.id] = run
+                visited[run.id] = run
                 found.update(references.of_run_itself(run))
                 found |= await self._of_jobs(run)
             if not fresh and history_read:
@@ -90,7 +93,7 @@ class GarbageCollector:
                 history_read = True
 
     async def _of_jobs(self, run: Run) -> set[str]:
-        """A job that leaves the state meanwhile is in the history."""
+        """Return the references of a run's jobs. Jobs that leave the state are in the history."""
         found: set[str] = set()
         numbers = iter(references.numbers_of(run))
         while part := list(islice(numbers, SLICE_JOBS)):

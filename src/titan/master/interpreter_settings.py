@@ -1,4 +1,4 @@
-"""How the interpreter of a server is set."""
+"""Settings of the Python interpreter in servers."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from titan.host.large_files import reuse_memory
 
 
 def freeze_imports() -> None:
-    """Exempt what was imported from collections: a walk over all of it takes 12 ms."""
+    """Exempt imported objects from garbage collection, which would take 12 ms for them."""
     gc.freeze()
 
 
 def tune_interpreter(*, anew: bool = False) -> None:
-    """The state is large, old and free of cycles: keep the collector from walking it, and the
-    threads from waiting.
+    """Exempt the state from garbage collection, and shorten the switch interval of threads.
 
-    `anew`: an earlier state of this process may be garbage by now.
+    The state is large, old and free of cycles. `anew`: an earlier state of this process may be
+    garbage by now.
     """
-    # the journal's thread needs the interpreter for moments only, but at once
+    # the journal's thread needs the interpreter only briefly, but at once
     sys.setswitchinterval(0.0005)
     if anew:
         gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
-    # so that a message of many MiB has memory of its own, which grows in place and goes back when
-    # it is done
+    # a message of many MiB gets its own memory, which grows in place and is returned to the system
+    # afterwards
     reuse_memory()

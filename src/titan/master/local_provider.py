@@ -1,8 +1,9 @@
-"""Burst workers as child processes of the master, on its machine.
+"""Provider of burst workers as child processes of the master, on its machine.
 
-Each holds the read end of a pipe whose write end is here, and ends when that closes, however the
-master ends: it kills what runs and hands it back if somebody is there to take it. Its home lies in
-burst/ below the master's and goes with it. Must not know why one is started.
+A burst worker holds the read end of a pipe whose write end the master has. When the master ends in
+any way, the pipe closes. The worker then kills its attempts, returns them if a master is there, and
+ends. Its home lies in burst/ below the master's home and is removed with it. Must not know why a
+worker is started.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from titan.host.remove_folder import remove_folder
 log = logging.getLogger("titan.master")
 
 STOP_S = 8.0
-"""How long one that was stopped may take, before it is killed."""
+"""Maximum time for a stopped worker to end before it is killed."""
 CLEAN_S = 60.0
 KILL_S = 2.0
 
@@ -35,7 +36,7 @@ KILL_S = 2.0
 class _Child(NamedTuple):
     process: asyncio.subprocess.Process
     hold: list[int]
-    """The write end of its pipe; empty when that is closed."""
+    """Write end of its pipe; empty when the pipe is closed."""
     watcher: asyncio.Task[None]
 
 
@@ -43,15 +44,14 @@ class LocalProvider:
     gone: Callable[[str, str], None]
 
     def __init__(self, home: Path) -> None:
-        """`home`: the master's."""
+        """`home`: the master's home."""
         self._home = home.resolve()
         self._folder = self._home / "burst"
         self._children: dict[str, _Child] = {}
         self._cleaner: asyncio.Task[None] | None = None
 
     async def open(self, address: str) -> list[str]:
-        """None outlives the master. What is left of their homes is removed as soon as they are out
-        of them."""
+        """Return no workers, since none outlives its master. Clean up the homes of earlier ones."""
         self._address = address
         old = [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
         if old:
@@ -109,7 +109,7 @@ class LocalProvider:
         while child.hold:
             os.close(child.hold.pop())
         await asyncio.to_thread(_remove_home, self._folder / name)
-        self.gone(name, f"it ended with code {code}" if code >= 0 else f"it was killed by signal {-code}")
+        self.gone(name, f"it ended with exit code {code}" if code >= 0 else f"it was killed by signal {-code}")
 
     async def _clean(self, homes: list[Path]) -> None:
         give_up = time.monotonic() + CLEAN_S
@@ -122,7 +122,7 @@ class LocalProvider:
 
 
 def _remove_if_free(home: Path) -> bool:
-    """False while a worker is still in it."""
+    """Remove a home; return False if a worker still uses it."""
     lock = HomeLock(home / "lock")
     try:
         lock.acquire()
@@ -138,8 +138,11 @@ def _remove_if_free(home: Path) -> bool:
 
 
 def _remove_home(home: Path) -> None:
-    """Kills what a worker that was killed together with its warden has left, by its mark; then
-    removes the folder."""
+    """Kill the remaining processes of a worker, then remove its home.
+
+    Processes remain if the worker was killed together with its warden. They are found by the mark
+    in their environment.
+    """
     mark = b"TITAN_WORKER_HOME=" + os.fsencode(home)
     give_up = time.monotonic() + KILL_S
     while (left := _marked(mark)) and time.monotonic() < give_up:

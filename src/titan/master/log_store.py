@@ -1,12 +1,13 @@
-"""The output of all attempts, as the workers send it: one append-only file per run.
+"""Store of the output of all attempts: one append-only file per run.
 
-A file per run and not per job, because most jobs print a few lines and a run may have a hundred
-thousand of them. A record is a small header (job, attempt, stream, offset, length) and the bytes.
-The index of a run is built by reading the headers when it is first asked for and kept while the run
-is in use. What comes twice (a worker sends again after a cut) is recognised by its offset.
+There is a file per run and not per job, because most jobs print a few lines and a run may have a
+hundred thousand jobs. A record is a small header (job, attempt, stream, offset, length) and the
+bytes. The index of a run is built from the headers when the run is first used, and kept while it is
+in use. A worker may send output again after a lost connection; duplicates are recognised by their
+offset.
 
-Bytes are handed to the kernel before the result behind them is recorded, so they survive the
-master's death; they are synced once a second.
+Bytes are written to the kernel before the result of their attempt is recorded, so they survive the
+death of the master. They are synced once a second.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from titan.model.names import is_name
 _header = Struct(">HBIQI")  # name length, stream, attempt, offset, length
 _MAX_OPEN = 32
 STDOUT, STDERR = 1, 2
-BEGUN_ANEW = 0
-"""The stream of a record without bytes: what came before it of that attempt does not count."""
+RESTARTED = 0
+"""Stream number of a record without bytes, which voids all earlier output of that attempt."""
 
 
 class Extent(NamedTuple):
-    """A piece of a stream: `offset` in the stream, where its bytes lie in the file, how many."""
+    """Piece of a stream: its offset in the stream, its position in the file, and its length."""
 
     offset: int
     at: int
@@ -39,7 +40,7 @@ class Extent(NamedTuple):
 
 
 class RunLog:
-    """One run's file and its index."""
+    """File of a run, and its index."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,7 +50,7 @@ class RunLog:
         self.extents: dict[tuple[str, int, int], list[Extent]] = {}
         self.dirty = False
         self.unsynced: set[tuple[str, int]] = set()
-        """Attempts, as (job, number), whose output was written since the last sync."""
+        """(job, attempt) of attempts whose output was written since the last sync."""
         self._index()
 
     def _index(self) -> None:
@@ -68,7 +69,7 @@ class RunLog:
         self._end = at
 
     def _note(self, job: str, attempt: int, stream: int, extent: Extent) -> None:
-        if stream == BEGUN_ANEW:
+        if stream == RESTARTED:
             for real in (STDOUT, STDERR):
                 self.extents.pop((job, attempt, real), None)
         else:
@@ -76,13 +77,15 @@ class RunLog:
         self._order += 1
 
     def received(self, job: str, attempt: int, stream: int) -> int:
-        """Bytes of that stream that are here."""
+        """Return the number of stored bytes of a stream."""
         extents = self.extents.get((job, attempt, stream))
         return extents[-1].offset + extents[-1].length if extents else 0
 
     def append(self, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
-        """Adds what is new of it; returns how many bytes that was. Raises OSError and is as before
-        if the disk refuses."""
+        """Append the new part of a piece; return its length.
+
+        Raises OSError if the disk fails; then nothing has changed.
+        """
         known = self.received(job, attempt, stream)
         if offset < known:
             data, offset = data[known - offset :], known
@@ -101,13 +104,13 @@ class RunLog:
         return len(data)
 
     def begin(self, job: str, attempt: int) -> None:
-        """What is here of that attempt is of another past: it is heard from the beginning."""
+        """Void stored output of an attempt number that was used before in a lost past."""
         if not any(self.received(job, attempt, stream) for stream in (STDOUT, STDERR)):
             return
         name = job.encode()
-        record = _header.pack(len(name), BEGUN_ANEW, attempt, 0, 0) + name
+        record = _header.pack(len(name), RESTARTED, attempt, 0, 0) + name
         os.write(self._file.fileno(), record)
-        self._note(job, attempt, BEGUN_ANEW, Extent(0, self._end, 0, self._order))
+        self._note(job, attempt, RESTARTED, Extent(0, self._end, 0, self._order))
         self._end += len(record)
         self.dirty = True
 
@@ -115,8 +118,10 @@ class RunLog:
         return os.pread(self._file.fileno(), extent.length, extent.at)
 
     def sync(self) -> None:
-        """Raises OSError, and then what `unsynced` printed may be lost: the kernel may have dropped
-        it and says so once."""
+        """Sync the file. Raises OSError; then the output of `unsynced` may be lost.
+
+        The kernel may have dropped it and reports this only once.
+        """
         if self.dirty and not self._file.closed:
             self.dirty = False
             os.fdatasync(self._file.fileno())
@@ -135,40 +140,45 @@ class LogStore:
         """Set when there is something to sync."""
 
     def append(self, run: str, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
-        """As in RunLog; keeps nothing of what no attempt can have printed."""
+        """Append as in RunLog. Impossible names, streams and offsets are ignored."""
         if not (is_name(run) and is_name(job) and stream in (STDOUT, STDERR) and 0 <= attempt < 1 << 32 and 0 <= offset < 1 << 64):
             return 0
         self.written.set()
         return self._of(run).append(job, attempt, stream, offset, data)
 
     def begin(self, run: str, job: str, attempt: int) -> None:
-        """An attempt is dispatched. An attempt of that number may have run before in a past that
-        this home has forgotten."""
+        """Prepare for an attempt that is dispatched.
+
+        An attempt of the same number may have run before, in a past that this home has lost. Its
+        output is voided.
+        """
         if self._exists(run):
             self._of(run).begin(job, attempt)
 
     def received(self, run: str, job: str, attempt: int) -> tuple[int, int]:
-        """(stdout, stderr) bytes that are here."""
+        """Return the number of stored (stdout, stderr) bytes."""
         if not self._exists(run):
             return 0, 0
         log = self._of(run)
         return log.received(job, attempt, STDOUT), log.received(job, attempt, STDERR)
 
-    def pieces(self, run: str, job: str, attempt: int, seen: dict[int, int]) -> Iterator[tuple[int, int, bytes]]:
-        """(stream, offset, bytes) of an attempt in the order of arrival, from the `seen` offset per
-        stream on; moves `seen`."""
+    def pieces(self, run: str, job: str, attempt: int, offsets: dict[int, int]) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (stream, offset, bytes) of an attempt in the order of arrival.
+
+        Reading begins at the offset per stream in `offsets`, which is advanced.
+        """
         if not self._exists(run):
             return
         log = self._of(run)
         found = [(e.order, stream, e) for stream in (STDOUT, STDERR) for e in log.extents.get((job, attempt, stream), ())]
         for _, stream, extent in sorted(found):
-            if extent.offset >= seen.get(stream, 0):
-                seen[stream] = extent.offset + extent.length
-                # it may have been closed since the last one
+            if extent.offset >= offsets.get(stream, 0):
+                offsets[stream] = extent.offset + extent.length
+                # the file may have been closed since the last piece
                 yield stream, extent.offset, self._of(run).read(extent)
 
     def size(self, run: str) -> int:
-        """Bytes of the run's output on disk."""
+        """Return the bytes of a run's output on disk."""
         try:
             return (self.folder / f"{run}.log").stat().st_size
         except OSError:
@@ -184,8 +194,7 @@ class LogStore:
         (self.folder / f"{run}.log").unlink(missing_ok=True)
 
     def sync(self) -> list[tuple[str, set[tuple[str, int]], OSError]]:
-        """Syncs what is open; returns what the disk failed under: (run, the attempts that it
-        concerns, error)."""
+        """Sync all open files; return the failures as (run, affected attempts, error)."""
         failed = []
         for run, log in list(self._open.items()):
             try:

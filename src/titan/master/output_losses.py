@@ -1,8 +1,7 @@
-"""What this master could not keep of the output of attempts, until their results tell it.
+"""Losses of attempts' output on this master, until the results of the attempts report them.
 
-Owns what is to be said. It must not know connections or files: how much of a stream is kept is
-asked of the log store. What was refused and comes again is no loss, so the sum is made when the
-result is there.
+Rejected output that arrives again is no loss, so the loss is computed when the result arrives. The
+log store knows how much of a stream is kept. Must not know connections or files.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from dataclasses import dataclass, field
 from titan.master.log_store import STDERR, STDOUT, LogStore
 
 MOST = 10_000
-"""Attempts; of more the oldest are forgotten."""
+"""Maximum number of attempts; beyond it the oldest are dropped."""
 
 
 @dataclass(slots=True)
 class _Loss:
     ends: dict[int, int] = field(default_factory=dict)
-    """Stream -> how far the output went that was refused."""
-    why: str = ""
+    """Stream -> end offset of the output that was rejected."""
+    reason: str = ""
     doubted: bool = False
-    """Written, and the disk failed to sync it."""
+    """The output was written, but the disk failed to sync it."""
 
 
 class OutputLosses:
@@ -34,12 +33,12 @@ class OutputLosses:
         return bool(self._known)
 
     def refused(self, run: str, job: str, attempt: int, stream: int, end: int, error: OSError) -> None:
-        """The disk refused a piece of this stream that ends at `end`."""
+        """Record a piece of a stream, up to offset `end`, that the disk rejected."""
         loss = self._of(run, job, attempt, error)
         loss.ends[stream] = max(end, loss.ends.get(stream, 0))
 
-    def passed_over(self, run: str, job: str, attempt: int, stream: int, end: int) -> None:
-        """A piece that ends at `end` came behind one that was refused."""
+    def skipped(self, run: str, job: str, attempt: int, stream: int, end: int) -> None:
+        """Record a piece, up to offset `end`, that was skipped after a rejected piece."""
         loss = self._known.get((run, job, attempt))
         if loss is not None and stream in loss.ends:
             loss.ends[stream] = max(end, loss.ends[stream])
@@ -48,7 +47,7 @@ class OutputLosses:
         self._of(run, job, attempt, error).doubted = True
 
     def take(self, run: str, job: str, attempt: int) -> str:
-        """Why output of an attempt that is over is lost; "" if all of it is kept."""
+        """Return the reason why output of a finished attempt is lost; "" if nothing is lost."""
         loss = self._known.pop((run, job, attempt), None)
         if loss is None:
             return ""
@@ -56,11 +55,11 @@ class OutputLosses:
         size = sum(max(0, end - have.get(stream, 0)) for stream, end in loss.ends.items())
         if not size and not loss.doubted:
             return ""
-        return f"{f'{size:,} bytes' if size else 'some of it'} could not be kept ({loss.why})"
+        return f"{f'{size:,} bytes' if size else 'some of it'} could not be kept ({loss.reason})"
 
     def _of(self, run: str, job: str, attempt: int, error: OSError) -> _Loss:
         loss = self._known.setdefault((run, job, attempt), _Loss())
-        loss.why = f"the master's disk: {os.strerror(error.errno) if error.errno else error}"
+        loss.reason = f"the master's disk: {os.strerror(error.errno) if error.errno else error}"
         while len(self._known) > MOST:
             del self._known[next(iter(self._known))]
         return loss

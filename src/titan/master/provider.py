@@ -1,7 +1,7 @@
-"""Where burst workers come from: the interface, and what stands between a provider and the core.
+"""Providers of burst workers: the interface, and the adapter between a provider and the core.
 
-To have them come from elsewhere (a cloud, a batch system), write a class with the four methods of
-`Provider`. It decides nothing: how many there are to be, and which go, is the core's to say.
+To add a provider (a cloud, a batch system), write a class with the four methods of `Provider`. A
+provider decides nothing: the core decides how many workers to start and which to stop.
 """
 
 from __future__ import annotations
@@ -19,35 +19,42 @@ log = logging.getLogger("titan.master")
 
 
 class Provider(Protocol):
-    """Starts and ends workers. Each that it was told to start, and that is no more, is reported
-    once by `gone`."""
+    """Interface that starts and stops workers. The end of each started worker is reported once."""
 
     gone: Callable[[str, str], None]
-    """(name, reason), set before the first call."""
+    """Callback (name, reason) for the end of a worker; set before the first call."""
 
     async def open(self, address: str) -> list[str]:
-        """The workers that live on from the master's last process. `address`: where workers find
-        this one."""
+        """Return the workers that still run from the master's last process.
+
+        `address`: the address of this master for workers.
+        """
         ...
 
     async def start(self, name: str, capabilities: tuple[str, ...], slots: int) -> None:
-        """Makes a worker of that name, which registers by itself. Raises TitanError or OSError if
-        it cannot be made."""
+        """Start a worker of that name, which registers by itself.
+
+        Raises TitanError or OSError if the worker cannot be started.
+        """
         ...
 
     async def stop(self, name: str) -> None:
-        """Ends it, whatever it does. One that was told to leave ends by itself; this is for those
-        that do not."""
+        """Stop a worker, regardless of its attempts.
+
+        It is called for workers that did not leave when they were told to.
+        """
         ...
 
     async def close(self) -> None:
-        """The master ends. Workers that are not to outlive it are ended."""
+        """Stop the workers that must not outlive the master, which is ending."""
         ...
 
 
 class Bursts:
-    """Carries the core's orders to a provider, and its reports back. `provider` None: no burst
-    workers are wanted."""
+    """Adapter that passes the core's orders to a provider, and its reports to the core.
+
+    `provider` None: there are no burst workers.
+    """
 
     def __init__(self, provider: Provider | None, see: Callable[[BurstGone], None]) -> None:
         self._provider = provider
@@ -57,7 +64,7 @@ class Bursts:
         self._closing = False
 
     async def open(self, address: str) -> tuple[str, ...]:
-        """The burst workers that are there already."""
+        """Return the burst workers that are running already."""
         if self._provider is None:
             return ()
         self._provider.gone = self._on_gone
@@ -67,19 +74,21 @@ class Bursts:
 
     def start(self, effect: fx.StartBurst) -> None:
         if self._closing:
-            return  # the next master will find that it is not there
+            return  # the next master will notice that the worker does not exist
         self._known[effect.name] = None
         self._do(effect.name, self._start(effect))
 
     def stop(self, effect: fx.StopBurst) -> None:
         if self._provider is None or effect.name not in self._known:
-            self._see(BurstGone(effect.name, "its provider knows of no such worker"))
+            self._see(BurstGone(effect.name, "its provider does not know this worker"))
         else:
             self._do(effect.name, self._provider.stop(effect.name))
 
     async def close(self) -> None:
-        """Starts nothing more. Those that end with the master hand back what they ran, so close
-        this before the core."""
+        """Stop the workers and start no more.
+
+        Close this before the core, since workers that end with the master return their attempts.
+        """
         self._closing = True
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._provider is not None:
@@ -87,7 +96,7 @@ class Bursts:
 
     async def _start(self, effect: fx.StartBurst) -> None:
         if self._provider is None:
-            self._on_gone(effect.name, "no provider of burst workers is set up: give --scale")
+            self._on_gone(effect.name, "no provider of burst workers is configured: start the master with --scale")
             return
         try:
             await self._provider.start(effect.name, effect.capabilities, effect.slots)
@@ -99,7 +108,7 @@ class Bursts:
 
     def _on_gone(self, name: str, reason: str) -> None:
         if self._known.pop(name, ()) is None:
-            log.info("burst worker %s is no more: %s", name, reason)
+            log.info("burst worker %s has ended: %s", name, reason)
             self._see(BurstGone(name, reason))
 
     def _do(self, name: str, work: Coroutine[Any, Any, None]) -> None:

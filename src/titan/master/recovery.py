@@ -1,5 +1,4 @@
-"""From a log to the state that it gives, for a process that owns it: the end is repaired, then all
-of it is followed once."""
+"""Recovery of the state from a log: repair the end of the log, then follow it once."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from titan.model.settings import Settings
 class Recovered(NamedTuple):
     follower: Follower
     dropped: str
-    """What a crash had left half written at the end; "" if nothing."""
+    """Description of a half-written end that a crash left; "" if there was none."""
 
     @property
     def state(self) -> State:
@@ -23,16 +22,15 @@ class Recovered(NamedTuple):
 
     @property
     def warnings(self) -> list[str]:
-        """For operators."""
+        """Warnings for operators."""
         return [*self.follower.warnings, *([self.dropped] if self.dropped else [])]
 
 
 def recover(engine: LogEngine, settings: Settings) -> Recovered:
-    """Repair the end of the log and follow it. Raises JournalCorrupt for damage that no crash
-    explains.
+    """Repair the end of the log and follow it.
 
-    A compaction that outlived its master is ended first: it would delete records while they are
-    read here.
+    A compaction that outlived its master is stopped first, because it would delete records while
+    they are read here. Raises JournalCorrupt for damage that no crash explains.
     """
     guard = engine.compaction_guard()
     guard.take_over()
@@ -50,8 +48,10 @@ def replay(engine: LogEngine, settings: Settings, through: int | None = None) ->
 
 
 def standby(engine: LogEngine, settings: Settings) -> Follower:
-    """Follow a log that another process leads: call `follow` as often as wanted. Reads only, and
-    takes no lock."""
+    """Return a follower of a log that another process leads. Reads only, and takes no lock.
+
+    Call `follow` repeatedly.
+    """
     follower = Follower(engine, settings, origin=origin(), live=True)
     follower.follow()
     return follower

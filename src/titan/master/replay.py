@@ -1,9 +1,7 @@
-"""The cluster as it was: a home's journal, played up to a time or a sequence, by the `apply` that
-wrote it.
+"""Replay of a home's journal up to a time or a sequence, with the `apply` of the master.
 
-Reads only, and takes no lock: the master of that home may run, write its tail and compact
-meanwhile. What a start does not know is not shown either: who was connected, and when a worker was
-heard.
+Reads only, and takes no lock: the master of that home may run, write its tail and compact at the
+same time. Connections and the times of heartbeats are not in the journal and are not shown.
 """
 
 from __future__ import annotations
@@ -24,26 +22,26 @@ from titan.model.states import WorkerState
 from titan.model.timing import iso
 
 TRIES = 5
-"""So often the snapshots are looked at: the master may have removed one just then."""
+"""Maximum tries to load a snapshot, since the master may remove one at the same time."""
 
 
 class Moment(NamedTuple):
-    """Where to stop: at a time (seconds since the epoch) if `seq` is 0, else behind that sequence."""
+    """End of a replay: a time (seconds since the epoch) if `seq` is 0, else that sequence."""
 
     seq: int = 0
     at: float = 0.0
 
     def excludes(self, seq: int, event: ev.Event) -> bool:
-        """Whether the event came later. Events that carry no time came with those before them."""
+        """Return whether an event came later. One without a time belongs to the one before it."""
         return seq > self.seq if self.seq else _time_of(event) > self.at
 
 
 END = Moment(seq=1 << 63)
-"""Behind whatever the journal holds."""
+"""The end of the journal."""
 
 
 class Step(NamedTuple):
-    """An event that has just been applied. `at`: when, as far as it or one before it says."""
+    """Event that has just been applied. `at`: its time, or that of an earlier event."""
 
     seq: int
     at: float
@@ -51,7 +49,7 @@ class Step(NamedTuple):
 
 
 class Playback:
-    """`state` is that behind `seq`, and goes on as `play` is iterated."""
+    """Replay in progress. `state` is as of `seq`, and advances as `play` is iterated."""
 
     def __init__(self, engine: LogEngine, start: SnapshotInfo | None) -> None:
         self.engine = engine
@@ -63,7 +61,7 @@ class Playback:
             self.seq = start.seq
 
     def play(self, until: Moment) -> Iterator[Step]:
-        """Every event up to there, each when it is applied."""
+        """Apply events up to a moment and yield each after it is applied."""
         for record in self.engine.tail(self.seq, live=True):
             for seq, event in enumerate(events_of(record, origin()), record.first_seq):
                 if until.excludes(seq, event):
@@ -73,11 +71,11 @@ class Playback:
                 yield Step(seq, self.at, event)
 
     def run(self, until: Moment) -> State:
-        """The state there, to be shown: a worker that was neither LOST nor LEFT is ALIVE."""
+        """Return the state at a moment. Workers that are neither LOST nor LEFT are ALIVE."""
         for _ in self.play(until):
             pass
         if until.seq > self.seq and until != END:
-            raise NotFound(f"the journal ends at sequence {self.seq:,}: there is no {until.seq:,} yet")
+            raise NotFound(f"the journal ends at sequence {self.seq:,}: there is no sequence {until.seq:,} yet")
         for worker in self.state.workers.values():
             if worker.state is WorkerState.SUSPECT:
                 worker.state = WorkerState.ALIVE
@@ -85,33 +83,32 @@ class Playback:
 
 
 def open_playback(home: Path, moment: Moment | None, now: float) -> Playback:
-    """A playback of the home that begins at or before `moment`, at the nearest snapshot; None: as
-    far back as there is one.
+    """Return a playback that begins at the nearest snapshot at or before `moment`.
 
-    `now`: seconds since the epoch.
-
-    Raises NotFound if there is no journal, or if it does not go back so far.
+    `moment` None: it begins as early as possible. `now`: seconds since the epoch. Raises NotFound
+    if there is no journal, or if it does not go back so far, CallerError for a moment in the
+    future.
     """
     store = store_of(home)
     if not store.is_dir():
-        raise NotFound(f"{home} is no home of a master: {store} is not there: say --home")
+        raise NotFound(f"{home} is not the home of a master, since {store} does not exist: give the home with --home")
     if moment is not None and not moment.seq and moment.at > now:
-        raise CallerError(f"{iso(moment.at)} is still to come: it is {iso(now)}")
+        raise CallerError(f"{iso(moment.at)} is in the future: it is {iso(now)}")
     engine = open_storage(store)
     for tries_left in reversed(range(TRIES)):
         try:
             return Playback(engine, _choose_start(home, engine, moment))
-        except FileNotFoundError:  # the master has just removed it, as it has a newer one
+        except FileNotFoundError:  # the master has just removed it in favour of a newer one
             if not tries_left:
                 raise EnvironmentFault(f"the files in {store} change faster than they can be read: try again") from None
     raise AssertionError("unreachable")
 
 
 def _choose_start(home: Path, engine: LogEngine, moment: Moment | None) -> SnapshotInfo | None:
-    """The newest good snapshot at or before the moment; None: the beginning."""
+    """Return the newest good snapshot at or before the moment; None: the beginning."""
     snapshots, first_seq = engine.snapshots(), engine.first_seq()
     if not snapshots and not first_seq:
-        raise NotFound(f"the journal in {engine.location} is empty: no master has begun there yet")
+        raise NotFound(f"the journal in {engine.location} is empty: no master has started there yet")
     oldest = None
     for snapshot in reversed(snapshots):
         if not engine.is_good(snapshot):
@@ -126,29 +123,32 @@ def _choose_start(home: Path, engine: LogEngine, moment: Moment | None) -> Snaps
     if moment is not None and not moment.seq:
         first = _first_time(engine, 0)
         if first is None or first > moment.at:
-            begins = "holds nothing yet" if first is None else f"begins at {iso(first)}"
+            begins = "is empty" if first is None else f"begins at {iso(first)}"
             raise NotFound(f"the journal of {home} {begins}: there was no cluster at {iso(moment.at)}")
     return None
 
 
 def _too_early(home: Path, engine: LogEngine, oldest: SnapshotInfo | None) -> Exception:
     if oldest is None:
-        what = f"no snapshot in {engine.location} is good, and the segments do not go back to the beginning"
-        return JournalCorrupt(what, path=engine.location)
+        problem = f"no snapshot in {engine.location} is good, and the segments do not go back to the beginning"
+        return JournalCorrupt(problem, path=engine.location)
     return NotFound(
-        f"the journal of {home} goes back to sequence {oldest.seq:,}, {iso(_known_from(engine, oldest))}: what was before has been"
-        " compacted away. A master that runs with --set keep_journal=1 keeps all that comes from then on"
+        f"the journal of {home} goes back to sequence {oldest.seq:,}, {iso(_known_from(engine, oldest))}: earlier records have been"
+        " compacted away. To keep all later records, run the master with --set keep_journal=1"
     )
 
 
 def _known_from(engine: LogEngine, snapshot: SnapshotInfo) -> float:
-    """From what time on the snapshot, with the log behind it, tells. It carries no time itself."""
+    """Return the earliest time that a snapshot can show: that of the first event after it.
+
+    A snapshot itself has no time but that of its file.
+    """
     first = _first_time(engine, snapshot.seq)
     return snapshot.made_at if first is None else first
 
 
 def _first_time(engine: LogEngine, after: int) -> float | None:
-    """When the first event behind that sequence came that says so."""
+    """Return the time of the first event after a sequence that has one."""
     for record in engine.tail(after, live=True):
         for event in events_of(record, origin()):
             if at := _time_of(event):
@@ -157,5 +157,5 @@ def _first_time(engine: LogEngine, after: int) -> float | None:
 
 
 def _time_of(event: ev.Event) -> float:
-    """When it was decided; 0 if it does not say, as some did not in journals of old."""
+    """Return the time of an event; 0 if it has none, as in some old journals."""
     return float(getattr(event, "at", 0.0))

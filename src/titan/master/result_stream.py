@@ -1,8 +1,8 @@
-"""Who waits for what the jobs of a run return, and tells them as soon as a job is over.
+"""Streams of results: sends the results of a run's jobs to collecting clients as jobs end.
 
-The answer to a Submit with `collect` goes on: Values carry its request id until the run is over.
-After a broken connection the client submits again under its key and is told everything anew. Owns
-who collects what; when it is durable is for the caller.
+After the answer to a Submit with `collect`, Values with its request id follow until the run is
+over. After a lost connection the client submits again under its key and gets all results again.
+Owns the collecting clients; the caller waits for durability.
 """
 
 from __future__ import annotations
@@ -21,27 +21,29 @@ PAGE = 10_000
 PAGE_BYTES = 16 * 1024 * 1024
 
 _Key = tuple[Peer, int]
-"""Who collects: a connection, and the request under which it does."""
+"""Collecting client: its connection and the id of its request."""
 
 
 class ResultStream:
     def __init__(self, state: State) -> None:
         self._state = state
         self._expected: dict[tuple[int, int], tuple[Peer, frozenset[int] | None]] = {}
-        """(connection, request) of submissions that have no answer yet."""
+        """Collecting submissions without an answer, by (connection, request)."""
         self._runs: dict[str, dict[_Key, frozenset[int] | None]] = {}
-        """run -> who collects -> the positions of the jobs that are wanted, None for all."""
+        """run -> collecting client -> positions of the wanted jobs, None for all."""
 
     def expect(self, peer: Peer, request: int, wanted: Sequence[int]) -> None:
         self._expected[peer.number, request] = (peer, frozenset(wanted) if wanted else None)
 
     def expected(self, origin: int, request: int) -> tuple[Peer, frozenset[int] | None] | None:
-        """Who asked to be told in this submission, and of which jobs, if it has no answer yet."""
+        """Return the client and the wanted jobs of a submission that has no answer yet."""
         return self._expected.get((origin, request))
 
     def begin(self, origin: int, request: int, run_id: str) -> Callable[[], None] | None:
-        """The run is there. Returns what tells of the jobs that are over already, if that was asked
-        for."""
+        """Begin the stream of a new run; return the call that sends results that exist already.
+
+        None if the submission collects no results, or if no job is over.
+        """
         expected = self._expected.pop((origin, request), None)
         if expected is None:
             return None
@@ -62,12 +64,12 @@ class ResultStream:
         return tell
 
     def all_of(self, request: int, run_id: str, wanted: frozenset[int] | None) -> list[msg.Values]:
-        """All that the jobs of a run that is over came to."""
+        """Return all results of a run that is over."""
         run = self._state.runs[run_id]
         return self._values(request, run, list(run.numbers(0, run.begun_with)), wanted, last=True)
 
     def some_of(self, ask: msg.ReadValues) -> list[msg.Values]:
-        """What these jobs came to. Raises NotFound, Conflict."""
+        """Return the results of the requested jobs. Raises NotFound, Conflict, CallerError."""
         run = views.find_run(self._state, ask.run)
         if not 1 <= len(ask.jobs) <= PAGE:
             raise CallerError(f"ask for the values of 1 to {PAGE:,} jobs at once")
@@ -79,7 +81,7 @@ class ResultStream:
         return self._values(ask.request, run, numbers, None, last=True)
 
     def note(self, events: list[ev.Event]) -> Callable[[], None] | None:
-        """Takes notice of what these (applied) events ended; returns what tells of it."""
+        """Return the call that sends the results of jobs that these applied events ended."""
         if not self._runs:
             return None
         jobs = self._state.jobs
@@ -91,7 +93,7 @@ class ResultStream:
                     if run.id in self._runs and not (run.grown and run.position(number) >= run.begun_with):
                         ended.setdefault(run.id, []).append(number)
         finished = [event.run for event in events if isinstance(event, ev.RunFinished) and event.run in self._runs]
-        for name in finished:  # what it grew by may have ended last
+        for name in finished:  # an added job, which is not collected, may have ended last
             ended.setdefault(name, [])
         if not ended:
             return None
@@ -122,16 +124,18 @@ class ResultStream:
             del self._expected[expected]
         self._drop(lambda key: key[0] is peer)
 
-    def _drop(self, goes: Callable[[_Key], bool]) -> None:
+    def _drop(self, matches: Callable[[_Key], bool]) -> None:
         for run, collectors in list(self._runs.items()):
-            for key in [key for key in collectors if goes(key)]:
+            for key in [key for key in collectors if matches(key)]:
                 del collectors[key]
             if not collectors:
                 del self._runs[run]
 
     def _values(self, request: int, run: Run, numbers: list[int], wanted: frozenset[int] | None, *, last: bool) -> list[msg.Values]:
-        """What to say of these jobs, in messages of bounded size. All are told of one that is DEAD:
-        others are CANCELLED for it."""
+        """Return the results of jobs in messages of bounded size.
+
+        DEAD jobs are always included, since other jobs are CANCELLED because of them.
+        """
         jobs = self._state.jobs
         if wanted is not None:
             numbers = [n for n in numbers if run.position(n) in wanted or jobs[n].state is JobState.DEAD]
@@ -145,7 +149,7 @@ class ResultStream:
 
 
 def _pages(numbers: list[int], sizes: list[int]) -> Iterator[list[int]]:
-    """Cuts at PAGE entries and at about PAGE_BYTES."""
+    """Split into pages of at most PAGE entries and about PAGE_BYTES."""
     start = total = 0
     for at, size in enumerate(sizes):
         if at > start and (total + size > PAGE_BYTES or at - start >= PAGE):

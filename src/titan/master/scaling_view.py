@@ -1,4 +1,4 @@
-"""Scaling as users see it: what there is of each rule now, and what was decided at the last look."""
+"""Scaling as users see it: the present state of each rule, and the decision of the last review."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _row(state: State, rule: Rule, now: float) -> msg.ScaleRow:
     mine = [burst for burst in state.bursts.values() if burst.rule == rule.name]
     seats = [s for s in state.pool.seats.values() if s.open and any(c in rule.capabilities for c in s.group.capabilities)]
     looked_at, decision = state.scale_reasons.get(
-        rule.name, (0.0, f"the first look comes {state.settings.scale_every_s:g} s after the start")
+        rule.name, (0.0, f"the first review is {state.settings.scale_every_s:g} s after the start")
     )
     return msg.ScaleRow(
         rule=rule.name,

@@ -1,4 +1,4 @@
-"""The master as a process: a home, a port, and what is connected to it."""
+"""Master process: a home, a port and its connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from titan.gateway.outbound import order_of, reply_of
 from titan.host.clock import SteadyClock, note_time
 from titan.journal import SyncPolicy
 from titan.journal.engine import LogEngine
-from titan.master.archiver import Archivist
+from titan.master.archiver import Archiver
 from titan.master.connection_limits import ConnectionLimits, raise_descriptor_limit
 from titan.master.content_names import Registry
 from titan.master.core_loop import CoreLoop
@@ -67,9 +67,9 @@ log = logging.getLogger("titan.master")
 SOFTWARE = f"titan {__version__}"
 HELLO_S = 10.0
 WORKER_MESSAGE = 256 << 20
-"""Bytes of one message of a worker, after decompression."""
+"""Maximum bytes of a worker's message, after decompression."""
 CAREFUL_S = 60.0
-"""After a turn raised, each input has a turn of its own for so long."""
+"""Time after a turn raised in which each input gets its own turn."""
 
 
 _LOGGED = frozenset(
@@ -78,11 +78,11 @@ _LOGGED = frozenset(
         *(ev.MasterStarted, ev.TermRaised, ev.ClockSetBack, ev.BurstRequested, ev.BurstRetired, ev.WorkerAsked),
     }
 )
-"""Events of which the master's log has a line."""
+"""Events for which the master logs a line."""
 
 
 class Master(HomeServer):
-    """`policy` None keeps no journal: what a crash of the master takes is gone."""
+    """Master. `policy` None keeps no journal: a crash of the master then loses all runs."""
 
     WHAT = "the master"
     DANGER = "run commands on your workers"
@@ -103,9 +103,12 @@ class Master(HomeServer):
         secrets_key: Key | None = None,
         accept_clock: bool = False,
     ) -> None:
-        """`store_port`: where Redis clients find TitanStore, on `host`; None: nowhere.
-        `secrets_key`: what seals the secrets; None: a key file in the home. `accept_clock`: a clock
-        that is far ahead of what the home has recorded is right."""
+        """Create a master; `start` opens it.
+
+        `store_port`: the port of TitanStore for Redis clients, on `host`; None: no port.
+        `secrets_key`: the key that seals the secrets; None: a key file in the home. `accept_clock`:
+        accept a clock that is far ahead of the time recorded in the home.
+        """
         super().__init__(home, host, insecure=insecure)
         self.port = port
         self._policy = policy
@@ -125,8 +128,8 @@ class Master(HomeServer):
         self._inflow, self._outflow, self._outbox = Inflow(), Outflow(), Outbox()
         self._complain_after = 0.0
         self._expected: dict[Peer, asyncio.TimerHandle] = {}
-        """Timers for the Hello of each peer. They are cancelled when it is closed: a timer keeps
-        the peer, with its buffers."""
+        """Timers for the Hello of each peer. They are cancelled when the peer is closed, because a
+        timer keeps the peer and its buffers alive."""
         self._closed = False
         self._time_noter: asyncio.Task[None] | None = None
         self._restorer: asyncio.Task[list[str]] | None = None
@@ -138,7 +141,7 @@ class Master(HomeServer):
 
     # -- life --------------------------------------------------------------------------------------
     async def _close(self) -> None:
-        """Workers keep their jobs and wait for the next master."""
+        """Close all parts. Workers keep their jobs and wait for the next master."""
         if self._closed:
             return
         self._closed = True
@@ -159,7 +162,7 @@ class Master(HomeServer):
             self.store_port.close()
         self.store.close()
         await self.webhook_delivery.close()
-        await self.archivist.stop()
+        await self.archiver.stop()
         await self.past.close()
         await self.handlers.close()
         for peer in list(self._peers.values()):
@@ -176,21 +179,23 @@ class Master(HomeServer):
         await super().stop()
 
     def _on_raised(self, raised: Raised) -> None:
-        """A turn raised, which is a bug. What the journal has is true: everything begins anew from
-        that, in this process."""
-        log.critical("%s made a handler raise: %s", raised.what, raised.cause, exc_info=raised.cause)
+        """Reopen the master from its journal in this process, after a turn raised.
+
+        Such an exception is a bug, after which only the journal can be trusted.
+        """
+        log.critical("%s made a handler raise: %s", raised.input_name, raised.cause, exc_info=raised.cause)
         if self._policy is None or not self._faulty_peers.note(raised):
             self._on_fatal(raised.cause)
             return
-        if raised.who and self._faulty_peers.is_set_aside(raised.who):
-            log.critical("%s is set aside until this master is restarted", raised.who)
+        if raised.sender and self._faulty_peers.is_set_aside(raised.sender):
+            log.critical("%s is set aside until this master is restarted", raised.sender)
         peer = self._peers.get(raised.origin)
         if peer is not None:
-            told = (
-                f"{raised.what} made the master fail, which is a bug of the master: it was refused, and the master begins anew "
-                f"from its journal; its log has more ({type(raised.cause).__name__}: {raised.cause})"
+            problem = (
+                f"{raised.input_name} made the master fail, which is a bug of the master: it was refused, and the master restarts "
+                f"from its journal; see the master's log ({type(raised.cause).__name__}: {raised.cause})"
             )
-            peer.send(error_of(getattr(raised.seen, "request", 0), Bug(plain(told))))
+            peer.send(error_of(getattr(raised.input, "request", 0), Bug(plain(problem))))
         for other in list(self._peers.values()):
             other.close()
         self._reopening = asyncio.get_running_loop().create_task(self._reopen())
@@ -199,12 +204,12 @@ class Master(HomeServer):
         try:
             await self._close()
             await self._open()
-        except Exception as error:  # nothing is left to go back to
+        except Exception as error:  # there is no further fallback
             self._on_fatal(error)
             return
-        self.core.careful = True  # should it raise again, it will be known whose input it was
+        self.core.careful = True  # if a turn raises again, the responsible input is then known
         asyncio.get_running_loop().call_later(CAREFUL_S, setattr, self.core, "careful", False)
-        log.warning("the master began anew from its journal, in term %d; all that was acknowledged is there", self.core.state.term)
+        log.warning("the master restarted from its journal, in term %d; nothing acknowledged is lost", self.core.state.term)
 
     def _redis_clients(self) -> int:
         return len(self.store_port.connections) if self.store_port is not None else 0
@@ -214,8 +219,10 @@ class Master(HomeServer):
         return peer.host if peer is not None else "an unknown address"
 
     async def _open(self) -> None:
-        """Open storage, follow, listen, lead, serve. What fails leaves nothing open. A standby
-        could stay at the first two."""
+        """Open storage, follow, listen, lead, serve. A failure leaves nothing open.
+
+        A standby could stop after the first two steps.
+        """
         self._closed = False
         vault = Vault.open(self.home, self._secrets_key)
         engine = open_storage(store_of(self.home), policy=self._policy, places=self.places)
@@ -241,7 +248,7 @@ class Master(HomeServer):
         log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
 
     def _follow(self, engine: LogEngine) -> Follower:
-        """What the log says. Nothing is appended yet."""
+        """Recover the state from the log. Nothing is appended yet."""
         recovered = recover(engine, self._settings)
         for warning in recovered.warnings:
             log.warning("%s", warning)
@@ -256,19 +263,19 @@ class Master(HomeServer):
         return follower
 
     def _open_parts(self, state: State, clock: SteadyClock, vault: Vault) -> None:
-        """All that is there before anybody is spoken to."""
+        """Create all parts that must exist before the first connection."""
         self._connection_limits = ConnectionLimits(self._settings, raise_descriptor_limit(), self._redis_clients)
         self.logs = LogStore(self.home / "logs")
-        # one for all terms of this process: a removal that is under way goes on in its thread
+        # one store for all terms of this process, since a removal may still run in its thread
         if self.content is None:
             self.content = DirectoryStore(self.home / "files")
             try:
                 self.content.offer_nearby()
             except (OSError, UnicodeError) as e:
-                log.warning("large values of this machine go over connections, not as files: %s", e)
+                log.warning("large values on this machine are sent over connections, not as files: %s", e)
         adopted = self.content.adopt(self.home / "perm_files" / ".objects")
         if adopted:
-            log.info("%d scripts, archives and values of an older Titan are in %s now", adopted, self.content.folder)
+            log.info("%d scripts, archives and values of an older Titan were moved to %s", adopted, self.content.folder)
         self.registry = Registry(self.home / "perm_files", self.content)
         self.core = CoreLoop(
             state,
@@ -278,13 +285,13 @@ class Master(HomeServer):
             on_pressure=self._on_pressure,
             on_fatal=self._on_fatal,
             on_raised=self._on_raised,
-            on_told=self._outbox.flush,
-            blame=self._faulty_peers,
+            on_released=self._outbox.flush,
+            faulty_peers=self._faulty_peers,
         )
         self.history = History(self.home / "history.sqlite")
         self.files = FileHandler(self.content, most_bytes=self._settings.file_bytes)
         self.garbage = GarbageCollector(self.core, self.history, self.content, self.registry)
-        self.archivist = Archivist(self.core, self.history, self.logs, self.garbage)
+        self.archiver = Archiver(self.core, self.history, self.logs, self.garbage)
         self.past = HistoryHandler(self.core, self.history)
         self.webhook_delivery = WebhookDelivery(
             self.core, webhook_secret(self.home, self._webhook_secret_file), self._webhook_targets
@@ -308,7 +315,8 @@ class Master(HomeServer):
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
 
     async def _open_store_port(self) -> None:
-        """If Redis clients are to find TitanStore. They are answered from `serve` on."""
+        """Open the port of TitanStore if it is configured. Redis clients are answered from `serve`
+        on."""
         if self._store_port is None:
             return
         if self._store_password:
@@ -318,9 +326,9 @@ class Master(HomeServer):
         self._store_port = self.store_port.port
 
     async def _lead(self, follower: Follower, behind_s: float) -> None:
-        """Begins a term: from here on the log is appended to. Returns when that is durable."""
+        """Begin a term and append to the log from now on. Returns when the term is durable."""
         copied = why_copied(self.home) if self._policy is not None and follower.state.term else ""
-        bursts = await self.bursts.open(_dialled(self.host, self.port))
+        bursts = await self.bursts.open(_local_address(self.host, self.port))
         self.core.lead(follower, secrets.token_hex(8), bursts, copied=copied, behind_s=behind_s)
         await self.core.settled()
         if self._policy is not None:
@@ -331,13 +339,13 @@ class Master(HomeServer):
         if self.store_port is not None:
             about["store"] = self.store_port.address
         (self.home / "master.json").write_text(json.dumps(about) + "\n")
-        self.archivist.start()
+        self.archiver.start()
         self._log_syncer = asyncio.get_running_loop().create_task(self._sync_logs())
         self._time_noter = asyncio.get_running_loop().create_task(self._note_time())
         if self._policy is not None:
             whole = self.garbage.history_is_whole
             self._restorer = asyncio.get_running_loop().create_task(restore_history(self.core.state, self.history, self.home))
-            self._restorer.add_done_callback(lambda it: None if it.cancelled() else whole.set())
+            self._restorer.add_done_callback(lambda task: None if task.cancelled() else whole.set())
         else:
             self.garbage.history_is_whole.set()
 
@@ -364,7 +372,7 @@ class Master(HomeServer):
             try:
                 note_time(self.home, self.core.clock.now())
             except OSError as e:
-                log.error("the time could not be written down: %s", e)
+                log.error("the time could not be recorded in the home: %s", e)
 
     async def _sync_logs(self) -> None:
         loop = asyncio.get_running_loop()
@@ -379,7 +387,7 @@ class Master(HomeServer):
 
     # -- connections -------------------------------------------------------------------------------
     def _make_peer(self) -> Peer:
-        budgets = (MessageDecoder.of_stranger(), self._inflow, self._outflow, self._outbox)
+        budgets = (MessageDecoder.before_handshake(), self._inflow, self._outflow, self._outbox)
         return Peer(self._on_message, self._on_closed, self._on_opened, *budgets)
 
     def _on_opened(self, peer: Peer) -> None:
@@ -392,7 +400,7 @@ class Master(HomeServer):
             self._turn_away(peer, e)
             return
         if oldest is not None:
-            self._turn_away(oldest, LimitExceeded("too many connections say nothing, and this one was the oldest of them"))
+            self._turn_away(oldest, LimitExceeded("too many connections sent no Hello, and this one was the oldest of them"))
         self._expected[peer] = asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, peer)
 
     def _turn_away(self, peer: Peer, why: LimitExceeded) -> None:
@@ -427,11 +435,11 @@ class Master(HomeServer):
             peer.send(error_of(message.request, e))
         except OSError as e:
             log.error("a %s could not be served: %s", type(message).__name__, e)
-            peer.send(error_of(message.request, EnvironmentFault(f"the master's disk refuses: {e}")))
-        except Exception as e:  # a bug: who asked is told, and all others go on
+            peer.send(error_of(message.request, EnvironmentFault(f"the master's disk failed: {e}")))
+        except Exception as e:  # a bug: the sender gets an error, and all others continue
             log.exception("a %s could not be served", type(message).__name__)
-            told = f"a {type(message).__name__} could not be served, which is a bug of the master; its log has more"
-            peer.send(error_of(message.request, Bug(plain(f"{told} ({type(e).__name__}: {e})"))))
+            problem = f"a {type(message).__name__} could not be served, which is a bug of the master; see the master's log"
+            peer.send(error_of(message.request, Bug(plain(f"{problem} ({type(e).__name__}: {e})"))))
 
     def _on_hello(self, peer: Peer, message: msg.Message) -> None:
         state = self.core.state
@@ -449,7 +457,7 @@ class Master(HomeServer):
         peer.send(welcome)
 
     def _offered(self) -> str:
-        """The content folder, as the Welcome has it."""
+        """Return the content folder for the Welcome, "" if none is offered."""
         return self.content.nearby.folder if self.content is not None and self.content.nearby is not None else ""
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
@@ -469,10 +477,10 @@ class Master(HomeServer):
         if self.store_port is not None:
             self.store_port.press(pressed=pressed)
 
-    # -- what the core decided ---------------------------------------------------------------------
+    # -- decisions of the core ---------------------------------------------------------------------
     def _on_events(self, events: list[ev.Event]) -> None:
-        self.handlers.note(events)  # somebody waits for it
-        self.archivist.note(events)
+        self.handlers.note(events)  # first, since peers wait for them
+        self.archiver.note(events)
         self.webhook_delivery.note(events)
         if any(isinstance(event, (ev.RunArchived, ev.RunDropped)) for event in events):
             self.store.keep_spaces({run.first for run in self.core.state.runs.values()})
@@ -499,8 +507,8 @@ class Master(HomeServer):
         elif isinstance(event, ev.WorkerLost):
             log.warning("worker lost: %s", event.reason)
         elif isinstance(event, (ev.BurstRequested, ev.BurstRetired)):
-            what = "started" if isinstance(event, ev.BurstRequested) else "retired"
-            log.info("burst workers %s: %s (%s)", what, " ".join(event.names), event.reason)
+            change = "started" if isinstance(event, ev.BurstRequested) else "retired"
+            log.info("burst workers %s: %s (%s)", change, " ".join(event.names), event.reason)
         elif isinstance(event, ev.WorkerAsked):
             name = self.core.state.worker_name(event.worker)
             log.info("worker %s is told to leave%s by %s", name, " now" if event.now else "", event.actor or "a user")
@@ -508,8 +516,10 @@ class Master(HomeServer):
             log.info("worker %s left", self.core.state.worker_name(event.worker))
 
     def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
-        """Orders to workers first: they are what somebody's work waits for, and a client that is
-        written to may take the CPU."""
+        """Return the calls for effects, orders to workers first.
+
+        Jobs wait for the orders, and a client that receives its answer may take the CPU.
+        """
         calls: list[Callable[[], None]] = []
         replies: list[Callable[[], None]] = []
         state = self.core.state
@@ -525,7 +535,7 @@ class Master(HomeServer):
                     peer = self._peers.get(effect.origin)
                     if peer is not None:
                         calls += self.handlers.workers.accept(peer, effect)
-                    else:  # it hung up before it was accepted
+                    else:  # the worker disconnected before it was accepted
                         self.core.see(WorkerDisconnected(effect.worker, effect.origin))
                 case fx.Disconnect():
                     self._then(calls, effect.origin, None)
@@ -533,7 +543,7 @@ class Master(HomeServer):
                     calls += self.webhook_delivery.announce(effect.job)
                 case _:
                     if (order := order_of(state, effect)) is not None:
-                        calls += self.handlers.workers.tell(*order)
+                        calls += self.handlers.workers.send(*order)
                     elif (reply := reply_of(state, effect)) is not None:
                         self._answer(replies, effect, *reply)
         return calls + replies
@@ -558,6 +568,6 @@ class Master(HomeServer):
             calls.append(lambda: peer.write(frame))
 
 
-def _dialled(host: str, port: int) -> str:
-    """Where a process of this machine finds what listens there."""
+def _local_address(host: str, port: int) -> str:
+    """Return the address at which a local process reaches a server on `host` and `port`."""
     return f"{ {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host) }:{port}"

@@ -1,4 +1,4 @@
-"""Where a master keeps its log: the one place that chooses an engine. All others know the protocol
+"""Storage of a master's log. Only this module chooses an engine; all others use the interface
 (`journal.engine`)."""
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from titan.journal.memory_engine import NoLog
 def open_storage(
     location: str | Path, *, policy: SyncPolicy | None = SyncPolicy.ALWAYS, places: tuple[Path, ...] = ()
 ) -> LogEngine:
-    """Return the engine of the log at `location`, as `LogEngine.location` names it. Nothing is read
-    or written yet.
+    """Return the engine of the log at `location`, as named by `LogEngine.location`. Reads and
+    writes nothing yet.
 
-    `policy` None: no log is kept. `places`: files and folders that must stay what they are for
-    anything to be durable.
+    `policy` None: no log is kept. `places`: files and folders that must not be replaced, or nothing
+    is durable any more.
     """
     if policy is None:
         return NoLog()
@@ -30,14 +30,16 @@ def open_storage(
 
 
 def store_of(home: Path) -> Path:
-    """The directory of a home's log."""
+    """Return the directory of a home's log."""
     return home / "store"
 
 
 @cache
 def origin() -> bytes:
-    """Who writes: the version, and a digest of the code that says what events and snapshots are; at
-    most 32 bytes."""
+    """Return the origin of written records: the version and a digest of the code; at most 32 bytes.
+
+    The digest covers the code that defines events and snapshots.
+    """
     digest = 0
     for package in (core, model):
         for path in sorted(Path(package.__path__[0]).rglob("*.py")):

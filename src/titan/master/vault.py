@@ -1,12 +1,12 @@
-"""Secrets at rest: `secrets.sealed` in the master's home, each value sealed by AES-256-GCM.
+"""Vault of secrets: `secrets.sealed` in the master's home, each value sealed by AES-256-GCM.
 
-The key is scrypt of a passphrase or of what a key file holds, with a salt of this file's own. Each
-value has a nonce of its own; its name, version and time are authenticated with it, so none can be
-passed off under another name. The file is written whole, synced and put in the place of the old
-one: after a kill it is either.
+The key is scrypt of a passphrase or of the content of a key file, with the file's own salt. Each
+value has its own nonce. Its name, version and time are authenticated with it, so a value cannot be
+moved to another name. The file is written as a whole, synced and renamed over the old one. After a
+kill it is either the old or the new file.
 
 Values are unsealed one by one when they are needed. Owns the file and the key; must not know who
-asks.
+requests a secret.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ FORMAT = 1
 SALT_BYTES, NONCE_BYTES, TAG_BYTES = 16, 12, 16
 SHORTEST_PASSPHRASE, SHORTEST_KEY = 8, 32
 SCRYPT_MEMORY = 64 * 1024 * 1024
-"""Twice what n=2**15, r=8 takes."""
+"""Twice the memory for n=2**15, r=8."""
 MAX_KEY_BYTES = 64 * 1024
 MOST_BYTES = MAX_TOTAL + 64 * 1024 * 1024
-"""Of the file: the values, and what is beside them."""
+"""Maximum bytes of the file: the values and their metadata."""
 
 
 class Key(NamedTuple):
-    """What opens the file. `kind`: which sort of thing the user has to come with."""
+    """Key of the file. `kind`: the kind of key that the user must supply."""
 
     kind: Literal["passphrase", "key file"]
     material: bytes
@@ -73,27 +73,27 @@ class _File(msgspec.Struct, frozen=True, array_like=True):
     salt: bytes
     check_nonce: bytes
     check: bytes
-    """Nothing, sealed: whether a key is the right one shows here."""
+    """Sealed empty value, which verifies a key."""
     secrets: list[Sealed]
 
 
 class Vault:
-    """The secrets as they were at one time. `put` and `remove` block on the disk and return the
-    vault with the change."""
+    """Immutable set of secrets. `put` and `remove` block on the disk and return the new vault."""
 
     def __init__(self, path: Path, key: Key | None, file: _File | None, cipher: Cipher | None) -> None:
         self._path = path
         self._key = key
         self._file = file
         self._cipher = cipher
-        self._entries = {one.name: one for one in file.secrets} if file is not None else {}
+        self._entries = {entry.name: entry for entry in file.secrets} if file is not None else {}
 
     @classmethod
     def open(cls, home: Path, key: Key | None = None) -> Vault:
-        """`key` None: the home's own key file, which is made with the first secret.
+        """Open the vault of a home.
 
-        Raises CallerError for a key that does not open what is there, EnvironmentFault for a file
-        that is damaged or unreadable.
+        `key` None: the home's own key file, which is created with the first secret. Raises
+        CallerError for a key that does not open the file, EnvironmentFault for a damaged or
+        unreadable file.
         """
         path = home / FILE
         try:
@@ -111,41 +111,41 @@ class Vault:
         cipher = _cipher(key, file.salt)
         if _unsealed(cipher, file.check_nonce, file.check, _bound("", 0, 0.0)) is None:
             raise CallerError(
-                f"the {key.kind} from {key.where} does not open the secrets in {path}: give the one under which they were set"
+                f"the {key.kind} from {key.where} does not open the secrets in {path}: give the one with which they were set"
             )
         vault = cls(path, key, file, cipher)
-        for one in file.secrets:
-            if vault.value(one.name) is None:
-                raise _damaged(path, f"the value of {one.name} is not what was written")
+        for entry in file.secrets:
+            if vault.value(entry.name) is None:
+                raise _damaged(path, f"the value of {entry.name} was changed")
         return vault
 
-    # -- asking ------------------------------------------------------------------------------------
+    # -- queries -----------------------------------------------------------------------------------
     def has(self, name: str) -> bool:
         return name in self._entries
 
     def listed(self) -> list[Sealed]:
-        """By name; the values are sealed."""
+        """Return all secrets by name; the values are sealed."""
         return [self._entries[name] for name in sorted(self._entries)]
 
     def value(self, name: str) -> bytes | None:
-        one = self._entries.get(name)
-        if one is None or self._cipher is None:
+        entry = self._entries.get(name)
+        if entry is None or self._cipher is None:
             return None
-        return _unsealed(self._cipher, one.nonce, one.sealed, _bound(one.name, one.version, one.set_at))
+        return _unsealed(self._cipher, entry.nonce, entry.sealed, _bound(entry.name, entry.version, entry.set_at))
 
     # -- changes -----------------------------------------------------------------------------------
     def put(self, name: str, value: bytes, at: float) -> Vault:
-        """The vault with that value, durable. Raises CallerError, LimitExceeded, OSError."""
+        """Set a value durably; return the new vault. Raises CallerError, LimitExceeded, OSError."""
         if not is_secret_name(name):
-            raise CallerError(f"{name[:80]!r} is no name of a secret: a name is {SECRET_NAME_RULE}")
+            raise CallerError(f"{name[:80]!r} is not a valid name of a secret: a name is {SECRET_NAME_RULE}")
         if problem := value_problem(value):
             raise (LimitExceeded if len(value) > MAX_VALUE else CallerError)(f"secret {name}: {problem}")
         old = self._entries.get(name)
         if old is None and len(self._entries) >= MAX_SECRETS:
             raise LimitExceeded(f"there are {MAX_SECRETS:,} secrets, which is the limit: remove some")
-        others = sum(len(one.sealed) - TAG_BYTES for one in self._entries.values() if one is not old)
+        others = sum(len(entry.sealed) - TAG_BYTES for entry in self._entries.values() if entry is not old)
         if others + len(value) > MAX_TOTAL:
-            raise LimitExceeded(f"the values of all secrets together are at most {MAX_TOTAL >> 20} MiB: remove some")
+            raise LimitExceeded(f"the values of all secrets together would exceed {MAX_TOTAL >> 20} MiB: remove some")
         vault = self if self._file is not None else self._founded()
         version = 1 if old is None else old.version + 1
         nonce = secrets.token_bytes(NONCE_BYTES)
@@ -154,13 +154,13 @@ class Vault:
         return vault._written({**self._entries, name: Sealed(name, version, at, nonce, sealed)})
 
     def remove(self, name: str) -> Vault:
-        """The vault without it, durable. Raises NotFound, OSError."""
+        """Remove a secret durably; return the new vault. Raises NotFound, OSError."""
         if name not in self._entries:
             raise NotFound(missing(name))
-        return self._written({other: one for other, one in self._entries.items() if other != name})
+        return self._written({other: entry for other, entry in self._entries.items() if other != name})
 
     def _founded(self) -> Vault:
-        """One with a file that is not written yet."""
+        """Return a vault with a new key and a file that is not written yet."""
         forbid_core_dumps()
         key = self._key or _own_key(self._path.parent, make=True)
         salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
@@ -176,27 +176,28 @@ class Vault:
 
 
 def missing(name: str) -> str:
-    """What to say of a secret that is not there."""
+    """Return the error text for a secret that does not exist."""
     return f"there is no secret {name[:128]!r} on this master: set it with `titan secret set {name[:128]}`"
 
 
 # -- keys ------------------------------------------------------------------------------------------
 def find_key(passphrase_file: Path | None, key_file: Path | None) -> Key | None:
-    """What was given, the passphrase in a file, in the environment, or a key file; None: nothing.
-    Raises CallerError.
+    """Return the configured key: a key file, or a passphrase from a file or the environment; None
+    if there is none.
 
-    The variable is taken out of the environment, so that no process that this one starts has it.
+    The variable is removed from the environment, so that no child process has it. Raises
+    CallerError.
     """
-    given = take_key(VARIABLE)
-    if key_file is not None and (passphrase_file is not None or given):
+    passphrase = take_key(VARIABLE)
+    if key_file is not None and (passphrase_file is not None or passphrase):
         other = "--secrets-passphrase-file" if passphrase_file is not None else VARIABLE
-        raise CallerError(f"--secrets-key-file and {other}: give one of them")
+        raise CallerError(f"--secrets-key-file and {other} exclude each other: give one of them")
     if key_file is not None:
         return _key_in(key_file)
     if passphrase_file is not None:
         line = _content(passphrase_file, "the passphrase").partition(b"\n")[0].strip(b"\r")
         return _passphrase(line, str(passphrase_file))
-    return _passphrase(os.fsencode(given), VARIABLE) if given else None
+    return _passphrase(os.fsencode(passphrase), VARIABLE) if passphrase else None
 
 
 def _passphrase(text: bytes, where: str) -> Key:
@@ -213,14 +214,14 @@ def _key_in(path: Path) -> Key:
     return Key("key file", material, str(path))
 
 
-def _content(path: Path, what: str) -> bytes:
+def _content(path: Path, kind: str) -> bytes:
     try:
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 log.warning("%s can be read by other users, and so can the secrets: chmod 600 %s", path, path)
             return file.read(MAX_KEY_BYTES)
     except OSError as e:
-        raise CallerError(f"{what} for secrets {path} cannot be read: {e.strerror}") from e
+        raise CallerError(f"{kind} for secrets {path} cannot be read: {e.strerror}") from e
 
 
 def _own_key(home: Path, *, make: bool) -> Key:
@@ -233,10 +234,10 @@ def _own_key(home: Path, *, make: bool) -> Key:
 def _other_kind(path: Path, kind: str, key: Key | None) -> str:
     if kind == "passphrase":
         return f"the secrets in {path} are sealed by a passphrase: give it by --secrets-passphrase-file or {VARIABLE}"
-    what = f"by the {key.kind} from {key.where}" if key is not None else "without one"
+    other = f"by the {key.kind} from {key.where}" if key is not None else "without one"
     return (
-        f"the secrets in {path} are sealed by a key file, not {what}: start with --secrets-key-file, or with nothing if that is "
-        f"{KEY_FILE} in the home. For another key take the file away and set the secrets anew"
+        f"the secrets in {path} are sealed by a key file, not {other}: start with --secrets-key-file, or without a key option if "
+        f"it is {KEY_FILE} in the home. To use another key, remove the file and set the secrets again"
     )
 
 
@@ -253,12 +254,12 @@ def _cipher(key: Key, salt: bytes) -> Cipher:
 
 
 def _bound(name: str, version: int, set_at: float) -> bytes:
-    """What is authenticated with a value."""
+    """Return the metadata that is authenticated with a value."""
     return msgspec.msgpack.encode((MAGIC, FORMAT, name, version, set_at))
 
 
 def _unsealed(cipher: Cipher, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | None:
-    """None: it is not what was sealed by this key."""
+    """Return the unsealed value; None if it was not sealed by this key or was changed."""
     from cryptography.exceptions import InvalidTag
 
     try:
@@ -281,22 +282,22 @@ def _decoded(path: Path, data: bytes) -> _File:
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise _damaged(path, "it is cut off or overwritten") from e
     if file.magic != MAGIC or file.kind not in ("passphrase", "key file") or len(file.salt) != SALT_BYTES:
-        raise _damaged(path, "it does not begin as one")
+        raise _damaged(path, "it does not begin like one")
     if file.format != FORMAT:
         raise EnvironmentFault(f"the secrets in {path} have the format {file.format}: this Titan reads {FORMAT}")
-    if len({one.name for one in file.secrets}) < len(file.secrets):
+    if len({entry.name for entry in file.secrets}) < len(file.secrets):
         raise _damaged(path, "a name is in it twice")
     return file
 
 
 def _damaged(path: Path, how: str) -> EnvironmentFault:
     return EnvironmentFault(
-        f"the file of secrets {path} is damaged ({how}): put a copy of it back, or take it away and set the secrets anew"
+        f"the file of secrets {path} is damaged ({how}): restore it from a backup, or remove it and set the secrets again"
     )
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Whole or not at all, and for its owner alone. Raises OSError."""
+    """Replace a file atomically, readable only by its owner. Raises OSError."""
     beside = path.with_name(f"{path.name}.part")
     beside.unlink(missing_ok=True)
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

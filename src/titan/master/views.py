@@ -1,4 +1,4 @@
-"""The state as users see it: rows for status, runs, workers and the dead letter queue."""
+"""Views of the state for users: rows for status, runs, workers and the dead letter queue."""
 
 from __future__ import annotations
 
@@ -79,11 +79,12 @@ def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:
 
 
 def why(state: State, ask: msg.Why, now: float) -> msg.Reasons:
-    """Why a job does not run. `now`: seconds since the epoch."""
+    """Return the reasons why a job does not run. `now`: seconds since the epoch."""
     run = find_run(state, ask.run)
-    told = explain(state, find_job(state, run, ask.job), now)
-    workers = [msg.WorkerReasons(w.worker, _reasons(w.reasons)) for w in told.workers]
-    return msg.Reasons(ask.request, run.id, ask.job, told.state, _reasons(told.reasons), workers, told.left_off)
+    explanation = explain(state, find_job(state, run, ask.job), now)
+    workers = [msg.WorkerReasons(w.worker, _reasons(w.reasons)) for w in explanation.workers]
+    reasons = _reasons(explanation.reasons)
+    return msg.Reasons(ask.request, run.id, ask.job, explanation.state, reasons, workers, explanation.left_off)
 
 
 def _reasons(reasons: list[Reason]) -> list[msg.ReasonRow]:
@@ -95,7 +96,7 @@ def run_limit(ask: msg.ListRuns) -> int:
 
 
 def runs(state: State, ask: msg.ListRuns) -> list[msg.RunRow]:
-    """The newest first."""
+    """Return the requested runs, the newest first."""
     found = [
         run
         for run in state.runs.values()
@@ -115,18 +116,18 @@ def _shown(worker: Worker) -> str:
     return "DRAINING" if worker.draining else "ASIDE" if worker.aside_until else worker.state.name
 
 
-def _of_the_sick(state: State) -> list[tuple[float, str]]:
-    sick = [w for w in state.workers.values() if _shown(w) == "ASIDE"]
-    what = {True: "gets one job on trial", False: "gets no jobs for now"}
-    return [(w.aside_until, f"worker {w.name} is set aside and {what[w.probing]}: {w.aside_reason}") for w in sick]
+def _aside_notices(state: State) -> list[tuple[float, str]]:
+    aside = [w for w in state.workers.values() if _shown(w) == "ASIDE"]
+    effect = {True: "gets one job on trial", False: "gets no jobs for now"}
+    return [(w.aside_until, f"worker {w.name} is set aside and {effect[w.probing]}: {w.aside_reason}") for w in aside]
 
 
-def _of_full_disks(state: State) -> list[tuple[float, str]]:
-    """The workers that are there."""
+def _full_disk_notices(state: State) -> list[tuple[float, str]]:
+    """Return notices about connected workers whose disk is full."""
     full = [w for w in state.workers.values() if w.connection and has_full_disk(w.facts)]
-    what = "jobs may fail there or lose their output: free space under its home"
+    advice = "jobs may fail there or lose their output: free space under its home"
     free = [(w, (free_disk(w.facts) or 0) / 2**20) for w in full]
-    return [(w.heard_at, f"the disk of worker {w.name} is full, with {mib:.1f} MiB free: {what}") for w, mib in free]
+    return [(w.heard_at, f"the disk of worker {w.name} is full, with {mib:.1f} MiB free: {advice}") for w, mib in free]
 
 
 def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
@@ -147,12 +148,12 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
             )
             for w in sorted(state.workers.values(), key=lambda w: w.name)
         ],
-        [*state.notices, *_of_the_sick(state), *_of_full_disks(state)],
+        [*state.notices, *_aside_notices(state), *_full_disk_notices(state)],
     )
 
 
 def services(state: State, ask: msg.ListServices) -> msg.Services:
-    """Those that are not over, in the order of their runs."""
+    """Return the services that are not over, in the order of their runs."""
     if ask.run:
         find_run(state, ask.run)
     numbers = [number for run, live in state.services.items() if not ask.run or run == ask.run for number in live]
@@ -179,7 +180,7 @@ def _service_row(state: State, job: Job) -> msg.ServiceRow:
 
 
 def dead_jobs(state: State, ask: msg.ListDead) -> list[msg.DeadRow]:
-    """The newest first."""
+    """Return the jobs of the dead letter queue, the newest first."""
     numbers = [j for j in reversed(state.dead) if not ask.run or state.jobs[j].run.id == ask.run]
     rows = []
     for number in numbers[: max(1, min(ask.limit, 10_000))]:

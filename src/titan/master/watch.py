@@ -1,9 +1,9 @@
-"""Who watches which run, and what changed since they were last told. The master pushes; nobody
-polls.
+"""Watchers of runs, and the changes since their last message. The master pushes changes.
 
-A change goes out at once if the run was quiet, else with others at most every `EVERY_S`: a watcher
-gets each job's newest state, not a backlog. Progress goes out at most every `PROGRESS_S`, and to a
-watcher that has not read what it was sent only when it has: then the newest of each job.
+A change is sent at once if the run was quiet, otherwise together with others at most every
+`EVERY_S`. A watcher gets each job's newest state, not a backlog. Progress is sent at most every
+`PROGRESS_S`. A watcher that has not read its messages gets no progress until it has, and then the
+newest of each job.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ EVERY_S = 0.02
 PROGRESS_S = 0.2
 PAGE = 10_000
 UNSENT_BYTES = 64 * 1024
-"""A watcher whose machine has not taken so much is told nothing more of progress: it would find old
-news first."""
+"""Unsent bytes above which a watcher gets no progress, since it would first read outdated
+progress."""
 
 
 class Watcher:
@@ -32,17 +32,17 @@ class Watcher:
     def __init__(self, *, wants_jobs: bool) -> None:
         self.wants_jobs = wants_jobs
         self.behind: dict[int, None] = {}
-        """Jobs whose progress it was not told, as it did not read."""
+        """Jobs whose progress was not sent because the watcher did not read."""
 
 
 class WatchedRun:
     def __init__(self) -> None:
         self.watchers: dict[tuple[Peer, int], Watcher] = {}
-        """By connection and request."""
+        """Watchers by connection and request."""
         self.moved: dict[int, None] = {}
-        """Jobs whose progress is to be told."""
+        """Jobs whose progress must be sent."""
         self.progress_timer: asyncio.TimerHandle | None = None
-        self.told_at = -PROGRESS_S
+        self.progress_sent_at = -PROGRESS_S
         self.changed: dict[int, None] = {}
         self.dirty = False
         self.timer: asyncio.TimerHandle | None = None
@@ -50,7 +50,7 @@ class WatchedRun:
 
 
 class WatchHub:
-    """`release(send)`: calls `send` once all that is decided so far is durable."""
+    """Watchers of all runs. `release(send)` calls `send` once all decisions so far are durable."""
 
     def __init__(self, state: State, release: Callable[[Callable[[], None]], None]) -> None:
         self._state = state
@@ -81,7 +81,7 @@ class WatchHub:
             self._drop_if_unwatched(run, watched)
 
     def note(self, events: list[ev.Event]) -> None:
-        """Takes notice of what these (applied) events changed."""
+        """Schedule or send the changes of these applied events."""
         if not self._runs:
             return
         jobs = self._state.jobs
@@ -114,19 +114,19 @@ class WatchHub:
             if watched is not None:
                 watched.moved[number] = None
                 if watched.progress_timer is None:
-                    wait = max(0.0, watched.told_at + PROGRESS_S - loop.time())
-                    watched.progress_timer = loop.call_later(wait, self._tell_progress, run)
+                    wait = max(0.0, watched.progress_sent_at + PROGRESS_S - loop.time())
+                    watched.progress_timer = loop.call_later(wait, self._send_progress, run)
 
-    def _tell_progress(self, run_id: str) -> None:
+    def _send_progress(self, run_id: str) -> None:
         watched = self._runs.get(run_id)
         if watched is None:
             return
         loop = asyncio.get_running_loop()
-        watched.progress_timer, watched.told_at = None, loop.time()
+        watched.progress_timer, watched.progress_sent_at = None, loop.time()
         moved, watched.moved = watched.moved, {}
         row = views.run_row(self._state.runs[run_id])
         columns = self._columns(moved)
-        told = []
+        messages = []
         for (peer, request), watcher in watched.watchers.items():
             if not watcher.wants_jobs or peer.closed:
                 continue
@@ -137,19 +137,19 @@ class WatchHub:
             if watcher.behind:
                 mine, watcher.behind = self._columns({**watcher.behind, **moved}), {}
             if mine[0]:
-                told.append((peer, msg.Changes(request, row, [], False, False, *mine)))
+                messages.append((peer, msg.Changes(request, row, [], False, False, *mine)))
         if any(watcher.behind for watcher in watched.watchers.values()):
-            watched.progress_timer = loop.call_later(PROGRESS_S, self._tell_progress, run_id)
+            watched.progress_timer = loop.call_later(PROGRESS_S, self._send_progress, run_id)
 
         def send() -> None:
-            for peer, message in told:
+            for peer, message in messages:
                 peer.send(message)
 
-        if told:
+        if messages:
             self._release(send)
 
     def _columns(self, numbers: dict[int, None]) -> tuple[list[str], list[float], list[str]]:
-        """Of those whose attempts still run."""
+        """Return (names, fractions, texts) of the jobs whose attempts still run."""
         jobs, progress = self._state.jobs, self._state.progress
         rows = [(job.name, *progress[job.lease]) for number in numbers if (job := jobs[number]).lease in progress]
         return [name for name, _, _ in rows], [fraction for _, fraction, _ in rows], [text for _, _, text in rows]
@@ -170,14 +170,14 @@ class WatchHub:
             if any(w.wants_jobs for w in watched.watchers.values())
             else []
         )
-        told = list(watched.watchers.items())
+        watchers = list(watched.watchers.items())
         if over:
             del self._runs[run_id]
             if watched.progress_timer is not None:
                 watched.progress_timer.cancel()
 
         def send() -> None:
-            for (peer, request), watcher in told:
+            for (peer, request), watcher in watchers:
                 peer.send(msg.Changes(request, row, rows if watcher.wants_jobs else [], False, over))
 
         self._release(send)
@@ -191,7 +191,7 @@ class WatchHub:
 
 
 def whole_run(state: State, ask: msg.Watch) -> list[msg.Message]:
-    """The run as it is now. Raises NotFound."""
+    """Return the present state of a run, in pages. Raises NotFound."""
     run = views.find_run(state, ask.run)
     row = views.run_row(run)
     over = run.state is not RunState.RUNNING

@@ -1,2 +1,2 @@
-"""The vocabulary: typed, immutable data that every other part speaks. Imports nothing of ours but
-the errors."""
+"""Shared vocabulary: typed, immutable data that all other packages use. Imports nothing from Titan
+except the errors."""

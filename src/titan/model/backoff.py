@@ -1,4 +1,4 @@
-"""Exponential back-off: how long to wait after so many failures in a row."""
+"""Exponential back-off: the wait after a number of failures in a row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def backoff_delay(failures: int, first_s: float, most_s: float) -> float:
 
 
 def jittered(delay_s: float, jitter: float) -> float:
-    """Return between half and all of the delay, by `jitter` in [0, 1).
+    """Return between half of the delay and the whole delay, by `jitter` in [0, 1).
 
     >>> jittered(4.0, 0.0), jittered(4.0, 0.5)
     (2.0, 3.0)

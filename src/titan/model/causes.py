@@ -1,4 +1,5 @@
-"""Why a job is CANCELLED, as decisions read it. The sentence beside it is for people."""
+"""Machine-readable causes of cancellation. Decisions read the cause; the reason text beside it is
+for people."""
 
 from __future__ import annotations
 
@@ -6,40 +7,44 @@ from enum import IntEnum
 
 
 class Cause(IntEnum):
-    """Numbers are journaled: they never change, and new ones come at the end."""
+    """Cause of a cancellation. The numbers are journaled: they never change, and new ones are
+    appended."""
 
     NONE = 0
-    """It is not CANCELLED, or an older Titan did not say."""
+    """The job is not CANCELLED, or an older Titan did not journal a cause."""
     ASKED = 1
-    """A user asked for it."""
+    """A user cancelled the job."""
     ANCESTOR = 2
     """An ancestor will never complete."""
     NOT_NEEDED = 3
-    """A handler of whose jobs none died."""
+    """The job is a failure handler, and none of its parents died."""
     ANCESTOR_NOT_NEEDED = 4
-    """It waited for such a handler."""
+    """The job depends on a failure handler that was not needed."""
     SERVICE = 5
-    """A service that it depends on was stopped, by a user, before it had begun."""
+    """A user stopped a service that the job depends on before the job began."""
     DEADLINE = 6
-    """The deadline of its run passed."""
+    """The deadline of the run passed."""
     REPLACED = 7
-    """Its schedule made another run in place of its own."""
+    """The schedule replaced the run with a new one."""
     REJECTED = 8
-    """A gate that was rejected, by somebody or the clock."""
+    """The job is a gate that a user rejected, or that timed out."""
 
 
 CONSEQUENCES = (Cause.ANCESTOR, Cause.NOT_NEEDED, Cause.ANCESTOR_NOT_NEEDED)
-"""Of what became of others: such a job waits again when those are tried again."""
+"""Causes that follow from the end of another job. When that job is tried again, these jobs wait
+again."""
 UNNEEDED = (Cause.NOT_NEEDED, Cause.ANCESTOR_NOT_NEEDED)
-"""A run did not fail because of these."""
+"""Causes that do not make a run FAILED."""
 
 
 def cause_of_old(reason: str) -> Cause:
-    """What an older Titan, which journaled the sentence alone, meant by it. For replays; the
-    sentences are those of its time.
+    """Return the cause for a reason text of an older Titan, which journaled only the text. Used in
+    replays.
 
-    >>> cause_of_old("its ancestor a is DEAD: exit code 1"), cause_of_old("not needed"), cause_of_old("cancelled by a user")
-    (<Cause.ANCESTOR: 2>, <Cause.NOT_NEEDED: 3>, <Cause.NONE: 0>)
+    >>> cause_of_old("its ancestor a is DEAD: exit code 1"), cause_of_old("not needed")
+    (<Cause.ANCESTOR: 2>, <Cause.NOT_NEEDED: 3>)
+    >>> cause_of_old("cancelled by a user")
+    <Cause.NONE: 0>
     """
     if reason == "not needed":
         return Cause.NOT_NEEDED
@@ -49,11 +54,13 @@ def cause_of_old(reason: str) -> Cause:
 
 
 def is_release_of_old(outcome: int, reason: str) -> bool:
-    """Whether a note of an older Titan says that an affinity was released.
+    """Return whether a note of an older Titan says that an affinity was released.
 
     >>> is_release_of_old(-1, "affinity released: worker w2, where its parent ran, is draining")
     True
-    >>> is_release_of_old(-1, "worker w1 was set aside: no space left"), is_release_of_old(-1, "the gate opened")
-    (True, False)
+    >>> is_release_of_old(-1, "worker w1 was set aside: no space left")
+    True
+    >>> is_release_of_old(-1, "the gate opened")
+    False
     """
     return outcome == -1 and (reason.startswith("affinity released: ") or " was set aside: " in reason)

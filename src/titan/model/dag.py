@@ -1,9 +1,8 @@
-"""What a user submits: job templates and DAGs, in the columns in which they travel and are
-journaled.
+"""Submissions: job templates and DAGs, in the columns that are sent and journaled.
 
-A `JobTemplate` says what jobs of one shape share, so 100,000 jobs that differ in their arguments
-are one template and 100,000 small rows. Owns the shape and its limits; `graph` owns what makes a
-DAG valid.
+A `JobTemplate` holds everything that similar jobs share. 100,000 jobs that differ only in their
+arguments are one template and 100,000 small rows. This module owns the shape and its limits;
+`graph` owns the rules of a valid DAG.
 """
 
 from __future__ import annotations
@@ -16,42 +15,42 @@ MAX_JOBS = 1_000_000
 MAX_ARGS_BYTES = 128 * 1024
 MAX_PAYLOAD_BYTES = 1024 * 1024
 MAX_INPUT_BYTES = 48 * 1024 * 1024
-"""Values of parents that go to a call as they are."""
+"""Maximum size of parents' values that are passed to a call inline."""
 MAX_TEMPLATE_BYTES = 1024 * 1024
-"""Characters of the command, the environment and all else that a job specification says."""
+"""Maximum characters of a job specification: command, environment and all other fields."""
 MAX_VERSION = 256
 TEMPLATE_BYTES = 256
-"""Of a template that says nothing."""
+"""Size of a template whose fields are all empty."""
 MAX_RETRIES = 1_000
 MAX_PRIORITY = 1_000_000
 MAX_SECONDS = 10 * 366 * 86_400.0
 MIN_MEMORY, MAX_MEMORY = 4 << 20, 1 << 50
-"""Bytes that a job may be limited to."""
+"""Range of a job's memory limit in bytes."""
 MIN_CPUS, MAX_CPUS = 0.01, 65_536.0
 MAX_PROCESSES = 4_194_304
 
 
 class Kind(StrEnum):
-    """The kind of a job. The values are on the wire and in journals, so they never change."""
+    """Kind of a job. The values are on the wire and in journals, so they never change."""
 
     JOB = ""
-    """It ends."""
+    """Job that ends."""
     GATE = "gate"
-    """A human decision: nothing runs."""
+    """Human decision: nothing runs."""
     HANDLER = "handler"
-    """It runs only if a parent is DEAD."""
+    """Failure handler: runs only if a parent is DEAD."""
     SERVICE = "service"
-    """It should not end."""
+    """Job that should not end."""
 
 
 GATE, HANDLER, SERVICE = Kind.GATE, Kind.HANDLER, Kind.SERVICE
-"""For code that asks per job: to look a member up in its enum takes as long as eight comparisons
-(Python 3.11)."""
+"""Aliases for code that runs once per job. Looking a member up in its enum takes as long as eight
+comparisons (Python 3.11)."""
 
 
 class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an attempt takes up on its worker while it runs, and further capabilities that the
-    worker must have. 0: does not say."""
+    """Resources that a running attempt takes on its worker, and additional capabilities that the
+    worker must have. 0: not specified."""
 
     cpus: float = 0.0
     memory: int = 0
@@ -61,25 +60,25 @@ class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Retry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How failed attempts are tried again. 0: as the cluster's settings say."""
+    """Retry policy for failed attempts. 0: use the cluster's settings."""
 
     backoff_s: float = 0.0
     backoff_max_s: float = 0.0
     final_codes: tuple[int, ...] = ()
-    """Exit codes that are not tried again."""
+    """Exit codes that are not retried."""
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an attempt may use at most; 0: no limit."""
+    """Resource limits of an attempt; 0: no limit."""
 
     memory: int = 0
-    """Bytes, of all its processes."""
+    """Bytes, over all its processes."""
     cpus: float = 0.0
     processes: int = 0
 
 
 class Gate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A human decision. Undecided after `max_wait_s` it is rejected."""
+    """Human decision. A gate that is undecided after `max_wait_s` is rejected."""
 
     message: str = ""
     max_wait_s: float = 48 * 3600.0
@@ -87,38 +86,40 @@ class Gate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Service(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A process that should not end."""
+    """Process that should not end."""
 
     port: int = 0
-    """0: any free one."""
+    """0: any free port."""
     health: str = ""
     """"tcp", "http", "command" or "none" (healthy as soon as it runs); "" is tcp."""
     target: str = ""
-    """The path of the http check, the command line of the other."""
+    """Path of an http check, or command line of a command check."""
     interval_s: float = 0.0
     timeout_s: float = 0.0
     start_s: float = 0.0
-    """How long it may take to become healthy for the first time."""
+    """Maximum time from the start until the service is first healthy."""
     restart: str = ""
     """"always", "on-failure" or "never"; "" is always."""
     backoff_s: float = 0.0
     backoff_max_s: float = 0.0
     keep: bool = False
-    """It goes on when the jobs that depend on it are over."""
+    """The service keeps running when the jobs that depend on it are over."""
     misses: int = 0
-    """So many checks in a row that fail make it unhealthy; 0: as `titan.model.services` says."""
+    """Number of failed checks in a row that make the service unhealthy; 0: the default in
+    `titan.model.services`."""
     max_restarts: int = 0
-    """So many restarts without a long healthy time in between are the last; 0: no limit."""
+    """Maximum number of restarts without a long healthy time in between; 0: no limit."""
 
 
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What to run and how. Exactly one of `file`, `command`, `argv`, `function` is set.
+    """Program of a job and its options.
 
-    `file` is a path inside the project archive, or the name of a staged script; `file_hash`
-    (SHA-256, hex) is "" in a project. `command` goes to /bin/sh -c. `argv` is run as it is.
-    `function` is the SHA-256 of a pickled function, staged like a file. `driver` "process" wants a
-    fresh process where a warm one would do; `python` is the interpreter of a script, "" the
-    worker's own. Times are in seconds; `timeout_s` 0 means none.
+    Exactly one of `file`, `command`, `argv`, `function` is set. `file` is a path inside the project
+    archive, or the name of a staged script. `file_hash` (SHA-256, hex) is "" for a file of a
+    project. `command` is passed to /bin/sh -c. `argv` is run unchanged. `function` is the SHA-256
+    of a pickled function, staged like a file. `driver` "process" requests a fresh process instead
+    of a warm one. `python` is the interpreter of a script; "" is the worker's own. Times are in
+    seconds; `timeout_s` 0 means no timeout.
     """
 
     file: str = ""
@@ -137,36 +138,38 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     driver: str = ""
     python: str = ""
     kind: str = ""
-    """A `Kind`. A plain string, as a later Titan may send one that is not known here:
-    `titan.model.failure` refuses it."""
+    """A `Kind`. It is a plain string because a later Titan may send an unknown kind, which
+    `titan.model.failure` rejects."""
     needs: Needs | None = None
     retry: Retry | None = None
     limits: Limits | None = None
     gate: Gate | None = None
     service: Service | None = None
     run_at: float = 0.0
-    """Not before this time (seconds since the epoch); 0: at once."""
+    """Earliest start (seconds since the epoch); 0: at once."""
     on_failure: str = ""
-    """What becomes of its children when it is DEAD: "" or "cancel"; "continue"."""
+    """Effect on the job's children when the job is DEAD: "cancel" (the same as "") or
+    "continue"."""
     secrets: tuple[str, ...] = ()
-    """Names of secrets that its environment has, each as a variable of that name."""
+    """Names of secrets in the job's environment; each variable has the name of its secret."""
     outputs: tuple[tuple[str, str], ...] = ()
-    """(name, path in its folder) of files that must be there when it has succeeded."""
+    """(name, path in the job's folder) of files that must exist when the job has succeeded."""
     inputs: tuple[tuple[str, str, str], ...] = ()
-    """(path in its folder, id of the job, name of the output of that job) of files that are there
-    before it starts."""
+    """(path in the job's folder, id of the source job, name of that job's output) of files that are
+    placed before the job starts."""
     session: str = ""
-    """Names the program that makes these calls: a function runner serves the calls of one."""
+    """Id of the program that makes these calls. A function runner serves the calls of one
+    session."""
     cwd: str = ""
     """Absolute folder on the worker's machine in which the job runs; "" is a folder of its own."""
 
     def __hash__(self) -> int:
-        what = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
-        return hash((*what, self.requirement, self.priority, self.env))
+        program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
+        return hash((*program, self.requirement, self.priority, self.env))
 
 
 def template_size(t: JobTemplate) -> int:
-    """Characters of what a template says, about as many as it takes in a message."""
+    """Return the number of characters in a template, about its size in a message."""
     size = TEMPLATE_BYTES + len(t.file) + len(t.command) + len(t.python) + len(t.session) + len(t.cwd) + 8
     for texts in (t.argv, t.secrets, *t.env, *t.outputs, *t.inputs):
         if texts:
@@ -179,10 +182,10 @@ def template_size(t: JobTemplate) -> int:
 
 
 class DagSpec(msgspec.Struct, frozen=True, array_like=True):
-    """A DAG in columns: entry i of `ids`, `template_of`, `args` and `parents` is job i. Parents are
+    """DAG in columns: entry i of `ids`, `template_of`, `args` and `parents` is job i. Parents are
     ids.
 
-    `payloads`, if not empty, holds for each job that is a call the pickled arguments.
+    `payloads`, if not empty, has one entry per job: the pickled arguments of a job that is a call.
     """
 
     name: str
@@ -194,6 +197,6 @@ class DagSpec(msgspec.Struct, frozen=True, array_like=True):
     parents: list[tuple[str, ...]]
     payloads: list[bytes] = []
     deadline_s: float = 0.0
-    """Its run must be over so many seconds after it was submitted; 0: no deadline."""
+    """Deadline of the run, in seconds after its submission; 0: no deadline."""
     group: str = ""
-    """The submitter's own name for runs that belong together: `agent_run_id`."""
+    """The submitter's name for a group of runs: `agent_run_id`."""

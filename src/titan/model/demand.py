@@ -1,9 +1,8 @@
-"""What a job asks of the worker that runs it: capabilities, and resources in whole units, so that
-sums are exact.
+"""Demand of a job on its worker: capabilities, and resources in whole units so that sums are exact.
 
-Jobs of one demand are alike to a scheduler: they share a lane. A demand of one capability and
-nothing else, which nearly all jobs have, is that capability's name. Must not know who asks or what
-is free.
+Jobs with equal demands are alike to the scheduler and share a lane. Nearly all jobs demand one
+capability and nothing else; their demand is that capability's name. Must not know which job has a
+demand, or which resources are free.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ MAX_CAPABILITIES = 16
 
 
 class Demand(msgspec.Struct, frozen=True, gc=False):
-    """Several capabilities, or resources beside them. `capabilities` are sorted."""
+    """Several capabilities, or capabilities and resources. `capabilities` are sorted."""
 
     capabilities: tuple[str, ...]
     amounts: Amounts = NOTHING
 
     @property
     def scarce(self) -> bool:
-        """Whether it takes anything up besides a slot."""
+        """True if the demand takes resources besides a slot."""
         return self.amounts != NOTHING
 
 
@@ -40,7 +39,8 @@ LaneKey = str | Demand
 
 
 def demand_of(template: JobTemplate) -> LaneKey:
-    """
+    """Return the demand of a template's jobs.
+
     >>> demand_of(JobTemplate(command="true"))
     'GENERAL'
     >>> demand_of(JobTemplate(command="true", requirement="GPU", needs=Needs(cpus=0.5, gpus=1)))
@@ -67,8 +67,7 @@ def amounts_in(key: LaneKey) -> Amounts:
 
 
 def totals_of(facts: Mapping[str, str | int | float]) -> Amounts:
-    """What a worker has, by what it says of itself; what it does not say, or says amiss, it has
-    none of."""
+    """Return the resources that a worker reported; missing or invalid facts count as 0."""
     cpus, memory, gpus = (_number(facts.get(name)) for name in ("cpus", "memory_bytes", "gpus"))
     return round(min(cpus, MAX_CPUS) * MILLI), int(min(memory, MAX_MEMORY)), int(min(gpus, MAX_GPUS))
 
@@ -88,19 +87,18 @@ def minus(a: Amounts, b: Amounts) -> Amounts:
 
 
 def within(a: Amounts, b: Amounts) -> bool:
-    """Whether there is no more of anything in `a` than in `b`."""
+    """Return whether no amount in `a` exceeds the same amount in `b`."""
     return a[0] <= b[0] and a[1] <= b[1] and a[2] <= b[2]
 
 
 def fits_beside(asked: Amounts, taken: Amounts, total: Amounts) -> bool:
-    """Whether there is enough left of each thing that is asked for. What is not asked for does not
-    matter."""
+    """Return whether enough is left of each resource that is asked for; others do not matter."""
     return all(not want or have + want <= all_ for want, have, all_ in zip(asked, taken, total, strict=True))
 
 
 # -- for people ------------------------------------------------------------------------------------
 def amount_text(kind: int, amount: int) -> str:
-    """`kind`: the position in Amounts."""
+    """Return an amount as text. `kind`: the position in Amounts."""
     if kind == 1:
         return size_text(amount)
     return f"{amount / MILLI:g}" if kind == 0 else str(amount)
@@ -110,7 +108,8 @@ KINDS = ("cpus", "memory", "gpus")
 
 
 def demand_text(key: LaneKey) -> str:
-    """
+    """Return a demand as text.
+
     >>> demand_text("GPU"), demand_text(Demand(("GPU", "HIGH_MEM"), (2000, 4 << 30, 1)))
     ('GPU', 'GPU and HIGH_MEM, cpus 2, memory 4 GiB, gpus 1')
     """

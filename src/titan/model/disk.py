@@ -1,7 +1,7 @@
-"""How much is free on the disk of a worker's home, and what of that is worth saying.
+"""Free space on the disk of a worker's home, and the changes that a worker reports.
 
-A worker tells it when it registers, and in a heartbeat only when it is news: when the disk becomes
-full or is so no longer, and when what is free has halved or doubled.
+A worker reports its free space when it registers. A heartbeat repeats it only when the disk becomes
+full, when it is no longer full, and when the free space has halved or doubled.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 FREE_DISK = "disk_free_bytes"
 """The name of the fact."""
 FULL_DISK_BYTES = 64 << 20
-"""With less free, a disk counts as full."""
+"""A disk with less free space counts as full."""
 _LEAST_BYTES = 1 << 20
-"""Less is all the same."""
+"""Changes below this amount are not reported."""
 
 Facts = Mapping[str, str | int | float]
 
 
 def free_disk(facts: Facts) -> int | None:
-    """None: the worker does not say, as older ones do not."""
+    """Return the reported free bytes; None if the worker, such as an older one, reports none."""
     value = facts.get(FREE_DISK)
     return int(value) if isinstance(value, (int, float)) and value >= 0 else None
 
@@ -29,15 +29,15 @@ def has_full_disk(facts: Facts) -> bool:
     return free is not None and free < FULL_DISK_BYTES
 
 
-def is_news(free: int, told: int) -> bool:
-    """Whether `free` bytes are to be told to somebody who was told `told`."""
-    if (free < FULL_DISK_BYTES) != (told < FULL_DISK_BYTES):
+def is_news(free: int, reported: int) -> bool:
+    """Return whether `free` bytes must be reported when the last report was `reported` bytes."""
+    if (free < FULL_DISK_BYTES) != (reported < FULL_DISK_BYTES):
         return True
-    now, then = max(free, _LEAST_BYTES), max(told, _LEAST_BYTES)
+    now, then = max(free, _LEAST_BYTES), max(reported, _LEAST_BYTES)
     return not then <= 2 * now <= 4 * then
 
 
 def news_of(facts: Facts, known: Facts) -> dict[str, str | int | float]:
-    """The facts that may change while a worker is connected and are news to whoever knows `known`."""
-    free, told = free_disk(facts), free_disk(known)
-    return {FREE_DISK: free} if free is not None and (told is None or is_news(free, told)) else {}
+    """Return the facts that changed enough since `known` to be reported while connected."""
+    free, reported = free_disk(facts), free_disk(known)
+    return {FREE_DISK: free} if free is not None and (reported is None or is_news(free, reported)) else {}

@@ -1,8 +1,7 @@
-"""The drivers by name: which jobs each has, and which of them a job may ask for.
+"""Registry of drivers: the jobs that each driver starts, and the drivers that a job may request.
 
-Owns the one list of names. The checks of a graph, the SDK's field `driver`, staging and the
-worker's table of classes follow it. How a driver starts anything is the worker's business
-(`worker/drivers`).
+Owns the only list of driver names. The checks of a graph, the SDK's field `driver`, staging and the
+worker's table of classes follow it. `worker/drivers` owns how a driver starts a process.
 """
 
 from __future__ import annotations
@@ -13,22 +12,23 @@ from typing import NamedTuple
 from titan.model.dag import JobTemplate
 
 WORK = ("file", "command", "argv", "function")
-"""Fields of a template; the one that is set is what it runs."""
+"""Template fields that name the program to run; exactly one is set."""
 
 
 class DriverRow(NamedTuple):
     doc: str = ""
-    """What a job gets that asks for the driver, as a part of a sentence in Markdown. "": no job can
-    ask for it."""
+    """Effect of requesting the driver, as a part of a sentence in Markdown. "": no job can request
+    it."""
     has: Callable[[JobTemplate], bool] | None = None
-    """Whether the driver has a template that no row before has. None: it has those whose `driver`
-    is its name."""
+    """Predicate: does the driver run a template that no earlier row runs? None: it runs the
+    templates whose `driver` is its name."""
     runs: tuple[str, ...] = ("file", "command", "argv")
-    """Which of `WORK` its jobs may have."""
+    """The fields of `WORK` that its jobs may set."""
     suffix: str = ""
-    """How the name of their file must end."""
+    """Required suffix of the file's name."""
     implied: bool = False
-    """Templates of a job that asks for it name no driver: they would have it anyway."""
+    """The templates of a job that requests this driver name no driver, since they would get it
+    anyway."""
 
 
 DRIVERS: dict[str, DriverRow] = {
@@ -45,11 +45,11 @@ DRIVERS: dict[str, DriverRow] = {
         "(default of all else), a fresh process", has=lambda template: not template.driver or template.driver == "process"
     ),
 }
-"""The first row that has a template is its driver. A row for a new driver goes to the end."""
+"""The first row that accepts a template is its driver. A row for a new driver goes to the end."""
 
 
 def driver_of(template: JobTemplate) -> str:
-    """Return the name of the driver that has a template, "" if this Titan has none for it.
+    """Return the name of a template's driver, "" if this version of Titan has none for it.
 
     >>> driver_of(JobTemplate(file="x.py")), driver_of(JobTemplate(file="x.py", driver="process"))
     ('python', 'process')

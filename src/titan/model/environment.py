@@ -1,8 +1,7 @@
-"""The variables of a job's environment that are Titan's own: TITAN_*. A job's `env` may set all
-others.
+"""Reserved variables of a job's environment: TITAN_*. A job's `env` may set all others.
 
-Both the SDK and the master ask here; the worker, the second line, drops what came all the same, as
-from an older journal.
+The SDK and the master both check with this module. As a second line of defence the worker drops
+reserved variables that it receives nevertheless, for example from an older journal.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from titan.model.dag import JobTemplate
 
 OWN_PREFIX = "TITAN_"
 _ADDED = frozenset({"TITAN_SCHEDULE", "TITAN_SCHEDULED_AT", "TITAN_FAILED_JOB", "TITAN_PORT"})
-"""Put into templates by the master or the worker itself."""
+"""Variables that the master or the worker adds to templates."""
 _SERVICE = "TITAN_SERVICE_"
 
 
 def own_problem(names: Iterable[str]) -> str:
-    """What is wrong with variables that a job sets, for after a colon; "" if nothing is."""
+    """Return the problem with variable names that a job sets; "" if there is none."""
     own = next((name for name in names if name.startswith(OWN_PREFIX)), "")
-    return f"{own[:80]} is set by Titan itself, as is all that begins with {OWN_PREFIX}: choose another name" if own else ""
+    return f"{own[:80]} is reserved, as are all names that begin with {OWN_PREFIX}: choose another name" if own else ""
 
 
 def environment_of(template: JobTemplate) -> dict[str, str]:
-    """Name to value, without what only Titan may set."""
+    """Return the variables that a template sets, without those that only Titan may set."""
     return {
         name: value
         for name, value in template.env

@@ -1,7 +1,8 @@
-"""What a template may say of failing and of human decisions: how often, how soon, which exit codes
-are final, which gate.
+"""Checks of a template's failure fields and gates: retries, back-off, final exit codes, gate
+fields.
 
-Both the SDK (before it sends) and the master (when it receives) ask here, so both say the same.
+The SDK checks before it sends and the master when it receives. Both call this module, so their
+errors are the same.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ _URL = re.compile(r"https?://[^\s/?#@\\]+(?:[/?#][^\s]*)?", re.IGNORECASE)
 
 
 def with_loss(reason: str, lost: str) -> str:
-    """The sentence of an attempt's end, and of its output that is lost. For people: decisions read
-    `lost`.
+    """Return an attempt's reason, extended by the reason for lost output if there is one.
 
-    >>> with_loss("exit code 1", "the disk is full"), with_loss("", "the disk is full"), with_loss("exit code 1", "")
-    ('exit code 1; output lost: the disk is full', 'output lost: the disk is full', 'exit code 1')
+    For people: decisions read `lost`.
+
+    >>> with_loss("exit code 1", "the disk is full"), with_loss("exit code 1", "")
+    ('exit code 1; output lost: the disk is full', 'exit code 1')
+    >>> with_loss("", "the disk is full")
+    'output lost: the disk is full'
     """
     if not lost:
         return reason
@@ -33,7 +37,7 @@ def with_loss(reason: str, lost: str) -> str:
 
 
 def template_problem(t: JobTemplate) -> str:
-    """What is wrong with how a template fails, or with the gate that it is; "" if nothing is."""
+    """Return the problem with a template's failure fields or its gate; "" if there is none."""
     if t.kind not in Kind.__members__.values():
         return f"type {t.kind[:80]!r} is unknown: this master may be older than its client"
     if (t.gate is not None) is not (t.kind == Kind.GATE):
@@ -41,17 +45,18 @@ def template_problem(t: JobTemplate) -> str:
     if t.on_failure not in ("", *ON_FAILURE):
         return f"on_failure {t.on_failure[:80]!r} is unknown: say cancel or continue, or name a job that runs then"
     if t.on_failure == "continue" and (t.function or t.kind == Kind.GATE):
-        what = "a gate that is rejected is CANCELLED, and so is what waits for it" if t.kind == Kind.GATE else "its value is theirs"
-        return f"on_failure continue: {what}: its children cannot go on without it"
+        if t.kind == Kind.GATE:
+            return "on_failure continue: a rejected gate cancels the jobs that wait for it: they cannot go on without it"
+        return "on_failure continue: the children of a call need its value: they cannot go on without it"
     if t.retry is not None and (problem := retry_problem(t.retry)):
         return problem
     return gate_problem(t.gate) if t.gate is not None else ""
 
 
 def retry_problem(retry: Retry) -> str:
-    for word, seconds in (("backoff", retry.backoff_s), ("backoff_max", retry.backoff_max_s)):
+    for field, seconds in (("backoff", retry.backoff_s), ("backoff_max", retry.backoff_max_s)):
         if problem := seconds_problem(seconds):
-            return f"{word} {problem}"
+            return f"{field} {problem}"
     if problem := codes_problem(retry.final_codes):
         return f"no_retry {problem}"
     return ""
@@ -86,7 +91,7 @@ def message_problem(text: str) -> str:
 
 
 def webhook_problem(url: str) -> str:
-    """ "" is none."""
+    """Return the problem with a webhook's URL; "" if there is none, or no URL."""
     if not url:
         return ""
     if len(url) > MAX_URL:

@@ -1,8 +1,7 @@
-"""Files that travel: what a job leaves for others (outputs), what it is given (inputs), and what is
-published under a key.
+"""Files that jobs exchange: outputs, inputs, and content that is published under a key.
 
-Content goes by its SHA-256. A folder travels as one tar file. Owns the shapes, their limits and the
-rules for paths and keys.
+Content is identified by its SHA-256. A folder is transferred as one tar file. This module owns the
+shapes, their limits and the rules for paths and keys.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from titan.errors import InvalidGraph
 from titan.model.dag import JobTemplate, Kind
 
 MAX_FILES = 256
-"""Outputs of one job; inputs of one job."""
+"""Maximum outputs of one job; maximum inputs of one job."""
 MAX_PATH = 1024
 MAX_FOLDER = 4096
 MAX_PART = 255
 MAX_OUTPUT_NAME = 256
 MAX_KEY = 256
 MAX_KEYS = 10_000
-"""Keys that a run may have."""
+"""Maximum keys of a run."""
 MAX_SHARED_KEYS = 100_000
 MAX_VERSIONS = 8
-"""Versions of a key that are kept, the newest."""
+"""Number of newest versions of a key that are kept."""
 FILE, PROGRAM, FOLDER = 0, 1, 2
-"""What lies at an output's path: a file, one that may be executed, or a folder."""
+"""Kinds of outputs: a file, an executable file, a folder."""
 INDEX = "${index}"
-"""In the job of an input of an array: the position of the job that is given it."""
+"""Placeholder in an input's source job, for arrays: the position of the job that gets the input."""
 KEY_RULE = "1 to 256 characters, parts of A-Z a-z 0-9 _ . : @ + = , - with / between them, none of which begins with a dot"
 
 _PART = r"[A-Za-z0-9_:@+=,-][A-Za-z0-9_.:@+=,-]*"
@@ -40,18 +39,18 @@ _INDEX_OF = re.compile(r"\[([0-9]+)\]$")
 
 
 class StoredFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A file by content. `name` is that of an output, or the path of an input."""
+    """File by content. `name` is the name of an output, or the path of an input."""
 
     name: str
     hash: str
-    """SHA-256 in hex; of a folder, of its tar file."""
+    """SHA-256 in hex; for a folder, the hash of its tar file."""
     size: int
     """Bytes."""
     kind: int = FILE
 
 
 class Published(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One version of what is published under a key."""
+    """One version of the content that is published under a key."""
 
     hash: str
     size: int
@@ -66,12 +65,12 @@ def is_key(key: str) -> bool:
 
 
 def is_run(text: str) -> bool:
-    """Whether it looks like the id of a run: no key that all share may begin with one."""
+    """Return whether a text has the form of a run id. Shared keys must not begin with one."""
     return _RUN.fullmatch(text) is not None
 
 
 def path_problem(path: str) -> str:
-    """Of a path in a job's folder; "" if nothing is wrong with it."""
+    """Return the problem with a path in a job's folder; "" if there is none."""
     if not path or "\0" in path:
         return "a path must not be empty or hold a NUL character"
     if len(path.encode(errors="replace")) > MAX_PATH:
@@ -85,14 +84,14 @@ def path_problem(path: str) -> str:
 
 
 def name_problem(name: str) -> str:
-    """Of an output's name."""
+    """Return the problem with the name of an output; "" if there is none."""
     if not name or len(name) > MAX_OUTPUT_NAME or not name.isprintable():
         return f"an output's name is 1 to {MAX_OUTPUT_NAME} printable characters"
     return ""
 
 
 def nested_problem(paths: Sequence[str]) -> str:
-    """Whether two of them are the same, or one lies in another."""
+    """Return the problem if two paths are equal or one lies in another; "" if there is none."""
     known = set(paths)
     if len(known) < len(paths):
         return f"{next(p for i, p in enumerate(paths) if p in paths[:i])!r} is there twice"
@@ -106,37 +105,38 @@ def nested_problem(paths: Sequence[str]) -> str:
 
 
 def files_problem(t: JobTemplate) -> str:
-    """What is wrong with the outputs and inputs of a template by itself; "" if nothing is."""
+    """Return the problem with a template's outputs and inputs, seen without its parents; "" if
+    there is none."""
     if not t.outputs and not t.inputs:
         return ""
     if t.kind == Kind.GATE or t.function:
-        what = "a gate" if t.kind == Kind.GATE else "a call"
-        return f"{'outputs' if t.outputs else 'inputs'}: {what} has no folder of its own: use a job with file or command"
+        kind = "a gate" if t.kind == Kind.GATE else "a call"
+        return f"{'outputs' if t.outputs else 'inputs'}: {kind} has no folder of its own: use a job with file or command"
     if t.kind == Kind.SERVICE and t.outputs:
-        return "outputs: a service has none, as it does not end: let it publish them"
+        return "outputs: a service has no outputs because it does not end: let it publish its files"
     if t.kind == Kind.HANDLER and t.inputs:
-        return "inputs: a handler has none, as the jobs that it waits for have not succeeded"
-    for word, count in (("outputs", len(t.outputs)), ("inputs", len(t.inputs))):
+        return "inputs: a handler has no inputs because the jobs that it waits for have not succeeded"
+    for field, count in (("outputs", len(t.outputs)), ("inputs", len(t.inputs))):
         if count > MAX_FILES:
-            return f"{word}: {count} of them; the limit is {MAX_FILES}: use a folder"
+            return f"{field}: {count} files; the limit is {MAX_FILES}: use a folder"
     names = [name for name, _ in t.outputs]
     if problem := next((p for name in names if (p := name_problem(name))), ""):
         return f"outputs: {problem}"
     if len(set(names)) < len(names):
         return f"outputs: {next(n for i, n in enumerate(names) if n in names[:i])!r} is there twice"
-    for word, paths in (("outputs", [p for _, p in t.outputs]), ("inputs", [p for p, _, _ in t.inputs])):
+    for field, paths in (("outputs", [p for _, p in t.outputs]), ("inputs", [p for p, _, _ in t.inputs])):
         problem = next((p for path in paths if (p := path_problem(path))), "") or (
-            nested_problem(paths) if word == "inputs" else ""
+            nested_problem(paths) if field == "inputs" else ""
         )
         if problem:
-            return f"{word}: {problem}"
+            return f"{field}: {problem}"
     if t.file and any(path == t.file for path, _, _ in t.inputs):
         return f"inputs: {t.file!r} is the script itself"
     return ""
 
 
 def giver_of(job: str, source: str) -> str:
-    """The job that gives an input of `job`, which may name it by its own position in an array."""
+    """Return the source job of an input of `job`, with `INDEX` replaced by the job's position."""
     if INDEX not in source:
         return source
     found = _INDEX_OF.search(job)
@@ -144,26 +144,28 @@ def giver_of(job: str, source: str) -> str:
 
 
 def check_inputs(job: str, template: JobTemplate, parents: Sequence[int], parent: Callable[[int], tuple[str, JobTemplate]]) -> None:
-    """Each input is an output of a job that it depends on. `parent(position)`: its id and template.
-    Raises InvalidGraph."""
+    """Raise InvalidGraph unless each input is an output of one of the job's parents.
+
+    `parent(position)` returns the id and template of a parent.
+    """
     known = dict(parent(p) for p in parents)
     for path, source, name in template.inputs:
         giver = giver_of(job, source)
         found = known.get(giver)
         if found is None:
-            raise InvalidGraph(f"job {job!r}: inputs: {path!r} is of {giver!r}, which is no job that it depends on", job)
+            raise InvalidGraph(f"job {job!r}: inputs: {path!r} comes from {giver!r}, which the job does not depend on", job)
         if all(name != output for output, _ in found.outputs):
             there = ", ".join(output for output, _ in found.outputs[:10])
-            hint = f"there is {there}" if there else "it has none: name it in the outputs of that job"
+            hint = f"its outputs are {there}" if there else "it has no outputs: add it to the outputs of that job"
             raise InvalidGraph(f"job {job!r}: inputs: {path!r}: job {giver!r} has no output {name!r}: {hint}", job)
         if found.on_failure == "continue":
-            raise InvalidGraph(f"job {job!r}: inputs: {giver!r} has on_failure: continue, so there may be no file of it", job)
+            raise InvalidGraph(f"job {job!r}: inputs: {giver!r} has on_failure: continue, so its outputs may be missing", job)
 
 
 def folder_problem(path: str) -> str:
-    """Return what is wrong with an absolute folder of a worker; "" if nothing is."""
+    """Return why a path cannot be a working directory on a worker; "" if it can."""
     if not path.startswith("/"):
         return f"must be an absolute path, not {path[:80]!r}"
     if len(path.encode(errors="replace")) > MAX_FOLDER:
         return f"exceeds {MAX_FOLDER:,} bytes"
-    return "holds a NUL character" if "\0" in path else ""
+    return "contains a NUL character" if "\0" in path else ""

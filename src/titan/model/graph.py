@@ -1,7 +1,7 @@
-"""What makes a DAG valid, and the message that says what is wrong with one that is not.
+"""Validation of DAGs, with an error message for each rule.
 
-The SDK calls `resolve` before it sends (the error comes at once), the master when it receives (the
-error comes to every client). A DAG is refused whole.
+The SDK calls `resolve` before it sends, so that a user sees the error at once. The master calls it
+when it receives, which covers all clients. A DAG is rejected as a whole.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ MAX_GROUP = 256
 
 
 def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
-    """The parents of each job as positions in `dag.ids`, without repeats. Raises InvalidGraph with
-    the job and reason."""
+    """Return the parents of each job as positions in `dag.ids`, without repeats.
+
+    Raises InvalidGraph with the job and the reason.
+    """
     parents = _resolve(dag, lambda _: None, 0)
     _check_files(dag, dag.templates, parents, lambda p: (dag.ids[p], dag.templates[dag.template_of[p]]))
     cycle = find_cycle(parents)
@@ -39,11 +41,12 @@ def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
 
 
 def resolve_addition(
-    dag: DagSpec, known: Callable[[str], int | None], there: Callable[[int], tuple[str, JobTemplate]], count: int
+    dag: DagSpec, known: Callable[[str], int | None], job_at: Callable[[int], tuple[str, JobTemplate]], count: int
 ) -> list[tuple[int, ...]]:
-    """The same of jobs that are added to a run of `count` jobs, as positions in that run.
+    """Return the parents of jobs that are added to a run of `count` jobs, as positions in that run.
 
-    `known` gives those of its jobs, `there` what is at a position. Does not look for cycles.
+    `known` maps a job id of the run to its position. `job_at` returns the id and template at a
+    position. Raises InvalidGraph. Does not look for cycles.
     """
     for name in dag.ids:
         if known(name) is not None:
@@ -52,7 +55,7 @@ def resolve_addition(
 
     def parent(position: int) -> tuple[str, JobTemplate]:
         own = position - count
-        return there(position) if own < 0 else (dag.ids[own], dag.templates[dag.template_of[own]])
+        return job_at(position) if own < 0 else (dag.ids[own], dag.templates[dag.template_of[own]])
 
     _check_files(dag, dag.templates, parents, parent)
     return parents
@@ -90,8 +93,10 @@ def _resolve(dag: DagSpec, known: Callable[[str], int | None], offset: int) -> l
 
 
 def find_cycle(parents: Sequence[Sequence[int]]) -> list[int]:
-    """Some cycle as positions, each the parent of the next and the last of the first; [] if there
-    is none. O(jobs + edges)."""
+    """Return a cycle as positions; [] if there is none. O(jobs + edges).
+
+    Each job is a parent of the next one, and the last is a parent of the first.
+    """
     count = len(parents)
     missing = [len(p) for p in parents]
     if not any(missing):
@@ -111,19 +116,19 @@ def find_cycle(parents: Sequence[Sequence[int]]) -> list[int]:
                 ready.append(child)
     if done == count:
         return []
-    # Every job that is left has a parent that is left: walk up until a job comes twice.
+    # Each remaining job has a remaining parent: walk up until a job repeats.
     at = next(i for i in range(count) if missing[i])
-    seen: dict[int, int] = {}
+    place_in_walk: dict[int, int] = {}
     walk: list[int] = []
-    while at not in seen:
-        seen[at] = len(walk)
+    while at not in place_in_walk:
+        place_in_walk[at] = len(walk)
         walk.append(at)
         at = next(p for p in parents[at] if missing[p])
-    return list(reversed(walk[seen[at] :]))
+    return list(reversed(walk[place_in_walk[at] :]))
 
 
 class Part(Protocol):
-    """Some jobs of a DAG, in columns."""
+    """Part of a DAG's jobs, in columns."""
 
     @property
     def ids(self) -> list[str]: ...
@@ -145,7 +150,7 @@ class ResolvedPart(Part, Protocol):
 def check_head(
     name: str, templates: list[JobTemplate], count: int, deadline_s: float = 0.0, group: str = "", version: str = ""
 ) -> None:
-    """What can be told of a DAG before its jobs are there. Raises InvalidGraph."""
+    """Raise InvalidGraph for problems that show before the jobs of a DAG arrive."""
     if not name or len(name) > 256 or not name.isprintable():
         raise InvalidGraph("a DAG's name is 1 to 256 printable characters")
     if count <= 0:
@@ -171,28 +176,28 @@ def check_part(
     known: Set[str],
     job_at: Callable[[int], tuple[str, JobTemplate]],
 ) -> None:
-    """Jobs of a DAG of `count`, whose first `expected` are there and have the ids `known`. Raises
-    InvalidGraph.
+    """Raise InvalidGraph unless `part` continues a DAG of `count` jobs.
 
-    `job_at(position)`: id and template of one that is there.
+    The first `expected` jobs have arrived and have the ids `known`. `job_at(position)` returns the
+    id and template of one of them.
     """
     if part.position != expected:
-        raise InvalidGraph(f"jobs from {part.position:,} on of a DAG of which {expected:,} are there: they come in order")
+        raise InvalidGraph(f"a part begins at job {part.position:,}, but {expected:,} jobs have arrived: send parts in order")
     if not part.ids or expected + len(part.ids) > count:
-        raise InvalidGraph(f"{len(part.ids):,} jobs more after {expected:,} of a DAG that was announced with {count:,}")
+        raise InvalidGraph(f"a part of {len(part.ids):,} jobs after {expected:,}, but the DAG was announced with {count:,} jobs")
     if len(part.parents) != len(part.ids):
         raise InvalidGraph("the columns of the DAG differ in length")
     for name in part.ids:
         _check_id(name)
     if len(set(part.ids)) < len(part.ids) or not known.isdisjoint(part.ids):
-        seen = dict.fromkeys(known)
-        name = next(n for n in part.ids if n in seen or seen.setdefault(n))
+        earlier = dict.fromkeys(known)
+        name = next(n for n in part.ids if n in earlier or earlier.setdefault(n))
         raise _repeated(name)
     _check_columns(part, len(templates))
     _check_handlers(part.ids, part.template_of, templates, part.parents)
     for i, (name, parents) in enumerate(zip(part.ids, part.parents, strict=True), expected):
         if parents and not (min(parents) >= 0 and max(parents) < i and len(set(parents)) == len(parents)):
-            raise InvalidGraph(f"job {name!r}: a DAG in parts names parents by position, once each, before their children", name)
+            raise InvalidGraph(f"job {name!r}: parents must be distinct positions before the job's own", name)
 
     def parent(p: int) -> tuple[str, JobTemplate]:
         return job_at(p) if p < expected else (part.ids[p - expected], templates[part.template_of[p - expected]])
@@ -203,12 +208,11 @@ def check_part(
 def _check_files(
     part: Part, templates: list[JobTemplate], parents: Sequence[tuple[int, ...]], parent: Callable[[int], tuple[str, JobTemplate]]
 ) -> None:
-    """Whoever takes files is given them."""
-    takes = [bool(t.inputs) for t in templates]
-    if any(takes):
-        for name, of, ps in zip(part.ids, part.template_of, parents, strict=True):
-            if takes[of]:
-                check_inputs(name, templates[of], ps, parent)
+    has_inputs = [bool(t.inputs) for t in templates]
+    if any(has_inputs):
+        for name, template, ps in zip(part.ids, part.template_of, parents, strict=True):
+            if has_inputs[template]:
+                check_inputs(name, templates[template], ps, parent)
 
 
 def _check_id(name: str) -> None:
@@ -217,12 +221,14 @@ def _check_id(name: str) -> None:
 
 
 def _check_handlers(ids: list[str], template_of: list[int], templates: list[JobTemplate], parents: Sequence[Sequence[int]]) -> None:
-    """A handler has somebody to wait for."""
+    """Raise InvalidGraph for a failure handler without parents."""
     handlers = [t.kind == Kind.HANDLER for t in templates]
     if any(handlers):
-        for name, of, ps in zip(ids, template_of, parents, strict=True):
-            if handlers[of] and not ps:
-                raise InvalidGraph(f"job {name!r} is a handler and no job names it: it would never run", name)
+        for name, template, ps in zip(ids, template_of, parents, strict=True):
+            if handlers[template] and not ps:
+                raise InvalidGraph(
+                    f"job {name!r} is a handler that no job names, so it would never run: name it in a job's on_failure", name
+                )
 
 
 def _repeated(name: str) -> InvalidGraph:
@@ -240,7 +246,7 @@ def _check_columns(dag: Part, templates: int) -> None:
             if len(payload) > limits.MAX_PAYLOAD_BYTES:
                 raise InvalidGraph(f"the arguments of job {name!r} exceed {limits.MAX_PAYLOAD_BYTES:,} bytes: pass a file", name)
     if min(dag.template_of) < 0 or max(dag.template_of) >= templates:
-        raise InvalidGraph("a job names a template that is not there")
+        raise InvalidGraph("a job names a template that does not exist")
     for name, args in zip(dag.ids, dag.args, strict=True):
         if args:
             if sum(map(len, args)) > limits.MAX_ARGS_BYTES:
@@ -250,12 +256,12 @@ def _check_columns(dag: Part, templates: int) -> None:
 
 
 def _check_template(t: JobTemplate) -> None:
-    what = t.file or t.command or " ".join(t.argv) or "?"
-    where = f"job specification {what[:80]!r}"
+    program = t.file or t.command or " ".join(t.argv) or "?"
+    where = f"job specification {program[:80]!r}"
     if (size := limits.template_size(t)) > limits.MAX_TEMPLATE_BYTES:
         raise InvalidGraph(f"{where}: {size:,} characters in all; the limit is {limits.MAX_TEMPLATE_BYTES:,}: pass a file")
     if len(t.file_hash) > MAX_NAME or len(t.archive) > MAX_NAME or len(t.function) > MAX_NAME:
-        raise InvalidGraph(f"{where}: what should be a hash is none")
+        raise InvalidGraph(f"{where}: a content hash is longer than {MAX_NAME} characters")
     if problem := template_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
     if problem := files_problem(t):
@@ -290,9 +296,9 @@ def _check_template(t: JobTemplate) -> None:
         _check_limits(where, t, t.limits)
     if problem := service_problem(t) or secrets_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
-    for word, seconds in (("delay", t.delay_s), ("timeout", t.timeout_s)):
+    for field, seconds in (("delay", t.delay_s), ("timeout", t.timeout_s)):
         if not 0 <= seconds <= limits.MAX_SECONDS:  # also false for NaN
-            raise InvalidGraph(f"{where}: {word} must be 0 to {limits.MAX_SECONDS:,.0f} seconds")
+            raise InvalidGraph(f"{where}: {field} must be 0 to {limits.MAX_SECONDS:,.0f} seconds")
     if not 0 <= t.run_at <= MAX_TIME:
         raise InvalidGraph(f"{where}: run_at must be a time between the years 1970 and 9999")
 
@@ -308,7 +314,7 @@ def cwd_problem(t: JobTemplate) -> str:
 
 def _check_limits(where: str, t: JobTemplate, amounts: limits.Limits) -> None:
     if t.function:
-        raise InvalidGraph(f"{where}: limits: a call shares its process with others and has none of its own: make it a file")
+        raise InvalidGraph(f"{where}: limits: a call shares its process with others and cannot have limits: make it a file")
     if amounts.memory and not limits.MIN_MEMORY <= amounts.memory <= limits.MAX_MEMORY:
         raise InvalidGraph(f"{where}: limits: memory must be {format_size(limits.MIN_MEMORY)} to {format_size(limits.MAX_MEMORY)}")
     # also false for NaN
@@ -324,12 +330,12 @@ def _check_needs(where: str, t: JobTemplate, needs: Needs) -> None:
     for capability in needs.capabilities:
         if not is_capability(capability):
             raise InvalidGraph(f"{where}: requirement {capability[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
-    for word, value, most in (
+    for field, value, most in (
         ("cpus", needs.cpus, limits.MAX_CPUS),
         ("memory", needs.memory, limits.MAX_MEMORY),
         ("gpus", needs.gpus, MAX_GPUS),
     ):
         if not 0 <= value <= most:  # also false for NaN
-            raise InvalidGraph(f"{where}: {word} must be 0 to {most:,.0f}")
+            raise InvalidGraph(f"{where}: {field} must be 0 to {most:,.0f}")
     if t.function and (needs.cpus or needs.memory or needs.gpus):
         raise InvalidGraph(f"{where}: a function cannot ask for cpus, memory or gpus: make it a script")

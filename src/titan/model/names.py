@@ -1,7 +1,7 @@
-"""The grammar of names: job ids, run ids, capabilities, worker names, artifact names.
+"""Grammar of names: job ids, run ids, capabilities, worker names, artifact names.
 
-All names become parts of paths and of `RUN/JOB`, so the grammar is narrow: no slash, no leading dot
-or dash.
+All names become parts of paths and of `RUN/JOB`. The grammar is therefore narrow: no slash, no
+leading dot or dash.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def is_capability(text: str) -> bool:
 
 
 def run_id(at_ms: int, entropy: int) -> str:
-    """A run id that sorts by time: 9 characters of milliseconds, 3 of entropy (15 bits of it are
-    used).
+    """Return a run id that sorts by time: 9 characters of milliseconds, then 3 of entropy (15 bits
+    are used).
 
     >>> run_id(1_700_000_000_000, 12345)
     '1hf7yat00c1s'
@@ -42,6 +42,6 @@ def run_id(at_ms: int, entropy: int) -> str:
 
 
 def split_job(text: str) -> tuple[str, str]:
-    """`RUN/JOB` -> (run, job); `RUN` -> (run, "")."""
+    """Split `RUN/JOB` into (run, job), and `RUN` into (run, "")."""
     run, _, job = text.partition("/")
     return run, job

@@ -1,16 +1,16 @@
-"""Plain text: what a terminal, a table and a log show as it is written. Control characters are
-spelt out, and long text is cut."""
+"""Plain text for terminals, tables and logs. Control characters are escaped, and long text is
+cut."""
 
 from __future__ import annotations
 
 MAX_REASON = 4000
-"""Characters of a reason that are kept."""
+"""Maximum characters of a reason."""
 _KEPT = "\n\t"
 
 
 def plain(text: str, most: int = MAX_REASON) -> str:
-    r"""The text without control characters, direction marks and lone surrogates, at most `most`
-    characters long.
+    r"""Return at most `most` characters of a text, with control characters, direction marks and
+    lone surrogates escaped.
 
     >>> plain("ok\x1b[2J"), plain("a\u202eb"), plain("abcdef", 5)
     ('ok\\x1b[2J', 'a\\u202eb', 'ab...')
@@ -22,10 +22,10 @@ def plain(text: str, most: int = MAX_REASON) -> str:
 
 
 def spelt_out(text: str) -> str:
-    """The same, however long."""
-    return text if text.isprintable() else "".join([c if c.isprintable() or c in _KEPT else _spelt(c) for c in text])
+    """Return a text of any length with the same characters escaped."""
+    return text if text.isprintable() else "".join([c if c.isprintable() or c in _KEPT else _escaped(c) for c in text])
 
 
-def _spelt(c: str) -> str:
+def _escaped(c: str) -> str:
     code = ord(c)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

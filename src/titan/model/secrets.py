@@ -1,7 +1,8 @@
-"""Secrets by name: which names there can be, and what a template may say of them. Values are the
-master's shell's and the worker's.
+"""Rules for secrets: their names, their sizes, and the secrets fields of a template. Values are
+handled elsewhere, by the master's shell and the worker.
 
-Both the SDK (before it sends) and the master (when it receives) ask here, so both say the same.
+The SDK checks before it sends and the master when it receives. Both call this module, so their
+errors are the same.
 """
 
 from __future__ import annotations
@@ -13,42 +14,43 @@ from titan.model.dag import JobTemplate, Kind
 from titan.model.environment import OWN_PREFIX
 
 MIN_VALUE = 4
-"""Bytes: what is shorter stands in every output by chance, and could not be masked."""
+"""Minimum bytes of a value. A shorter value appears in any output by chance and could not be
+masked."""
 MAX_VALUE = 64 * 1024
 MAX_SECRETS = 10_000
 MAX_TOTAL = 64 * 1024 * 1024
 """Bytes of all values together."""
 MAX_OF_A_JOB = 64
 SECRET_NAME_RULE = "1 to 128 of A-Z a-z 0-9 _, the first no digit, not beginning with TITAN_"
-NOT_FOR_CALLS = "a call shares its process with others, which would see them: make it a script"
+NOT_FOR_CALLS = "a call shares its process with others, which would see the secrets: make it a script"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 def is_secret_name(text: str) -> bool:
-    """A name is one of an environment variable that is not Titan's own."""
+    """Return whether a text names a secret: an environment variable that Titan does not reserve."""
     return _NAME.fullmatch(text) is not None and not text.startswith(OWN_PREFIX)
 
 
 def names_problem(names: Sequence[str]) -> str:
-    """What is wrong with the secrets that a job names, for after a colon; "" if nothing is."""
+    """Return the problem with the names of a job's secrets; "" if there is none."""
     if len(names) > MAX_OF_A_JOB:
         return f"{len(names)} are too many for a job: the limit is {MAX_OF_A_JOB}"
     for at, name in enumerate(names):
         if not is_secret_name(name):
-            return f"{name[:80]!r} is no name of a secret: a name is {SECRET_NAME_RULE}"
+            return f"{name[:80]!r} is not a valid name of a secret: a name is {SECRET_NAME_RULE}"
         if name in names[:at]:
             return f"{name} is named twice"
     return ""
 
 
 def secrets_problem(t: JobTemplate) -> str:
-    """The same of a whole template."""
+    """Return the problem with a template's secrets; "" if there is none."""
     if not t.secrets:
         return ""
     if t.function:
         return f"secrets: {NOT_FOR_CALLS}"
     if t.kind == Kind.GATE:
-        return "secrets: a gate runs nothing: leave it out"
+        return "secrets: a gate runs nothing and needs no secrets: leave the field out"
     if problem := names_problem(t.secrets):
         return f"secrets: {problem}"
     return both_problem(t.secrets, [name for name, _ in t.env])
@@ -60,11 +62,12 @@ def both_problem(names: Sequence[str], env: Sequence[str]) -> str:
 
 
 def value_problem(value: bytes) -> str:
-    """What keeps a value from being a secret, for after its name; never tells the value."""
+    """Return the problem with a secret's value; "" if there is none. The text never contains the
+    value."""
     if len(value) < MIN_VALUE:
-        return f"the value has {len(value)} bytes: less than {MIN_VALUE} could not be masked in what a job prints"
+        return f"the value has {len(value)} bytes: less than {MIN_VALUE} could not be masked in a job's output"
     if len(value) > MAX_VALUE:
-        return f"the value has more than {MAX_VALUE:,} bytes, which is the limit: keep the key to a larger file as the secret"
+        return f"the value has more than {MAX_VALUE:,} bytes, the limit: encrypt the file and keep its key as the secret"
     if b"\0" in value:
-        return "the value holds a NUL byte, which no environment variable can: encode it, for example by base64"
+        return "the value holds a NUL byte, which no environment variable can: encode it, for example in base64"
     return ""

@@ -1,4 +1,4 @@
-"""Every interval and limit of the cluster that a site may set, with its default. Seconds and bytes."""
+"""Intervals and limits of the cluster that a site may set, with defaults. Seconds and bytes."""
 
 from __future__ import annotations
 
@@ -7,109 +7,109 @@ import msgspec
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float = 5.0
-    """How often a worker says which attempts it holds."""
+    """Interval at which a worker reports its attempts."""
     loss_s: float = 30.0
-    """A worker that is silent for longer is LOST: its attempts are fenced and queued again."""
+    """Silence after which a worker is LOST: its attempts are fenced and queued again."""
     name_guard_s: float = 10.0
-    """A second worker of a name is refused while the first was heard from within this time."""
+    """Time since a worker's last message for which a second worker with its name is rejected."""
     missing_s: float = 10.0
-    """An attempt that was dispatched longer ago than this and that its worker's heartbeat does not
-    list is lost."""
+    """An attempt that its worker's heartbeat does not list is lost if it was dispatched longer ago
+    than this."""
     prefetch: int = 1
-    """Attempts that may wait on a worker for each of its slots, so that a slot that falls free need
-    not wait for the master. They are taken back for a worker that has nothing to do. 0: none,
-    whatever the next two say."""
+    """Attempts that may wait on a worker for each of its slots, so that a free slot need not wait
+    for the master. They are taken back for idle workers. 0: none, regardless of the next two
+    settings."""
     prefetch_s: float = 0.05
-    """Where attempts are short, so much work may wait for each slot: 50 attempts of a millisecond.
-    """
+    """Amount of work that may wait for each slot if attempts are short: 50 attempts of a
+    millisecond."""
     prefetch_max: int = 1000
-    """And never more attempts for each slot than this."""
+    """Maximum number of attempts that wait for each slot."""
     hold_s: float = 5.0
-    """A job whose cpus, memory or GPUs are not free is passed so long by later ones. Then a worker
-    holds room for it."""
+    """Time for which later jobs may overtake a job whose CPUs, memory or GPUs are not free. After
+    it a worker reserves room for the job."""
     backoff_base_s: float = 0.5
-    """The wait before the first retry; it doubles with each, and is jittered between half and all
-    of it."""
+    """Wait before the first retry. It doubles with each retry, jittered between half and the
+    whole."""
     backoff_max_s: float = 60.0
     webhook_tries: int = 12
-    """So often the webhook of a gate is told before it is given up; 4xx answers other than 408, 425
-    and 429 end it at once."""
+    """Number of deliveries that are tried for a gate's webhook. A 4xx answer other than 408, 425
+    and 429 ends the tries at once."""
     webhook_timeout_s: float = 10.0
-    """What one try may take."""
+    """Timeout of one try."""
     webhook_backoff_s: float = 1.0
-    """The wait after the first try that failed; it doubles with each, jittered between half and all
-    of it."""
+    """Wait after the first failed try. It doubles with each try, jittered between half and the
+    whole."""
     webhook_backoff_max_s: float = 600.0
     release_slice: int = 10_000
-    """So many jobs of one new run are looked at, and made ready if they have no parents, before
-    anything else gets its turn."""
+    """Number of a new run's jobs that are examined, and made ready if they have no parents, before
+    other work gets its turn."""
     poison_losses: int = 2
-    """A job whose attempts took down this many workers is DEAD. A loss before its start was
-    reported counts half."""
+    """Number of workers that a job's attempts may take down before the job is DEAD. A loss before
+    the start was reported counts half."""
     run_jobs: int = 1_000_000
-    """So many jobs a run may have, what it grows by included."""
+    """Maximum number of jobs in a run, including jobs added while it runs."""
     growth_depth: int = 1_000
-    """A job that was submitted with its run may add jobs (depth 1), those may add jobs (depth 2),
-    and so on to this depth."""
+    """Maximum depth of added jobs. A job that was submitted with its run may add jobs (depth 1),
+    those may add jobs (depth 2), and so on."""
     stop_grace_s: float = 5.0
-    """From SIGTERM to SIGKILL for a job that is stopped."""
+    """Time from SIGTERM to SIGKILL for a job that is stopped."""
     scale: dict[str, tuple[int, int]] = {}
-    """Capability, or several joined by +, -> the fewest and the most burst workers that offer it.
-    Set by `titan master --scale`."""
+    """Minimum and maximum number of burst workers, by the capability that they offer. Several
+    capabilities are joined by +. Set by `titan master --scale`."""
     scale_every_s: float = 15.0
-    """How often it is looked whether burst workers should be started or retired."""
+    """Interval between two reviews of the number of burst workers."""
     scale_up: float = 1.0
-    """More queued jobs per slot than this start burst workers at once."""
+    """Number of queued jobs per slot above which burst workers are started at once."""
     scale_patience_s: float = 60.0
-    """Fewer do so when jobs have been queued at every look for so long."""
+    """Below that number, burst workers are started when jobs were queued at every review for this
+    long."""
     scale_cooldown_s: float = 30.0
-    """After burst workers were started or retired none of that capability is started for so long.
-    """
+    """Pause after burst workers of a capability were started or retired, in which none is
+    started."""
     burst_slots: int = 1
-    """Jobs that a burst worker runs at once."""
+    """Number of jobs that a burst worker runs at once."""
     burst_idle_s: float = 45.0
-    """A burst worker that had nothing to do for so long, while nothing is queued for it, is
-    retired."""
+    """Idle time after which a burst worker is retired if nothing is queued for it."""
     burst_start_s: float = 120.0
-    """One that has not registered so long after it was asked for is given up."""
+    """Time after which a requested burst worker that has not registered is given up."""
     forget_s: float = 7 * 86_400.0
-    """A worker that left or was lost longer ago than this is forgotten."""
+    """Time after which a worker that left or was lost is forgotten."""
     keep_runs: int = 10_000
-    """So many finished runs stay in the master's memory; older ones are in the history alone, and
-    can be asked for as before."""
+    """Number of finished runs in the master's memory. Older runs are only in the history, where the
+    same requests still find them."""
     keep_jobs: int = 100_000
-    """And no more than this many jobs of finished runs."""
+    """Maximum number of jobs of the finished runs in memory."""
     keep_s: float = 86_400.0
-    """And none that ended longer ago than this."""
+    """Maximum age of the finished runs in memory."""
     history_s: float = 90 * 86_400.0
-    """After this a run leaves the history too, with its output."""
+    """Age at which a run leaves the history, together with its output."""
     history_bytes: int = 20 * 1024 * 1024 * 1024
-    """So much history and output is kept; beyond it the oldest runs go first."""
+    """Maximum size of history and output. Beyond it the oldest runs are deleted first."""
     file_bytes: int = 16 * 1024 * 1024 * 1024
-    """What one output of a job, or any other content that is sent to the master, may have."""
+    """Maximum size of a job's output or of other content that is sent to the master."""
     file_grace_s: float = 3600.0
-    """Content that nothing refers to, and that nobody sent or asked for since, stays on the master
-    for so long."""
+    """Time for which the master keeps content that nothing refers to, counted from the last upload
+    or request."""
     connections: int = 10_000
-    """So many connections at once, those of Redis clients included; fewer where the system grants
+    """Maximum number of connections, including Redis clients. It is lower if the system grants
     fewer descriptors."""
     connections_of_address: int = 1_000
-    """And so many of one address, other than the master's own machine."""
+    """Maximum number of connections from one address, except the master's own machine."""
     connections_waiting: int = 256
-    """And so many that have not said who they are: beyond, the one that has waited longest is
-    closed."""
+    """Maximum number of connections before their handshake. Beyond it the one that has waited
+    longest is closed."""
     keep_journal: bool = False
-    """Whether segments of the log that no recovery needs stay, so that the history can be made anew
-    from the beginning."""
+    """Keep log segments that no recovery needs, so that the history can be rebuilt from the
+    beginning."""
     snapshot_bytes: int = 32 * 1024 * 1024
-    """So much log since the last snapshot makes the next."""
+    """Size of the log since the last snapshot at which the next one is taken."""
 
 
 class LoggedSettings(msgspec.Struct, frozen=True, array_like=True):
-    """The settings that decide what an event does to the state, named as in `Settings`.
+    """Settings that decide how an event changes the state, named as in `Settings`.
 
-    They are journaled, so that a journal means the same whatever is set when it is replayed. Fields
-    are only added at the end.
+    They are journaled, so that a replay does not depend on the settings of the process that
+    replays. New fields are appended.
     """
 
     loss_s: float
@@ -118,7 +118,7 @@ class LoggedSettings(msgspec.Struct, frozen=True, array_like=True):
     prefetch_s: float
     prefetch_max: int
     scale_every_s: float
-    """0: no rule says what to scale."""
+    """0: there is no scaling rule."""
 
     @staticmethod
     def of(settings: Settings) -> LoggedSettings:

@@ -1,8 +1,7 @@
-"""Amounts of memory as people write them, `512MiB`, `1.5GB` or bytes, and as they are shown to
-them.
+"""Parsing and formatting of sizes such as `512MiB`, `1.5GB` or a number of bytes.
 
-A limit (`parse_size`) is exact and spells its unit out; what a job asks for (`size_of`) may be
-shorter. One table of units serves both.
+A limit (`parse_size`) is exact and needs its full unit. A job's request (`size_of`) may use a short
+unit. Both use the same table of units.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ SIZE_RULE: Final = "bytes, or a number with KiB, MiB, GiB, TiB (1024) or KB, MB,
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes; None if it is no size.
+    """Return the bytes; None if the text is not a size.
 
     >>> parse_size("512MiB"), parse_size("1.5 GB"), parse_size("4096"), parse_size("512M")
     (536870912, 1500000000, 4096, None)
@@ -39,17 +38,17 @@ def parse_size(text: str) -> int | None:
 
 
 def size_of(text: str) -> int:
-    """Bytes of `4GiB`, `1.5 G`, `512 MiB`, `100` or `1e9`; K, M, G and T are powers of 1024, KB,
-    MB, GB and TB of 1000.
+    """Return the bytes of a text such as `4GiB`, `1.5 G`, `512 MiB`, `100` or `1e9`.
 
-    Raises ValueError, which says what is wrong.
+    K, M, G and T are powers of 1024; KB, MB, GB and TB are powers of 1000. Raises ValueError with
+    the problem.
 
     >>> size_of("4GiB"), size_of("1.5 MB"), size_of("1024"), size_of("2g")
     (4294967296, 1500000, 1024, 2147483648)
     """
     found = _SHORT.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text[:40]!r} is no size: say how many bytes, or 512MiB, 4GiB, 1.5TB")
+        raise ValueError(f"{text[:40]!r} is not a size: give a number of bytes, or a size such as 512MiB, 4GiB, 1.5TB")
     prefix, tail = found[2].upper(), found[3].lower()
     size = float(found[1]) * _UNITS[prefix + ("B" if tail == "b" else "iB") if prefix else ""]
     if not 0 <= size <= MAX_MEMORY:
@@ -58,7 +57,7 @@ def size_of(text: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """Rounded to four digits; `format_size` is exact.
+    """Return a size as text, rounded to four digits. `format_size` is exact.
 
     >>> size_text(4 << 30), size_text(1536 << 20), size_text(100)
     ('4 GiB', '1.5 GiB', '100 bytes')
@@ -71,7 +70,7 @@ def size_text(size: int) -> str:
 
 
 def format_size(size: int) -> str:
-    """The shortest exact way to say it.
+    """Return the shortest exact text of a size.
 
     >>> format_size(536870912), format_size(1500), format_size(1610612736)
     ('512 MiB', '1500 bytes', '1.5 GiB')

@@ -1,7 +1,7 @@
-"""The states of a job, a run and a worker, and which may follow which.
+"""States of jobs, runs and workers, and the transitions between them.
 
-Owns the transition table, from which docs/glossary.md's diagram is drawn. Must not know how a state
-is stored or why it changes.
+Owns the transition table, which also draws the diagram in docs/glossary.md. Must not know how a
+state is stored or why it changes.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ class RunState(IntEnum):
     RUNNING = 0
     COMPLETED = 1
     FAILED = 2
-    """Some job is DEAD or was CANCELLED because of one; or its deadline passed."""
+    """A job is DEAD, or was CANCELLED because of a DEAD job, or the deadline passed."""
     CANCELLED = 3
-    """By a user, or replaced by its schedule."""
+    """Cancelled by a user, or replaced by its schedule."""
     OPENING = 4
-    """Its jobs are still coming in: it is nobody's run yet, and gone if the master or its submitter
-    dies first."""
+    """Jobs are still arriving. The run is not visible yet. It is dropped if the master or the
+    submitter dies first."""
 
 
 class WorkerState(IntEnum):
     ALIVE = 0
     SUSPECT = 1
-    """Its connection broke; it has until its deadline to come back and keep its attempts."""
+    """The connection broke. The worker keeps its attempts if it returns before its deadline."""
     LOST = 2
-    """Silent past its deadline: its attempts were fenced and queued again."""
+    """The worker was silent past its deadline: its attempts were fenced and queued again."""
     LEFT = 3
-    """It said goodbye."""
+    """The worker signed off."""
 
 
 TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
 
-# A job whose parent is a service goes back to WAITING when that is no longer READY, as long as it
-# has not been dispatched. Reports can be lost or overtaken, so a result may arrive for an attempt
-# whose start was never reported: DISPATCHED leads wherever RUNNING does.
+# A job that depends on a service goes back to WAITING when the service is no longer READY, unless
+# the job was dispatched already. Reports can be lost or overtaken, so a result may arrive for an
+# attempt whose start was never reported. DISPATCHED therefore has all transitions of RUNNING.
 _ATTEMPT_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLED)
 TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
     JobState.WAITING: (JobState.QUEUED, JobState.DELAYED, JobState.PAUSED, JobState.CANCELLED),
@@ -64,31 +64,32 @@ TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
 }
 
 REVIVABLE = (JobState.DEAD, JobState.CANCELLED)
-"""A user may take a DEAD job off the dead letter queue: then it, and what was CANCELLED because of
-it, is WAITING again."""
+"""States that a retry from the dead letter queue sets back to WAITING: the DEAD job, and jobs that
+were CANCELLED because of it."""
 STOPPABLE = (JobState.WAITING, JobState.DELAYED, JobState.QUEUED, JobState.FAILED)
-"""A service that is stopped goes from these, too, straight to COMPLETED."""
+"""Additional states from which a service goes straight to COMPLETED when it is stopped."""
 
-# The same as one bit mask per state, for the hot path: `ALLOWED[old] >> new & 1`.
+# The transitions as one bit mask per state, for the hot path: `ALLOWED[old] >> new & 1`.
 ALLOWED: tuple[int, ...] = tuple(sum(1 << new for new in TRANSITIONS[old]) for old in JobState)
 
 
 class Outcome(IntEnum):
-    """How an attempt ended, as its worker saw it."""
+    """End of an attempt as its worker reports it."""
 
     SUCCEEDED = 0
     EXITED = 1
-    """With a code other than 0."""
+    """The exit code was not 0."""
     SIGNALED = 2
-    """Also a call that took down the process that ran it, however it did."""
+    """A signal ended the process. Also used for a call whose process died in any way."""
     TIMED_OUT = 3
     REFUSED = 4
-    """It could not be started and never can be: no such file, bad interpreter, permission. Not
-    retried."""
+    """The attempt cannot be started and never could be: no such file, bad interpreter, no
+    permission. Not retried."""
     BROKEN = 5
-    """The worker's own machinery failed: disk full, no runner. Tried again, elsewhere if that can
-    be; it costs no retry."""
+    """The worker failed: disk full, no runner. The job is tried again, on another worker if
+    possible. This costs no retry."""
     STOPPED = 6
-    """Killed because the master said so. Its lease is fenced already."""
+    """Killed on the master's order. The lease is fenced already."""
     RETURNED = 7
-    """Never started: handed back, or abandoned by a worker that leaves. Counts as no failure."""
+    """The attempt never started: returned, or abandoned by a worker that leaves. Not counted as a
+    failure."""

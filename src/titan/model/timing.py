@@ -1,12 +1,12 @@
-"""When a schedule is to run: cron expressions in a time zone, or a plain interval; and which times
-that gives.
+"""Times of a schedule: cron expressions in a time zone, or a plain interval.
 
-Pure: the next time is a function of the timing, the time after which it is asked for, and the
-machine's time zone database; no clock is read. Expressions are Debian cron's and so is what a
-change of the clocks does to them (cronsim): a job at a fixed hour that falls into the gap runs as
-soon as the gap is over, one that falls into the hour that comes twice runs once; a job with ``*``
-for the minute or the hour goes by elapsed time. An expression of six fields begins with the
-seconds.
+Pure: the next time depends on the timing, on the start of the search and on the machine's time zone
+database. No clock is read.
+
+Expressions follow Debian cron, also when the clocks change (cronsim). A fixed hour that falls into
+the gap runs as soon as the gap is over. A fixed hour that falls into the repeated hour runs once.
+With ``*`` for the minute or the hour, elapsed time counts. An expression of six fields begins with
+the seconds.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ _SHORT = {
 
 
 class Timing(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Exactly one of `cron` (in the zone `tz`) and `every_s` (seconds apart, the first at `start`)
-    is given."""
+    """Cron expression in the zone `tz`, or an interval of `every_s` seconds from `start` on.
+
+    Exactly one of `cron` and `every_s` is set.
+    """
 
     cron: str = ""
     tz: str = "UTC"
@@ -54,7 +56,7 @@ class Timing(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class _Cron(NamedTuple):
-    """A parsed expression: its five fields, the seconds of each minute, and its zone."""
+    """Parsed expression: its five fields, the seconds of each minute, and its zone."""
 
     five: str
     seconds: tuple[int, ...]
@@ -62,8 +64,10 @@ class _Cron(NamedTuple):
 
 
 def check_timing(timing: Timing, now: float) -> None:
-    """Raises CallerError for what is no timing, or one that has no time after `now` (seconds since
-    the epoch)."""
+    """Raise CallerError if a timing is invalid or has no time after `now`.
+
+    `now` is in seconds since the epoch.
+    """
     if bool(timing.cron) is bool(timing.every_s):
         raise CallerError("a schedule has either a cron expression or an interval: give exactly one of --cron and --every")
     if not timing.cron:
@@ -74,11 +78,11 @@ def check_timing(timing: Timing, now: float) -> None:
         return
     _parsed(timing.cron, timing.tz)
     if not next_time(timing, now):
-        raise CallerError(f"cron expression {timing.cron!r} never fires: no day of the next 50 years fits all of its fields")
+        raise CallerError(f"cron expression {timing.cron!r} never fires: no day of the next 50 years matches all of its fields")
 
 
 def next_time(timing: Timing, after: float) -> float:
-    """The first time after `after`, both in seconds since the epoch; 0 if there is none.
+    """Return the first time after `after`, both in seconds since the epoch; 0 if there is none.
 
     >>> next_time(Timing(cron="30 2 * * *"), 0.0)
     9000.0
@@ -89,12 +93,12 @@ def next_time(timing: Timing, after: float) -> float:
 
 
 def times(timing: Timing, after: float) -> Iterator[float]:
-    """All times after `after`, in order."""
+    """Return all times after `after`, in order."""
     return _cron_times(_parsed(timing.cron, timing.tz), after) if timing.cron else _interval_times(timing, after)
 
 
 def some_times(timing: Timing, after: float, until: float, most: int) -> list[float]:
-    """The first times after `after` up to and including `until`, at most `most`."""
+    """Return the first times after `after` up to and including `until`, at most `most`."""
     found = []
     for at in islice(times(timing, after), most):
         if at > until:
@@ -104,15 +108,16 @@ def some_times(timing: Timing, after: float, until: float, most: int) -> list[fl
 
 
 def last_times(timing: Timing, after: float, until: float, most: int) -> list[float]:
-    """The last times after `after` up to and including `until`, at most `most` of them, in order.
+    """Return the last times after `after` up to and including `until`, at most `most`, in order.
 
-    The work is bounded by `most` and the logarithm of the span, however many times there are in it.
+    The work is bounded by `most` and the logarithm of the span, regardless of the number of times
+    in it.
     """
     found = some_times(timing, after, until, most + 1)
     if len(found) <= most:
         return found
-    # Too many: narrow the span until it holds no more. `low` always leaves too many, `high` does
-    # not.
+    # Too many times: narrow the span. A span from `low` always holds too many, a span from `high`
+    # does not.
     low, high = floor(after), floor(until) + 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -124,7 +129,7 @@ def last_times(timing: Timing, after: float, until: float, most: int) -> list[fl
 
 
 def iso(at: float, tz: str = "UTC") -> str:
-    """A time in a zone, as ISO 8601 with the offset; milliseconds only if there are any.
+    """Return a time in a zone as ISO 8601 with the offset; milliseconds only if not 0.
 
     >>> iso(1774746000.0, "Europe/Berlin")
     '2026-03-29T03:00:00+02:00'
@@ -135,7 +140,8 @@ def iso(at: float, tz: str = "UTC") -> str:
 
 
 def zone_of(name: str) -> tzinfo:
-    """Raises CallerError for a zone that is not in the time zone database."""
+    """Return the zone of a name. Raises CallerError for a zone that is not in the time zone
+    database."""
     if name == "UTC":
         return UTC
     try:
@@ -143,7 +149,7 @@ def zone_of(name: str) -> tzinfo:
             raise ValueError(name)
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):
-        raise CallerError(f"there is no time zone {name[:64]!r}: say one as Europe/Berlin, America/New_York or UTC") from None
+        raise CallerError(f"there is no time zone {name[:64]!r}: use a name such as Europe/Berlin or UTC") from None
 
 
 def _interval_times(timing: Timing, after: float) -> Iterator[float]:
@@ -157,8 +163,8 @@ def _interval_times(timing: Timing, after: float) -> Iterator[float]:
 
 def _cron_times(cron: _Cron, after: float) -> Iterator[float]:
     whole = floor(after)
-    # From two minutes before on, so that the seconds of the present one are looked at too. At a
-    # change of the clocks cronsim may begin with times that are over; they are passed by.
+    # Begin two minutes earlier, so that the remaining seconds of the current minute are included.
+    # When the clocks change, cronsim may begin with past times, which are skipped.
     begin = (datetime.fromtimestamp(whole, UTC) - timedelta(minutes=2)).astimezone(cron.zone)
     last = after
     for minute in CronSim(cron.five, begin):
@@ -171,18 +177,18 @@ def _cron_times(cron: _Cron, after: float) -> Iterator[float]:
 
 @lru_cache(4096)
 def _parsed(expression: str, tz: str) -> _Cron:
-    """Raises CallerError that names the field."""
+    """Parse an expression. Raises CallerError that names the wrong field."""
     zone = zone_of(tz)
     shown = repr(expression[:80])
     text = _SHORT.get(expression.strip().lower(), expression)
     if len(text) > MAX_EXPRESSION or not text.isascii():
         raise CallerError(f"cron expression {shown}: must be at most {MAX_EXPRESSION} plain characters")
     if text.strip().startswith("@"):
-        raise CallerError(f"cron expression {shown}: the short ones are {', '.join(_SHORT)}")
+        raise CallerError(f"cron expression {shown} is unknown: the short expressions are {', '.join(_SHORT)}")
     fields = text.split()
     if len(fields) not in (5, 6):
         raise CallerError(
-            f"cron expression {shown} has {len(fields)} fields: there are five (minute hour day-of-month month day-of-week), "
+            f"cron expression {shown} has {len(fields)} fields: give five (minute hour day-of-month month day-of-week), "
             "or six with the seconds first"
         )
     seconds: tuple[int, ...] = (0,)

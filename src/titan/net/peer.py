@@ -16,7 +16,7 @@ from typing import cast
 
 from titan.errors import LimitExceeded, PeerError
 from titan.net.memory_budget import Inflow, Outflow
-from titan.protocol.codec import Blob, MessageDecoder, Misfit, Received, encode, encode_apart, error_of
+from titan.protocol.codec import Blob, MessageDecoder, Misfit, Received, encode, encode_prefix, error_of
 from titan.protocol.messages import Message
 
 APART_FROM = 64 * 1024
@@ -194,7 +194,7 @@ class Peer(asyncio.BufferedProtocol):
             self.write(frame)
         elif not self.closed:
             self._out_large = True
-            self._out.append(encode_apart(message, blob))
+            self._out.append(encode_prefix(message, blob))
             self.write(blob)
 
     def write(self, data: Blob) -> None:

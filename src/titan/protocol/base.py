@@ -1,5 +1,4 @@
-"""What every message is. The messages of one feature may stand in a file of their own, which
-`messages` gathers."""
+"""Base class of messages. A feature's messages may have their own file; `messages` has all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker says of calls of functions beside what it says of all attempts."""
+"""Messages from a worker that concern only calls of functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from titan.protocol.ranges import Column, Lease
 
 
 class Awaiting(Message, frozen=True):
-    """Those of the worker's calls that wait for other calls and use no slot meanwhile: all, each
-    time one more or less does."""
+    """All calls of the worker that wait for other calls and use no slot meanwhile.
+
+    The worker sends the whole list whenever it changes.
+    """
 
     leases: Column[Lease]

@@ -1,7 +1,7 @@
-"""Messages from bytes and to bytes.
+"""Encoding and decoding of messages.
 
-A payload is the MessagePack array of one message. With the BLOB flag it is: length of the array (4
-bytes, big-endian), the array, and then the blob, raw.
+A payload is the MessagePack array of one message. With the BLOB flag a payload has three parts:
+length of the array (4 bytes, big-endian), the array, and the raw blob.
 """
 
 from __future__ import annotations
@@ -32,29 +32,30 @@ from titan.protocol.ranges import MAX_INT
 _length = Struct(">I")
 _encode = msgspec.msgpack.Encoder().encode
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {}
-"""Decoders by opcode, made when a message of the kind is first met: all of them take 6 ms."""
+"""Decoders by opcode, created when the first message of a kind arrives. Creating all of them takes
+6 ms."""
 _ERROR_OPCODE = OPCODE_OF[Error]
 
 
 Blob = bytes | memoryview
-"""Raw bytes beside a message; a view of memory that nobody else has if they are many."""
+"""Raw bytes that follow a message. A large blob is a view of memory that nothing else uses."""
 
 
 class Received(NamedTuple):
-    """A message, and the bytes that came with it."""
+    """Message and the bytes that came with it."""
 
     message: Message
     blob: Blob
 
 
 class Misfit(NamedTuple):
-    """A whole frame that holds no message we know. Answer it with `error`; the connection lives."""
+    """Complete frame without a valid message. Answer it with `error`; the connection stays open."""
 
     error: Error
 
 
 def encode(message: Message, blob: Blob | None = None, *, compress: bool = False) -> bytes:
-    """Raises LimitExceeded for a message over MAX_MESSAGE."""
+    """Return a message as frames. Raises LimitExceeded for a message over MAX_MESSAGE."""
     opcode = OPCODE_OF[type(message)]
     payload = _encode(message)
     if blob is None:
@@ -62,16 +63,18 @@ def encode(message: Message, blob: Blob | None = None, *, compress: bool = False
     return encode_frame(opcode, b"".join((_length.pack(len(payload)), payload, blob)), BLOB, compress=compress)
 
 
-def encode_apart(message: Message, blob: Blob) -> bytes:
-    """What goes before a blob that is written behind it, uncopied. The frame must not be over
-    MAX_FRAME."""
+def encode_prefix(message: Message, blob: Blob) -> bytes:
+    """Return the part of a frame before its blob, so that the blob is written without a copy.
+
+    The frame must not be over MAX_FRAME.
+    """
     payload = _encode(message)
     header = frame_header(OPCODE_OF[type(message)], 4 + len(payload) + len(blob), BLOB)
     return b"".join((header, _length.pack(len(payload)), payload))
 
 
 class MessageDecoder:
-    """receive_data(bytes) -> what came. Raises PeerError when the stream can no longer be read."""
+    """Decoder of a stream of messages. Raises PeerError when the stream can no longer be read."""
 
     def __init__(
         self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX, *, compressed: bool = True
@@ -79,8 +82,11 @@ class MessageDecoder:
         self._frames = FrameDecoder(max_frame, max_message, inbox, compressed=compressed)
 
     @classmethod
-    def of_stranger(cls) -> MessageDecoder:
-        """For a peer that has not said who it is: small frames, none compressed, until `allow`."""
+    def before_handshake(cls) -> MessageDecoder:
+        """Return a decoder for a peer that has not sent its Hello yet.
+
+        Until `allow`, frames must be small and not compressed.
+        """
         return cls(FIRST_FRAME, FIRST_FRAME, FIRST_FRAME, compressed=False)
 
     def allow(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE) -> None:
@@ -95,11 +101,11 @@ class MessageDecoder:
         return self._frames.memory
 
     def drop(self) -> None:
-        """Forget what came and is not whole: nothing comes any more."""
+        """Drop incomplete data, since no more data will arrive."""
         self._frames.drop()
 
     def space(self) -> memoryview:
-        """Where bytes may be received; `received` follows."""
+        """Return the memory into which bytes may be received. Then call `received`."""
         return self._frames.space()
 
     def received(self, count: int) -> list[Received | Misfit]:
@@ -129,7 +135,7 @@ def _read(frame: Frame) -> Received | Misfit:
         return Received(decoder.decode(payload), blob)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         name = OPCODES[frame.opcode].__name__
-        return _misfit(payload, f"opcode {frame.opcode} ({name}) with a payload that is no {name}: {e}")
+        return _misfit(payload, f"opcode {frame.opcode} ({name}) has an invalid payload: {e}")
 
 
 def _make_decoder(opcode: int) -> msgspec.msgpack.Decoder[Any] | None:
@@ -144,8 +150,7 @@ def _misfit(payload: bytes | memoryview, message: str) -> Misfit:
 
 
 def _request_of(payload: bytes | memoryview) -> int:
-    """The request id of a payload of unknown shape, 0 if it has none that the other side could
-    read."""
+    """Return the request id in a payload of unknown shape; 0 if there is no valid one."""
     try:
         fields = msgspec.msgpack.decode(payload)
     except (msgspec.DecodeError, RecursionError, ValueError):

@@ -1,7 +1,7 @@
-"""What a job says to its worker on a connection of its own, and what of it goes on to the master.
-See docs/protocol.md.
+"""Messages between a job and its worker on the job's own connection. The worker forwards some of
+them to the master. See docs/protocol.md.
 
-A message that goes on to the master has a field `lease`, which the worker fills in.
+A forwarded message has a field `lease`, which the worker fills in.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from titan.protocol.ranges import Bytes, Column, Count, Fraction, Lease, Name, T
 
 
 class WhoAmI(Message, frozen=True):
-    """Answered by Identity. In a call: from now on the connection speaks for call `seq` of its
-    runner; 0: for the one that runs."""
+    """Ask for the job's identity. Answered by Identity.
+
+    In a call, the connection belongs to call `seq` of its runner from now on; 0: the running call.
+    """
 
     seq: Count = 0
 
 
 class Identity(Message, frozen=True):
-    """`archive`: of a job of a project, the SHA-256 of that."""
+    """Identity of a job. `archive`: the SHA-256 of its project, if it belongs to one."""
 
     lease: Lease
     run: Name
@@ -28,29 +30,31 @@ class Identity(Message, frozen=True):
 
 
 class Noted(Message, frozen=True):
-    """It is done."""
+    """The request is done."""
 
 
 class ReportProgress(Message, frozen=True):
-    """How far the attempt is, 0 to 1, or -1 if that is not known; at most 1 KiB of text. Only the
-    newest counts."""
+    """Progress of the attempt, 0 to 1, or -1 for unknown, with at most 1 KiB of text.
+
+    Only the newest report counts.
+    """
 
     fraction: Fraction
     message: Text = ""
 
 
 class SetStatus(Message, frozen=True):
-    """What the job says of itself, at most 1 KiB; kept with the job. Answered by Noted."""
+    """Status text of the job, at most 1 KiB; kept with the job. Answered by Noted."""
 
     text: Text
 
 
 class SetResult(Message, frozen=True):
-    """A piece of the job's value, in the blob: `json` if it is JSON, else a pickle, of `size` bytes
-    in all.
+    """Piece of the job's value, in the blob. The value is JSON if `json`, otherwise a pickle.
 
-    The pieces come in order, each at most 1 MiB and answered by Noted; with the last the value is
-    set. The one set last counts, if the attempt succeeds.
+    `size` is the size of the whole value in bytes. Pieces are sent in order, each at most 1 MiB and
+    answered by Noted. The last piece sets the value. If the attempt succeeds, the value that was
+    set last counts.
     """
 
     json: bool
@@ -59,23 +63,28 @@ class SetResult(Message, frozen=True):
 
 
 class ReadValue(Message, frozen=True):
-    """What another job of the run came to; answered by ValueRead, or by a Conflict if it is not
-    over."""
+    """Read the value of another job of the run. Answered by ValueRead, or by a Conflict if that job
+    is not over."""
 
     lease: Lease
     job: Name
 
 
 class ValueRead(Message, frozen=True):
-    """As in Values. To a job, instead of what is by content: "f" and the path of a file that is the
-    pickle; "g" for JSON."""
+    """Value as in Values.
+
+    A job gets "f" and the path of a file with the pickle in place of a value by content; "g" for
+    JSON.
+    """
 
     value: Bytes
 
 
 class Progress(Message, frozen=True):
-    """From a worker, in columns: what changed since the last, of each attempt the newest.
-    `fractions`: -1 for not known."""
+    """Newest progress of attempts whose progress changed since the last message.
+
+    From a worker, in columns. `fractions`: -1 for unknown.
+    """
 
     leases: Column[Lease]
     fractions: Column[Fraction]
@@ -83,8 +92,10 @@ class Progress(Message, frozen=True):
 
 
 class Statuses(Message, frozen=True):
-    """From a worker, in columns: the status of each attempt whose status changed; of all of them
-    after a registration."""
+    """Status of each attempt whose status changed; of all attempts after a registration.
+
+    From a worker, in columns.
+    """
 
     leases: Column[Lease]
     texts: Column[Text]

@@ -1,4 +1,4 @@
-"""What clients say about gates and the dead letter queue, and the answers."""
+"""Messages about gates and the dead letter queue."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from titan.protocol.ranges import Column, Count, Measured, Moment, Name, Text
 
 
 class Decide(Message, frozen=True):
-    """Approve or reject an open gate, named by `run` and `job`, or by the one-time `token` of its
-    webhook alone.
+    """Approve or reject an open gate.
 
-    `key` is the asker's own: a decision repeated under the key under which it was made is answered
-    alike; any other decision about a gate that is decided is a conflict. `by`: who decides, 1 to
-    128 characters.
+    The gate is identified by `run` and `job`, or only by the one-time `token` of its webhook. `key`
+    is the client's idempotency key: a decision repeated with its key gets the same answer. Any
+    other decision about a decided gate is a conflict. `by`: the person who decides, 1 to 128
+    characters.
     """
 
     run: Name
@@ -37,15 +37,17 @@ class Decided(Message, frozen=True):
 
 
 class ListGates(Message, frozen=True):
-    """The gates that wait for a decision, of one run or of all."""
+    """List the gates of one run, or of all runs, that wait for a decision."""
 
     run: Name = ""
     limit: Count = 1000
 
 
 class GateRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An open gate. Times in seconds since the epoch. `webhook`: "" has none, "due", "delivered",
-    or why it was given up."""
+    """Open gate. Times are in seconds since the epoch.
+
+    `webhook`: "" (none), "due", "delivered", or the reason why delivery was given up.
+    """
 
     run: Name
     dag: Name
@@ -57,14 +59,16 @@ class GateRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Gates(Message, frozen=True):
-    """The oldest first."""
+    """Open gates, the oldest first."""
 
     gates: Column[GateRow]
 
 
 class RetryDead(Message, frozen=True):
-    """Take a DEAD job off the dead letter queue, or with `job` "" all of its run, and run it again
-    with all that was cancelled because of it. `key` as in Decide."""
+    """Take a DEAD job off the dead letter queue and run it again; `job` "": all of the run.
+
+    Jobs that were cancelled because of it wait again. `key` as in Decide.
+    """
 
     run: Name
     job: Name = ""
@@ -73,7 +77,8 @@ class RetryDead(Message, frozen=True):
 
 
 class Retried(Message, frozen=True):
-    """So many jobs run again, and so many that were cancelled because of them wait again."""
+    """Number of jobs that run again, and number of cancelled jobs that wait again because of
+    them."""
 
     run: Name
     retried: Count
@@ -81,7 +86,7 @@ class Retried(Message, frozen=True):
 
 
 class PurgeDead(Message, frozen=True):
-    """Take a DEAD job off the dead letter queue, or with `job` "" all of its run; they stay DEAD."""
+    """Take a DEAD job off the dead letter queue; `job` "": all of the run. They stay DEAD."""
 
     run: Name
     job: Name = ""

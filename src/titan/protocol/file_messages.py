@@ -1,5 +1,5 @@
-"""Messages about content: it travels in pieces, both ways, has names on the master, and is
-published under keys."""
+"""Messages about content: uploads and downloads in pieces, names in perm_files/, and publication
+under keys."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from titan.protocol.base import Message
 from titan.protocol.ranges import Column, Count, Lease, Measured, Name, Text
 
 FILE_WINDOW = 16 << 20
-"""Bytes of a file that may be on their way, or wait for the receiver's disk: more are sent as
-FileTaken comes."""
+"""Maximum bytes of a file that are in transit or wait for the receiver's disk. FileTaken lets the
+sender continue."""
 
 
 class SendFile(Message, frozen=True):
-    """Content of `size` bytes is to be kept. `key`, drawn by the sender, names the sending: after a
-    cut it goes on under the same.
+    """Upload content of `size` bytes. `key` is a random id of the upload.
 
-    `hash` "" says that it is not known yet. Answered by SendFrom; by Stored, if the master has the
-    content; or by an Error. Small content of a known hash may come whole, in the blob: then the
-    answer is Stored, when it is on the master's disk, or an Error. From a job it comes whole
-    always.
+    After a lost connection the upload continues under the same key. `hash` "" means that the hash
+    is not known yet. Answered by SendFrom; by Stored, if the master has the content; or by an
+    Error.
 
-    `path` names the finished file, if sender and master are proved to share a machine by `proof`
-    (see `content.nearby`) and the hash is known. The master takes the file itself and answers
-    Stored, or answers SendFrom if it cannot.
+    Small content of a known hash may be sent whole, in the blob. The answer is then Stored, once
+    the content is on the master's disk, or an Error. A job always sends content whole.
 
-    `inode` and `mtime_ns` are the seal of that file when its writer hashed it; 0 and 0: it was not
-    hashed as it was written. The master hashes a file that comes from a client, that has no seal,
-    or that does not match its seal.
+    `path` is the finished file, if `proof` proves that sender and master share a machine (see
+    `content.nearby`) and the hash is known. The master then takes the file itself and answers
+    Stored, or SendFrom if it cannot.
+
+    `inode` and `mtime_ns` are the seal of that file from when its writer hashed it. 0 and 0: the
+    file was not hashed while it was written. The master hashes a file that comes from a client, has
+    no seal, or does not match its seal.
     """
 
     key: Name
@@ -48,30 +49,32 @@ class SendFrom(Message, frozen=True):
 
 
 class FilePiece(Message, frozen=True):
-    """Bytes of a file of `size` bytes, in the blob, in order. Never compressed."""
+    """Piece of a file of `size` bytes, in the blob. Pieces are in order and never compressed."""
 
     offset: Count
     size: Count
 
 
 class FileEnd(Message, frozen=True):
-    """All is sent, and this is its SHA-256. Answered by Stored when it is on the master's disk, or
-    by an Error."""
+    """End of an upload, with the SHA-256 of the content.
+
+    Answered by Stored, once the content is on the master's disk, or by an Error.
+    """
 
     hash: Name
 
 
 class FileTaken(Message, frozen=True):
-    """So many bytes more were written by whoever receives."""
+    """Number of additional bytes that the receiver has written."""
 
     size: Count
 
 
 class FetchFile(Message, frozen=True):
-    """Send a file from `offset` on; answered by FilePieces, at least one. From workers and clients.
+    """Download a file from `offset` on. Answered by at least one FilePiece.
 
-    With a `proof` that both share a machine (see `content.nearby`) the answer may be FileHere
-    instead.
+    From workers and clients. With a `proof` that both share a machine (see `content.nearby`) the
+    answer may be FileHere instead.
     """
 
     hash: Name
@@ -80,8 +83,10 @@ class FetchFile(Message, frozen=True):
 
 
 class FileHere(Message, frozen=True):
-    """Open the content in the offered folder, under its hash. A file that does not match these
-    marks is to be fetched instead."""
+    """Open the content in the offered folder, under its hash.
+
+    The receiver must download the file instead if the file does not match these fields.
+    """
 
     inode: Count
     size: Count
@@ -89,24 +94,27 @@ class FileHere(Message, frozen=True):
 
 
 class StopSending(Message, frozen=True):
-    """Nobody waits for what FetchFile `fetch` asked for any more."""
+    """End the download that FetchFile `fetch` requested."""
 
     fetch: Count
 
 
 class NameContent(Message, frozen=True):
-    """Content that the master has is put into perm_files/ under a name, in place of what has that
-    name. Answered by Resolved."""
+    """Put content that the master has into perm_files/ under a name. Answered by Resolved.
+
+    It replaces a file of the same name.
+    """
 
     name: Name
     hash: Name
 
 
 class Publish(Message, frozen=True):
-    """A file that the master has (SendFile) is published under `key` from now on.
+    """Publish a file that the master has (SendFile) under `key`.
 
-    By a worker for the attempt `lease`, under the key of its run unless it is `shared`; by a
-    client, shared. Answered by ArtifactRow in Artifacts when that is durable.
+    A worker publishes for the attempt `lease`, under a key of its run unless `shared`. A client's
+    key is always shared. Answered by Artifacts with an ArtifactRow, once the publication is
+    durable.
     """
 
     key: Name
@@ -118,8 +126,10 @@ class Publish(Message, frozen=True):
 
 
 class ArtifactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One version of what is published. `key` is RUN/KEY, or KEY if it is shared. `by`: RUN/JOB, ""
-    for a client."""
+    """One version of published content.
+
+    `key` is RUN/KEY, or KEY if it is shared. `by`: RUN/JOB, "" for a client.
+    """
 
     key: Name
     hash: Name
@@ -130,10 +140,9 @@ class ArtifactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class FindArtifact(Message, frozen=True):
-    """The versions of a key, the newest first; answered by Artifacts, or by an Error if there is
-    none.
+    """Find the versions of a key, the newest first. Answered by Artifacts, or by an Error if none.
 
-    By a worker for the attempt `lease`: first of its run, then shared.
+    For a worker's attempt `lease`, the keys of the run are searched first, then the shared keys.
     """
 
     key: Name
@@ -141,8 +150,10 @@ class FindArtifact(Message, frozen=True):
 
 
 class ListArtifacts(Message, frozen=True):
-    """The newest version of each key that begins so, by key: `RUN/` those of a run, else shared
-    ones. Answered by Artifacts."""
+    """List the newest version of each key that begins with `prefix`, sorted by key.
+
+    `RUN/` lists the keys of a run; other prefixes list shared keys. Answered by Artifacts.
+    """
 
     prefix: Name = ""
     limit: Count = 1000
@@ -153,16 +164,16 @@ class Artifacts(Message, frozen=True):
 
 
 class RemoveArtifact(Message, frozen=True):
-    """A shared key, with all its versions, is gone. Answered by Artifacts, what there was."""
+    """Remove a shared key with all its versions. Answered by Artifacts, the removed versions."""
 
     key: Name
 
 
 class PublishPath(Message, frozen=True):
-    """From a job to its worker: publish the file or folder at this path. Answered by Artifacts; an
-    empty one says that it goes on.
+    """Publish the file or folder at this path. From a job to its worker.
 
-    Then the job asks again.
+    Answered by Artifacts. An empty answer means that publication is still in progress; the job then
+    asks again.
     """
 
     key: Name
@@ -171,10 +182,9 @@ class PublishPath(Message, frozen=True):
 
 
 class FetchPath(Message, frozen=True):
-    """From a job to its worker: write what is published under the key, the version with that hash
-    if one is named, to this path.
+    """Write the content that is published under the key to this path. From a job to its worker.
 
-    Answered as PublishPath.
+    `hash` selects a version. Answered like PublishPath.
     """
 
     key: Name

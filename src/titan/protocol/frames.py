@@ -2,7 +2,7 @@
 
     version 1B | opcode 1B | flags 1B | spare 1B (0) | payload length 4B, big-endian
 
-Owns the header, its limits and the joining of frames that belong together; must not know what a
+Owns the header, its limits and the joining of the frames of one message. Must not know what a
 payload means.
 """
 
@@ -17,33 +17,33 @@ from titan.errors import LimitExceeded, ProtocolError, VersionMismatch
 
 VERSION = 1
 MAX_FRAME = 64 * 1024 * 1024
-"""Payload bytes of one frame."""
+"""Maximum payload bytes of one frame."""
 MAX_MESSAGE = 512 * 1024 * 1024
-"""Payload bytes of frames that are joined by MORE, after decompression."""
+"""Maximum payload bytes of frames that are joined by MORE, after decompression."""
 MAX_PARTS = 65_536
-"""Frames that are joined by MORE."""
+"""Maximum number of frames that are joined by MORE."""
 COMPRESS_FROM = 32 * 1024
 LARGE = 64 * 1024
-"""Payload bytes from which a frame that comes in parts is put together in place."""
+"""Payload bytes from which a frame that arrives in parts is assembled in place."""
 INBOX = 128 * 1024
 FIRST_FRAME = 4 * 1024
-"""Payload bytes of the frame by which a peer that dialled says who it is."""
+"""Maximum payload bytes of a peer's first frame, its Hello."""
 GROWTH = 8
-"""The memory of a large frame is at most so many times what has come of it: an announcement alone
-takes none."""
+"""Maximum ratio of a large frame's memory to its received bytes. A header that announces a large
+frame thus takes no memory by itself."""
 RATIO = 100
-"""Bytes that one compressed byte may become, above FREE_BYTES."""
+"""Maximum ratio of decompressed to compressed bytes, for sizes above FREE_BYTES."""
 FREE_BYTES = 1024 * 1024
 MAX_WINDOW = 8 * 1024 * 1024
-"""What whoever compresses may look back, which is memory here."""
+"""Maximum zstd window of a sender. The receiver needs this much memory for it."""
 _STEP = 1024 * 1024
 _LEAST = 4 * 1024
 _OFTEN = 2 * 1024 * 1024
-"""Pieces of files and values are of this size: that many bytes are had in few steps. What is larger
-grows by what has come."""
+"""Size up to which the memory of a large frame grows by GROWTH, then by doubling. Pieces of files
+and values have about this size and are assembled in few steps."""
 _SKIPPED = Struct("<II")
 _SKIPPED_MAGIC = 0x184D2A50
-"""A frame of zstd that readers pass over."""
+"""Magic number of a zstd frame that readers skip."""
 _PART = 16 * 1024 * 1024
 
 COMPRESSED, ERROR, MORE, BLOB = 0x01, 0x02, 0x04, 0x08
@@ -56,20 +56,20 @@ class Frame(NamedTuple):
     opcode: int
     flags: int
     payload: bytes | memoryview
-    """A view, of memory that nobody else has, if the frame is large."""
+    """The payload. For a large frame it is a view of memory that nothing else uses."""
 
 
 def frame_header(opcode: int, size: int, flags: int = 0) -> bytes:
-    """Of a payload that follows; at most MAX_FRAME."""
+    """Return the header of a payload of `size` bytes, at most MAX_FRAME."""
     return _header.pack(VERSION, opcode, flags, 0, size)
 
 
 def encode_frame(opcode: int, payload: bytes, flags: int = 0, *, compress: bool = False) -> bytes:
-    """One message as one frame, or as several joined by MORE if it is over MAX_FRAME."""
+    """Return a message as one frame, or as several joined by MORE if it is over MAX_FRAME."""
     if compress and len(payload) >= COMPRESS_FROM:
         packed = zstandard.ZstdCompressor(level=1).compress(payload)
         least = len(payload) // RATIO + 1
-        # so good that it looks like an attack
+        # pad a ratio that the receiver would reject as a decompression bomb
         if len(packed) < least and len(payload) > FREE_BYTES:
             packed += _SKIPPED.pack(_SKIPPED_MAGIC, least - len(packed)) + bytes(least - len(packed))
         if len(packed) < len(payload) * 0.9:
@@ -78,7 +78,7 @@ def encode_frame(opcode: int, payload: bytes, flags: int = 0, *, compress: bool 
     if size <= MAX_FRAME:
         return _header.pack(VERSION, opcode, flags, 0, size) + payload
     if size > MAX_MESSAGE:
-        raise LimitExceeded(f"a message of {size:,} bytes; the limit is {MAX_MESSAGE:,}: send it in pieces")
+        raise LimitExceeded(f"the message has {size:,} bytes; the limit is {MAX_MESSAGE:,}: send it in pieces")
     parts = []
     for at in range(0, size, _PART):
         piece = payload[at : at + _PART]
@@ -88,19 +88,20 @@ def encode_frame(opcode: int, payload: bytes, flags: int = 0, *, compress: bool 
 
 
 class FrameDecoder:
-    """Feed it bytes as they come; it gives whole frames.
+    """Incremental decoder: takes received bytes and returns complete frames.
 
-    After an error it is of no further use: the stream has no known frame boundary any more.
+    A decoder must not be used after an error, since the next frame boundary in the stream is
+    unknown.
     """
 
     def __init__(
         self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX, *, compressed: bool = True
     ) -> None:
-        """`compressed`: whether payloads may be."""
+        """`compressed`: accept compressed payloads."""
         self._buffer = bytearray()
         self._inbox = bytearray(inbox)
         self._large: bytearray | None = None
-        """What came of a frame of `_size` bytes, `_filled` of them, and room for more."""
+        """The first `_filled` bytes of a large frame of `_size` bytes, with room for more."""
         self._filled = self._size = 0
         self._compressed = compressed
         self._max_frame = max_frame
@@ -111,34 +112,37 @@ class FrameDecoder:
 
     @property
     def pending(self) -> int:
-        """Bytes of a message that is not whole yet."""
+        """Bytes of an incomplete message."""
         return len(self._buffer) + self._filled + self._parts_bytes
 
     @property
     def memory(self) -> int:
-        """What these bytes take up, with the room that is kept for more."""
+        """Memory that these bytes take, including the room for more."""
         return len(self._buffer) + (len(self._large) if self._large is not None else 0) + self._parts_bytes
 
     def allow(self, max_frame: int, max_message: int, inbox: int = INBOX) -> None:
-        """From now on frames of that size, compressed ones too. Not while `received` is under way."""
+        """Accept frames of these sizes, compressed ones too. Not to be called from `received`."""
         self._max_frame, self._max_message, self._compressed = max_frame, max_message, True
         if len(self._inbox) != inbox:
             self._inbox = bytearray(inbox)
 
     def drop(self) -> None:
-        """Forget what came and is not whole: nothing comes any more."""
+        """Drop incomplete data, since no more data will arrive."""
         self._large, self._filled = None, 0
         self._buffer.clear()
         self._parts, self._parts_bytes = [], 0
 
     def space(self) -> memoryview:
-        """Where bytes may be received without a copy of them; `received` says how many there are."""
+        """Return the memory into which bytes may be received without a copy.
+
+        Then call `received` with their number.
+        """
         if self._large is None:
             return memoryview(self._inbox)
         return memoryview(self._room(self._filled + 1))[self._filled :]
 
     def received(self, count: int) -> list[Frame]:
-        """`count` bytes were put into `space`. Raises as `receive_data` does."""
+        """Decode `count` bytes that were put into `space`. Raises as `receive_data` does."""
         if self._large is None:
             return self.receive_data(memoryview(self._inbox)[:count])
         frames: list[Frame] = []
@@ -148,7 +152,10 @@ class FrameDecoder:
         return frames
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Frame]:
-        """Raises VersionMismatch, or ProtocolError for a frame over the limit or out of order."""
+        """Return the complete frames so far.
+
+        Raises VersionMismatch, or ProtocolError for a frame over the limit or out of order.
+        """
         frames: list[Frame] = []
         if self._large is not None:
             data = self._fill(data, frames)
@@ -187,7 +194,7 @@ class FrameDecoder:
         self._fill(data, frames)
 
     def _room(self, needed: int) -> bytearray:
-        """The memory of the large frame, with room for `needed` bytes of it."""
+        """Return the memory of the large frame, with room for `needed` bytes."""
         large = self._large
         assert large is not None
         if needed > len(large):
@@ -195,12 +202,12 @@ class FrameDecoder:
             more = min(self._size, max(needed, times * len(large))) - len(large)
             try:
                 large += bytes(more)
-            except BufferError:  # somebody looks at it: it has to stay where it is
+            except BufferError:  # a view of it exists, so it cannot be resized in place
                 large = self._large = bytearray().join((large, bytes(more)))
         return large
 
     def _fill(self, data: bytes | bytearray | memoryview, frames: list[Frame]) -> memoryview:
-        """Copies what belongs to the large frame to where it stays; returns the rest."""
+        """Copy the bytes that belong to the large frame into it; return the rest."""
         view = memoryview(data)
         count = min(len(view), self._size - self._filled)
         large = self._room(self._filled + count)
@@ -216,21 +223,21 @@ class FrameDecoder:
         self._take(Frame(opcode, flags, memoryview(large)[HEADER_BYTES:]), frames)
 
     def _wanted(self) -> int:
-        """The bytes of the frame at the front of the buffer, which holds at least a header."""
+        """Return the size of the first frame in the buffer, which holds at least a header."""
         version, _, _, _, length = _header.unpack_from(self._buffer, 0)
         self._check(version, length)
         return HEADER_BYTES + int(length)
 
     def _check(self, version: int, length: int) -> None:
         if version != VERSION:
-            raise VersionMismatch(f"the peer speaks TITAN_PROTO {version}, or something else; this side speaks version {VERSION}")
+            raise VersionMismatch(f"the peer speaks TITAN_PROTO {version}, or another protocol; this side speaks version {VERSION}")
         if length > self._max_frame:
             raise ProtocolError(f"a frame of {length:,} bytes was announced; the limit is {self._max_frame:,}")
 
     def _take(self, frame: Frame, out: list[Frame]) -> None:
         kind = (frame.opcode, frame.flags & ~MORE)
         if self._joining is not None and self._joining != kind:
-            raise ProtocolError(f"a frame of opcode {frame.opcode} came in the middle of a message of opcode {self._joining[0]}")
+            raise ProtocolError(f"a frame of opcode {frame.opcode} arrived within a message of opcode {self._joining[0]}")
         if frame.flags & MORE or self._joining is not None:
             self._parts.append(frame.payload)
             self._parts_bytes += len(frame.payload)
@@ -251,21 +258,21 @@ class FrameDecoder:
         try:
             announced = zstandard.frame_content_size(payload)
             if announced < 0 or announced > self._max_message:
-                raise ProtocolError("a compressed payload that announces no size, or one over the limit")
+                raise ProtocolError("a compressed payload announces no size, or a size over the limit")
             if announced > max(FREE_BYTES, RATIO * len(payload)):
                 raise ProtocolError(f"a payload of {len(payload):,} bytes would become {announced:,}, over {RATIO} times as many")
             return _inflate(payload, announced)
         except zstandard.ZstdError as e:
-            raise ProtocolError(f"a compressed payload that cannot be read: {e}") from e
+            raise ProtocolError(f"a compressed payload cannot be decompressed: {e}") from e
 
 
 def _inflate(payload: bytes | memoryview, size: int) -> bytes:
-    """Exactly `size` bytes, in steps: what is announced and does not come takes no memory."""
+    """Decompress exactly `size` bytes in steps, so that an announced size alone takes no memory."""
     parts, left = [], size
     with zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(payload) as stream:
         while left and (part := stream.read(min(left, _STEP))):
             parts.append(part)
             left -= len(part)
     if left:
-        raise ProtocolError(f"a compressed payload that announces {size:,} bytes and has {size - left:,}")
+        raise ProtocolError(f"a compressed payload announces {size:,} bytes and has {size - left:,}")
     return parts[0] if len(parts) == 1 else b"".join(parts)

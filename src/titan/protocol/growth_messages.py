@@ -1,4 +1,4 @@
-"""Messages about runs that grow, and about pipelines that are kept by name."""
+"""Messages about jobs that are added to runs, and about saved pipelines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from titan.protocol.ranges import Column, Count, Lease, Measured, Moment, Name, 
 
 
 class Grow(Message, frozen=True):
-    """Add jobs to a run that runs, all or none: from a worker to the run of the attempt it holds
-    under `lease`, else to `run`.
+    """Add jobs to a run that is not over, all or none.
 
-    Parents in `dag` are ids of its jobs or of jobs of the run. `before`: ids of jobs that have not
-    begun to wait for a worker, and wait for the addition too from now on; `before_children`: so do
-    those that depend on the job that asks. `key` as in Submit, within the job that asks.
+    A worker adds to the run of its attempt `lease`, a client to `run`. Parents in `dag` are ids of
+    its own jobs or of the run's jobs. `before`: ids of jobs that must also wait for the addition;
+    they must not be waiting for a worker yet. `before_children`: the children of the requesting job
+    must also wait. `key` as in Submit, within the requesting job.
     """
 
     lease: Lease
@@ -27,14 +27,14 @@ class Grow(Message, frozen=True):
 
 
 class Grown(Message, frozen=True):
-    """`jobs` were added."""
+    """Number of jobs that were added to the run."""
 
     run: Name
     jobs: Count
 
 
 class SavePipeline(Message, frozen=True):
-    """Keep a DAG by a name. `replace`: one of that name may be there already."""
+    """Save a DAG under a name. `replace`: replace a pipeline that has this name."""
 
     name: Name
     dag: DagSpec
@@ -42,7 +42,7 @@ class SavePipeline(Message, frozen=True):
 
 
 class Saved(Message, frozen=True):
-    """A pipeline is kept by that name, or was removed."""
+    """The pipeline of this name was saved or removed."""
 
     name: Name
 
@@ -52,7 +52,7 @@ class RemovePipeline(Message, frozen=True):
 
 
 class ListPipelines(Message, frozen=True):
-    """Those whose names come after `after`, at most `limit`."""
+    """List the pipelines whose names follow `after`, at most `limit`."""
 
     after: Name = ""
     limit: Count = 1000

@@ -1,4 +1,4 @@
-"""Who may speak: Hello and Welcome, and what each side does with a version that is not its own."""
+"""Handshake: Hello and Welcome, and the negotiation of the protocol version."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def hello(role: str, software: str, user: str = "") -> Hello:
 
 
 def answer(first: Message, *, software: str, cluster: str, term: int, now: float = 0.0, content: str = "") -> Welcome:
-    """The master's answer to a peer's first message. Versions may differ by one: the lower is
-    spoken.
+    """Return the master's answer to a peer's first message.
 
-    Raises ProtocolError if it is no Hello, VersionMismatch if the peer is too far away.
+    Versions may differ by one; both sides then use the lower one. Raises ProtocolError if the
+    message is not a Hello, VersionMismatch if the versions differ by more.
     """
     if not isinstance(first, Hello):
         raise ProtocolError(f"the first message must be a Hello, not a {type(first).__name__}")

@@ -1,10 +1,8 @@
-"""The messages: one typed struct per opcode, on the wire a MessagePack array of its fields in
-order.
+"""Messages: one typed struct per opcode, sent as a MessagePack array of its fields in order.
 
-The first field of each is the request id: an answer carries the id of what it answers, 0 is for
-what nobody answers. Where a batch is natural the fields are columns. Fields are only ever added at
-the end, with a default; a reader ignores those it does not know. Bytes (logs, artifacts) follow the
-array as they are, see `codec`.
+The first field of each message is the request id. An answer carries the id of its request; 0 is for
+messages without an answer. Batches have columns as fields. New fields are appended and have a
+default; readers ignore unknown fields. Raw bytes (logs, artifacts) follow the array, see `codec`.
 """
 
 from __future__ import annotations
@@ -121,10 +119,10 @@ from titan.protocol.store_messages import StoreStream as StoreStream
 
 # -- both ways -------------------------------------------------------------------------------------
 class Hello(Message, frozen=True):
-    """The first message of whoever dials. `role`: "client" or "worker". `features`: "zstd" if it
-    can read compressed frames.
+    """First message of the side that connects. `role`: "client" or "worker".
 
-    `user`: USER@HOST, who asks for what a client changes.
+    `features`: "zstd" if it can read compressed frames. `user`: USER@HOST, recorded as the author
+    of a client's changes.
     """
 
     role: Name
@@ -135,11 +133,10 @@ class Hello(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """The answer to Hello. `cluster` names the log: leases of another mean nothing here. Workers
-    report by the time `now`.
+    """Answer to Hello. `cluster` is the id of the log: leases of another cluster are invalid.
 
-    `content`: the absolute path of the master's content folder, offered to peers of its machine
-    (see `content.nearby`), or "".
+    Workers adjust the times in their reports to `now`. `content`: the absolute path of the master's
+    content folder, offered to peers on its machine (see `content.nearby`), or "".
     """
 
     version: Count
@@ -152,8 +149,7 @@ class Welcome(Message, frozen=True):
 
 
 class Error(Message, frozen=True):
-    """`code` is stable; `message` says what happened and what to do; `job` the job at fault, if
-    any."""
+    """`code` is stable. `message` says what happened and what to do. `job`: the job at fault."""
 
     code: Name
     message: Text
@@ -171,11 +167,11 @@ class Pong(Message, frozen=True):
 
 # -- clients ---------------------------------------------------------------------------------------
 class Submit(Message, frozen=True):
-    """`key` is the submitter's own: the same key sent twice is one run.
+    """Submit a DAG. `key` is an idempotency key: the same key sent twice is one run.
 
-    `collect`: what its jobs return or raise follows the answer as Values, each job's as soon as it
-    is over. `wanted`, if not empty: only of the jobs at these positions, and of those that are
-    DEAD.
+    `collect`: after the answer, the results of jobs are sent as Values, as soon as each job is
+    over. `wanted`, if not empty: send only the results of the jobs at these positions, and of DEAD
+    jobs.
     """
 
     key: Name
@@ -185,11 +181,11 @@ class Submit(Message, frozen=True):
 
 
 class OpenRun(Message, frozen=True):
-    """A DAG of `count` jobs that comes in parts begins; AddJobs with this request id follow, in
-    order.
+    """Begin the submission of a DAG of `count` jobs in parts.
 
-    Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong.
-    `key`, `collect` and `wanted` are as in Submit, `deadline_s` as in its DAG.
+    AddJobs messages with this request id follow in order. Answered by Submitted when all jobs have
+    arrived, or by an Error at the first problem. `key`, `collect` and `wanted` are as in Submit,
+    `deadline_s` as in its DAG.
     """
 
     key: Name
@@ -204,10 +200,9 @@ class OpenRun(Message, frozen=True):
 
 
 class AddJobs(Message, frozen=True):
-    """The jobs from `position` on, in columns. `parents` are positions in the DAG, each before its
-    child.
+    """Jobs of a DAG from `position` on, in columns. Jobs that have arrived already are skipped.
 
-    Jobs that are there already are passed over.
+    `parents` are positions in the DAG, each before its child.
     """
 
     position: Count
@@ -224,7 +219,7 @@ class Submitted(Message, frozen=True):
 
 
 class Cancel(Message, frozen=True):
-    """`job` "" means the whole run."""
+    """Cancel a job; `job` "" means the whole run."""
 
     run: Name
     job: Name = ""
@@ -235,7 +230,8 @@ class Cancelled(Message, frozen=True):
 
 
 class GetRun(Message, frozen=True):
-    """Jobs `after` (a position in the DAG) and following, at most `limit`; or only `job`."""
+    """Read the state of a run with at most `limit` jobs from position `after` in the DAG, or only
+    `job`."""
 
     run: Name
     job: Name = ""
@@ -244,12 +240,12 @@ class GetRun(Message, frozen=True):
 
 
 class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A job as users see it. Times in seconds since the epoch, 0 for not yet; `exit_code` -1 for
-    none.
+    """Job as users see it. Times are in seconds since the epoch, 0 for not yet.
 
-    `progress`: what its attempt that runs says, 0 to 1, or -1, and `message` beside it; `status`:
-    what its newest attempt says. `cause`: why it is CANCELLED (titan.model.causes.Cause). `lost`:
-    why output of its newest ended attempt is lost, "" if none is.
+    `exit_code`: -1 for none. `progress`: progress of the running attempt, 0 to 1, or -1, with its
+    text in `message`. `status`: status text of the newest attempt. `cause`: cause of a cancellation
+    (titan.model.causes.Cause). `lost`: the reason why output of the newest ended attempt is lost,
+    "" if none is.
     """
 
     id: Name
@@ -271,12 +267,11 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run as users see it. `tally`: how many of its jobs are in each state, by the state's
-    number.
+    """Run as users see it. `tally`: number of its jobs in each state, by the state's number.
 
-    `schedule` is what made it, for the nominal time `scheduled_at`; `deadline_at` when it must be
-    over; `actor` who asked for it. Of a run in the history only the status of the run itself tells
-    these.
+    `schedule`: the schedule that started it, for the nominal time `scheduled_at`. `deadline_at`:
+    its deadline. `actor`: the user who requested it. For a run in the history, only the status of
+    that run has these fields.
     """
 
     run: Name
@@ -295,7 +290,7 @@ class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RunStatus(Message, frozen=True):
-    """`next` is the `after` of the following page, 0 if this was the last."""
+    """Page of a run's jobs. `next`: the `after` of the next page, 0 if this is the last."""
 
     run: RunRow
     jobs: Column[JobRow]
@@ -304,10 +299,10 @@ class RunStatus(Message, frozen=True):
 
 
 class ListRuns(Message, frozen=True):
-    """The newest `limit` runs, before the run `before` if that is given.
+    """List the newest `limit` runs, only those before the run `before` if it is set.
 
-    Only those of the DAG `dag` or the group `group`, submitted at or after `since`, in one of
-    `states`, as far as these are given.
+    Optional filters: the DAG `dag`, the group `group`, submission at or after `since`, one of
+    `states`.
     """
 
     limit: Count = 100
@@ -336,21 +331,21 @@ class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     joined_at: Measured
     facts: Facts
     taken: tuple[Count, Count, Count] = (0, 0, 0)
-    """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs. In all it has
-    `cpus`, `memory_bytes`, `gpus` of its facts."""
+    """Resources that its attempts reserved: thousandths of a CPU, bytes of memory, GPUs. The totals
+    are `cpus`, `memory_bytes`, `gpus` of its facts."""
     told_by: Name = ""
-    """Who told it to leave."""
+    """User who told it to leave."""
 
 
 class Workers(Message, frozen=True):
-    """`notices`: what operators should know of this home, each with its time."""
+    """All workers. `notices`: (time, text) of messages for operators about this home."""
 
     workers: Column[WorkerRow]
     notices: Column[tuple[Moment, Text]] = []
 
 
 class ListDead(Message, frozen=True):
-    """The dead letter queue, of one run or of all."""
+    """List the dead letter queue of one run or of all runs."""
 
     run: Name = ""
     limit: Count = 1000
@@ -368,26 +363,28 @@ class DeadJobs(Message, frozen=True):
 
 
 class Watch(Message, frozen=True):
-    """Pushes the run as it is now, then every change, each as Changes with this request id, until
-    the run is over. `jobs` false: only the run's own row."""
+    """Subscribe to a run: its present state, then all changes until it is over.
+
+    Each is sent as Changes with this request id. `jobs` false: only the run's own row.
+    """
 
     run: Name
     jobs: bool = True
 
 
 class Unwatch(Message, frozen=True):
-    """Ends the watch or the log stream of request `watch`."""
+    """End the watch or the log stream of request `watch`."""
 
     watch: Count
 
 
 class Changes(Message, frozen=True):
-    """`run` is the run as it is after these changes. `first`: this is the picture at the start.
-    `last`: nothing follows.
+    """Changes of a watched run. `run` is the run after these changes.
 
-    `moved`: jobs (their ids) whose progress changed and nothing else, with `fractions` and `texts`
-    in the same order: the newest, at most five times a second; a watcher that reads slowly gets
-    fewer.
+    `first`: the message holds the present state at the start of the watch. `last`: nothing follows.
+    `moved`: ids of jobs of which only the progress changed, with the newest `fractions` and `texts`
+    in the same order. It is sent at most five times a second, less often to a watcher that reads
+    slowly.
     """
 
     run: RunRow
@@ -400,7 +397,7 @@ class Changes(Message, frozen=True):
 
 
 class ReadLogs(Message, frozen=True):
-    """`attempt` 0 means the newest. `follow`: go on until the attempt is over."""
+    """Read the logs of an attempt, 0 for the newest. `follow`: continue until it is over."""
 
     run: Name
     job: Name
@@ -409,7 +406,7 @@ class ReadLogs(Message, frozen=True):
 
 
 class LogChunk(Message, frozen=True):
-    """Bytes of a stream (1 stdout, 2 stderr) of an attempt, in the blob. `last`: nothing follows."""
+    """Bytes of an attempt's stream (1 stdout, 2 stderr), in the blob. `last`: nothing follows."""
 
     attempt: Count
     stream: Count
@@ -418,15 +415,14 @@ class LogChunk(Message, frozen=True):
 
 
 class Values(Message, frozen=True):
-    """What jobs came to. Entry i: the job's position in its DAG, its final state, what the call
-    returned or raised, and the reason if there is one. `last`: nothing follows. A job may be told
-    of twice.
+    """Results of jobs, in columns. A job may be reported twice. `last`: nothing follows.
 
-    A value is empty (None), or one byte and the rest: "i" and the pickle of what was returned; "e"
-    and that of what was raised: a tuple of the exception's own pickle (or nil), its type, its text
-    and the traceback. "h" and "r" are the same by content: the SHA-256 (32 bytes) and the length (8
-    bytes, big-endian) of an artifact that is the pickle. "j" and JSON is what a job said that it
-    came to, "k" the same by content.
+    Entry i: the job's position in its DAG, its final state, its value, and the reason if there is
+    one. A value is empty (None), or a byte and data. "i": the pickle of the returned value. "e":
+    the encoding of an exception (see `titan.model.values`): its own pickle or none, its type, its
+    text and the traceback. "h" and "r" are the same by content: the SHA-256 (32 bytes) and the
+    length (8 bytes, big-endian) of an artifact that is the pickle. "j": the job's own result in
+    JSON; "k": the same by content.
     """
 
     positions: Column[Count]
@@ -437,16 +433,20 @@ class Values(Message, frozen=True):
 
 
 class ReadValues(Message, frozen=True):
-    """What calls of a run came to, by their ids, at most 10,000; answered by Values, or by a
-    Conflict if one is not over."""
+    """Read the results of at most 10,000 calls of a run, by their ids.
+
+    Answered by Values, or by a Conflict if a call is not over.
+    """
 
     run: Name
     jobs: Column[Name]
 
 
 class Stage(Message, frozen=True):
-    """Which of these contents (SHA-256, hex) does the master lack? The others stay for
-    `file_grace_s` at least."""
+    """Ask which of these contents (SHA-256, hex) the master lacks. Answered by Staged.
+
+    The master keeps the others for at least `file_grace_s`.
+    """
 
     hashes: Column[Name]
     sizes: Column[Count]
@@ -457,14 +457,13 @@ class Staged(Message, frozen=True):
 
 
 class Stored(Message, frozen=True):
-    """The content is on the master's disk. It stays there for `file_grace_s` at least, whoever
-    refers to it."""
+    """The content is on the master's disk. It stays there for at least `file_grace_s`."""
 
     hash: Name
 
 
 class Resolve(Message, frozen=True):
-    """The hash of the file that has this name in perm_files/ on the master; answered by Resolved."""
+    """Ask for the hash of a file in perm_files/ on the master. Answered by Resolved."""
 
     name: Name
 
@@ -475,15 +474,15 @@ class Resolved(Message, frozen=True):
 
 
 class Stop(Message, frozen=True):
-    """Ask the master to end, as SIGTERM would. Answered by Pong."""
+    """Stop the master, as SIGTERM does. Answered by Pong."""
 
 
 # -- workers ---------------------------------------------------------------------------------------
 class Register(Message, frozen=True):
-    """`leases`, `started`: the attempts it holds, running (start time), waiting (0) or finished and
-    not yet acknowledged.
+    """Register a worker, with its attempts in `leases` and `started`.
 
-    Lease i came with the Dispatch whose draw is `draws[draw_of[i]]`.
+    An attempt is running (start time), waiting (0), or finished and not yet acknowledged. Lease i
+    was sent by the Dispatch whose draw is `draws[draw_of[i]]`.
     """
 
     name: Name
@@ -509,7 +508,7 @@ class Registered(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
-    """As in Register. `facts`: those that have changed since the worker told them last."""
+    """Attempts of a worker as in Register. `facts`: facts that changed since the last report."""
 
     leases: Column[Lease]
     started: Column[Moment]
@@ -519,18 +518,19 @@ class Heartbeat(Message, frozen=True):
 
 
 class Heard(Message, frozen=True):
-    """The answer to a heartbeat."""
+    """Answer to a heartbeat."""
 
 
 class Dispatch(Message, frozen=True):
-    """Entry i: lease, run, job, attempt, its template (a position in `templates`) and arguments.
+    """Attempts for a worker, in columns.
 
-    `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty:
-    the values of their parents, in order, as in Values, or "x" and the text that says why they
-    cannot be had. Persistent id i of the pickle stands for value i. Arguments may be by content
-    too, as "h" in Values. `services`, if not empty: (id, HOST:PORT) of the services that each
-    depends on. `files`, if not empty: what each is given (name: the path in its folder). `draw`
-    names the start of a master that gave the leases.
+    Entry i: lease, run, job, attempt, template (a position in `templates`) and arguments. The
+    columns with a default may be empty. `payloads`: the pickled arguments of calls; they may be by
+    content, as "h" in Values. `inputs`: the values of a call's parents, in order, as in Values, or
+    "x" and the reason why they are not available. Persistent id i of the pickle stands for value i.
+    `services`: (id, HOST:PORT) of the services that a job depends on. `files`: a job's input files
+    (name: the path in its folder). `draw` identifies the start of the master that issued the
+    leases.
     """
 
     templates: Column[JobTemplate]
@@ -553,11 +553,12 @@ class Started(Message, frozen=True):
 
 
 class Results(Message, frozen=True):
-    """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n.
+    """Results of attempts, in columns. `outcomes` are titan.model.states.Outcome.
 
-    `values`, if not empty, are as in Values. `outputs`, if not empty: the files that each left,
-    which the master has (Stored). `lost`, if not empty: why some output of each could not be kept,
-    "" if it is all there; the reason says it too.
+    An exit by signal n has exit code 128 + n. The columns with a default may be empty. `values` are
+    as in Values. `outputs`: the output files of each attempt, which the master has (Stored).
+    `lost`: the reason why output of an attempt could not be kept, "" if nothing is lost. `reasons`
+    include it.
     """
 
     leases: Column[Lease]
@@ -574,27 +575,26 @@ class Results(Message, frozen=True):
 
 
 class Acked(Message, frozen=True):
-    """These results are durable: the worker may forget them."""
+    """These results are durable; the worker may forget them."""
 
     leases: Column[Lease]
 
 
 class StopAttempts(Message, frozen=True):
-    """Stop these attempts. What the worker does not hold it ignores."""
+    """Stop these attempts. The worker ignores attempts that it does not have."""
 
     leases: Column[Lease]
     grace_s: Seconds
 
 
 class Recall(Message, frozen=True):
-    """Hand these attempts back (Results with RETURNED) if they have not started."""
+    """Return these attempts (Results with RETURNED) if they have not started."""
 
     leases: Column[Lease]
 
 
 class LogData(Message, frozen=True):
-    """Output of attempts. Entry i is `sizes[i]` bytes of the blob, which belong at `offsets[i]` of
-    that stream."""
+    """Output of attempts. Entry i is `sizes[i]` bytes of the blob at `offsets[i]` of its stream."""
 
     runs: Column[Name]
     jobs: Column[Name]
@@ -605,8 +605,10 @@ class LogData(Message, frozen=True):
 
 
 class LogResume(Message, frozen=True):
-    """After a registration: how much of each attempt's stdout and stderr the master has; the worker
-    goes on from there."""
+    """Sizes of each attempt's stdout and stderr on the master, after a registration.
+
+    The worker continues from these offsets.
+    """
 
     leases: Column[Lease]
     stdout: Column[Count]
@@ -614,8 +616,8 @@ class LogResume(Message, frozen=True):
 
 
 class Draining(Message, frozen=True):
-    """Finishes what runs, takes nothing new."""
+    """The worker finishes running attempts and takes no new ones."""
 
 
 class Leaving(Message, frozen=True):
-    """Holds nothing any more and goes. Answered by Pong."""
+    """The worker has no attempts left and disconnects. Answered by Pong."""

@@ -1,4 +1,4 @@
-"""Which message has which opcode. A number is never given to another message."""
+"""Opcodes of the messages. A number is never reused for another message."""
 
 from __future__ import annotations
 
@@ -128,5 +128,5 @@ OPCODES: dict[int, type[msg.Message]] = {
     213: msg.FetchPath,
     214: msg.FileHere,
 }
-# 35, 75 and 76 were Put, Fetch and Piece: an older way to move content.
+# 35, 75 and 76 were Put, Fetch and Piece: the former messages for content.
 OPCODE_OF: dict[type[msg.Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

@@ -1,12 +1,13 @@
-"""The range of every number, the length of every text and of every column that a message may hold.
+"""Ranges of all numbers in messages, and maximum lengths of texts and columns.
 
-The decoder refuses whatever is outside, so no handler ever sees a NaN, an infinity, a negative
-count or a text of a gigabyte. A refused message is answered by an Error that names the field, and
-nothing of it is applied. The ranges are wide: each holds whatever a well-meant peer of any version
-sends. What follows from several fields (columns of one length) is checked where a message becomes
-an input. Structs that are in the journal too (`DagSpec`, `JobTemplate`, `Timing`, `StoredFile`)
-state no ranges, as what was journaled must be read whatever the limits are now: `titan.model`
-checks them at admission.
+The decoder rejects values outside, so no handler sees a NaN, an infinity, a negative count or a
+text of a gigabyte. A rejected message is answered by an Error that names the field, and no part of
+the message is applied. The ranges are wide enough for correct peers of any version.
+
+Rules over several fields, such as equally long columns, are checked where a message becomes an
+input. Structs that are also journaled (`DagSpec`, `JobTemplate`, `Timing`, `StoredFile`) declare no
+ranges, because journals must stay readable when limits change. `titan.model` checks these structs
+at admission.
 """
 
 from __future__ import annotations
@@ -29,27 +30,26 @@ MAX_FACTS = 256
 
 # -- numbers ---------------------------------------------------------------------------------------
 Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
-"""Numbers of things, positions, sizes in bytes, serial numbers."""
+"""Counts, positions, sizes in bytes, serial numbers."""
 RequestId = Annotated[int, Meta(ge=0, le=MAX_INT)]
 Lease = Annotated[int, Meta(ge=0, le=MAX_INT)]
 ExitCode = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 StateNumber = Annotated[int, Meta(ge=0, le=63)]
-"""A JobState, RunState or Outcome; that it exists is checked by whoever takes it."""
+"""A JobState, RunState or Outcome. The handler checks that it exists."""
 Moment = Annotated[float, Meta(ge=0.0, le=MAX_MOMENT)]
 """Seconds since the epoch; 0 for none."""
 Seconds = Annotated[float, Meta(ge=0.0, le=MAX_SPAN_S)]
 Fraction = Annotated[float, Meta(ge=-1.0, le=1.0)]
-"""0 to 1, or -1 for not known."""
+"""0 to 1, or -1 for unknown."""
 Measured = Annotated[float, Meta(ge=-1e18, le=1e18)]
-"""What was measured, or recorded once: finite. The core clamps it where it matters."""
+"""Measured or recorded number. It is finite. The core clamps it where necessary."""
 
 # -- texts and bytes -------------------------------------------------------------------------------
 Name = Annotated[str, Meta(max_length=MAX_NAME_TEXT)]
 """Names, keys, hashes, and other short texts."""
 Text = Annotated[str, Meta(max_length=MAX_LONG_TEXT)]
-"""Free text: reasons, messages, arguments. What is kept of it is shorter, see `titan.model.plain`.
-"""
+"""Free text: reasons, messages, arguments. A shorter text is stored, see `titan.model.plain`."""
 Bytes = Annotated[bytes, Meta(max_length=MAX_BYTES)]
 
 # -- many ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Why a job does not run: what is asked, and the reasons."""
+"""Messages about the reasons why a job does not run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from titan.protocol.ranges import Column, Count, Facts, Name, StateNumber, Text
 
 
 class Why(Message, frozen=True):
-    """Why this job does not run; answered by Reasons."""
+    """Ask for the reasons why a job does not run. Answered by Reasons."""
 
     run: Name
     job: Name
 
 
 class ReasonRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`code` is stable, `text` is for people, `detail` holds the names and numbers in it. Times are
-    seconds since the epoch."""
+    """Reason: `code` is stable, `text` is for people, `detail` has the text's names and numbers.
+
+    Times are in seconds since the epoch.
+    """
 
     code: Name
     text: Text
@@ -25,15 +27,18 @@ class ReasonRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class WorkerReasons(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Why one worker does not take it, the most lasting reason first."""
+    """Reasons why one worker does not take the job, the most lasting reason first."""
 
     worker: Name
     reasons: Column[ReasonRow]
 
 
 class Reasons(Message, frozen=True):
-    """`state` is the job's. `workers`, of a job that is QUEUED: those first that could take it
-    soonest; `left_off` more are not told of."""
+    """Reasons of a job in `state`.
+
+    `workers`, for a QUEUED job: the workers that could take it soonest come first. `left_off` is
+    the number of workers that are not listed.
+    """
 
     run: Name
     job: Name

@@ -1,4 +1,4 @@
-"""Messages about workers that are told to leave, and about burst workers."""
+"""Messages about leaving workers and burst workers."""
 
 from __future__ import annotations
 
@@ -10,29 +10,36 @@ from titan.protocol.ranges import Column, Count, Measured, Name, Seconds, Text
 
 # -- clients ---------------------------------------------------------------------------------------
 class TellWorker(Message, frozen=True):
-    """A worker is to take nothing new, finish what runs and leave; `now`: to kill what runs and
-    hand it back. Answered by Told."""
+    """Tell a worker to take no new attempts, finish the running ones and leave.
+
+    `now`: kill running attempts and return them. Answered by Told.
+    """
 
     name: Name
     now: bool = False
 
 
 class Told(Message, frozen=True):
-    """It is recorded, and the worker is told until it has left. `state`: of the worker now; `held`:
-    attempts that it still has."""
+    """The order to leave is recorded and repeated until the worker has left.
+
+    `state`: current state of the worker. `held`: number of attempts that it still has.
+    """
 
     state: Name
     held: Count
 
 
 class GetScale(Message, frozen=True):
-    """How many burst workers there are, and why. Answered by Scale."""
+    """Ask for the number of burst workers and the reasons. Answered by Scale."""
 
 
 class ScaleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One rule. `demand`: jobs that wait for a slot; `slots`, `used`: of all workers that take
-    them; `coming`: slots of burst workers that have not registered; `looked_at` 0: not yet since
-    the master's start."""
+    """State of one scaling rule.
+
+    `demand`: jobs that wait for a slot. `slots`, `used`: slots of all workers that take these jobs.
+    `coming`: slots of burst workers that have not registered. `looked_at`: time of the last review,
+    0 if there was none since the master's start.
+    """
 
     rule: Name
     least: Count
@@ -48,7 +55,7 @@ class ScaleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Scale(Message, frozen=True):
-    """`every_s`: how often it is looked; no rows: scaling is off."""
+    """`every_s`: interval between two reviews. No rows: scaling is off."""
 
     rows: Column[ScaleRow]
     every_s: Seconds
@@ -56,7 +63,9 @@ class Scale(Message, frozen=True):
 
 # -- workers ---------------------------------------------------------------------------------------
 class Leave(Message, frozen=True):
-    """Finish what runs, hand back what waits, then leave; `now`: kill what runs. May come again and
-    again."""
+    """Finish running attempts, return waiting ones, then leave. `now`: kill running attempts.
+
+    The message may be repeated.
+    """
 
     now: bool = False

@@ -1,4 +1,4 @@
-"""Messages about schedules, from clients and to them."""
+"""Messages between clients and the master about schedules."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from titan.protocol.ranges import Column, Count, Measured, Name
 
 
 class ScheduleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A schedule as users see it. Times in seconds since the epoch, 0 for none.
+    """Schedule as users see it. Times are in seconds since the epoch, 0 for none.
 
-    `next_at` is its next nominal time, `last_at` that of its newest run `last_run`; `waiting` how
-    many times wait for their turn. `fired`, `skipped` (a run was open) and `missed` (nobody was
-    there; at least so many) count nominal times.
+    `next_at` is the next nominal time, `last_at` the nominal time of the newest run `last_run`.
+    `waiting` is the number of nominal times that wait for an earlier run. `fired`, `skipped` (a run
+    was open) and `missed` (no master was running; a lower bound) count nominal times.
     """
 
     name: Name
@@ -37,12 +37,11 @@ class ScheduleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class AddSchedule(Message, frozen=True):
-    """Make a run of this DAG at each time of `timing`: [cron, tz, every_s, start], of which either
-    `cron` or `every_s` is given.
+    """Start a run of this DAG at each time of `timing`. Answered by Scheduled.
 
-    `overlap`: "skip", "queue" or "replace"; `catch_up`: "skip", "last" or "all". `replace`: a
-    schedule of that name may be there. The same `key` sent twice is one request. Answered by
-    Scheduled.
+    `timing` is [cron, tz, every_s, start], with either `cron` or `every_s` set. `overlap`: "skip",
+    "queue" or "replace". `catch_up`: "skip", "last" or "all". `replace`: replace a schedule of this
+    name. `key` is an idempotency key: the same key sent twice is one request.
     """
 
     key: Name
@@ -56,13 +55,13 @@ class AddSchedule(Message, frozen=True):
 
 
 class Scheduled(Message, frozen=True):
-    """The schedule as it is now; null if there is none any more."""
+    """The schedule as it is now; null if it was removed."""
 
     schedule: ScheduleRow | None
 
 
 class ListSchedules(Message, frozen=True):
-    """By name: those after `after`, at most `limit`; or only `name`."""
+    """List schedules by name: those after `after`, at most `limit`; or only `name`."""
 
     name: Name = ""
     after: Name = ""
@@ -70,27 +69,27 @@ class ListSchedules(Message, frozen=True):
 
 
 class Schedules(Message, frozen=True):
-    """`more`: there are others after the last of these."""
+    """Page of schedules. `more`: there are others after the last of these."""
 
     schedules: Column[ScheduleRow]
     more: bool = False
 
 
 class PauseSchedule(Message, frozen=True):
-    """Or let it go on. Answered by Scheduled."""
+    """Pause or resume a schedule. Answered by Scheduled."""
 
     name: Name
     paused: bool
 
 
 class RemoveSchedule(Message, frozen=True):
-    """Runs that it made go on. Answered by Scheduled."""
+    """Remove a schedule; its runs continue. Answered by Scheduled."""
 
     name: Name
 
 
 class RunSchedule(Message, frozen=True):
-    """Make a run of it now. `key` is as in Submit. Answered by Submitted."""
+    """Start a run of a schedule now. `key` is as in Submit. Answered by Submitted."""
 
     key: Name
     name: Name

@@ -1,5 +1,5 @@
-"""Secrets: what clients say of them, and how their values get to a worker. No message takes a value
-to a client."""
+"""Messages that manage secrets, and the message that sends values to a worker. No message sends a
+value to a client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from titan.protocol.ranges import Bytes, Column, Count, Lease, Measured, Name, R
 
 
 class _Hidden(Message, frozen=True):
-    """Its fields are shown nowhere, whoever prints it."""
+    """Message whose fields are hidden in its repr."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.request}, ...)"
@@ -22,15 +22,17 @@ class _Hidden(Message, frozen=True):
 
 
 class SetSecret(_Hidden, frozen=True):
-    """Keep this value, 4 bytes to 64 KiB without a NUL, under this name, instead of the one that it
-    has if it has one. Answered by SecretSet."""
+    """Set the value of a secret, 4 bytes to 64 KiB without NUL; an earlier value is replaced.
+
+    Answered by SecretSet.
+    """
 
     name: Name
     value: Bytes
 
 
 class SecretRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A secret: how often it was set, and when last (seconds since the epoch)."""
+    """Secret, with the number of times it was set and the last time (seconds since the epoch)."""
 
     name: Name
     version: Count
@@ -38,7 +40,7 @@ class SecretRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SecretSet(Message, frozen=True):
-    """It is on the disk."""
+    """The secret is on the disk."""
 
     secret: SecretRow
 
@@ -48,13 +50,13 @@ class ListSecrets(Message, frozen=True):
 
 
 class Secrets(Message, frozen=True):
-    """By name."""
+    """All secrets, sorted by name."""
 
     secrets: Column[SecretRow]
 
 
 class RemoveSecret(Message, frozen=True):
-    """Attempts that run keep it. Answered by SecretRemoved."""
+    """Remove a secret. Running attempts keep it. Answered by SecretRemoved."""
 
     name: Name
 
@@ -64,9 +66,11 @@ class SecretRemoved(Message, frozen=True):
 
 
 class GiveSecrets(_Hidden, frozen=True):
-    """To a worker, before the Dispatch of these leases: the secrets that each has, as positions in
-    `names` and `values`. An empty value means that there is none of that name any more: the attempt
-    is to be REFUSED."""
+    """Secrets of attempts. Sent to a worker before the Dispatch of these leases.
+
+    `given` lists the secrets of each lease as positions in `names` and `values`. An empty value
+    means that the secret was removed: the worker reports the attempt as REFUSED.
+    """
 
     names: Column[Name]
     values: Column[Bytes]

@@ -9,18 +9,18 @@ from titan.protocol.ranges import Column, Count, Lease, Measured, Moment, Name, 
 
 
 class ListServices(Message, frozen=True):
-    """The services that are not over, of one run or of all; at most `limit`."""
+    """List at most `limit` services that are not over, of one run or of all."""
 
     run: Name = ""
     limit: Count = 1000
 
 
 class ServiceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A service as users see it. `state`: READY, or what its job is. `since` (seconds since the
-    epoch): when that began.
+    """Service as users see it. `state`: READY, or the state of its job.
 
-    `address`, HOST:PORT, is where it is, or was last; "" if it never was READY. `restarts`: of all
-    its attempts; `reason`: why it is not READY, or was restarted last.
+    `since`: start of that state (seconds since the epoch). `address`: the current or last
+    HOST:PORT, "" if the service was never READY. `restarts`: restarts over all attempts. `reason`:
+    the reason why the service is not READY, or of its last restart.
     """
 
     run: Name
@@ -40,21 +40,23 @@ class Services(Message, frozen=True):
 
 
 class StopService(Message, frozen=True):
-    """Ends a service, which is COMPLETED by that; `job` "" means every service of the run."""
+    """Stop a service, which is then COMPLETED; `job` "" means all services of the run."""
 
     run: Name
     job: Name = ""
 
 
 class ServicesStopped(Message, frozen=True):
-    """How many services that stopped; 0: all were over."""
+    """Number of services that were stopped; 0: all were over."""
 
     jobs: Count
 
 
 class ReplaceService(Message, frozen=True):
-    """Run a service anew: with another `file` (staged as `file_hash`), `command` or `argv`, or as
-    it is; `args` nil keeps those."""
+    """Restart a service, unchanged or with another `file`, `command` or `argv`.
+
+    `file` is staged as `file_hash`. `args` nil keeps the arguments.
+    """
 
     run: Name
     job: Name
@@ -66,16 +68,19 @@ class ReplaceService(Message, frozen=True):
 
 
 class ServiceReplaced(Message, frozen=True):
-    """`rolling`: the old process goes on until the new one is READY; else it is stopped first."""
+    """`rolling`: the old process runs until the new one is READY. Otherwise it is stopped first."""
 
     rolling: bool
 
 
 class ServiceStates(Message, frozen=True):
-    """From a worker: the services that it runs, in columns: when it started the attempt, since when
-    it is READY (0: it is not), its port, how often its process was restarted, why it was the last
-    time, and when the next one starts (0: it has one). `serials` number the states of each attempt:
-    what is not newer than what was heard is ignored. All are repeated with each heartbeat."""
+    """Services that a worker runs, in columns; repeated with each heartbeat.
+
+    `started`: start of the attempt. `ready_ats`: time since which the service is READY, 0 if it is
+    not. `restarts`: number of restarts of the process, the last for the reason in `reasons`.
+    `next_starts`: start of the next process, 0 if one is running. `serials` number the states of
+    each attempt; a state that is not newer than the last received one is ignored.
+    """
 
     leases: Column[Lease]
     serials: Column[Count]

@@ -7,12 +7,12 @@ from titan.protocol.ranges import Bytes, Column, Count, Lease, Name
 
 
 class StoreCommands(Message, frozen=True):
-    """Commands of Redis, each with its arguments; executed in order, with others' in between unless
-    they are a transaction.
+    """Redis commands, each with its arguments. Answered by StoreReplies.
 
-    Those of one `lane` of a connection share a session: they wait for one another, and what MULTI,
-    WATCH or SELECT did holds for the next ones. `run`: work on the keys of that run instead of
-    those of all. Answered by StoreReplies.
+    They are executed in order. Commands of other clients may come in between, except within a
+    transaction. The commands of one `lane` of a connection share a session: they wait for one
+    another, and the effects of MULTI, WATCH and SELECT last. `run`: use the keys of that run
+    instead of the shared keys.
     """
 
     commands: Column[Column[Bytes]]
@@ -21,25 +21,28 @@ class StoreCommands(Message, frozen=True):
 
 
 class StoreReplies(Message, frozen=True):
-    """Everything that the commands changed is durable. The blob is RESP3: one reply for each
-    command, errors among them."""
+    """Replies to store commands, sent when all their changes are durable.
+
+    The blob is RESP3 with one reply, possibly an error, for each command.
+    """
 
     count: Count
 
 
 class CloseLane(Message, frozen=True):
-    """The session of a lane is over, with what it watches. Not answered."""
+    """End the session of a lane, with its watches. Not answered."""
 
     lane: Count
 
 
 class StoreStream(Message, frozen=True):
-    """A job's connection to TitanStore, carried over its worker's, in both directions. `request` is
-    its number, which the worker chooses; the blob is what comes next of the bytes of RESP.
+    """Part of a job's connection to TitanStore, in either direction, over its worker's connection.
 
-    The first from the worker has the job's `lease`, 0 for none, and says whether the keys of its
-    run are meant or those `shared` by all. `taken`: so many bytes more were dealt with; each side
-    sends at most 4 MiB (WINDOW) that are not. `closed`: no more comes.
+    `request` is the number of the job's connection, chosen by the worker. The blob holds the next
+    bytes of RESP. The first message from the worker has the job's `lease`, 0 for none, and selects
+    the keys of its run or the `shared` keys. `taken`: number of additional bytes that were
+    processed. Each side sends at most 4 MiB (WINDOW) that are not processed yet. `closed`: no more
+    bytes follow.
     """
 
     lease: Lease = 0

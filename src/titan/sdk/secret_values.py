@@ -41,7 +41,7 @@ class AsyncSecrets:
         CallerError, LimitExceeded.
         """
         if not isinstance(name, str) or not is_secret_name(name):
-            raise CallerError(f"{str(name)[:80]!r} is not the name of a secret: a name is {SECRET_NAME_RULE}")
+            raise CallerError(f"{str(name)[:80]!r} is not a valid name of a secret: a name is {SECRET_NAME_RULE}")
         if not isinstance(value, (str, bytes)):
             raise CallerError(f"secret {name}: the value must be a string or bytes, not a {type(value).__name__}")
         data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value

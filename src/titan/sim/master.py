@@ -499,7 +499,7 @@ class SimMaster:
 
     def _release(self) -> None:
         """Make all calls whose events are synced, in order."""
-        for call in self.sequencer.let_go():
+        for call in self.sequencer.release():
             call()
 
     # -- the end -----------------------------------------------------------------------------------

@@ -160,10 +160,12 @@ async def test_what_a_sender_may_not_say(ends: Ends, tmp: Path) -> None:
     key = "0" * 32
     assert isinstance(await refused((msg.SendFile(1, key, 1 << 31), b"")), LimitExceeded)
     for it in (msg.SendFile(1, key, 4, hash_of(b"abc")), msg.SendFile(1, key, 3)):
-        assert "are all of it" in str(await refused((it, b"abc")))
+        assert "must be the whole file" in str(await refused((it, b"abc")))
     assert "is not the key of an upload" in str(await refused((msg.SendFile(1, "../x", 3), b"")))
     await refused((msg.SendFile(1, key, 3), b""), (msg.FilePiece(1, 1, 3), b"a"))
-    assert "more bytes than the 3" in str(await refused((msg.SendFile(1, key, 3), b""), (msg.FilePiece(1, 0, 3), b"abcd")))
+    assert "more than the announced 3 bytes" in str(
+        await refused((msg.SendFile(1, key, 3), b""), (msg.FilePiece(1, 0, 3), b"abcd"))
+    )
     assert "arrived with 2 bytes" in str(
         await refused((msg.SendFile(1, key, 3), b""), (msg.FilePiece(1, 0, 3), b"ab"), (msg.FileEnd(1, hash_of(b"ab")), b""))
     )
@@ -209,7 +211,7 @@ def test_a_sender_that_does_not_wait_is_refused(tmp_path: Path, monkeypatch: pyt
         gate.set()
         while not isinstance(answer := await line.answers.get(), TitanError):
             pass
-        assert isinstance(answer, ProtocolError) and "before FileTaken came" in str(answer)
+        assert isinstance(answer, ProtocolError) and "before a FileTaken" in str(answer)
         await ends.handler.close()
         assert os.listdir(ends.store.folder) == [] and not ends.handler._backlog._all
 

@@ -132,7 +132,7 @@ def test_a_job_that_still_waits_can_be_told_to_wait_for_the_addition() -> None:
         (dag({"a": ""}), ("nobody",), "not_found: run r has no job 'nobody' that could wait for the addition"),
         (dag({"a": ""}), ("other",), "conflict: other cannot wait for the addition any more: it is QUEUED"),
         (dag({"a": ""}), ("plan",), "conflict: plan cannot wait for the addition any more: it is RUNNING"),
-        (dag({"a": ""}, {"a": JobTemplate(command="x", kind="handler")}), (), "invalid_graph: job 'a' is a handler and no job"),
+        (dag({"a": ""}, {"a": JobTemplate(command="x", kind="handler")}), (), "invalid_graph: job 'a' is a handler that no job"),
         (DagSpec("d", "", [], [], [], [], []), (), "invalid_graph: DAG 'd' has no jobs"),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_poisonous_job_has_its_handler_run() -> None:
 
 def test_a_handler_that_nobody_names_and_bad_words_are_refused() -> None:
     wrong = [
-        (HANDLER, "is a handler and no job names it"),
+        (HANDLER, "is a handler that no job names"),
         (JobTemplate(command="x", on_failure="ignore"), "on_failure 'ignore' is unknown: say cancel or continue"),
         (JobTemplate(command="x", kind="gate"), "type gate and a gate's own fields go together"),
         (JobTemplate(command="x", kind="what"), "type 'what' is unknown"),

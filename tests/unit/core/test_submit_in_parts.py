@@ -47,13 +47,13 @@ def test_a_part_that_comes_twice_counts_once() -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        (part(3, "c"), "jobs from 3 on of a DAG of which 2 are there: they come in order"),
-        (part(2, "c d"), "2 jobs more after 2 of a DAG that was announced with 3"),
+        (part(3, "c"), "a part begins at job 3, but 2 jobs have arrived: send parts in order"),
+        (part(2, "c d"), "a part of 2 jobs after 2, but the DAG was announced with 3 jobs"),
         (part(2, "a"), "job id 'a' is used twice"),
         (part(2, "/c"), "malformed"),
-        (part(2, "c", [(2,)]), "names parents by position, once each, before their children"),
-        (part(2, "c", [(0, 0)]), "names parents by position, once each, before their children"),
-        (part(2, "c", [(-1,)]), "names parents by position, once each, before their children"),
+        (part(2, "c", [(2,)]), "parents must be distinct positions before the job's own"),
+        (part(2, "c", [(0, 0)]), "parents must be distinct positions before the job's own"),
+        (part(2, "c", [(-1,)]), "parents must be distinct positions before the job's own"),
     ],
 )
 def test_a_bad_part_ends_it_all(bad: inputs.JobsArrived, says: str) -> None:

@@ -33,7 +33,7 @@ def changed(message: msg.Message, **fields: object) -> msg.Message:
         ({"slots": 0}, CallerError, "1 to 65536 slots, not 0"),
         ({"slots": 65_537}, CallerError, "1 to 65536 slots, not 65537"),
         ({"leases": [1, 2]}, ProtocolError, "the columns of a Register differ in length"),
-        ({"draws": ("x",), "draw_of": [1]}, ProtocolError, "a draw that is not in the message"),
+        ({"draws": ("x",), "draw_of": [1]}, ProtocolError, "a draw that the message does not list"),
         ({"draws": ("x",), "draw_of": [0, 0]}, ProtocolError, "the columns of a Register differ in length"),
     ],
 )
@@ -54,11 +54,11 @@ def test_registrations_at_the_limits_are_taken() -> None:
         ({"outcomes": [99]}, "an outcome that does not exist"),
         ({"reasons": []}, "the columns of a Results differ in length"),
         ({"lost": ["", ""]}, "the columns of a Results differ in length"),
-        ({"values": [b"x" * (admission.MAX_INLINE + 1)]}, "more than 1,048,576 bytes in a message"),
-        ({"outputs": [(msgspec.structs.replace(OUTPUT, hash="ab"),)]}, "an output 'data': its hash is no SHA-256"),
-        ({"outputs": [(msgspec.structs.replace(OUTPUT, size=-1),)]}, "its size or kind cannot be"),
-        ({"outputs": [(msgspec.structs.replace(OUTPUT, kind=FOLDER + 1),)]}, "its size or kind cannot be"),
-        ({"outputs": [(msgspec.structs.replace(OUTPUT, size=admission.MAX_FILE_SIZE + 1),)]}, "its size or kind cannot be"),
+        ({"values": [b"x" * (admission.MAX_INLINE + 1)]}, "a result in a message exceeds 1,048,576 bytes"),
+        ({"outputs": [(msgspec.structs.replace(OUTPUT, hash="ab"),)]}, "output 'data': its hash is not a SHA-256"),
+        ({"outputs": [(msgspec.structs.replace(OUTPUT, size=-1),)]}, "its size or kind is out of range"),
+        ({"outputs": [(msgspec.structs.replace(OUTPUT, kind=FOLDER + 1),)]}, "its size or kind is out of range"),
+        ({"outputs": [(msgspec.structs.replace(OUTPUT, size=admission.MAX_FILE_SIZE + 1),)]}, "its size or kind is out of range"),
         ({"outputs": [(msgspec.structs.replace(OUTPUT, name="a\nb"),)]}, "printable characters"),
     ],
 )
@@ -90,5 +90,5 @@ def test_a_worker_is_reached_at_what_it_advertises_or_where_it_came_from() -> No
     facts = admission.facts_of(plain, "10.0.0.7")  # type: ignore[arg-type]
     assert (facts["address"], facts["cpus"]) == ("10.0.0.7", 4) and "\x1b" not in str(facts["os"])
     for host in ("two words", "node:7/x", "-x", "ü"):
-        with pytest.raises(CallerError, match="is no host"):
+        with pytest.raises(CallerError, match="is not a host"):
             admission.facts_of(changed(REGISTER, facts={"advertise": host}), "10.0.0.7")  # type: ignore[arg-type]

@@ -137,5 +137,5 @@ def test_what_a_later_titan_wrote_is_refused() -> None:
 def test_an_event_that_does_not_follow_is_named() -> None:
     leader = Leader()
     leader._append([ev.WorkerDrained(77, 3.0)])
-    with pytest.raises(Bug, match=rf"sequence {leader.log.next_seq - 1} of the journal, WorkerDrained, does not follow"):
+    with pytest.raises(Bug, match=rf"sequence {leader.log.next_seq - 1} of the journal, WorkerDrained, contradicts"):
         follower(leader.engine).follow()

@@ -8,13 +8,13 @@ import pytest
 from titan.core import inputs
 from titan.errors import CallerError, ProtocolError
 from titan.gateway.inbound import (
-    asked,
     client_input,
     digest_of,
     growth_input,
     publish_input,
     purge_input,
     registration,
+    request_input,
     retry_input,
     worker_input,
 )
@@ -88,7 +88,7 @@ NOT_THE_CORES = (msg.Stop, msg.SetSecret, msg.RemoveSecret, msg.StoreCommands, m
 
 @pytest.mark.parametrize(("message", "kind"), ASKED, ids=lambda message: message.__name__ if isinstance(message, type) else "")
 def test_a_message_of_a_client_becomes_an_input_with_its_origin_and_actor(message: msg.Message, kind: type[inputs.Input]) -> None:
-    found = asked(message, origin=8, actor="ada@host", run="new")
+    found = request_input(message, origin=8, actor="ada@host", run="new")
     assert isinstance(found, kind)
     about = (getattr(found, "origin", None), getattr(found, "request", None), getattr(found, "actor", None))
     assert about == (8, 1, "ada@host")
@@ -97,12 +97,12 @@ def test_a_message_of_a_client_becomes_an_input_with_its_origin_and_actor(messag
 
 def test_what_is_no_question_is_refused() -> None:
     assert client_input(msg.Ping(1), origin=8) is None
-    with pytest.raises(ProtocolError, match="a Heartbeat is nothing that a client asks"):
-        asked(msg.Heartbeat(0, [], []), origin=8, actor="")
+    with pytest.raises(ProtocolError, match="a Heartbeat is not a request of a client"):
+        request_input(msg.Heartbeat(0, [], []), origin=8, actor="")
 
 
 def test_a_token_comes_in_as_its_digest_alone() -> None:
-    found = asked(msg.Decide(1, "", "", True, "me", token="secret"), origin=8, actor="")
+    found = request_input(msg.Decide(1, "", "", True, "me", token="secret"), origin=8, actor="")
     assert isinstance(found, inputs.GateDecisionMade)
     assert found.digest == digest_of("secret") and "secret" not in repr(found)
 

@@ -57,7 +57,7 @@ def test_a_worker_that_was_forgotten_is_told_nothing(master: Master) -> None:
         assert messages_of(master.state, effect) == []
 
 
-def dispatched(master: Master, effects: list[fx.Effect]) -> list[outbound.Dispatching]:
+def dispatched(master: Master, effects: list[fx.Effect]) -> list[outbound.DispatchBatch]:
     (effect,) = [effect for effect in effects if isinstance(effect, fx.SendDispatch)]
     return dispatches(master.state, effect)
 
@@ -102,4 +102,4 @@ def test_a_call_has_what_its_parents_came_to(master: Master, monkeypatch: pytest
     assert (message.payloads, message.inputs) == ([b"two"], [(b"icame",)])
     monkeypatch.setattr(outbound, "MAX_INPUT_BYTES", 4)
     ((message, _, _),) = dispatched(master, effects)
-    assert message.inputs[0][0].startswith(b"xthe results that this call is given take 5 bytes")
+    assert message.inputs[0][0].startswith(b"xthe inputs of this call take 5 bytes")

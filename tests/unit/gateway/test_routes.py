@@ -42,31 +42,31 @@ def test_each_opcode_has_a_row_and_each_row_an_opcode() -> None:
 
 @pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.message.__name__)
 def test_a_message_is_taken_from_whoever_may_say_it_and_from_nobody_else(route: Route) -> None:
-    assert route.sayers
+    assert route.senders
     made = handlers()
     router = Router(made)
     for role, party in PARTY_OF.items():
         message = bare(route.message)
-        if route.handler and party in route.sayers:
+        if route.handler and party in route.senders:
             router.take(role, "peer", message, b"blob")
             given = ("peer", message, b"blob") if route.blob else ("peer", message)
             assert made[route.handler].taken.pop() == (route.method, given)
         else:
-            with pytest.raises(ProtocolError, match=f"a {route.message.__name__} is nothing that a {role} says"):
+            with pytest.raises(ProtocolError, match=f"a {role} must not send a {route.message.__name__}"):
                 router.take(role, "peer", message, b"")
     assert not any(handler.taken for handler in made.values())
 
 
 def test_what_peers_say_to_the_master_has_a_desk() -> None:
-    said = [route for route in ROUTES.values() if route.sayers & (Party.CLIENT | Party.WORKER)]
+    said = [route for route in ROUTES.values() if route.senders & (Party.CLIENT | Party.WORKER)]
     assert [route.message for route in said if not route.handler] == [msg.Hello]
-    assert all(route.sayers & (Party.CLIENT | Party.WORKER) for route in ROUTES.values() if route.handler)
+    assert all(route.senders & (Party.CLIENT | Party.WORKER) for route in ROUTES.values() if route.handler)
 
 
 def test_a_desk_without_a_handler_is_a_bug() -> None:
     made: dict[str, object] = {**handlers()}
     made["runs"] = object()
-    with pytest.raises(Bug, match="the handler 'runs' has no on_submit"):
+    with pytest.raises(Bug, match="the handler 'runs' has no method on_submit"):
         Router(made)
     del made["runs"]
     with pytest.raises(Bug, match="runs"):
@@ -76,5 +76,5 @@ def test_a_desk_without_a_handler_is_a_bug() -> None:
 def test_only_what_a_client_or_a_job_asks_changes_anything() -> None:
     """A worker reports; what it changes is recorded under its name as it is."""
     changing = [route for route in ROUTES.values() if route.changes]
-    assert all(route.sayers & (Party.CLIENT | Party.JOB) or route.message is msg.StoreStream for route in changing)
+    assert all(route.senders & (Party.CLIENT | Party.JOB) or route.message is msg.StoreStream for route in changing)
     assert msg.Cancel in [route.message for route in changing] and msg.GetRun not in [route.message for route in changing]

@@ -18,7 +18,7 @@ def say(said: list[int], what: int) -> Callable[[], None]:
 
 
 def let_go(order: Sequencer) -> None:
-    for call in order.let_go():
+    for call in order.release():
         call()
 
 
@@ -102,6 +102,6 @@ def test_the_passing_of_time_is_last_and_only_where_something_is_due() -> None:
     one, other = cancel("r"), cancel("s")
     order.see(one)
     order.see(other)
-    assert order.take(master.state, 9.0, one=True) == [one] and order.has_inputs
-    assert order.take(master.state, 9.0, one=True) == [other, TimePassed()]
+    assert order.take(master.state, 9.0, only_oldest=True) == [one] and order.has_inputs
+    assert order.take(master.state, 9.0, only_oldest=True) == [other, TimePassed()]
     assert order.take(master.state, 9.0) == [TimePassed()]

@@ -163,4 +163,4 @@ def test_nothing_is_removed_while_a_run_of_an_older_history_cannot_be_read(
     with pytest.raises(EnvironmentFault, match="is damaged"):
         bench.history.find_references()
     assert bench.collect() == Removed(0, 0) and bench.store.has(HASH)
-    assert "content that nothing refers to could not be removed: run r in the history" in caplog.text
+    assert "unreferenced content could not be removed: run r in the history" in caplog.text

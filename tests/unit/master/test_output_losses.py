@@ -28,9 +28,9 @@ def test_what_was_refused_and_did_not_come_again_is_lost(logs: LogStore) -> None
     assert not losses and losses.take("r", "j", 1) == ""
     logs.append("r", "j", 1, STDOUT, 0, b"x" * 100)
     losses.refused("r", "j", 1, STDOUT, 300, FULL)
-    losses.passed_over("r", "j", 1, STDOUT, 1500)
+    losses.skipped("r", "j", 1, STDOUT, 1500)
     losses.refused("r", "j", 1, STDERR, 20, FULL)
-    losses.passed_over("r", "other", 1, STDOUT, 1500)
+    losses.skipped("r", "other", 1, STDOUT, 1500)
     assert losses
     said = losses.take("r", "j", 1)
     assert said == "1,420 bytes could not be kept (the master's disk: No space left on device)"

@@ -56,9 +56,9 @@ BAD_NAMES = ["", "/etc/passwd", "..", "../x", "a/../../x", "a/..", ".objects/x",
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_leads_out_or_into_what_is_hidden(registry: Registry, name: str) -> None:
-    with pytest.raises(CallerError, match="is no name inside perm_files/"):
+    with pytest.raises(CallerError, match="is not a valid name inside perm_files/"):
         registry.resolve(name)
-    with pytest.raises(CallerError, match="is no name inside perm_files/"):
+    with pytest.raises(CallerError, match="is not a valid name inside perm_files/"):
         give(registry, DATA, name or "/")
 
 
@@ -88,7 +88,7 @@ def test_a_link_to_itself_is_refused(registry: Registry) -> None:
 
 def test_a_folder_is_no_file(registry: Registry) -> None:
     (registry.folder / "sub").mkdir()
-    with pytest.raises(CallerError, match="perm_files/sub is no file"):
+    with pytest.raises(CallerError, match="perm_files/sub is not a file"):
         registry.resolve("sub")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from titan.core.apply.apply import apply
 from titan.core.events import events as ev
 from titan.core.state.state import State
-from titan.master.event_format import is_about, tell, text
+from titan.master.event_format import fields_of, is_about, text
 from titan.model.dag import JobTemplate
 
 LIFE: list[ev.Event] = [
@@ -26,7 +26,7 @@ def told(run: str = "", job: str = "") -> list[str]:
     for event in LIFE:
         apply(state, event) if not isinstance(event, ev.RunFinished) else None
         if not run or is_about(state, event, run, job):
-            lines.append(f"{type(event).__name__} {text(tell(state, event, run=run, job=job))}")
+            lines.append(f"{type(event).__name__} {text(fields_of(state, event, run=run, job=job))}")
     return lines
 
 

@@ -72,11 +72,11 @@ def test_an_input_is_an_output_of_a_parent() -> None:
     goes_on = JobTemplate(command="x", outputs=MAKE.outputs, on_failure="continue")
     assert resolve(dag(("make", MAKE, ()), ("use", take, ("make",)))) == [(), (0,)]
     for wrong, words in (
-        (dag(("make", MAKE, ()), ("use", take, ())), "is no job that it depends on"),
-        (dag(("other", MAKE, ()), ("use", take, ("other",))), "of 'make', which is no job"),
-        (dag(("make", MAKE, ()), ("use", takes(("a", "make", "x")), ("make",))), "has no output 'x': there is model"),
-        (dag(("make", JobTemplate(command="x"), ()), ("use", take, ("make",))), "name it in the outputs"),
-        (dag(("make", goes_on, ()), ("use", take, ("make",))), "there may be no file"),
+        (dag(("make", MAKE, ()), ("use", take, ())), "which the job does not depend on"),
+        (dag(("other", MAKE, ()), ("use", take, ("other",))), "from 'make', which the job does not"),
+        (dag(("make", MAKE, ()), ("use", takes(("a", "make", "x")), ("make",))), "has no output 'x': its outputs are model"),
+        (dag(("make", JobTemplate(command="x"), ()), ("use", take, ("make",))), "add it to the outputs"),
+        (dag(("make", goes_on, ()), ("use", take, ("make",))), "its outputs may be missing"),
     ):
         with pytest.raises(InvalidGraph, match=words):
             resolve(wrong)
@@ -86,7 +86,7 @@ def test_each_job_of_an_array_takes_from_the_one_of_its_position() -> None:
     assert giver_of("use[7]", "make[${index}]") == "make[7]" and giver_of("use", "make[${index}]") == "make[${index}]"
     take = takes(("in.bin", "make[${index}]", "model"))
     check_inputs("use[1]", take, [4], {4: ("make[1]", MAKE)}.__getitem__)
-    with pytest.raises(InvalidGraph, match=r"of 'make\[2\]'"):
+    with pytest.raises(InvalidGraph, match=r"from 'make\[2\]'"):
         check_inputs("use[2]", take, [4], {4: ("make[1]", MAKE)}.__getitem__)
 
 

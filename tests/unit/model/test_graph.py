@@ -85,7 +85,7 @@ def test_columns_that_differ_in_length(column: str) -> None:
 
 @pytest.mark.parametrize("position", [-1, 1])
 def test_a_template_that_is_not_there(position: int) -> None:
-    assert refusal(replace(dag({"a": ""}), template_of=[position])) == ("a job names a template that is not there", "")
+    assert refusal(replace(dag({"a": ""}), template_of=[position])) == ("a job names a template that does not exist", "")
 
 
 def test_arguments_that_are_too_long_in_sum() -> None:

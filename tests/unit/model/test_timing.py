@@ -161,7 +161,7 @@ def test_an_interval_does_not_drift() -> None:
     [
         (Timing(), "either a cron expression or an interval"),
         (Timing("* * * * *", every_s=5.0), "either a cron expression or an interval"),
-        (Timing("* * * *"), "has 4 fields: there are five"),
+        (Timing("* * * *"), "has 4 fields: give five"),
         (Timing("* * * * * * *"), "has 7 fields"),
         (Timing("61 * * * *"), "the minute '61' is wrong: it takes 0-59"),
         (Timing("* 24 * * *"), "the hour '24' is wrong: it takes 0-23"),
@@ -173,7 +173,7 @@ def test_an_interval_does_not_drift() -> None:
         (Timing("5-1 * * * *"), "the minute '5-1' is wrong"),
         (Timing("² * * * *"), "plain characters"),
         (Timing("1," * 200 + "1 * * * *"), "at most 256"),
-        (Timing("@reboot"), "the short ones are @yearly"),
+        (Timing("@reboot"), "the short expressions are @yearly"),
         (Timing("0 0 30 2 *"), "never fires: its months have no day 30"),
         (Timing("0 0 31 4,6,9,11 *"), "never fires: its months have no day 31"),
         (Timing("0 0 * 2 MON#6"), "the day of week 'MON#6' is wrong"),

@@ -175,7 +175,7 @@ def test_an_unknown_opcode_is_answered() -> None:
 )
 def test_a_payload_that_is_no_such_message_is_answered_to_whoever_asked(fields: tuple[object, ...], why: str) -> None:
     error = misfit(frame(msg.Cancel, *fields))
-    assert (error.request, error.message) == (5, f"opcode 18 (Cancel) with a payload that is no Cancel: {why}")
+    assert (error.request, error.message) == (5, f"opcode 18 (Cancel) has an invalid payload: {why}")
 
 
 @pytest.mark.parametrize(
@@ -186,9 +186,7 @@ def test_a_payload_without_a_request_is_answered_to_nobody(payload: bytes) -> No
 
 
 def test_text_that_is_no_utf8_is_answered() -> None:
-    assert misfit(encode_frame(18, b"\x92\x05\xa2\xff\xfe")).message.startswith(
-        "opcode 18 (Cancel) with a payload that is no Cancel"
-    )
+    assert misfit(encode_frame(18, b"\x92\x05\xa2\xff\xfe")).message.startswith("opcode 18 (Cancel) has an invalid payload")
 
 
 def test_nesting_without_end_is_answered() -> None:

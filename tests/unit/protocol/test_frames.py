@@ -76,7 +76,7 @@ def test_the_limit_holds_when_the_header_comes_in_pieces() -> None:
 @pytest.mark.parametrize("version", [0, 2, ord("G"), 0x16])
 def test_another_version_or_another_protocol(version: int) -> None:
     with pytest.raises(
-        VersionMismatch, match=f"the peer speaks TITAN_PROTO {version}, or something else; this side speaks version 1"
+        VersionMismatch, match=f"the peer speaks TITAN_PROTO {version}, or another protocol; this side speaks version 1"
     ):
         FrameDecoder().receive_data(raw(b"", version=version))
 
@@ -88,7 +88,7 @@ def test_more_joins_frames_of_one_message() -> None:
 
 @pytest.mark.parametrize("other", [raw(b"x", opcode=5), raw(b"x", flags=BLOB), raw(b"x", flags=COMPRESSED | MORE)])
 def test_another_message_in_the_middle_of_one(other: bytes) -> None:
-    with pytest.raises(ProtocolError, match="came in the middle of a message of opcode 4"):
+    with pytest.raises(ProtocolError, match="arrived within a message of opcode 4"):
         FrameDecoder().receive_data(raw(b"ab", flags=MORE) + other)
 
 
@@ -107,7 +107,7 @@ def test_a_message_over_the_size_of_a_frame_goes_as_several(monkeypatch: pytest.
     data = encode_frame(4, payload, BLOB)
     assert [data[at + 2] for at in (0, 48, 96, 144)] == [BLOB | MORE, BLOB | MORE, BLOB | MORE, BLOB]
     assert FrameDecoder(max_frame=100).receive_data(data) == [Frame(4, BLOB, payload)]
-    with pytest.raises(LimitExceeded, match="a message of 301 bytes; the limit is 300: send it in pieces"):
+    with pytest.raises(LimitExceeded, match="the message has 301 bytes; the limit is 300: send it in pieces"):
         encode_frame(4, bytes(301))
 
 
@@ -145,5 +145,5 @@ def test_a_bomb_that_lies_about_its_size() -> None:
     honest = zstandard.ZstdCompressor().compress(bytes(1 << 20))
     size_at = honest.index(struct.pack("<I", 1 << 20))
     liar = honest[:size_at] + struct.pack("<I", 512) + honest[size_at + 4 :]
-    with pytest.raises(ProtocolError, match="a compressed payload that cannot be read"):
+    with pytest.raises(ProtocolError, match="a compressed payload cannot be decompressed"):
         FrameDecoder(max_message=1000).receive_data(raw(liar, flags=COMPRESSED))

@@ -77,10 +77,10 @@ def test_a_payload_that_announces_more_than_it_has_is_a_fault() -> None:
 
 
 def test_a_stranger_has_small_frames_until_it_has_said_who_it_is() -> None:
-    decoder = MessageDecoder.of_stranger()
+    decoder = MessageDecoder.before_handshake()
     with pytest.raises(ProtocolError, match="the limit is 4,096"):
         decoder.receive_data(HEADER.pack(VERSION, 1, 0, 0, 4097))
-    decoder = MessageDecoder.of_stranger()
+    decoder = MessageDecoder.before_handshake()
     assert decoder.receive_data(encode(msg.Hello(1, "client", 1, "test")))
     decoder.allow()
     assert decoder.receive_data(HEADER.pack(VERSION, 1, 0, 0, MAX_FRAME)) == []

@@ -163,7 +163,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"command": "x", "cpus": "two"}, "cpus", "must be a number of CPUs"),
     ({"command": "x", "cpus": -1}, "cpus", "must be 0 to 65,536"),
     ({"command": "x", "cpus": 0.0001}, "cpus", "must be 0 or at least 0.001"),
-    ({"command": "x", "memory": "4 apples"}, "memory", "'4 apples' is no size"),
+    ({"command": "x", "memory": "4 apples"}, "memory", "'4 apples' is not a size"),
     ({"command": "x", "memory": 1.5}, "memory", "must be a number of bytes or a size"),
     ({"command": "x", "memory": -1}, "memory", "must be 0 to 1024 TiB"),
     ({"command": "x", "gpus": 0.5}, "gpus", "must be a whole number of GPUs"),

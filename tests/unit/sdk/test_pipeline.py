@@ -257,7 +257,7 @@ BAD_JOBS: list[tuple[str, str]] = [
     ("requirement: []", "5: requirement: must not be empty"),
     ("cpus: many", "5: cpus: must be a number"),
     ("cpus: -2", "5: cpus: must be 0 to 65,536"),
-    ("memory: 4 apples", "5: memory: '4 apples' is no size"),
+    ("memory: 4 apples", "5: memory: '4 apples' is not a size"),
     ("memory: [1]", "5: memory: must be a size in bytes or such as 4GiB, not a list"),
     ("gpus: 0.5", "5: gpus: must be an integer"),
     ("gpu: 1", "5: gpu: unknown key: did you mean 'gpus'?"),

@@ -31,7 +31,7 @@ def test_the_names_there_can_be() -> None:
         ("TOKEN", "must be a list of names of secrets, [API_TOKEN]"),
         ({"TOKEN": 1}, "must be a list of names"),
         ([1], "each item must be the name of a secret, not 1"),
-        (["A", "TITAN_RUN"], f"'TITAN_RUN' is no name of a secret: a name is {SECRET_NAME_RULE}"),
+        (["A", "TITAN_RUN"], f"'TITAN_RUN' is not a valid name of a secret: a name is {SECRET_NAME_RULE}"),
         (["A", "B", "A"], "A is named twice"),
         ([f"S{n}" for n in range(65)], "65 are too many for a job: the limit is 64"),
     ],
@@ -71,7 +71,7 @@ def test_they_travel_in_the_template() -> None:
     [
         (JobTemplate(function="f" * 64, secrets=("A",)), "make it a script"),
         (JobTemplate(kind="gate", gate=GateSpec(), secrets=("A",)), "a gate runs nothing"),
-        (JobTemplate(command="x", secrets=("TITAN_A",)), "is no name of a secret"),
+        (JobTemplate(command="x", secrets=("TITAN_A",)), "is not a valid name of a secret"),
         (JobTemplate(command="x", secrets=("A", "A")), "A is named twice"),
         (JobTemplate(command="x", secrets=("A",), env=(("A", "1"),)), "A is in env too"),
         (JobTemplate(command="x", secrets=tuple([f"S{n}" for n in range(65)])), "the limit is 64"),
@@ -96,7 +96,11 @@ def test_secrets_of_a_job_are_read_from_a_pipeline_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("TOKEN", "must be a list of names of secrets, [API_TOKEN]"), ("[TITAN_X]", "'TITAN_X' is no name"), ("[1]", "quote it")],
+    [
+        ("TOKEN", "must be a list of names of secrets, [API_TOKEN]"),
+        ("[TITAN_X]", "'TITAN_X' is not a valid"),
+        ("[1]", "quote it"),
+    ],
 )
 def test_a_wrong_one_in_a_pipeline(tmp_path: Path, given: str, said: str) -> None:
     with pytest.raises(InvalidPipeline) as caught:

@@ -91,7 +91,7 @@ def test_the_timing_of_a_schedule() -> None:
         (("@daily", "UTC", None, EPOCH), "start needs every"),
         ((None, "UTC", 60, "noon"), "start is a datetime or seconds since the epoch, not 'noon'"),
         (("@daily", "America/NewYork", None, None), "did you mean America/New_York?"),
-        (("@daily", "??", None, None), "say one as Europe/Berlin"),
+        (("@daily", "??", None, None), "use a name such as Europe/Berlin"),
     ],
 )
 def test_what_is_no_timing(given: tuple[Any, ...], says: str) -> None:

@@ -16,7 +16,7 @@ from titan.worker import shell
 from titan.worker.context.requests import ContextHandler
 from titan.worker.shell import Worker
 
-FROM_JOBS = {route.message for route in ROUTES.values() if Party.JOB in route.sayers}
+FROM_JOBS = {route.message for route in ROUTES.values() if Party.JOB in route.senders}
 
 
 def taken(tmp_path: Path, patch: pytest.MonkeyPatch) -> dict[type[msg.Message], Any]:
@@ -49,4 +49,4 @@ def test_what_goes_on_to_the_master_has_a_desk_there() -> None:
     """A message of a job that the master takes comes from its worker, too."""
     on = {kind for kind in FROM_JOBS if ROUTES[kind].handler}
     assert on == {msg.Grow, msg.GetPipeline, msg.Stage, msg.SendFile, msg.FindArtifact, msg.ReadValue}
-    assert all(Party.WORKER in ROUTES[kind].sayers for kind in on)
+    assert all(Party.WORKER in ROUTES[kind].senders for kind in on)

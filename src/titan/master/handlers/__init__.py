@@ -1,1 +1,1 @@
-"""Message handlers of the master, by subject. The table of routes (`gateway.routes`) names them."""
+"""Message handlers of the master, by subject. The routing table (`gateway.routes`) names them."""

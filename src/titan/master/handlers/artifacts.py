@@ -1,4 +1,4 @@
-"""Files are published under keys, and found by them: the core decides, and its state tells."""
+"""Handlers for publication of files under keys, and for finding them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from titan.content.blobs import BlobStore
 from titan.core.handlers.files import output_of
 from titan.core.state.state import Job, Run, State
 from titan.errors import CallerError, Conflict, NotFound
-from titan.gateway.inbound import asked, publish_input
+from titan.gateway.inbound import publish_input, request_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.history import HistoryHandler
@@ -27,12 +27,12 @@ class ArtifactHandler:
         self._past = past
 
     def on_publish(self, peer: Peer, message: msg.Publish) -> None:
-        """Raises TitanError, which becomes the answer; so do all of these."""
+        """Publish a file. All handlers here raise TitanError, which becomes the answer."""
         worker = peer.worker
         if bool(message.lease) != bool(worker):
-            raise CallerError("a worker publishes for an attempt, and a client for none")
+            raise CallerError("a worker must publish for an attempt, and a client must not name one")
         if not 0 <= message.kind <= FOLDER or not self._content.touch(message.hash):
-            raise NotFound(f"the file that is to be published as {message.key[:200]!r} is not on the master: send it first")
+            raise NotFound(f"the file to publish as {message.key[:200]!r} is not on the master: upload it first")
         self._core.see(publish_input(message, origin=peer.number, worker=worker, actor=peer.actor))
 
     def on_find_artifact(self, peer: Peer, message: msg.FindArtifact) -> None:
@@ -46,18 +46,18 @@ class ArtifactHandler:
                 raise Conflict("this attempt is no longer current")
             run = state.jobs[number].run
             if key in run.published:
-                self._tell(peer, message.request, _rows(f"{run.id}/{key}", run.published[key]))
+                self._send(peer, message.request, _rows(f"{run.id}/{key}", run.published[key]))
                 return
         name, _, rest = key.partition("/")
         if is_run(name) and rest:
             self._of_run(peer, message.request, name, lambda state, run: _found(state, run, rest))
         elif key in state.published:
-            self._tell(peer, message.request, _rows(key, state.published[key]))
+            self._send(peer, message.request, _rows(key, state.published[key]))
         else:
-            raise NotFound(f"nothing is published as {key[:200]!r}: `titan artifacts` lists what is")
+            raise NotFound(f"nothing is published as {key[:200]!r}: `titan artifacts` lists all keys")
 
     def on_remove_artifact(self, peer: Peer, message: msg.RemoveArtifact) -> None:
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_list_artifacts(self, peer: Peer, message: msg.ListArtifacts) -> None:
         self._core.turn()
@@ -66,10 +66,10 @@ class ArtifactHandler:
         if is_run(name):
             self._of_run(peer, message.request, name, lambda state, run: _all_of(state, run, rest, most))
         else:
-            self._tell(peer, message.request, _newest(self._core.state.published, message.prefix, most))
+            self._send(peer, message.request, _newest(self._core.state.published, message.prefix, most))
 
     def _of_run(self, peer: Peer, request: int, name: str, rows: Callable[[State, Run], list[msg.ArtifactRow]]) -> None:
-        """Wherever that run is."""
+        """Answer with rows of a run, from the state or the history."""
 
         def answer(state: State) -> list[msg.Message]:
             return [msg.Artifacts(request, rows(state, views.find_run(state, name)))]
@@ -80,13 +80,13 @@ class ArtifactHandler:
         else:
             self._past.answer(peer, request, name, answer)
 
-    def _tell(self, peer: Peer, request: int, rows: list[msg.ArtifactRow]) -> None:
+    def _send(self, peer: Peer, request: int, rows: list[msg.ArtifactRow]) -> None:
         message = msg.Artifacts(request, rows)
         self._core.release(lambda: peer.send(message))
 
 
 def _rows(key: str, versions: list[Published]) -> list[msg.ArtifactRow]:
-    """The newest first."""
+    """Return the rows of a key's versions, the newest first."""
     return [msg.ArtifactRow(key, v.hash, v.size, v.kind, v.at, v.by) for v in reversed(versions)]
 
 
@@ -96,20 +96,18 @@ def _output_row(job: Job, output: StoredFile) -> msg.ArtifactRow:
 
 
 def _found(state: State, run: Run, key: str) -> list[msg.ArtifactRow]:
-    """Published by the run, or JOB.OUTPUT of a job of its."""
+    """Return the versions of a key of the run, or the output that JOB.OUTPUT names."""
     if key in run.published:
         return _rows(f"{run.id}/{key}", run.published[key])
     for at in [at for at, letter in enumerate(key) if letter == "."]:
         number = state.find(run, key[:at])
         if number is not None and (output := output_of(state.jobs[number], key[at + 1 :])) is not None:
             return [_output_row(state.jobs[number], output)]
-    raise NotFound(
-        f"run {run.id} has nothing as {key[:200]!r}: `titan artifacts {run.id}` lists what it published, and its outputs"
-    )
+    raise NotFound(f"run {run.id} has published nothing as {key[:200]!r}: `titan artifacts {run.id}` lists its keys and outputs")
 
 
 def _all_of(state: State, run: Run, prefix: str, most: int) -> list[msg.ArtifactRow]:
-    """What the run published, and behind it what its jobs left."""
+    """Return the keys of the run, then the outputs of its jobs."""
     rows = _newest(run.published, prefix, most, f"{run.id}/")
     if any(template.outputs for template in run.templates):
         for number in range(run.first, run.first + run.count):

@@ -1,10 +1,10 @@
-"""The cluster as a whole: its workers, how it grows and shrinks, its end."""
+"""Handlers for the cluster as a whole: workers, scaling, stop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from titan.gateway.inbound import asked
+from titan.gateway.inbound import request_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.scaling_view import scale_view
@@ -13,7 +13,7 @@ from titan.protocol import messages as msg
 
 
 class ClusterHandler:
-    """Each of its methods raises TitanError, which becomes the answer."""
+    """Handlers raise TitanError, which becomes the answer."""
 
     def __init__(self, core: CoreLoop, stop: Callable[[], None]) -> None:
         self._core = core
@@ -28,7 +28,7 @@ class ClusterHandler:
         self._core.release(lambda: peer.send(answer))
 
     def on_tell_worker(self, peer: Peer, message: msg.TellWorker) -> None:
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_get_scale(self, peer: Peer, message: msg.GetScale) -> None:
         self._core.turn()

@@ -1,4 +1,4 @@
-"""Content by hash and by name: which is here, and what the names in perm_files/ stand for."""
+"""Handlers for content by hash, and for names in perm_files/."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ class ContentHandler:
         self._registry = registry
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
-        """Names are looked at one after the other."""
+        """Serializes the work on names."""
 
     def on_stage(self, peer: Peer, message: msg.Stage) -> None:
-        """Content that is here stays for a while: its sender goes on to submit what refers to it."""
+        """Answer with the missing hashes, and touch the others.
+
+        Touched content is kept until the submission that refers to it arrives.
+        """
         peer.send(msg.Staged(message.request, [hash_ for hash_ in dict.fromkeys(message.hashes) if not self._store.touch(hash_)]))
 
     def on_resolve(self, peer: Peer, message: msg.Resolve) -> None:
@@ -42,7 +45,7 @@ class ContentHandler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, peer: Peer, message: msg.Message, work: Callable[[], msg.Message]) -> None:
-        """Answers when `work` is done, in a thread: a file of any size may have to be read."""
+        """Run `work` in a thread, since it may read a file of any size; then answer."""
 
         async def answer() -> None:
             reply: msg.Message
@@ -53,7 +56,7 @@ class ContentHandler:
                 reply = error_of(message.request, e)
             except OSError as e:
                 log.error("a %s could not be served: %s", type(message).__name__, e)
-                reply = error_of(message.request, EnvironmentFault(f"the master's disk refuses: {e}"))
+                reply = error_of(message.request, EnvironmentFault(f"the master's disk failed: {e}"))
             if not peer.closed:
                 peer.send(reply)
 

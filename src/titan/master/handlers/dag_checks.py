@@ -1,7 +1,6 @@
-"""What a DAG refers to must be there before it is accepted: its content, its secrets, and webhooks
-that may be told.
+"""Checks of the references of a DAG before it is accepted: content, secrets, webhooks.
 
-Content is touched, so that it stays until the run that refers to it is part of the state.
+Content is touched, so that it is kept until the run that refers to it is part of the state.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from titan.model.values import BY_CONTENT_BYTES, artifact_of
 
 
 class DagChecks:
-    """Each of them raises NotFound or CallerError."""
+    """Checks; each raises NotFound or CallerError."""
 
     def __init__(self, content: BlobStore, secrets: SecretHandler, webhooks: Targets) -> None:
         self._content = content
@@ -29,19 +28,18 @@ class DagChecks:
         self.webhooks(dag.templates)
 
     def webhooks(self, templates: list[JobTemplate]) -> None:
-        """Those whose URL says by itself where it leads. Names are judged when they are resolved,
-        at each try."""
+        """Check webhooks whose URL has an address. Names are checked at each delivery."""
         for template in templates:
             gate = template.gate
             if gate is not None and gate.webhook and (problem := self._webhooks.problem(gate.webhook)):
-                raise CallerError(f"the webhook of a gate cannot be told: {problem}")
+                raise CallerError(f"the webhook of a gate cannot be called: {problem}")
 
     def artifacts(self, templates: list[JobTemplate]) -> None:
         for template in templates:
             for hash_ in (template.file_hash, template.archive, template.function):
                 if hash_ and not self._content.touch(hash_):
-                    what = template.file or ("a function" if hash_ == template.function else "an artifact")
-                    raise NotFound(f"{what} ({hash_[:12]}) is not on the master: stage it before you submit")
+                    name = template.file or ("a function" if hash_ == template.function else "an artifact")
+                    raise NotFound(f"{name} ({hash_[:12]}) is not on the master: stage it before you submit")
 
     def payloads(self, payloads: list[bytes]) -> None:
         for payload in [p for p in payloads if len(p) == BY_CONTENT_BYTES]:

@@ -1,5 +1,4 @@
-"""What clients ask about gates and the dead letter queue, wherever the run is: in the state, or in
-the history."""
+"""Handlers for gates and the dead letter queue, for runs in the state and in the history."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from titan.core import inputs
 from titan.core.handlers.gates import is_repeated, why_not
 from titan.core.state.state import State
 from titan.errors import CallerError, Conflict, LimitExceeded
-from titan.gateway.inbound import asked, purge_input, retry_input
+from titan.gateway.inbound import purge_input, request_input, retry_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.history import HistoryHandler
@@ -28,7 +27,7 @@ class FailureHandler:
         self._core = core
         self._past = past
 
-    # -- what it is asked: each raises TitanError, which becomes the answer ------------------------
+    # -- handlers: each raises TitanError, which becomes the answer --------------------------------
     def on_list_dead(self, peer: Peer, message: msg.ListDead) -> None:
         self._core.turn()
         self._past.dead(peer, message)
@@ -39,7 +38,7 @@ class FailureHandler:
         self._core.release(lambda: peer.send(answer))
 
     def on_retry_dead(self, peer: Peer, message: msg.RetryDead) -> None:
-        _check_words(message.by, "", message.key)
+        _check_texts(message.by, "", message.key)
         self._with_chunks(peer, message, lambda chunks: retry_input(message, origin=peer.number, actor=peer.actor, chunks=chunks))
 
     def on_purge_dead(self, peer: Peer, message: msg.PurgeDead) -> None:
@@ -47,12 +46,12 @@ class FailureHandler:
 
     def on_decide(self, peer: Peer, message: msg.Decide) -> None:
         if not message.by:
-            raise CallerError("a decision needs to say who decides: give --by NAME")
-        _check_words(message.by, message.comment, message.key)
+            raise CallerError("a decision needs the name of the person who decides: give --by NAME")
+        _check_texts(message.by, message.comment, message.key)
         if message.token and (message.run or message.job):
-            raise CallerError("a token names its gate: give the token alone, or RUN/JOB without one")
+            raise CallerError("a token identifies its gate: give either the token or RUN/JOB")
         if message.token or self._past.is_live(message.run):
-            self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+            self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
         else:
             self._past.answer(peer, message.request, message.run, lambda state: [_decided_before(state, message)])
 
@@ -63,7 +62,7 @@ class FailureHandler:
         message: msg.RetryDead | msg.PurgeDead,
         make: Callable[[list[bytes]], inputs.DeadRetried | inputs.DeadDismissed],
     ) -> None:
-        self._core.turn()  # whether it is live is said by what was seen so far
+        self._core.turn()  # pending inputs may change whether the run is live
         if self._past.is_live(message.run):
             self._core.see(make([]))
         else:
@@ -71,16 +70,16 @@ class FailureHandler:
 
 
 def _bounded(chunks: list[bytes]) -> list[bytes]:
-    """What comes back is one record of the journal. Raises LimitExceeded."""
+    """Return the chunks, to become one journal record. Raises LimitExceeded if too large."""
     if sum(map(len, chunks)) > MAX_RESTORED_BYTES:
         raise LimitExceeded(
-            f"the run takes over {MAX_RESTORED_BYTES:,} bytes and cannot come back from the history: submit it anew"
+            f"the run takes over {MAX_RESTORED_BYTES:,} bytes and cannot be restored from the history: submit it again"
         )
     return chunks
 
 
 def gates(state: State, ask: msg.ListGates) -> msg.Gates:
-    """The open ones, the oldest first."""
+    """Return the open gates, the oldest first."""
     if ask.run:
         views.find_run(state, ask.run)
     chosen = (state.jobs[n] for n in state.gates if not ask.run or state.jobs[n].run.id == ask.run)
@@ -94,20 +93,20 @@ def gates(state: State, ask: msg.ListGates) -> msg.Gates:
 
 
 def _decided_before(state: State, message: msg.Decide) -> msg.Decided:
-    """The answer about a gate of a run that has left the state."""
+    """Return the answer about a gate of a run in the history. Raises Conflict."""
     run = views.find_run(state, message.run)
     job = state.jobs[views.find_job(state, run, message.job)]
     if job.template.kind != Kind.GATE:
-        raise Conflict(f"{run.id}/{job.name} is no gate")
+        raise Conflict(f"{run.id}/{job.name} is no gate: `titan gates` lists the open ones")
     facts = job.extra.gate if job.extra is not None else None
     if facts is None or not is_repeated(facts, message.key, approve=message.approve):
         raise why_not(state, job)
     return msg.Decided(message.request, run.id, job.name, facts.approved, facts.by, facts.decided_at)
 
 
-def _check_words(by: str, comment: str, key: str) -> None:
+def _check_texts(by: str, comment: str, key: str) -> None:
     if len(by) > MAX_BY or not (by.isprintable() or not by):
-        raise CallerError(f"who decides is told in 1 to {MAX_BY} printable characters")
+        raise CallerError(f"the name of the person who decides is 1 to {MAX_BY} printable characters")
     if len(comment) > MAX_COMMENT or "\0" in comment:
         raise CallerError(f"a comment is at most {MAX_COMMENT:,} characters, without NUL")
     if len(key) > MAX_KEY:

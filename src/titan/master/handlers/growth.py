@@ -1,12 +1,12 @@
-"""Runs that grow, and pipelines that are kept by name: what clients, and jobs through their
-workers, ask of them."""
+"""Handlers for additions to runs, and for saved pipelines. Requests come from clients, and from
+jobs through their workers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from titan.errors import CallerError, EnvironmentFault, NotFound
-from titan.gateway.inbound import asked, growth_input
+from titan.gateway.inbound import growth_input, request_input
 from titan.master.core_loop import CoreLoop
 from titan.model.dag import DagSpec
 from titan.net.peer import Peer
@@ -17,31 +17,31 @@ MAX_SAVED_JOBS = 20_000
 
 
 class GrowthHandler:
-    """`check(dag)` raises NotFound for artifacts that are not on the master."""
+    """Handlers. `check(dag)` raises NotFound for artifacts that are not on the master."""
 
     def __init__(self, core: CoreLoop, *, check: Callable[[DagSpec], None]) -> None:
         self._core = core
         self._check = check
 
     def on_grow(self, peer: Peer, message: msg.Grow) -> None:
-        """Raises TitanError, which becomes the answer; so do all of these."""
+        """Add jobs to a run. All handlers here raise TitanError, which becomes the answer."""
         self._check_room()
         if not 1 <= len(message.key) <= MAX_KEY:
             raise CallerError(f"the key of an addition is 1 to {MAX_KEY} characters")
         if peer.worker and not message.lease:
-            raise CallerError("an addition that comes through a worker names the lease of the job that asks")
+            raise CallerError("an addition through a worker must name the lease of the requesting job")
         self._check(message.dag)
         self._core.see(growth_input(message, origin=peer.number, actor=peer.actor, worker=peer.worker))
 
     def on_save_pipeline(self, peer: Peer, message: msg.SavePipeline) -> None:
         self._check_room()
         if len(message.dag.ids) > MAX_SAVED_JOBS:
-            raise CallerError(f"{len(message.dag.ids):,} jobs; a pipeline of at most {MAX_SAVED_JOBS:,} can be saved")
+            raise CallerError(f"the pipeline has {len(message.dag.ids):,} jobs; at most {MAX_SAVED_JOBS:,} can be saved")
         self._check(message.dag)
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_remove_pipeline(self, peer: Peer, message: msg.RemovePipeline) -> None:
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_list_pipelines(self, peer: Peer, message: msg.ListPipelines) -> None:
         self._core.turn()

@@ -1,5 +1,5 @@
-"""What clients ask about runs that have left the state: answered from the history, in a thread, by
-the views of live runs."""
+"""Handler for requests about runs in the history. A thread reads the run, and the views of live
+runs answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from titan.protocol.codec import error_of
 
 log = logging.getLogger("titan.master")
 REMEMBERED_JOBS = 50_000
-"""Of runs that were asked for last, whose states are kept for the next question."""
+"""Maximum jobs of recently requested runs whose states stay in memory for the next request."""
 DEAD_LIMIT = 10_000
 
 
@@ -42,15 +42,17 @@ class HistoryHandler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # -- questions ---------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
     def answer(self, peer: Peer, request: int, run: str, view: Callable[[State], list[msg.Message]]) -> None:
-        """Sends what `view` makes of the state that holds this run alone; NotFound if there is no
-        such run."""
+        """Send the messages that `view` makes from a state with only this run.
+
+        Answers NotFound if there is no such run.
+        """
         self._begin(peer, request, self._answer(peer, run, view))
 
     def with_run(self, peer: Peer, request: int, run: str, use: Callable[[State], None]) -> None:
-        """Calls `use` with the state that holds this run alone; answers NotFound if there is no
-        such run."""
+        """Call `use` with a state that has only this run; answer NotFound if there is no such
+        run."""
 
         async def call() -> None:
             use(await self._state_of(run))
@@ -58,13 +60,15 @@ class HistoryHandler:
         self._begin(peer, request, call())
 
     def with_chunks(self, peer: Peer, request: int, run: str, use: Callable[[list[bytes]], None]) -> None:
-        """Calls `use` with the run as the history has it, [] if it has come back to the state;
-        NotFound if there is none."""
+        """Call `use` with the chunks of a run in the history, [] if it is live again.
+
+        Answers NotFound if there is no such run.
+        """
 
         async def call() -> None:
             chunks = await asyncio.to_thread(self._history.chunks, run)
             self._core.turn()
-            live = self.is_live(run)  # it may have come back meanwhile
+            live = self.is_live(run)  # it may have been restored since
             if not chunks and not live:
                 _raise_unknown(run)
             use([] if live else chunks)
@@ -72,7 +76,7 @@ class HistoryHandler:
         self._begin(peer, request, call())
 
     def restored(self, run: str) -> None:
-        """A run is live again: when that is durable, what is here is removed."""
+        """Delete the row of a run that is live again, once that is durable."""
         self.forget(run)
         self._history.doom(run)
         self._core.release(lambda: self._spawn(self._remove(run)))
@@ -81,16 +85,16 @@ class HistoryHandler:
         try:
             if self.is_live(run):
                 await asyncio.to_thread(self._history.forget, run)
-        except EnvironmentFault as error:  # it is shadowed by the live run, and replaced when that leaves
+        except EnvironmentFault as error:  # the live run hides the row, and replaces it when it leaves
             log.warning("%s", error)
 
     def runs(self, peer: Peer, ask: msg.ListRuns) -> None:
-        """Live runs and old ones."""
+        """Answer with live runs and runs of the history."""
         live = views.runs(self._core.state, ask)
 
         async def call() -> None:
             old = await asyncio.to_thread(self._history.runs, ask)
-            # One that is just leaving is in both.
+            # A run that is just leaving is in both.
             rows = {row.run: row for row in (*old, *live)}
             newest = sorted(rows, reverse=True)[: views.run_limit(ask)]
             self._send(peer, msg.Runs(ask.request, [rows[name] for name in newest]))
@@ -114,15 +118,15 @@ class HistoryHandler:
         self._begin(peer, ask.request, call())
 
     def collected(self, peer: Peer, request: int, run: str, wanted: frozenset[int] | None) -> None:
-        """A submission that is repeated after its run has left: all that its jobs came to."""
+        """Send all results to a submission that was repeated after its run left the state."""
 
-        def tell(state: State) -> None:
+        def send_results(state: State) -> None:
             for frame in ResultStream(state).all_of(request, run, wanted):
                 self._send(peer, frame)
 
-        self.with_run(peer, request, run, tell)
+        self.with_run(peer, request, run, send_results)
 
-    # -- within ------------------------------------------------------------------------------------
+    # -- private -----------------------------------------------------------------------------------
     async def _answer(self, peer: Peer, run: str, view: Callable[[State], list[msg.Message]]) -> None:
         for message in view(await self._state_of(run)):
             self._send(peer, message)

@@ -1,8 +1,7 @@
-"""What jobs ask of the master, carried over their workers' connections with the lease of the
-attempt that asks.
+"""Handler for requests of jobs, which their workers forward with the lease of the attempt.
 
-A lease that its worker does not have (any more) is answered here: no attempt that was fenced is
-told or changes anything.
+A request with a lease that its worker does not have is rejected here. A fenced attempt thus reads
+and changes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class JobRequestHandler:
         self._core = core
 
     def on_read_value(self, peer: Peer, message: msg.ReadValue) -> None:
-        """Raises TitanError, which becomes the answer."""
+        """Answer with the value of another job. Raises TitanError, which becomes the answer."""
         self._core.turn()
         state = self._core.state
         run = state.jobs[self._number_of(peer, message.lease)].run
@@ -30,15 +29,15 @@ class JobRequestHandler:
             raise NotFound(f"run {run.id} has no job {message.job[:128]!r}")
         job = state.jobs[other]
         if job.state not in TERMINAL:
-            raise Conflict(f"{message.job} is {job.state.name}: what it comes to can be read by jobs that depend on it")
+            raise Conflict(f"{message.job} is {job.state.name}: its value can be read by jobs that depend on it")
         if job.state is not JobState.COMPLETED:
-            raise Conflict(f"{message.job} is {job.state.name} and came to nothing: {job.reason}")
+            raise Conflict(f"{message.job} is {job.state.name} and has no value: {job.reason}")
         self._core.release(partial(peer.send, msg.ValueRead(message.request, job.value)))
 
     def _number_of(self, peer: Peer, lease: int) -> int:
-        """The job that asks."""
+        """Return the number of the requesting job. Raises Conflict."""
         holder = self._core.state.workers.get(peer.worker)
         number = holder.held.get(lease) if holder is not None else None
         if number is None:
-            raise Conflict("this attempt is over, or was taken from its worker: what it asks no longer counts")
+            raise Conflict("this attempt is over, or was taken from its worker: its requests are rejected")
         return number

@@ -1,4 +1,4 @@
-"""What jobs print, read and followed by clients."""
+"""Handler for clients that read and follow the output of jobs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class LogHandler:
         self._logs = logs
         self._past = past
         self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
-        """By connection and request."""
+        """Streams by connection and request."""
         self._followers: dict[tuple[str, str], dict[asyncio.Event, None]] = {}
 
     def on_output(self, run: str, job: str) -> None:
-        """New output of a job is here, or its state changed: whoever follows it looks again."""
+        """Wake the followers of a job: it has new output, or its state changed."""
         for event in self._followers.get((run, job), ()):
             event.set()
 
     def note(self, events: list[ev.Event]) -> None:
-        """Wakes the followers of jobs that these events are about."""
+        """Wake the followers of jobs that these events concern."""
         if not self._followers:
             return
         jobs = self._state.jobs
@@ -45,7 +45,7 @@ class LogHandler:
             stream.cancel()
 
     def forget(self, peer: Peer) -> None:
-        """The connection is closed."""
+        """End the streams of a closed connection."""
         for key in [key for key in self._streams if key[0] == peer.number]:
             self._streams[key].cancel()
 
@@ -55,7 +55,7 @@ class LogHandler:
         await asyncio.gather(*self._streams.values(), return_exceptions=True)
 
     def on_read_logs(self, peer: Peer, message: msg.ReadLogs) -> None:
-        """Raises TitanError, which becomes the answer."""
+        """Begin a stream. Raises TitanError, which becomes the answer."""
         if self._past.is_live(message.run):
             self._start(peer, message, self._state)
         else:
@@ -72,26 +72,29 @@ class LogHandler:
         task.add_done_callback(lambda _: self._streams.pop(key, None))
 
     async def _stream(self, peer: Peer, message: msg.ReadLogs, job: Job) -> None:
-        """All output of one attempt. With `follow` and attempt 0: of every attempt from the newest
-        on, until the job is over."""
+        """Send all output of one attempt.
+
+        With `follow` and attempt 0: send the output of all attempts from the newest on, until the
+        job is over.
+        """
         attempt = message.attempt or max(job.attempt, 1)
-        seen_bytes: dict[int, int] = {}
-        place, event = (message.run, message.job), asyncio.Event()
-        followers = self._followers.setdefault(place, {})
+        offsets: dict[int, int] = {}
+        key, event = (message.run, message.job), asyncio.Event()
+        followers = self._followers.setdefault(key, {})
         followers[event] = None
         try:
             while True:
                 event.clear()
                 over = job.state in TERMINAL or (message.attempt > 0 and not _is_at(job.attempt, job.state, attempt))
                 newest = job.attempt
-                for stream, offset, data in self._logs.pieces(message.run, message.job, attempt, seen_bytes):
+                for stream, offset, data in self._logs.pieces(message.run, message.job, attempt, offsets):
                     peer.send(msg.LogChunk(message.request, attempt, stream, offset), data)
                     await peer.drain()
                 if not message.attempt and newest > attempt:
-                    attempt, seen_bytes = attempt + 1, {}
+                    attempt, offsets = attempt + 1, {}
                     continue
                 if over or not message.follow:
-                    peer.send(msg.LogChunk(message.request, attempt, 1, seen_bytes.get(1, 0), True), b"")
+                    peer.send(msg.LogChunk(message.request, attempt, 1, offsets.get(1, 0), True), b"")
                     return
                 await event.wait()
         except ConnectionError:
@@ -103,11 +106,11 @@ class LogHandler:
         finally:
             del followers[event]
             if not followers:
-                self._followers.pop(place, None)
+                self._followers.pop(key, None)
 
 
 def _is_at(current: int, state: JobState, attempt: int) -> bool:
-    """Whether that attempt may still print."""
+    """Return whether that attempt may still write output."""
     return current <= attempt and state in (
         JobState.DISPATCHED,
         JobState.RUNNING,

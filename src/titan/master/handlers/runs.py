@@ -1,4 +1,4 @@
-"""Runs: submissions and cancellations become inputs, questions about runs are answered from the
+"""Handlers for runs. Submissions and cancellations become inputs; queries are answered from the
 state or the history."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from titan.core import inputs
 from titan.core.events import events as ev
 from titan.core.state.state import State
 from titan.errors import CallerError, EnvironmentFault, NotFound
-from titan.gateway.inbound import asked
+from titan.gateway.inbound import request_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.dag_checks import DagChecks
@@ -35,26 +35,26 @@ class RunHandler:
         self._checks = checks
         self._collector = ResultStream(core.state)
         self._opening: dict[tuple[int, int], str] = {}
-        """(connection, request) -> the run of a submission that comes in parts."""
+        """(connection, request) -> run of a submission in parts."""
         self._last_run = ""
 
     @property
     def _state(self) -> State:
         return self._core.state
 
-    # -- what it is asked: each raises TitanError, which becomes the answer ------------------------
+    # -- handlers: each raises TitanError, which becomes the answer --------------------------------
     def on_submit(self, peer: Peer, message: msg.Submit) -> None:
         self._checks.payloads(message.dag.payloads)
         self._check_submission(peer, message, message.dag.templates)
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor, run=self.new_run()))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=self.new_run()))
 
     def on_open_run(self, peer: Peer, message: msg.OpenRun) -> None:
         place = (peer.number, message.request)
         if place in self._opening or sum(key[0] == peer.number for key in self._opening) >= MAX_OPENINGS:
-            raise CallerError(f"{MAX_OPENINGS} submissions in parts at once on a connection, each under a request id of its own")
+            raise CallerError(f"at most {MAX_OPENINGS} submissions in parts at once on a connection, each with its own request id")
         self._check_submission(peer, message, message.templates)
         run = self._opening[place] = self.new_run()
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor, run=run))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=run))
 
     def on_add_jobs(self, peer: Peer, message: msg.AddJobs) -> None:
         place = (peer.number, message.request)
@@ -68,15 +68,16 @@ class RunHandler:
             self._collector.refused(*place)
             self._core.see(inputs.SubmitterGone(run))
             raise
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor, run=run))
-        # The next when this is decided and others had their turn: a large DAG holds up nobody.
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=run))
+        # Read the next part only when this one is decided and others had their turn, so that a
+        # large DAG delays nobody.
         peer.pause_reading("submission")
         asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
 
     def on_cancel(self, peer: Peer, message: msg.Cancel) -> None:
         if self._past.is_live(message.run):
-            self._core.see(asked(message, origin=peer.number, actor=peer.actor))
-        else:  # cancelling what is over cancels nothing
+            self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
+        else:  # the run is over, so there is nothing to cancel
             self._past.answer(peer, message.request, message.run, lambda _: [msg.Cancelled(message.request, 0)])
 
     def on_get_run(self, peer: Peer, message: msg.GetRun) -> None:
@@ -99,9 +100,9 @@ class RunHandler:
         else:
             self._past.answer(peer, message.request, message.run, lambda state: whole_run(state, message))
 
-    # -- what comes of it --------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------
     def forget(self, peer: Peer) -> None:
-        """The connection is closed."""
+        """Drop the streams and open submissions of a closed connection."""
         self._collector.forget(peer)
         for key in [key for key in self._opening if key[0] == peer.number]:
             self._core.see(inputs.SubmitterGone(self._opening.pop(key)))
@@ -110,13 +111,13 @@ class RunHandler:
         self._collector.unwatch(peer, request)
 
     def note(self, events: list[ev.Event]) -> None:
-        """Tells who collects what was returned."""
-        tell = self._collector.note(events)
-        if tell is not None:
-            self._core.release(tell)
+        """Send the results of ended jobs to collecting clients."""
+        send = self._collector.note(events)
+        if send is not None:
+            self._core.release(send)
 
     def submitted(self, origin: int, request: int, run: str) -> Callable[[], None] | None:
-        """A submission was accepted: what to do after the answer."""
+        """Return the call to make after the answer to an accepted submission, if any."""
         self._opening.pop((origin, request), None)
         if self._past.is_live(run):
             return self._collector.begin(origin, request, run)
@@ -128,7 +129,7 @@ class RunHandler:
         return lambda: self._past.collected(peer, request, run, wanted)
 
     def refused(self, origin: int, request: int) -> None:
-        """A submission was not accepted."""
+        """Clean up after a rejected submission."""
         self._opening.pop((origin, request), None)
         self._collector.refused(origin, request)
 
@@ -141,15 +142,17 @@ class RunHandler:
         self._checks.artifacts(templates)
         if not (
             message.key and (message.key in self._state.keys or message.key in self._state.archived)
-        ):  # else it is a run already
+        ):  # a repeated submission has its run already
             self._checks.secrets(templates)
             self._checks.webhooks(templates)
         if message.collect:
             self._collector.expect(peer, message.request, message.wanted)
 
     def new_run(self) -> str:
-        """Ids sort by submission, also within a millisecond. The 15th bit of the entropy is the
-        core's, for what schedules make."""
+        """Return a new run id. Ids sort by submission, also within a millisecond.
+
+        The 15th bit of the entropy is reserved for runs that the core starts for schedules.
+        """
         at_ms = int(self._core.clock.now() * 1000)
         name = run_id(at_ms, secrets.randbits(14))
         while name <= self._last_run or name in self._state.runs:
@@ -159,7 +162,7 @@ class RunHandler:
         return name
 
     def _answer_of(self, peer: Peer, ask: msg.Message, run: str, view: Callable[[State], list[msg.Message]]) -> None:
-        """Answers a question about a run, from the state or the history."""
+        """Answer a query about a run, from the state or the history."""
         self._core.turn()
         if not self._past.is_live(run):
             self._past.answer(peer, ask.request, run, view)

@@ -1,11 +1,11 @@
-"""What clients ask about schedules: requests become inputs, questions are answered from the state."""
+"""Handlers for schedules. Changes become inputs; queries are answered from the state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from titan.errors import CallerError, EnvironmentFault, NotFound
-from titan.gateway.inbound import asked
+from titan.gateway.inbound import request_input
 from titan.gateway.schedule_rows import schedule_row
 from titan.master.core_loop import CoreLoop
 from titan.model.dag import DagSpec
@@ -16,8 +16,10 @@ MAX_PAGE = 10_000
 
 
 class ScheduleHandler:
-    """`check(dag)` raises NotFound for artifacts that are not on the master; `new_run` draws the id
-    of a run."""
+    """Handlers. `check(dag)` raises NotFound for artifacts that are not on the master.
+
+    `new_run` returns a new run id.
+    """
 
     def __init__(self, core: CoreLoop, *, check: Callable[[DagSpec], None], new_run: Callable[[], str]) -> None:
         self._core = core
@@ -25,19 +27,19 @@ class ScheduleHandler:
         self._new_run = new_run
 
     def on_add_schedule(self, peer: Peer, message: msg.AddSchedule) -> None:
-        """Raises TitanError, which becomes the answer; so do all of these."""
+        """Add a schedule. All handlers here raise TitanError, which becomes the answer."""
         self._check_room(message.key)
         self._check(message.dag)
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     def on_pause_schedule(self, peer: Peer, message: msg.PauseSchedule | msg.RemoveSchedule) -> None:
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
 
     on_remove_schedule = on_pause_schedule
 
     def on_run_schedule(self, peer: Peer, message: msg.RunSchedule) -> None:
         self._check_room(message.key)
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor, run=self._new_run()))
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=self._new_run()))
 
     def on_list_schedules(self, peer: Peer, message: msg.ListSchedules) -> None:
         self._core.turn()
@@ -56,6 +58,6 @@ class ScheduleHandler:
 
     def _check_room(self, key: str) -> None:
         if self._core.low_space:
-            raise EnvironmentFault("the disk under the master's journal is nearly full: free space there, then ask again")
+            raise EnvironmentFault("the disk under the master's journal is nearly full: free space there, then try again")
         if len(key) > 128:
             raise CallerError("the key of a request is at most 128 characters")

@@ -1,7 +1,7 @@
-"""What clients say of secrets, and what the attempts that go to a worker are given of them.
+"""Handlers for secrets, and the secrets of attempts that are dispatched.
 
-No answer has a value in it. Changes are written by a thread, one after the other. When one is on
-the disk the core records who asked for it, and answers.
+No answer contains a value. A thread writes changes one after the other. When a change is on the
+disk, the core records its author and answers.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from titan.protocol.codec import error_of
 log = logging.getLogger("titan.master")
 
 MAX_WAITING = 64
-"""Changes that wait for the disk, of all clients."""
+"""Maximum number of changes that wait for the disk, over all clients."""
 
 
 class SecretHandler:
     def __init__(self, vault: Vault, now: Callable[[], float], see: Callable[[SecretWritten], None]) -> None:
-        """`see` takes what the core is to record of a change."""
+        """`see` passes the record of a change to the core."""
         self._vault = vault
         self._now = now
         self._see = see
@@ -36,39 +36,39 @@ class SecretHandler:
         self._changes: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        """What is being written is written to its end."""
+        """Wait for the changes that are being written."""
         await asyncio.gather(*self._changes, return_exceptions=True)
 
     def on_set_secret(self, peer: Peer, message: msg.SetSecret) -> None:
-        """Raises TitanError, which becomes the answer; so do all of these."""
+        """Set a secret. All handlers here raise TitanError, which becomes the answer."""
         self._begin(peer, message.request, self._set(message, peer))
 
     def on_remove_secret(self, peer: Peer, message: msg.RemoveSecret) -> None:
         self._begin(peer, message.request, self._remove(message, peer))
 
     def on_list_secrets(self, peer: Peer, message: msg.ListSecrets) -> None:
-        peer.send(msg.Secrets(message.request, [_row(one) for one in self._vault.listed()]))
+        peer.send(msg.Secrets(message.request, [_row(secret) for secret in self._vault.listed()]))
 
     def check(self, templates: Sequence[JobTemplate]) -> None:
-        """Raises NotFound if one of them names a secret that is not there."""
+        """Raise NotFound if a template names a secret that does not exist."""
         for template in templates:
             for name in template.secrets:
                 if not self._vault.has(name):
-                    raise NotFound(f"{_what(template)} asks for the secret {name[:128]!r}: {missing(name)}")
+                    raise NotFound(f"{_program(template)} needs the secret {name[:128]!r}: {missing(name)}")
 
-    def given(self, first_lease: int, jobs: Sequence[Job]) -> msg.GiveSecrets | None:
-        """What these attempts, which are about to be dispatched, are to have; None: nothing."""
+    def secrets_for(self, first_lease: int, jobs: Sequence[Job]) -> msg.GiveSecrets | None:
+        """Return the secrets of attempts that are about to be dispatched; None if none."""
         names: dict[str, int] = {}
         leases: list[int] = []
-        given: list[tuple[int, ...]] = []
+        positions: list[tuple[int, ...]] = []
         for lease, job in enumerate(jobs, first_lease):
             wanted = job.template.secrets
             if wanted:
                 leases.append(lease)
-                given.append(tuple([names.setdefault(name, len(names)) for name in wanted]))
+                positions.append(tuple([names.setdefault(name, len(names)) for name in wanted]))
         if not leases:
             return None
-        return msg.GiveSecrets(0, list(names), [self._vault.value(name) or b"" for name in names], leases, given)
+        return msg.GiveSecrets(0, list(names), [self._vault.value(name) or b"" for name in names], leases, positions)
 
     # -- changes -----------------------------------------------------------------------------------
     def _begin(self, peer: Peer, request: int, change: Coroutine[Any, Any, SecretWritten]) -> None:
@@ -80,7 +80,7 @@ class SecretHandler:
         task.add_done_callback(self._changes.discard)
 
     async def _made(self, peer: Peer, request: int, change: Coroutine[Any, Any, SecretWritten]) -> None:
-        """The change is on the disk, then in the journal; the answer comes from there."""
+        """Write a change to the disk, then pass it to the core, which journals and answers it."""
         try:
             async with self._turn:
                 self._see(await change)
@@ -88,13 +88,13 @@ class SecretHandler:
             peer.send(error_of(request, e))
         except OSError as e:
             log.error("a secret could not be written: %s", e.strerror)
-            peer.send(error_of(request, EnvironmentFault(f"the master's disk refuses the secrets: {e.strerror}")))
+            peer.send(error_of(request, EnvironmentFault(f"the master could not write the secret to its disk: {e.strerror}")))
 
     async def _set(self, message: msg.SetSecret, peer: Peer) -> SecretWritten:
         self._vault = await asyncio.to_thread(self._vault.put, message.name, message.value, self._now())
-        one = next(one for one in self._vault.listed() if one.name == message.name)
-        log.info("secret %s was set by %s at %s, version %d", message.name, peer.actor, peer.address, one.version)
-        return SecretWritten(peer.number, message.request, message.name, one.version, one.set_at, peer.actor)
+        secret = next(secret for secret in self._vault.listed() if secret.name == message.name)
+        log.info("secret %s was set by %s at %s, version %d", message.name, peer.actor, peer.address, secret.version)
+        return SecretWritten(peer.number, message.request, message.name, secret.version, secret.set_at, peer.actor)
 
     async def _remove(self, message: msg.RemoveSecret, peer: Peer) -> SecretWritten:
         self._vault = await asyncio.to_thread(self._vault.remove, message.name)
@@ -106,5 +106,5 @@ def _row(sealed: Sealed) -> msg.SecretRow:
     return msg.SecretRow(sealed.name, sealed.version, sealed.set_at)
 
 
-def _what(template: JobTemplate) -> str:
+def _program(template: JobTemplate) -> str:
     return template.file or (template.command or " ".join(template.argv) or "a job")[:60]

@@ -1,10 +1,10 @@
-"""Services: what runs of them, their stop, and another in place of one."""
+"""Handlers that list, stop and replace services."""
 
 from __future__ import annotations
 
 from titan.content.blobs import BlobStore
 from titan.errors import NotFound
-from titan.gateway.inbound import asked
+from titan.gateway.inbound import request_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.history import HistoryHandler
@@ -13,7 +13,7 @@ from titan.protocol import messages as msg
 
 
 class ServiceHandler:
-    """Each of its methods raises TitanError, which becomes the answer."""
+    """Handlers raise TitanError, which becomes the answer."""
 
     def __init__(self, core: CoreLoop, past: HistoryHandler, content: BlobStore) -> None:
         self._core = core
@@ -27,11 +27,11 @@ class ServiceHandler:
 
     def on_stop_service(self, peer: Peer, message: msg.StopService) -> None:
         if self._past.is_live(message.run):
-            self._core.see(asked(message, origin=peer.number, actor=peer.actor))
-        else:  # stopping what is over stops nothing
+            self._core.see(request_input(message, origin=peer.number, actor=peer.actor))
+        else:  # the run is over, so there is nothing to stop
             self._past.answer(peer, message.request, message.run, lambda _: [msg.ServicesStopped(message.request, 0)])
 
     def on_replace_service(self, peer: Peer, message: msg.ReplaceService) -> None:
         if message.file_hash and not self._content.touch(message.file_hash):
-            raise NotFound(f"{message.file} ({message.file_hash[:12]}) is not on the master: stage it before you ask")
-        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+            raise NotFound(f"{message.file} ({message.file_hash[:12]}) is not on the master: stage it first")
+        self._core.see(request_input(message, origin=peer.number, actor=peer.actor))

@@ -1,4 +1,4 @@
-"""The handlers of a master: who takes what is said to it, as the table of routes names them."""
+"""All handlers of a master, under the names that the routing table uses."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from titan.protocol.codec import Blob
 
 
 class Handlers:
-    """Those that others speak to directly have a name here; the rest are reached by their messages
-    alone."""
+    """Handlers of a master. Only those that other modules call directly are attributes; the others
+    are called through the router."""
 
     def __init__(
         self,
@@ -84,28 +84,30 @@ class Handlers:
         )
 
     def take(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
-        """Gives a message to its handler; its peer has said Hello. Raises TitanError, which becomes
-        the answer."""
+        """Pass a message to its handler, after the handshake.
+
+        Raises TitanError, which becomes the answer.
+        """
         if peer.role == "worker":
             self.workers.check(peer, message)
         self._router.take(peer.role, peer, message, blob)
 
     def on_unwatch(self, peer: Peer, message: msg.Unwatch) -> None:
-        """Ends whatever of these goes on under that request."""
+        """End the watch, result stream or log stream of a request."""
         for handler in (self._hub, self.runs, self._log_handler):
             handler.unwatch(peer, message.watch)
 
     def note(self, events: list[ev.Event]) -> None:
-        """Takes notice of what was decided: tells of it who collects, watches or follows."""
+        """Pass decided events to the handlers of result streams, watches and followed logs."""
         self.runs.note(events)
         for event in events:
-            if type(event) is ev.RunRestored:  # what is live again is no longer the history's
+            if type(event) is ev.RunRestored:  # a live run must leave the history
                 self._past.restored(event.run)
         self._hub.note(events)
         self._log_handler.note(events)
 
     def forget(self, peer: Peer) -> None:
-        """The connection is closed."""
+        """Clean up after a closed connection."""
         self.files.forget(peer)
         if peer.role == "worker":
             self._relay.forget(peer)

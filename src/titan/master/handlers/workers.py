@@ -1,4 +1,4 @@
-"""What workers say becomes inputs, and the effects that are for workers become messages."""
+"""Handlers for workers: their messages become inputs, and effects become messages to them."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ log = logging.getLogger("titan.master")
 
 MAX_RESUMED = 10_000
 MAX_GAP = 16 << 20
-"""Bytes of output that may be missing before a piece of an attempt that is over."""
+"""Maximum missing bytes before a piece of output of a finished attempt."""
 
 
 class WorkerHandler:
     def __init__(
         self, core: CoreLoop, logs: LogStore, secrets: SecretHandler, content: BlobStore, on_output: Callable[[str, str], None]
     ) -> None:
-        """`on_output(run, job)`: new output of that job is here."""
+        """`on_output(run, job)` is called when new output of a job has arrived."""
         self._core = core
         self._logs = logs
         self._secrets = secrets
         self._content = content
         self._on_output = on_output
         self.peers: dict[int, Peer] = {}
-        """worker -> the connection it speaks on."""
+        """worker -> its connection."""
         self._complain_after = 0.0
         self._losses = OutputLosses(logs)
         self._resumed: dict[int, tuple[int, int]] = {}
-        """Lease -> what was here of its output when its worker was told last."""
+        """Lease -> sizes of its output in the last LogResume to its worker."""
 
     @property
     def _state(self) -> State:
@@ -57,8 +57,7 @@ class WorkerHandler:
 
     # -- in ----------------------------------------------------------------------------------------
     def check(self, peer: Peer, message: msg.Message) -> None:
-        """Raises ProtocolError for what may only come on the connection on which its worker is
-        registered."""
+        """Raise ProtocolError if a message needs a registration that this connection lacks."""
         if self.peers.get(peer.worker) is not peer and not isinstance(message, (msg.Register, msg.Ping)):
             raise ProtocolError(f"a {type(message).__name__} from a worker that is not registered on this connection")
 
@@ -73,7 +72,7 @@ class WorkerHandler:
         if message.outputs or self._losses or any(map(artifact_of, message.values)):
             check_results(message)
             self._expect_content(message)
-            self._tell_losses(peer.worker, message)
+            self._add_losses(peer.worker, message)
         self._see(peer, message)
 
     def on_leaving(self, peer: Peer, message: msg.Leaving) -> None:
@@ -81,23 +80,25 @@ class WorkerHandler:
         self._core.release(lambda: peer.send(msg.Pong(message.request)))
 
     def _see(self, peer: Peer, message: msg.Message) -> None:
-        """One that the core sees as it is."""
-        one = worker_input(message, peer.worker, jitter=random.random())
-        assert one is not None, type(message)
-        self._core.see(one)
+        """Pass a message to the core."""
+        received = worker_input(message, peer.worker, jitter=random.random())
+        assert received is not None, type(message)
+        self._core.see(received)
 
     on_started = on_awaiting = on_service_states = on_progress = on_statuses = on_draining = _see
 
     def forget(self, peer: Peer) -> None:
-        """The connection is closed."""
+        """Report a closed connection to the core."""
         worker = peer.worker
         if self.peers.get(worker) is peer:
             del self.peers[worker]
             self._core.see(inputs.WorkerDisconnected(worker, peer.number))
 
     def _expect_content(self, message: msg.Results) -> None:
-        """A result whose content is not here, as it was removed since it was sent, is none: the
-        attempt is tried again."""
+        """Set results to BROKEN whose content was removed since its upload.
+
+        Such attempts are tried again.
+        """
         for i, outputs in enumerate(message.outputs):
             gone = next((output.name for output in outputs if not self._content.touch(output.hash)), None)
             if gone is not None:
@@ -112,7 +113,7 @@ class WorkerHandler:
         check_columns(message)
         worker = peer.worker
         if sum(message.sizes) != len(blob):
-            raise ProtocolError(f"output of {sum(message.sizes):,} bytes was announced, {len(blob):,} came")
+            raise ProtocolError(f"{sum(message.sizes):,} bytes of output were announced, {len(blob):,} arrived")
         jobs = self._state.jobs
         held = {(j.run.id, j.name, j.attempt): n for n, j in ((n, jobs[n]) for n in self._state.workers[worker].held.values())}
         view, at = memoryview(blob), 0
@@ -121,36 +122,40 @@ class WorkerHandler:
         ):
             number = held.get((run, job, attempt))
             if number is None and not self._had(worker, run, job, attempt):
-                self._complain(f"worker {self._state.worker_name(worker)} sent output of {run[:40]}/{job[:128]}, which is not its")
+                self._complain(
+                    f"worker {self._state.worker_name(worker)} sent output of {run[:40]}/{job[:128]}, which it does not run"
+                )
             elif not offset or not self._lacks_before(peer, number, run, job, attempt, stream, offset):
                 self._keep_output(run, job, attempt, stream, offset, view[at : at + size])
             elif self._losses:
-                self._losses.passed_over(run, job, attempt, stream, offset + size)
+                self._losses.skipped(run, job, attempt, stream, offset + size)
             at += size
 
     def _had(self, worker: int, run: str, job: str, attempt: int) -> bool:
-        """Whether an attempt that a worker does not hold any more was once its."""
+        """Return whether a worker had an attempt that it does not hold any more."""
         known = self._state.runs.get(run)
         number = self._state.find(known, job) if known is not None else None
         if number is None:
             return False
-        it = self._state.jobs[number]
-        if it.attempt == attempt:
-            return it.worker == worker
+        entry = self._state.jobs[number]
+        if entry.attempt == attempt:
+            return entry.worker == worker
         retiring = number in self._state.workers[worker].retiring.values()
-        return retiring or any(one.attempt == attempt and one.worker == worker for one in it.history or ())
+        return retiring or any(past.attempt == attempt and past.worker == worker for past in entry.history or ())
 
     def _lacks_before(self, peer: Peer, number: int | None, run: str, job: str, attempt: int, stream: int, offset: int) -> bool:
-        """Whether output before this piece is not here. The worker is told from where on, and reads
-        it back from its own log."""
+        """Return whether output before this piece is missing.
+
+        The worker is then told the offset, and sends again from its own log.
+        """
         have = self._logs.received(run, job, attempt)
         if stream not in (STDOUT, STDERR) or offset <= have[stream - STDOUT]:
             return False
-        # it is over, and its worker forgets it: what comes is kept as it comes, within reason
+        # the attempt is over and its worker forgets it: keep the piece despite a gap up to MAX_GAP
         if number is None:
             return offset > have[stream - STDOUT] + MAX_GAP
         lease = self._state.jobs[number].lease
-        # else it was told, and what it sent before it heard is still coming
+        # otherwise the worker was told, and older pieces are still arriving
         if self._resumed.get(lease) != have:
             self._resumed[lease] = have
             while len(self._resumed) > MAX_RESUMED:
@@ -159,8 +164,10 @@ class WorkerHandler:
         return True
 
     def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview) -> None:
-        """A job must not fail for output that the disk refuses: its result says what was lost,
-        unless it comes again."""
+        """Store a piece of output. If the disk fails, record a loss for the attempt's result.
+
+        A job must not fail because of it. The loss is cancelled if the piece arrives again.
+        """
         try:
             self._logs.append(run, job, attempt, stream, offset, data)
         except OSError as e:
@@ -170,12 +177,12 @@ class WorkerHandler:
         self._on_output(run, job)
 
     def note_unsynced(self, run: str, attempts: Iterable[tuple[str, int]], error: OSError) -> None:
-        """The disk failed under what these attempts, (job, number) each, had printed."""
+        """Record that a disk error may have lost output of these attempts, (job, number) each."""
         for job, attempt in attempts:
             self._losses.doubted(run, job, attempt, error)
 
-    def _tell_losses(self, worker: int, message: msg.Results) -> None:
-        """Results also say what of their output is not here."""
+    def _add_losses(self, worker: int, message: msg.Results) -> None:
+        """Add the master's own losses of output to the results."""
         held, jobs = self._state.workers[worker].held, self._state.jobs
         for i, lease in enumerate(message.leases):
             job = jobs.get(held.get(lease, -1))
@@ -187,7 +194,7 @@ class WorkerHandler:
                 message.lost[i] = f"{message.lost[i]}; {loss}" if message.lost[i] else loss
 
     def _complain(self, text: str) -> None:
-        """In the log, once a minute."""
+        """Log an error, at most once a minute."""
         now = asyncio.get_running_loop().time()
         if now >= self._complain_after:
             self._complain_after = now + 60.0
@@ -196,7 +203,7 @@ class WorkerHandler:
     # -- out ---------------------------------------------------------------------------------------
     def accept(self, peer: Peer, effect: fx.AcceptWorker) -> list[Callable[[], None]]:
         state, worker = self._state, effect.worker
-        if worker not in state.workers:  # forgotten in the same turn; it will dial anew
+        if worker not in state.workers:  # forgotten in the same turn; it will reconnect
             return []
         older = self.peers.get(worker)
         self.peers[worker] = peer
@@ -224,14 +231,16 @@ class WorkerHandler:
                 if job.run.first >> 32 != self._state.term:
                     self._logs.begin(job.run.id, job.name, job.attempt)
             if any(template.secrets for template in message.templates):
-                given = self._secrets.given(first_lease, jobs)
-                calls += self.tell(effect.worker, given) if given is not None else []
-            calls += self.tell(effect.worker, message)
+                secrets = self._secrets.secrets_for(first_lease, jobs)
+                calls += self.send(effect.worker, secrets) if secrets is not None else []
+            calls += self.send(effect.worker, message)
         return calls
 
-    def tell(self, worker: int, message: msg.Message) -> list[Callable[[], None]]:
-        """To where the worker is now. If that connection breaks before it is sent, reconciliation
-        makes it again."""
+    def send(self, worker: int, message: msg.Message) -> list[Callable[[], None]]:
+        """Return the call that sends a message on the worker's present connection.
+
+        If that connection breaks before, reconciliation orders the message again.
+        """
         peer = self.peers.get(worker)
         if peer is None:
             return []

@@ -1,1 +1,2 @@
-"""Finished runs in SQLite: the database, its check at a start, and its rebuilding from the journal."""
+"""History of finished runs in SQLite: the database, its check at a start, and its rebuild from the
+journal."""

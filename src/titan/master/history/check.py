@@ -1,8 +1,8 @@
-"""Whether the history has the runs that left the state, and how those come back that it has not.
+"""Check of the history at a master's start, and restoration of missing runs from the journal.
 
-Owns the comparison at the start of a master, and the process that makes runs anew from the journal.
-It must not know how runs are kept. A history that was deleted, emptied or set aside as damaged is
-noticed by the runs that the state says it has.
+The state knows which runs were moved to the history. A history that was deleted, emptied or set
+aside as damaged is noticed by its missing runs. Owns the comparison and the process that rebuilds
+runs. Must not know how runs are stored.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from titan.master.history.rebuild import MODULE as REBUILD
 log = logging.getLogger("titan.master")
 
 NAMED = 3
-"""So many runs that are lost are named."""
+"""Maximum number of lost runs that an error names."""
 
 
 def lost_runs(archived: Sequence[str], there: set[str], *, fresh: bool) -> list[str]:
-    """Which of `archived`, the oldest first, should be in a history that has those of `there`.
+    """Return the runs of `archived` that are missing in a history that has the runs `there`.
 
-    The oldest leave it by age and size, so those before the first that is there are no loss, unless
-    the file is `fresh`.
+    `archived` has the oldest first. The oldest runs leave the history by age and size. Runs before
+    the first existing one are therefore no loss, unless the file is `fresh`.
     """
     if fresh:
         return [run for run in archived if run not in there]
@@ -38,24 +38,26 @@ def lost_runs(archived: Sequence[str], there: set[str], *, fresh: bool) -> list[
 
 
 async def restore_history(state: State, history: History, home: Path) -> list[str]:
-    """Makes anew what is missing, as far as the journal goes back; says so, and returns what stays
-    missing."""
+    """Restore missing runs as far as the journal goes back; return the runs that stay missing.
+
+    Logs both.
+    """
     archived = [run for run, _ in state.archived.values()]
     lost = await _lost(history, archived, fresh=history.fresh)
     if not lost:
         return []
-    log.warning("%d finished runs are not in the history %s: it is made anew from the journal", len(lost), history.path)
-    said = await run_beside(REBUILD, str(home), str(os.getpid()))
+    log.warning("%d finished runs are missing in the history %s: it is rebuilt from the journal", len(lost), history.path)
+    problem = await run_beside(REBUILD, str(home), str(os.getpid()))
     still = await _lost(history, lost, fresh=True)
     if still:
         names = ", ".join(still[:NAMED]) + (", ..." if len(still) > NAMED else "")
         log.error(
             "%d finished runs are lost with the history (%s): the journal does not go back so far%s; their output is still in %s."
-            " Put history.sqlite back from a backup, with the master stopped",
-            len(still), names, f" ({said})" if said else "", home / "logs",
+            " To restore them, stop the master and put history.sqlite back from a backup",
+            len(still), names, f" ({problem})" if problem else "", home / "logs",
         )  # fmt: skip
     else:
-        log.warning("all of %d runs are in the history again", len(lost))
+        log.warning("all %d runs are in the history again", len(lost))
     return still
 
 

@@ -1,10 +1,8 @@
-"""The history: finished runs, for as long as they are kept, in one SQLite file of the master's
-home.
+"""History: finished runs in a SQLite file in the master's home.
 
-A run is a row, and its jobs are chunks of the same columns that a snapshot has, compressed; so what
-was a view of a live run is a view of an old one too. What is here was written before the run left
-the state, and can be made again from as much of the journal as is there. Every method blocks: the
-master calls them in a thread.
+A run is a row; its jobs are compressed chunks of the columns that a snapshot has. The views of live
+runs thus work for old runs too. A run is written before it leaves the state, and can be rebuilt as
+far as the journal goes back. Methods block: the master calls them in a thread.
 """
 
 from __future__ import annotations
@@ -33,8 +31,7 @@ log = logging.getLogger("titan.master")
 
 CHUNK_JOBS = 5_000
 CHECKED_BYTES = 256 * 1024 * 1024
-"""A file up to this size is checked from end to end when it is opened, which takes a second at
-most."""
+"""Maximum size of a file that is checked completely when it is opened, which takes at most 1 s."""
 _SCHEMA = """
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
@@ -56,27 +53,27 @@ _SCHEMA = """
     PRAGMA user_version = 3;
     COMMIT;
 """
-# Format 1 had no group, format 2 no `referenced`: whether `files` has all content that the run
-# refers to, and not only its files.
+# Format 1 had no group. Format 2 had no `referenced`, which says that `files` has all content that
+# the run refers to, not only its files.
 
 
 class KeptRun(NamedTuple):
-    """A run on its way into the history."""
+    """Run to be written to the history."""
 
     run: Run
     dead: int
-    """Of its jobs, in the dead letter queue."""
+    """Number of its jobs in the dead letter queue."""
     workers: dict[int, str]
-    """Those that its jobs ran on, by number."""
+    """Names of the workers that ran its jobs, by number."""
     chunks: list[bytes]
     output_bytes: int
-    """What its logs take."""
+    """Size of its logs."""
     files: frozenset[str] = frozenset()
-    """Hashes of all content that it refers to."""
+    """Hashes of all content that the run refers to."""
 
 
 def kept_run(state: State, run: Run, chunks: list[bytes], output_bytes: int) -> KeptRun:
-    """`chunks`: those of `snapshot.dump_run`, compressed."""
+    """Return a run for the history. `chunks`: the compressed chunks of `snapshot.dump_run`."""
     jobs = [state.jobs[number] for number in run.numbers()]
     ran_on = dict.fromkeys(job.worker for job in jobs if job.worker != NO_WORKER)
     workers = {number: state.worker_name(number) for number in ran_on}
@@ -89,30 +86,30 @@ def compressed(chunk: bytes) -> bytes:
 
 
 class History:
-    """Opens the file, or makes it.
+    """Open or new history file.
 
-    With `set_aside` one that is damaged is renamed, and said so: the master starts without it.
-    Else, or if there is no room or permission, raises EnvironmentFault.
+    With `set_aside` a damaged file is renamed, which is logged, and the master starts without it.
+    Otherwise, or if there is no room or permission, raises EnvironmentFault.
     """
 
     def __init__(self, path: Path, *, set_aside: bool = True) -> None:
         self.path = path
         self.fresh = False
-        """The file was not there, was empty, or was set aside."""
+        """True if the file did not exist, was empty, or was set aside."""
         self._lock = threading.Lock()
         self._doomed: dict[str, None] = {}
-        """Runs that are live again, whose rows are to go unless they are written anew before."""
+        """Runs that are live again. Their rows are deleted unless they are written again first."""
         try:
             self._db, self.fresh = _open(path)
         except sqlite3.DatabaseError as error:
             if not set_aside or not path.exists() or (isinstance(error, sqlite3.OperationalError) and not _is_damage(error)):
-                raise EnvironmentFault(f"the history {path} cannot be opened ({error}): see to its folder and the disk") from error
+                raise EnvironmentFault(f"the history {path} cannot be opened ({error}): check its folder and the disk") from error
             aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
             path.rename(aside)
             self.fresh = True
             for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-            log.error("the history was damaged (%s) and is now %s: what the journal has of it is made anew", error, aside)
+            log.error("the history was damaged (%s) and renamed to %s: it is rebuilt from the journal", error, aside)
             self._db, _ = _open(path)
 
     def close(self) -> None:
@@ -121,7 +118,7 @@ class History:
 
     # -- in ----------------------------------------------------------------------------------------
     def put(self, kept: Iterable[KeptRun]) -> None:
-        """Durable when it returns. A run that is there already is replaced."""
+        """Write runs durably. A run that exists already is replaced."""
         with self._writing() as db:
             for run, dead, workers, chunks, output_bytes, files in kept:
                 size = sum(map(len, chunks)) + output_bytes
@@ -135,14 +132,13 @@ class History:
                      run.finished_at, size, run.group),
                 )  # fmt: skip
                 db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", ((run.id, i, chunk) for i, chunk in enumerate(chunks)))
-                # A number stands for one name: what is known already may be more than the master
-                # still knows.
+                # A number always has the same name. The row may name a worker that the master has
+                # forgotten.
                 db.executemany("INSERT OR IGNORE INTO workers VALUES (?, ?)", workers.items())
                 self._doomed.pop(run.id, None)
 
     def prune(self, *, before: float, most_bytes: int) -> list[str]:
-        """Removes runs that ended before that time, and the oldest while there is more than that;
-        returns which."""
+        """Delete runs that ended before a time, and the oldest beyond a size; return their ids."""
         with self._writing() as db:
             gone = [name for (name,) in db.execute("SELECT id FROM runs WHERE finished_at < ?", (before,))]
             self._delete(db, gone)
@@ -162,31 +158,35 @@ class History:
         return gone
 
     def doom(self, run: str) -> None:
-        """A run is live again: what is here is no longer true of it, and `forget` is to remove it.
-        Does not wait for the disk."""
+        """Mark the row of a run that is live again as stale, for `forget` to delete.
+
+        Does not wait for the disk.
+        """
         self._doomed[run] = None
 
     def forget(self, run: str) -> None:
-        """Removes a run that is doomed. One that was `put` since then has left again, and stays."""
+        """Delete a doomed run. A run that was `put` since then has left again, and is kept."""
         with self._writing() as db:
             if self._doomed.pop(run, self) is None:
                 self._delete(db, [run])
 
     # -- out ---------------------------------------------------------------------------------------
     def chunks(self, run: str) -> list[bytes]:
-        """A run as in a snapshot, [] if it is not here. Raises EnvironmentFault if what is here is
-        damaged."""
+        """Return a run as in a snapshot, [] if it is not here.
+
+        Raises EnvironmentFault if it is damaged.
+        """
         unpack = zstandard.ZstdDecompressor().decompress
         try:
             with self._lock:
                 found = [data for (data,) in self._db.execute("SELECT data FROM chunks WHERE run = ? ORDER BY number", (run,))]
             return [unpack(chunk) for chunk in found]
         except (sqlite3.DatabaseError, zstandard.ZstdError) as error:
-            how = "stop the master, put history.sqlite back from a backup or move it away, and start again: it is made anew"
+            how = "stop the master, put history.sqlite back from a backup or move it away, and start again: it is then rebuilt"
             raise EnvironmentFault(f"run {run} in the history {self.path} is damaged ({error}): {how}") from error
 
     def load(self, run: str) -> State | None:
-        """A state that holds this run, its jobs and the names of their workers, and nothing else."""
+        """Return a state with only this run, its jobs and the names of their workers."""
         chunks = self.chunks(run)
         with self._lock:
             names = self._db.execute("SELECT number, name FROM workers").fetchall() if chunks else []
@@ -201,7 +201,7 @@ class History:
         return state
 
     def runs(self, ask: msg.ListRuns) -> list[msg.RunRow]:
-        """The newest first."""
+        """Return the requested runs, the newest first."""
         where, values = ["1"], list[str | int | float]()
         for clause, value in (
             ("id < ?", ask.before),
@@ -224,7 +224,7 @@ class History:
         return [msg.RunRow(r[0], r[1], r[2], r[3], r[4], unpack(r[5]), r[6], r[7], group=r[8]) for r in rows]
 
     def dead_runs(self, run: str = "") -> Iterator[str]:
-        """Runs with jobs in the dead letter queue, the newest first."""
+        """Return the runs with jobs in the dead letter queue, the newest first."""
         with self._lock:
             rows = self._db.execute(
                 "SELECT id FROM runs WHERE dead > 0" + (" AND id = ?" if run else "") + " ORDER BY id DESC", (run,) if run else ()
@@ -232,7 +232,7 @@ class History:
         return (name for (name,) in rows)
 
     def there(self, runs: Iterable[str]) -> set[str]:
-        """Which of these runs it has. Raises EnvironmentFault."""
+        """Return those of `runs` that are in the history. Raises EnvironmentFault."""
         with self._lock:
             try:
                 known = {run for (run,) in self._db.execute("SELECT id FROM runs")}
@@ -241,15 +241,14 @@ class History:
         return known.intersection(runs)
 
     def references(self) -> set[str]:
-        """The hashes of all content that runs here refer to; `find_references` comes first."""
+        """Return the hashes of all content that runs refer to. Call `find_references` first."""
         with self._lock:
             return {hash_ for (hash_,) in self._db.execute("SELECT DISTINCT hash FROM files")}
 
     def find_references(self) -> int:
-        """Reads the runs that an older Titan put here, once, for the content that they refer to;
-        returns how many those were.
+        """Record once the references of runs that an older Titan wrote; return their number.
 
-        Raises EnvironmentFault if one is damaged: what it refers to is not known then.
+        Raises EnvironmentFault if a run is damaged, since its references are then unknown.
         """
         with self._lock:
             unread = [run for (run,) in self._db.execute("SELECT id FROM runs WHERE referenced = 0")]
@@ -257,22 +256,22 @@ class History:
             state = self.load(run)
             found = of_run(state, state.runs[run]) if state is not None else set()
             with self._writing() as db:
-                # else it has left
+                # otherwise the run has been deleted
                 if db.execute("UPDATE runs SET referenced = 1 WHERE id = ?", (run,)).rowcount:
                     db.executemany("INSERT OR IGNORE INTO files VALUES (?, ?)", ((run, hash_) for hash_ in found))
         return len(unread)
 
     def size(self) -> tuple[int, int, int]:
-        """(runs, jobs, bytes with the output of the jobs)"""
+        """Return (runs, jobs, bytes including the output of the jobs)."""
         total = "SELECT COUNT(*), COALESCE(SUM(jobs), 0), COALESCE(SUM(bytes), 0) FROM runs"
         with self._lock:
             runs, jobs, size = self._db.execute(total).fetchone()
         return runs, jobs, size
 
-    # -- within ------------------------------------------------------------------------------------
+    # -- private -----------------------------------------------------------------------------------
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. Raises EnvironmentFault if the disk refuses, and nothing is written."""
+        """Run a transaction. If the disk fails, writes nothing and raises EnvironmentFault."""
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -291,13 +290,15 @@ class History:
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """And whether it was empty. Raises sqlite3.DatabaseError if it is damaged, as far as that shows
-    in a bounded time."""
+    """Return the open database, and True if it was empty.
+
+    Raises sqlite3.DatabaseError if it is damaged, as far as a check of bounded time finds it.
+    """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > 3:
-            raise EnvironmentFault(f"the history {path} is of a later Titan (format {version}): use that one")
+            raise EnvironmentFault(f"the history {path} is of a later Titan (format {version}): start that version")
         if path.stat().st_size <= CHECKED_BYTES and (found := db.execute("PRAGMA integrity_check(1)").fetchone()) != ("ok",):
             raise sqlite3.DatabaseError(found[0])
         if version == 1:
@@ -312,7 +313,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """A truncated file shows as an operational error too."""
+    """Return whether an error means damage: a truncated file, too, is an operational error."""
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
         error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHORT_READ
     )

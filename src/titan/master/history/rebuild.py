@@ -1,9 +1,7 @@
-"""The history made anew from the journal: every run that left the state, as far back as the journal
-goes.
+"""Rebuild of the history from the journal: all runs that left the state, as far as it goes back.
 
-`titan history rebuild` does it for a master that is stopped. A master that finds runs missing at
-its start has it done by `python -m titan.master.history.rebuild HOME PARENT`, while it works;
-PARENT is its pid.
+`titan history rebuild` does it for a stopped master. A master that finds runs missing at its start
+runs `python -m titan.master.history.rebuild HOME PARENT` beside its work, where PARENT is its pid.
 """
 
 from __future__ import annotations
@@ -32,20 +30,20 @@ from titan.model.settings import Settings
 MODULE = "titan.master.history.rebuild"
 BATCH = 500
 COMPACTION_S = 600.0
-"""So long a compaction that is under way may take."""
+"""Maximum wait for a running compaction."""
 
 
 class Rebuilt(NamedTuple):
     runs: int
     from_the_beginning: bool
-    """Whether the journal goes back to its first record."""
+    """True if the journal goes back to its first record."""
 
 
 def rebuild(home: Path) -> Rebuilt:
-    """Puts what left the state into the history; what is there already and no longer in the journal
-    stays.
+    """Write all archived runs of the journal into the history.
 
-    The master of that home must not run: raises Conflict. JournalCorrupt if the journal is damaged.
+    Runs in the history that the journal no longer has are kept. Raises Conflict if the master of
+    the home is running, JournalCorrupt if the journal is damaged.
     """
     with HomeLock(home / "lock"), closing(History(home / "history.sqlite")) as history, closing(LogStore(home / "logs")) as logs:
         engine = open_storage(store_of(home))
@@ -56,7 +54,7 @@ def rebuild(home: Path) -> Rebuilt:
 
 
 def rebuild_into(history: History, engine: LogEngine, logs: LogStore) -> Rebuilt:
-    """The same for whoever has the locks."""
+    """Rebuild as `rebuild` does. The caller holds the locks."""
     snapshots = engine.snapshots()
     whole = engine.first_seq() == 1
     state, seq = State(Settings()), 0
@@ -78,7 +76,7 @@ def main(argv: list[str]) -> int:
     engine = open_storage(store_of(home))
     guard = engine.compaction_guard()
     try:
-        # segments that are compacted away meanwhile could not be read
+        # wait, because a running compaction deletes segments that must be read here
         guard.take_over(patience_s=COMPACTION_S)
         with guard, closing(History(home / "history.sqlite", set_aside=False)) as history, closing(LogStore(home / "logs")) as logs:
             rebuild_into(history, engine, logs)
@@ -89,7 +87,7 @@ def main(argv: list[str]) -> int:
 
 
 def _leaving(state: State, engine: LogEngine, seq: int, logs: LogStore) -> Iterator[KeptRun]:
-    """Each run as it was when it left."""
+    """Yield each run in its state when it left."""
     for record in engine.tail(seq):
         for event in events_of(record, origin()):
             if isinstance(event, ev.RunArchived):

@@ -1,1 +1,1 @@
-"""The home of a master: its lock, its clock, and whether it is a copy of another's."""
+"""Home of a master: its lock, its clock, and the detection of copied homes."""

@@ -1,8 +1,8 @@
-"""Whether a home is the one that the last master left, or a copy of it that was put in its place.
+"""Detection of a home that is a copy of the one that the last master used.
 
-A file in the home remembers the inode and the time of change of another. No copy has both: not cp,
-rsync, tar, nor a backup. A snapshot of a whole file system has them; that one is noticed by what
-its workers hold (`core.fencing`).
+A file in the home records the inode and the change time of another file. No copy has both: neither
+by cp, rsync, tar nor a backup. A snapshot of a whole file system has both; such a copy is detected
+by the leases of its workers (`core.handlers.fencing`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MARK, ABOUT = "origin", "origin.json"
 
 
 def why_copied(home: Path) -> str:
-    """What to tell operators of a home that is a copy; "" if it is the original, or was never used."""
+    """Return a warning if a home is a copy; "" if it is the original, or was never used."""
     try:
         about = json.loads((home / ABOUT).read_text())
         known = (about["inode"], about["changed_ns"])
@@ -24,13 +24,13 @@ def why_copied(home: Path) -> str:
     if _seal(home / MARK) == known:
         return ""
     return (
-        f"the home {home} is a copy, as of a backup, or its owner was changed: what workers still run of another copy is not "
-        "taken. Runs that were submitted after the copy was made have to be submitted again"
+        f"the home {home} is a copy, for example from a backup, or its owner was changed: attempts that workers still run for "
+        "another copy are dropped. Submit runs again that were submitted after the copy was made"
     )
 
 
 def mark(home: Path) -> None:
-    """The home is the original from now on."""
+    """Mark a home as the original."""
     if _seal(home / MARK) is not None and (home / ABOUT).exists() and not why_copied(home):
         return
     (home / MARK).unlink(missing_ok=True)

@@ -1,5 +1,4 @@
-"""A server that owns a home: one process at a time, from `start` until it is told to stop or cannot
-go on."""
+"""Server that owns a home: one process at a time, from `start` until it is stopped or fails."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ from titan.host.privacy import open_home
 
 
 class HomeServer(ABC):
-    """What a master and a store of its own have in common. Subclasses open and close."""
+    """Base class of the master and the stand-alone store. Subclasses open and close their parts."""
 
     WHAT = "the server"
     DANGER = "use it"
-    """What anybody may do who can reach it."""
+    """Capabilities of anyone who can reach the server, for a warning."""
 
     def __init__(self, home: Path, host: str, *, insecure: bool) -> None:
-        """`insecure`: it may listen where others can reach it."""
+        """`insecure`: allow addresses that other machines can reach."""
         self.home = home
         self.host = host
         self._insecure = insecure
@@ -30,12 +29,15 @@ class HomeServer(ABC):
 
     @property
     def places(self) -> tuple[Path, ...]:
-        """What must stay where it is while this process works on the home."""
+        """Paths that must not be moved while this process uses the home."""
         return self.home, self._lock.path
 
     async def start(self) -> None:
-        """Recovers and listens. Raises Conflict (the home is taken), PortInUse, JournalCorrupt,
-        JournalFailed, CallerError."""
+        """Recover and listen.
+
+        Raises Conflict (another process uses the home), PortInUse, JournalCorrupt, JournalFailed,
+        CallerError.
+        """
         self._check_host()
         self._stopped = asyncio.get_running_loop().create_future()
         open_home(self.home)
@@ -44,14 +46,14 @@ class HomeServer(ABC):
             await self._open()
         except OSError as e:
             self._lock.release()
-            what = f"the home {self.home} cannot be used: {e.filename or self.home}: {e.strerror or e}"
-            raise EnvironmentFault(f"{what}: make it writable for this user, or give another with --home") from e
+            problem = f"the home {self.home} cannot be used: {e.filename or self.home}: {e.strerror or e}"
+            raise EnvironmentFault(f"{problem}: make it writable for this user, or give another with --home") from e
         except BaseException:
             self._lock.release()
             raise
 
     async def run(self) -> None:
-        """Until `request_stop`, or an error that is final, which it raises."""
+        """Wait for `request_stop`, or raise the error that ends the server."""
         assert self._stopped is not None
         await self._stopped
 
@@ -60,24 +62,24 @@ class HomeServer(ABC):
             self._stopped.set_result(None)
 
     async def stop(self) -> None:
-        """Closes every connection and the journal."""
+        """Close all connections and the journal."""
         await self._close()
         self._lock.release()
 
     @abstractmethod
     async def _open(self) -> None:
-        """The home is this process's."""
+        """Open all parts. The home is locked by this process."""
 
     @abstractmethod
     async def _close(self) -> None:
-        """The home is still this process's."""
+        """Close all parts. The home is still locked by this process."""
 
     def _on_fatal(self, error: BaseException) -> None:
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_exception(error)
 
     def _check_host(self) -> None:
-        """Loopback, unless it was said that others may come. Raises CallerError."""
+        """Raise CallerError unless the host is loopback or `insecure` is set."""
         try:
             loopback = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -85,5 +87,5 @@ class HomeServer(ABC):
         if not loopback and not self._insecure:
             raise CallerError(
                 f"binding to {self.host} opens {self.WHAT} to everyone who can reach it, and anyone who can may {self.DANGER}: "
-                "say --insecure if that network is yours alone"
+                "give --insecure if that network is yours alone"
             )

@@ -1,1 +1,1 @@
-"""Webhooks of gates: delivery, the secret that signs them, and the addresses they may reach."""
+"""Webhooks of gates: delivery, signing secret, and permitted addresses."""

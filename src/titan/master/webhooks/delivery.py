@@ -1,9 +1,9 @@
-"""Tells the webhooks of gates that they opened, until each has heard it or is given up.
+"""Delivery of the webhooks of open gates, with retries until success or the last try.
 
-Owns the tokens in the clear (nothing else ever has them), the secret that signs, and the tries.
-What became of a webhook is an input like any other: once that is durable no master ever tells it
-again; before, a restarted master begins anew with another token. So a webhook is told at least
-once.
+Owns the tokens in the clear (no other module has them), the signing secret and the tries. The
+result of a delivery is an input of the core. Once it is durable, no master delivers the webhook
+again. Before, a restarted master begins again with a new token. A webhook is thus delivered at
+least once.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 log = logging.getLogger("titan.master")
 
 AT_ONCE = 16
-"""Webhooks that are being told at the same time; others wait their turn."""
+"""Maximum number of concurrent deliveries; others wait."""
 TRANSIENT = (408, 425, 429)
-"""Answers of 4xx that may be others later."""
+"""4xx answers after which a retry may succeed."""
 DELIVERED = "delivered"
 ADDRESSES = 4
-"""Of one name, that are tried one after another."""
+"""Maximum number of a name's addresses that are tried in turn."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What one webhook is told."""
+    """Request of one webhook."""
 
     url: str
     body: bytes
@@ -67,11 +67,11 @@ class WebhookDelivery:
             await self._http.aclose()
 
     def announce(self, number: int) -> list[Callable[[], None]]:
-        """The call, to be made when the gate's opening is durable, that begins to tell its webhook."""
+        """Return the call that starts the delivery, for when the gate's opening is durable."""
         return [lambda: self._begin(number)]
 
     def note(self, events: list[ev.Event]) -> None:
-        """A gate that is decided or cancelled need not be told of any more."""
+        """Stop the delivery for gates that were decided or cancelled."""
         if not self._tasks:
             return
         for event in events:
@@ -85,17 +85,17 @@ class WebhookDelivery:
     def _begin(self, number: int) -> None:
         if number in self._tasks:
             return
-        task = asyncio.get_running_loop().create_task(self._tell(number))
+        task = asyncio.get_running_loop().create_task(self._deliver(number))
         self._tasks[number] = task
 
         def ended(done: asyncio.Task[None]) -> None:
             self._tasks.pop(number, None)
             if not done.cancelled() and (error := done.exception()) is not None:
-                log.error("a webhook was not told: %s", error, exc_info=error)
+                log.error("a webhook was not delivered: %s", error, exc_info=error)
 
         task.add_done_callback(ended)
 
-    async def _tell(self, number: int) -> None:
+    async def _deliver(self, number: int) -> None:
         job = self._core.state.jobs.get(number)
         if job is None or job.state is not JobState.PAUSED:
             return
@@ -105,7 +105,7 @@ class WebhookDelivery:
         where = f"{job.run.id}/{job.name}"
         token = secrets.token_urlsafe(32)
         self._core.see(TokenDrawn(number, digest_of(token)))
-        await self._core.settled()  # nobody has a token that is not good after a crash
+        await self._core.settled()  # a token that was sent must still be valid after a crash
         about = {
             "run": job.run.id,
             "dag": job.run.name,
@@ -131,14 +131,14 @@ class WebhookDelivery:
         await self._core.settled()
 
     async def _try(self, call: Call, where: str, settings: Settings) -> tuple[str, bool]:
-        """("delivered", or what went wrong; whether it is no use to try again)."""
+        """Return ("delivered" or the problem, True if a retry is pointless)."""
         import httpx
 
         if self._http is None:
-            # it would log each URL, which may hold a password
+            # httpx would log each URL, which may hold a password
             logging.getLogger("httpx").setLevel(logging.WARNING)
-            # No connection is kept: the next webhook's name may stand for the same address with
-            # another certificate.
+            # No connection is kept alive, since another host name with another certificate may have
+            # the same address.
             self._http = httpx.AsyncClient(
                 follow_redirects=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
             )
@@ -148,7 +148,7 @@ class WebhookDelivery:
                 addresses = await self._targets.addresses(call.url)
                 status = await self._post(self._http, call, headers, addresses)
         except Refused as error:
-            return f"it is not called: {error}", True
+            return f"it must not be called: {error}", True
         except TimeoutError:
             return f"no answer within {settings.webhook_timeout_s:g} s", False
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -158,13 +158,15 @@ class WebhookDelivery:
         if 200 <= status < 300:
             return DELIVERED, True
         if 300 <= status < 400:
-            return f"it answered {status}: a redirect is not followed, give the URL that it leads to", True
+            return f"it answered {status}: redirects are not followed, give the URL that it redirects to", True
         return f"it answered {status}", 400 <= status < 500 and status not in TRANSIENT
 
     @staticmethod
     async def _post(client: httpx.AsyncClient, call: Call, headers: dict[str, str], addresses: list[str]) -> int:
-        """The status that the first address answers which takes a connection. Name and certificate
-        are those of the URL."""
+        """Post to the first address that accepts a connection; return the HTTP status.
+
+        Host name and certificate are those of the URL.
+        """
         import httpx
 
         url = httpx.URL(call.url)
@@ -187,8 +189,7 @@ class WebhookDelivery:
 
 
 def signed(secret: bytes, body: bytes, at_s: int) -> dict[str, str]:
-    """The headers by which whoever has the secret knows that a body is this master's, and how old
-    it is.
+    """Return the headers that prove the sender and the age of a body to a holder of the secret.
 
     >>> signed(b"secret", b"{}", 1700000000)["x-titan-signature"][:20]
     'sha256=b8569b78799ff'

@@ -1,5 +1,5 @@
-"""The secret that signs webhooks: from a file or the environment, else made once and kept in the
-master's home."""
+"""Secret that signs webhooks: from a file or the environment, otherwise created once and kept in
+the master's home."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ SHORTEST = 16
 
 
 def webhook_secret(home: Path, file: Path | None) -> bytes:
-    """At least 16 bytes. Raises CallerError for a secret that is too short or cannot be read,
-    EnvironmentFault for the home's."""
+    """Return the secret, at least 16 bytes.
+
+    Raises CallerError if the secret is too short or cannot be read, EnvironmentFault for the one in
+    the home.
+    """
     if file is not None:
         try:
             return _checked(file.read_bytes(), str(file))
         except OSError as error:
             raise CallerError(f"the webhook secret {file} cannot be read: {error.strerror}") from error
-    if given := take_key(VARIABLE):
-        return _checked(given.encode(), VARIABLE)
+    if value := take_key(VARIABLE):
+        return _checked(value.encode(), VARIABLE)
     own = home / "webhook.secret"
     try:
         if not own.exists():
             _write(own)
         return _checked(own.read_bytes(), str(own))
     except OSError as error:
-        raise EnvironmentFault(f"the webhook secret {own} cannot be made or read: {error.strerror}") from error
+        raise EnvironmentFault(f"the webhook secret {own} cannot be created or read: {error.strerror}") from error
 
 
 def _write(path: Path) -> None:
-    """Whole or not at all, and for its owner alone."""
+    """Write a new secret atomically, readable only by its owner."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         out.write(secrets.token_hex(32) + "\n")

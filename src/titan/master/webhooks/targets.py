@@ -1,11 +1,11 @@
-"""Which addresses a webhook may reach: the master calls URLs that whoever submits has written.
+"""Permitted addresses of webhooks. Any submitter can make the master call a URL.
 
-Without an allow list everything but this machine and its surroundings: loopback, link-local (where
-clouds answer with credentials), unspecified and multicast addresses. Private ones are allowed, as a
-team's own chat is the normal case. With an allow list nothing but what it names.
+Without an allow list, all addresses are permitted except loopback, link-local (where clouds answer
+with credentials), unspecified and multicast addresses. Private addresses are permitted, since a
+team's own chat server is the normal case. With an allow list, only its entries are permitted.
 
-A name is resolved once, all of its addresses are judged, and the connection goes to one of those: a
-name that changes its mind in between (DNS rebinding) changes nothing.
+A name is resolved once. All of its addresses are checked, and the connection uses one of them. A
+name that resolves differently later (DNS rebinding) has no effect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from titan.errors import CallerError
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""The addresses of a host name. Raises OSError."""
+"""Function that returns the addresses of a host name. Raises OSError."""
 
 _NAT64 = ip_network("64:ff9b::/96")
 _6TO4 = ip_network("2002::/16")
@@ -34,12 +34,12 @@ _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-l
 
 
 class Refused(Exception):
-    """The text says which address, and why."""
+    """Address that a webhook must not reach. The text has the address and the reason."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One `--webhook-allow`. `host` or `network`; port 0: any."""
+    """Entry of `--webhook-allow`: `host` or `network`; port 0: any."""
 
     host: str = ""
     network: Network | None = None
@@ -53,15 +53,15 @@ class Rule:
 
     @property
     def is_of_this_machine(self) -> bool:
-        """It names loopback or the like on purpose, rather than a range that happens to hold it."""
+        """True if the rule names a local address explicitly, not a larger range that holds it."""
         if self.network is None:
             return self.host in _LOOPBACK_NAMES
         return self.network.prefixlen == self.network.max_prefixlen or self.network.is_loopback or self.network.is_link_local
 
 
 def rule(text: str) -> Rule:
-    """HOST, HOST:PORT, or a range of addresses such as 10.0.0.0/8. Raises CallerError."""
-    wrong = CallerError(f"--webhook-allow {text}: say HOST, HOST:PORT or a range of addresses such as 10.0.0.0/8")
+    """Parse HOST, HOST:PORT, or a range of addresses such as 10.0.0.0/8. Raises CallerError."""
+    wrong = CallerError(f"--webhook-allow {text}: give HOST, HOST:PORT or a range of addresses such as 10.0.0.0/8")
     if "/" in text:
         try:
             return Rule(network=ip_network(text))
@@ -91,8 +91,10 @@ def rule(text: str) -> Rule:
 
 
 def literal(host: str) -> Address | None:
-    """The address that a URL names itself, in any form that a resolver takes (`127.1`,
-    `0x7f000001`); None: it is a name."""
+    """Return the address if a host is one, None if it is a name.
+
+    Accepts all forms that a resolver accepts (`127.1`, `0x7f000001`).
+    """
     try:
         return ip_address(host)
     except ValueError:
@@ -104,7 +106,7 @@ def literal(host: str) -> Address | None:
 
 
 def plain(address: Address) -> Address:
-    """The IPv4 address that one of IPv6 stands for."""
+    """Return the IPv4 address that is embedded in an IPv6 address, else the address itself."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
@@ -116,13 +118,13 @@ def plain(address: Address) -> Address:
 
 
 def kind(address: Address) -> str:
-    """Why no webhook reaches an address that nobody names; "" if one does."""
+    """Return the reason why an address needs an explicit rule; "" if it needs none."""
     if address.is_loopback:
         return "an address of the master's own machine"
     if address.is_link_local:
         return "a link-local address"
     if address.is_unspecified:
-        return "no address of a host"
+        return "not an address of a host"
     if address.is_multicast:
         return "a multicast address"
     if any(address in network for network in _NEVER) or (isinstance(address, IPv6Address) and int(address) < 1 << 96):
@@ -136,34 +138,33 @@ async def look_up(host: str, port: int) -> list[str]:
 
 
 class Targets:
-    """`rules`: the allow list; empty: everything that is allowed without one."""
+    """Check of addresses. `rules`: the allow list; empty: the addresses permitted by default."""
 
     def __init__(self, rules: Iterable[Rule] = (), resolve: Resolve = look_up) -> None:
         self._rules = tuple(rules)
         self._resolve = resolve
 
     def problem(self, url: str) -> str:
-        """Why no try could reach a URL, as far as that can be seen without a resolver; "" if one
-        may."""
+        """Return the reason why a URL can never be called, found without a resolver; "" if none."""
         try:
-            host, port = place(url)
+            host, port = host_and_port(url)
         except ValueError:
-            return "its URL cannot be used: the port is no number"
+            return "its URL cannot be used: the port is not a number"
         found = literal(host)
         if found is not None:
             return self._refusal(host, port, found)
         if self._rules:
-            if any(it.names(host, port) for it in self._rules) or any(it.network is not None for it in self._rules):
+            if any(rule.names(host, port) for rule in self._rules) or any(rule.network is not None for rule in self._rules):
                 return ""
             return _unlisted(host, port)
         return f"{host} is {kind(ip_address('127.0.0.1'))}: {_HOW}" if _is_loopback_name(host) else ""
 
     async def addresses(self, url: str) -> list[str]:
-        """Where a URL is reached. Raises Refused, OSError."""
+        """Return the permitted addresses of a URL. Raises Refused, OSError."""
         try:
-            host, port = place(url)
+            host, port = host_and_port(url)
         except ValueError:
-            raise Refused("its URL cannot be used: the port is no number") from None
+            raise Refused("its URL cannot be used: the port is not a number") from None
         found = literal(host)
         resolved = [found] if found is not None else [ip_address(text) for text in await self._resolve(host, port)]
         for address in resolved:
@@ -173,29 +174,31 @@ class Targets:
 
     def _refusal(self, host: str, port: int, address: Address) -> str:
         own = plain(address)
-        why = kind(own)
+        reason = kind(own)
         where = host if literal(host) is not None else f"{host} ({address})"
         if self._rules:
-            matching = [it for it in self._rules if it.names(host, port) or it.holds(own, port) or it.holds(address, port)]
+            matching = [
+                rule for rule in self._rules if rule.names(host, port) or rule.holds(own, port) or rule.holds(address, port)
+            ]
             if not matching:
                 return _unlisted(where, port)
-            if not why or any(it.is_of_this_machine for it in matching):
+            if not reason or any(rule.is_of_this_machine for rule in matching):
                 return ""
-        return f"{where} is {why}: {_HOW}" if why else ""
+        return f"{where} is {reason}: {_HOW}" if reason else ""
 
 
-_HOW = "start the master with --webhook-allow HOST[:PORT] if that is meant"
+_HOW = "start the master with --webhook-allow HOST[:PORT] to permit it"
 
 
 def _unlisted(where: str, port: int) -> str:
-    return f"{where}, port {port}, is not among what the master's --webhook-allow names"
+    return f"{where}, port {port}, is not in the master's --webhook-allow list"
 
 
 def _is_loopback_name(host: str) -> bool:
     return host in _LOOPBACK_NAMES or host.endswith(".localhost")
 
 
-def place(url: str) -> tuple[str, int]:
-    """Host, in lower case, and port. Raises ValueError."""
+def host_and_port(url: str) -> tuple[str, int]:
+    """Return the host, in lower case, and the port of a URL. Raises ValueError."""
     parts = urlsplit(url)
     return (parts.hostname or "").rstrip("."), parts.port or (443 if parts.scheme.lower() == "https" else 80)

@@ -54,7 +54,7 @@ def test_a_master_without_rules_has_nothing_to_tell_of_scaling(master: Socketles
 def test_a_worker_asks_nothing_of_the_cluster(master: SocketlessMaster) -> None:
     worker = master.worker("curious")
     for message in (msg.ListWorkers(0), msg.GetScale(0), msg.Stop(0)):
-        worker.refused(message, "protocol", f"a {type(message).__name__} is nothing that a worker says to the master")
+        worker.refused(message, "protocol", f"a worker must not send a {type(message).__name__} to the master")
 
 
 @answers(msg.Stop)

@@ -42,8 +42,8 @@ def test_content_that_is_not_what_it_says(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.SendFile(0, "", 5, ABSENT), "caller", "arrived with another content than its hash says", b"wrong")
     client.refused(msg.SendFile(0, "", 5, "no hash"), "caller", "arrived with another content than its hash says", b"wrong")
-    client.refused(msg.SendFile(0, "", 6, ABSENT), "caller", "bytes with a SendFile are all of it", b"wrong")
-    client.refused(msg.SendFile(0, "", 5), "caller", "bytes with a SendFile are all of it", b"wrong")
+    client.refused(msg.SendFile(0, "", 6, ABSENT), "caller", "the blob of a SendFile must be the whole file", b"wrong")
+    client.refused(msg.SendFile(0, "", 5), "caller", "the blob of a SendFile must be the whole file", b"wrong")
     assert client.ask(msg.Stage(0, [ABSENT], [5]), msg.Staged).missing == [ABSENT]
 
 
@@ -58,8 +58,8 @@ def test_names_in_the_registry(master: SocketlessMaster) -> None:
     (master.inside.registry.folder / "dropped.sh").write_bytes(b"by hand")
     assert client.ask(msg.Resolve(0, "dropped.sh"), msg.Resolved).hash == sha256(b"by hand").hexdigest()
     client.refused(msg.Resolve(0, "nope"), "not_found", "perm_files/ has no 'nope'")
-    client.refused(msg.Resolve(0, "../lock"), "caller", "'../lock' is no name inside perm_files/")
-    client.refused(msg.NameContent(0, "../lock", hash_), "caller", "'../lock' is no name inside perm_files/")
+    client.refused(msg.Resolve(0, "../lock"), "caller", "'../lock' is not a valid name inside perm_files/")
+    client.refused(msg.NameContent(0, "../lock", hash_), "caller", "'../lock' is not a valid name inside perm_files/")
     client.refused(msg.NameContent(0, "absent.sh", ABSENT), "not_found", ABSENT[:12])
 
 

@@ -107,10 +107,10 @@ def test_the_first_decision_counts_and_says_who_made_it(master: SocketlessMaster
 def test_decisions_that_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(dag({"ship": "", "plain": "ship"}, {"ship": GATE, "plain": needing("NOBODY", "x").templates[0]}))
-    client.refused(msg.Decide(0, run, "ship", True, ""), "caller", "a decision needs to say who decides")
+    client.refused(msg.Decide(0, run, "ship", True, ""), "caller", "a decision needs the name of the person who decides")
     client.refused(msg.Decide(0, run, "ship", True, "b" * 129), "caller", "1 to 128 printable characters")
     client.refused(msg.Decide(0, run, "ship", True, "bob", "c" * 5000), "caller", "a comment is at most")
-    client.refused(msg.Decide(0, run, "ship", True, "bob", token="t"), "caller", "a token names its gate")
+    client.refused(msg.Decide(0, run, "ship", True, "bob", token="t"), "caller", "a token identifies its gate")
     client.refused(msg.Decide(0, "", "", True, "bob", token="t"), "not_found", "no gate of a live run has this token")
     client.refused(msg.Decide(0, run, "plain", True, "bob"), "caller", f"{run}/plain is no gate")
     client.refused(msg.Decide(0, "nope", "ship", True, "bob"), "not_found", "there is no run 'nope'")

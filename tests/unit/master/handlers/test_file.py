@@ -61,7 +61,7 @@ def test_files_that_are_not_taken(master: SocketlessMaster) -> None:
     start = client.ask(msg.SendFile(0, key(4), 5), msg.SendFrom)
     since = len(client.got)
     client.say(msg.SendFile(start.request, key(5), 5))
-    assert "each under a request id of its own" in client.heard(msg.Error, start.request, since=since).message
+    assert "each with its own request id" in client.heard(msg.Error, start.request, since=since).message
 
 
 @refuses(msg.FilePiece)
@@ -70,7 +70,7 @@ def test_more_bytes_than_were_announced(master: SocketlessMaster) -> None:
     start = client.ask(msg.SendFile(0, key(6), 3), msg.SendFrom)
     client.say(msg.FilePiece(start.request, 0, 4), b"four")
     error = client.heard(msg.Error, start.request)
-    assert (error.code, error.message) == ("caller", "more bytes than the 3 that were announced")
+    assert (error.code, error.message) == ("caller", "the file has more than the announced 3 bytes")
     assert not list((master.inside.home / "files").glob(f"{key(6)}*"))
 
 
@@ -113,8 +113,8 @@ def test_a_file_that_is_wanted_no_more_is_not_sent_on(master: SocketlessMaster) 
     hash_ = send(client, data, 9)
     fetch = client.ask(msg.FetchFile(0, hash_), msg.FilePiece).request
     client.say(msg.StopSending(0, fetch))
-    departures = master.inside.files._departures[client.peer]
-    master.until(lambda: fetch not in departures, "the end of the sending")
+    downloads = master.inside.files._downloads[client.peer]
+    master.until(lambda: fetch not in downloads, "the end of the sending")
     client.say(msg.FileTaken(fetch, len(data)))
     client.ask(msg.Ping(0), msg.Pong)
     assert sum(len(b) for m, b in client.got if isinstance(m, msg.FilePiece) and m.request == fetch) < len(data)
@@ -125,7 +125,7 @@ def test_a_file_that_is_not_here(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.FetchFile(0, ABSENT), "not_found", f"{ABSENT[:12]!r}")
     hash_ = send(client, b"short", 10)
-    client.refused(msg.FetchFile(0, hash_, 6), "caller", "a file of 5 bytes has nothing at 6")
+    client.refused(msg.FetchFile(0, hash_, 6), "caller", "offset 6 is beyond the end of the file, which has 5 bytes")
 
 
 @refuses(msg.FileTaken, msg.StopSending)

@@ -41,7 +41,7 @@ def test_additions_that_are_refused(master: SocketlessMaster) -> None:
     client.refused(msg.Grow(0, 0, "nope", "k", spec), "not_found", "there is no run 'nope' that could grow")
     client.refused(msg.Grow(0, 0, run, "", spec), "caller", "the key of an addition is 1 to 128 characters")
     client.refused(msg.Grow(0, 0, run, "k", alike("b", NOT_STORED)), "not_found", "x (abababababab)")
-    worker.refused(msg.Grow(0, 0, run, "k", spec), "caller", "names the lease of the job that asks")
+    worker.refused(msg.Grow(0, 0, run, "k", spec), "caller", "must name the lease of the requesting job")
     worker.refused(msg.Grow(0, 12345, "", "k", spec), "conflict", "this attempt is no longer current")
     worker.finish(worker.start(run, "a"))
     client.refused(msg.Grow(0, 0, run, "k", spec), "conflict", f"run {run} is COMPLETED: it takes no further jobs")
@@ -89,4 +89,4 @@ def test_a_pipeline_that_is_not_there_cannot_be_removed(master: SocketlessMaster
 
 @refuses(msg.ListPipelines)
 def test_a_worker_lists_no_pipelines(master: SocketlessMaster) -> None:
-    master.worker("lister").refused(msg.ListPipelines(0), "protocol", "a ListPipelines is nothing that a worker says")
+    master.worker("lister").refused(msg.ListPipelines(0), "protocol", "a worker must not send a ListPipelines to the master")

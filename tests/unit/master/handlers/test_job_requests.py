@@ -19,8 +19,8 @@ def test_a_job_reads_what_earlier_jobs_of_its_run_came_to(master: SocketlessMast
     worker.finish(leases["a"], value=b"j1")
     worker.finish(leases["b"], Outcome.EXITED, 3)
     assert worker.ask(msg.ReadValue(0, leases["c"], "a"), msg.ValueRead).value == b"j1"
-    worker.refused(msg.ReadValue(0, leases["c"], "b"), "conflict", "b is DEAD and came to nothing")
-    worker.refused(msg.ReadValue(0, leases["c"], "d"), "conflict", "d is RUNNING: what it comes to can be read by jobs that depend")
+    worker.refused(msg.ReadValue(0, leases["c"], "b"), "conflict", "b is DEAD and has no value")
+    worker.refused(msg.ReadValue(0, leases["c"], "d"), "conflict", "d is RUNNING: its value can be read by jobs that depend")
     worker.refused(msg.ReadValue(0, leases["c"], "x"), "not_found", f"run {run} has no job 'x'")
     worker.refused(msg.ReadValue(0, leases["a"], "b"), "conflict", "this attempt is over, or was taken from its worker")
     other = master.worker("other")

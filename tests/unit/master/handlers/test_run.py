@@ -35,7 +35,7 @@ def test_a_submission_is_refused_whole(master: SocketlessMaster) -> None:
     script = alike("a", JobTemplate(file="x.py", file_hash="ab" * 32))
     client.refused(msg.Submit(0, "", script), "not_found", "x.py (abababababab) is not on the master: stage it")
     secret = alike("a", JobTemplate(command="true", secrets=("TOKEN",)))
-    client.refused(msg.Submit(0, "", secret), "not_found", "true asks for the secret 'TOKEN'")
+    client.refused(msg.Submit(0, "", secret), "not_found", "true needs the secret 'TOKEN'")
     circle = client.refused(msg.Submit(0, "", dag({"a": "b", "b": "a"})), "invalid_graph", "cycle")
     assert circle.job in ("a", "b")
     assert client.ask(msg.ListRuns(0), msg.Runs).runs == before
@@ -61,7 +61,7 @@ def test_a_submission_in_parts_is_answered_when_its_last_part_is_there(master: S
 def test_a_request_opens_one_submission(master: SocketlessMaster) -> None:
     client = master.client()
     opened = client.say(msg.OpenRun(0, "", "twice", "1", [JobTemplate(command="true")], 2))
-    client.refused(msg.OpenRun(opened.request, "", "twice", "1", [], 2), "caller", "each under a request id of its own")
+    client.refused(msg.OpenRun(opened.request, "", "twice", "1", [], 2), "caller", "each with its own request id")
 
 
 @refuses(msg.AddJobs)
@@ -176,7 +176,7 @@ def test_values_of_a_job_that_is_not_over(master: SocketlessMaster) -> None:
 
 @refuses(msg.ListRuns)
 def test_a_worker_asks_nothing_of_runs(master: SocketlessMaster) -> None:
-    master.worker("nosy").refused(msg.ListRuns(0), "protocol", "a ListRuns is nothing that a worker says to the master")
+    master.worker("nosy").refused(msg.ListRuns(0), "protocol", "a worker must not send a ListRuns to the master")
 
 
 @answers(msg.Unwatch)
@@ -192,4 +192,4 @@ def test_what_is_no_longer_watched_is_not_told(master: SocketlessMaster) -> None
 
 @refuses(msg.Unwatch)
 def test_a_worker_watches_nothing(master: SocketlessMaster) -> None:
-    master.worker("blind").refused(msg.Unwatch(0, 1), "protocol", "a Unwatch is nothing that a worker says")
+    master.worker("blind").refused(msg.Unwatch(0, 1), "protocol", "a worker must not send a Unwatch to the master")

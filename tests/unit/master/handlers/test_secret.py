@@ -56,7 +56,7 @@ def test_a_secret_that_is_not_there_cannot_be_removed(master: SocketlessMaster) 
 
 @refuses(msg.ListSecrets)
 def test_a_worker_lists_no_secrets(master: SocketlessMaster) -> None:
-    master.worker("spy").refused(msg.ListSecrets(0), "protocol", "a ListSecrets is nothing that a worker says to the master")
+    master.worker("spy").refused(msg.ListSecrets(0), "protocol", "a worker must not send a ListSecrets to the master")
 
 
 def test_the_journal_has_who_changed_a_secret_and_no_value(master: SocketlessMaster) -> None:

@@ -42,7 +42,7 @@ def test_a_lane_that_is_closed_ends_its_session(master: SocketlessMaster) -> Non
 
 @refuses(msg.CloseLane)
 def test_a_worker_has_no_lanes(master: SocketlessMaster) -> None:
-    master.worker("laneless").refused(msg.CloseLane(0, 0), "protocol", "a CloseLane is nothing that a worker says to the master")
+    master.worker("laneless").refused(msg.CloseLane(0, 0), "protocol", "a worker must not send a CloseLane to the master")
 
 
 @answers(msg.StoreStream)
@@ -69,4 +69,4 @@ def test_a_tunnel_under_a_lease_that_is_not_the_workers_is_closed(master: Socket
 
 @refuses(msg.StoreStream)
 def test_a_client_has_no_tunnels(master: SocketlessMaster) -> None:
-    master.client().refused(msg.StoreStream(903), "protocol", "a StoreStream is nothing that a client says to the master", b"")
+    master.client().refused(msg.StoreStream(903), "protocol", "a client must not send a StoreStream to the master", b"")

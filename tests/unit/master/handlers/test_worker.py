@@ -103,9 +103,9 @@ def test_a_result_whose_files_are_not_here_is_none(master: SocketlessMaster) -> 
     ("bad", "text"),
     [
         (msg.Started(0, [1], []), "the columns of a Started differ in length"),
-        (msg.Results(0, [1], [60], [0], [""], [0.0], [0.0], [0.0], [0]), "a result with an outcome that does not exist"),
-        (msg.Progress(0, [1], [-0.5], [""]), "a progress that is not 0 to 1, nor -1"),
-        (msg.Heartbeat(0, [1], [0.0], ("d",), [1]), "an attempt of a draw that is not in the message"),
+        (msg.Results(0, [1], [60], [0], [""], [0.0], [0.0], [0.0], [0]), "a result has an outcome that does not exist"),
+        (msg.Progress(0, [1], [-0.5], [""]), "a progress is neither 0 to 1 nor -1"),
+        (msg.Heartbeat(0, [1], [0.0], ("d",), [1]), "an attempt refers to a draw that the message does not list"),
     ],
     ids=lambda it: type(it).__name__,
 )
@@ -167,7 +167,7 @@ def test_output_of_jobs_that_are_not_its_is_not_kept(master: SocketlessMaster) -
     run = client.submit(needing("OWN", "a"))
     worker.start(run, "a")
     other.say(msg.LogData(0, [run], ["a"], [1], [1], [0], [3]), b"lie")
-    other.refused(msg.LogData(0, [run], ["a"], [1], [1], [0], [4]), "protocol", "output of 4 bytes was announced, 3 came", b"lie")
+    other.refused(msg.LogData(0, [run], ["a"], [1], [1], [0], [4]), "protocol", "4 bytes of output were announced, 3", b"lie")
     assert master.inside.logs.received(run, "a", 1) == (0, 0)
 
 
