@@ -20,8 +20,8 @@ SMALL_S = 86_400.0
 class SteadyClock:
     """Clock that never reads earlier than `after`, the latest time that is recorded anywhere.
 
-    `known`: the last time that this home recorded (`note_time`), which may be later than any
-    reading of this clock; 0 if there is none. Only `confirmed` uses it.
+    `known`: the latest recorded time, whatever this clock reads; 0 if there is none. Only
+    `confirmed` uses it.
     """
 
     def __init__(self, after: float = 0.0, *, known: float = 0.0) -> None:
