@@ -25,7 +25,7 @@ from titan.master.handlers import growth as growth_desk
 from titan.model import dag, demand, failure, files, names, secrets, services, timing, values
 from titan.model.settings import Settings
 from titan.protocol import frames
-from titan.sdk import arrays, handed_in, yaml_nodes
+from titan.sdk import arrays, unacknowledged, yaml_nodes
 from titan.store import context as store_context
 from titan.store import patterns, replies, requests
 from titan.worker import shell
@@ -105,7 +105,7 @@ LIMITS: dict[str, list[tuple[str, str, str]]] = {
         ("calls that wait for other calls on one worker", number(awaiting.WAITING_MAX), "the next one that waits fails"),
         ("threads of a runner of functions", number(runner.MAX_THREADS), "the runner is replaced between calls"),
         ("descriptors of a runner of functions", number(runner.MAX_DESCRIPTORS), "the runner is replaced between calls"),
-        ("end of a client with calls under way", span(handed_in.CLOSE_TIMEOUT_S), "CallsNotAcknowledged (`close_timeout_s`)"),
+        ("end of a client with calls under way", span(unacknowledged.CLOSE_TIMEOUT_S), "CallsNotAcknowledged (`close_timeout_s`)"),
     ],
     "FILES": [
         ("outputs, and inputs, of a job", f"{files.MAX_FILES} each", REFUSED),

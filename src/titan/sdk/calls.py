@@ -30,10 +30,10 @@ from titan.sdk import uploads
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
 from titan.sdk.functions import Content, Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
-from titan.sdk.handed_in import CallFuture, UnacknowledgedCalls
-from titan.sdk.lending import nested_priority, slot_released
 from titan.sdk.run import submitted_here
+from titan.sdk.slot_release import nested_priority, slot_released
 from titan.sdk.tasks import Options, Task, TaskCall, plan, template_of_task
+from titan.sdk.unacknowledged import CallFuture, UnacknowledgedCalls
 
 T = TypeVar("T")
 SUBMISSION = 4096

@@ -20,9 +20,7 @@ from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
-from titan.sdk.handed_in import CLOSE_TIMEOUT_S
 from titan.sdk.job import DAG, Job
-from titan.sdk.lending import slot_released
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
 from titan.sdk.run import AsyncRun, Run, submitted_here
@@ -30,6 +28,7 @@ from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
 from titan.sdk.secret_values import AsyncSecrets, Secrets
 from titan.sdk.services import ServiceStatus
+from titan.sdk.slot_release import slot_released
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
     DeadJob,
@@ -46,6 +45,7 @@ from titan.sdk.status import (
 from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import Task, TaskCall, nodes_of
+from titan.sdk.unacknowledged import CLOSE_TIMEOUT_S
 from titan.sdk.waiting import Waiting
 from titan.sdk.watching import NewsQueue, RunView
 from titan.sdk.why import Why, ask_why

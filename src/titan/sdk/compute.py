@@ -15,8 +15,8 @@ from titan.errors import JobFailed
 from titan.model.states import JobState
 from titan.protocol import messages as msg
 from titan.sdk.functions import value_of
-from titan.sdk.handed_in import CallFuture
 from titan.sdk.tasks import Plan
+from titan.sdk.unacknowledged import CallFuture
 
 Settle = Callable[[Future[Any], int, bytes, str], None]
 """Sets a future to the result that a state, value and reason describe.

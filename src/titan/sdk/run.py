@@ -16,7 +16,7 @@ from titan.sdk import uploads
 from titan.sdk.client_parts import Watcher
 from titan.sdk.functions import Content, value_of
 from titan.sdk.job import DAG, Job
-from titan.sdk.lending import slot_released
+from titan.sdk.slot_release import slot_released
 from titan.sdk.status import JobChange, RunStatus, RunSummary
 from titan.sdk.tasks import TaskCall
 from titan.sdk.waiting import Waiting

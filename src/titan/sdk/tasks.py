@@ -22,9 +22,9 @@ from titan.model.names import NAME_RULE, match_name
 from titan.model.secrets import NOT_FOR_CALLS
 from titan.sdk.field_table import BadField
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
-from titan.sdk.lending import session
 from titan.sdk.needs import main_capability, needs_of, requirement_of
 from titan.sdk.pickles import dumps
+from titan.sdk.slot_release import session
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

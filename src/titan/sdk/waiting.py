@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
 from titan.errors import ConnectionLost
-from titan.sdk.handed_in import at_end
+from titan.sdk.unacknowledged import at_end
 
 T = TypeVar("T")
 

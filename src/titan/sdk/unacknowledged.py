@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from titan.errors import CallsNotAcknowledged
-from titan.sdk.lending import runner_of_call, slot_released
+from titan.sdk.slot_release import runner_of_call, slot_released
 
 T = TypeVar("T")
 CLOSE_TIMEOUT_S = 30.0
