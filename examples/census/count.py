@@ -2,8 +2,9 @@
 
     count.py NN        reads TITAN_SHARED/parts/NN.json, writes TITAN_SHARED/counts/NN.json
 
-A branch is a place where control can go two ways: if, for, while, an except, a case, a conditional expression, each further
-operand of `and` and `or`, each `if` in a comprehension. A function's branches do not include those of functions inside it.
+A branch is a place where control can go two ways: if, for, while, an except, a case, a conditional
+expression, each further operand of `and` and `or`, each `if` in a comprehension. A function's
+branches do not include those of functions inside it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Census:
 
 
 def count_file(path: Path) -> tuple[int, Census]:
-    """Its lines and what it holds. Raises SyntaxError, ValueError or RecursionError for what is no Python."""
+    """Its lines and what it holds. Raises SyntaxError, ValueError or RecursionError for what is no
+    Python."""
     raw = path.read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of invalid escapes: they are the library's business

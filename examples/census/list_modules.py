@@ -2,8 +2,9 @@
 
     list_modules.py [PARTS]        30 if not given
 
-Reads the standard library of the Python that runs it, or the folder in CENSUS_SOURCE. Writes TITAN_SHARED/parts/01.json and so on,
-one for each job that counts. A part may be empty: there are as many as were asked for, whatever the folder holds.
+Reads the standard library of the Python that runs it, or the folder in CENSUS_SOURCE. Writes
+TITAN_SHARED/parts/01.json and so on, one for each job that counts. A part may be empty: there are as
+many as were asked for, whatever the folder contains.
 """
 
 from __future__ import annotations

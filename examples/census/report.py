@@ -1,6 +1,8 @@
-"""Joins the counts of all parts into report.md and report.html, and prints the essence and where they lie.
+"""Joins the counts of all parts into report.md and report.html, and prints the essence and where
+they lie.
 
-Reads TITAN_SHARED/parts and TITAN_SHARED/counts, writes to TITAN_SHARED, and to CENSUS_OUT as well if that is set.
+Reads TITAN_SHARED/parts and TITAN_SHARED/counts. Writes to TITAN_SHARED, and to CENSUS_OUT as well
+if that is set.
 """
 
 from __future__ import annotations
@@ -165,7 +167,8 @@ LEFT, RIGHT, TOP_EDGE, BOTTOM = 52, 24, 20, 48
 
 
 def plot(totals: Totals) -> str:
-    """A dot per module: its lines to the right (by powers of ten), its branches per function upwards, its functions as its area."""
+    """A dot per module: its lines to the right (by powers of ten), its branches per function
+    upwards, its functions as its area."""
     shown = [m for m in totals.modules if len(m.functions) >= FUNCTIONS_TO_PLOT]
     if not shown:
         return f"<p>No module has {FUNCTIONS_TO_PLOT} functions.</p>"

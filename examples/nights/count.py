@@ -1,4 +1,5 @@
-"""Takes stock each night (here: each second). Every fourth count does not come out even: such a run is to be found again too."""
+"""Takes stock each night (here: each second). Every fourth count does not come out even: such a run
+is to be found again too."""
 
 import os
 import sys

@@ -1,4 +1,5 @@
-"""Adds a job for each package of Python's standard library, and lets what depends on this one wait for them."""
+"""Adds a job for each package of Python's standard library, and lets what depends on this one wait
+for them."""
 
 import pathlib
 import sysconfig

@@ -1,8 +1,11 @@
 """Hears that a gate opened, believes it if it is signed by the master, and says how to decide.
 
-    python3 receiver.py SECRET_FILE [PORT]      # SECRET_FILE: webhook.secret in the master's home; PORT: 8099
+    python3 receiver.py SECRET_FILE [PORT]
 
-A webhook comes at least once: the same gate may be told again, with a token that is good as well. Needs nothing but Python.
+SECRET_FILE is webhook.secret in the master's home; PORT is 8099 by default.
+
+A webhook comes at least once: the same gate may be announced again, with a token that is valid as
+well. Needs nothing but Python.
 """
 
 from __future__ import annotations

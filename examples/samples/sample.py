@@ -1,4 +1,5 @@
-"""Writes down the load of this machine, for the time that the schedule meant and the time that it is."""
+"""Writes down the load of this machine, for the time that the schedule meant and the time that it
+is."""
 
 import json
 import os

@@ -1,4 +1,5 @@
-"""A program written for the Titan SDK, with one import changed: two jobs that talk through the store, watched to their end."""
+"""A program written for the Titan SDK, with one import changed: two jobs that talk through the
+store, watched to their end."""
 
 import sys
 import time

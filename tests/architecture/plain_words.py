@@ -1,4 +1,5 @@
-"""What the code's names and texts must not look like; `python tests/architecture/plain_words.py FILE ...` lists what does.
+"""What the code's names and texts must not look like; `python tests/architecture/plain_words.py
+FILE ...` lists what does.
 
 The rules are those of CONTRIBUTING.md: the standard term, subject first, one name for one thing.
 """
@@ -24,7 +25,8 @@ ERRORS = re.compile(r"(Error|Exception|Bug|Conflict|Exceeded|Fault|Unreachable|N
 
 
 def openings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The first line of each docstring of a public name, of a constant's, and of help and error texts."""
+    """The first line of each docstring of a public name, of a constant's, and of help and error
+    texts."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
@@ -43,7 +45,8 @@ def openings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def bound_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Parameters, variables, functions and classes. Fields are left out: the wire and the journal have them by name."""
+    """Parameters, variables, functions and classes. Fields are left out: the wire and the journal
+    have them by name."""
     fields = {
         statement.target
         for node in ast.walk(tree)

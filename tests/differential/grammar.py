@@ -1,8 +1,8 @@
 """Commands by templates, one a line.
 
-    CAPITALS   the word itself, in any case          [ ... ]   perhaps
-    name       something of a kind, see KINDS        a|b       one of these (words, names or groups in parentheses)
-    x+         up to three of them                   ( ... )   a group
+    CAPITALS   the word itself, in any case     [ ... ]   optional
+    name       a value of a kind, see KINDS     a|b       one of these words, names or groups
+    x+         up to three of them              ( ... )   a group
 
 Keys of a type's own are mostly of that type, and sometimes of another.
 """

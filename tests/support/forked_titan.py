@@ -5,7 +5,7 @@ For tests that type many commands. A server receives arguments, folder, environm
 standard streams, and forks. The fork runs `titan.cli.main`. The command that `install` writes takes
 the place of `titan` in a PATH.
 
-    python -m support.forked_titan DESCRIPTOR     # the server, on a listening socket that it inherits
+    python -m support.forked_titan DESCRIPTOR   # the server, on a listening socket that it inherits
 """
 
 from __future__ import annotations

@@ -180,10 +180,10 @@ def _name_of(arguments: tuple[str, ...]) -> str:
 
 
 def _variable(text: str) -> tuple[str, str]:
-    name, given, value = text.partition("=")
-    if not given and name not in os.environ:
+    name, separator, value = text.partition("=")
+    if not separator and name not in os.environ:
         raise CallerError(f"--env {text}: there is no variable {name} here: write {name}=VALUE")
-    return name, value if given else os.environ[name]
+    return name, value if separator else os.environ[name]
 
 
 def _pairs(option: str, texts: tuple[str, ...], example: str) -> dict[str, str]:

@@ -47,8 +47,8 @@ PROBE_S = 1.0
 )
 def run(master: str | None, home: Path | None, workers: int, **options: Any) -> None:
     """Run a pipeline, a script or a command, and follow it. A pipeline is a .yaml file or the NAME
-    of a saved one; a script is a .py, .sh or .jar file. Exit with 0 if every job COMPLETED, and with
-    the exit code of a single job that failed.
+    of a saved one; a script is a .py, .sh or .jar file. Exit with 0 if every job COMPLETED. A
+    script or command that failed gives its own exit code.
 
     A script or command runs in this folder if all workers are on this machine, else in an empty
     folder of a worker.

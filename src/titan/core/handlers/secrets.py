@@ -1,5 +1,5 @@
-"""Who set and removed secrets. The vault has the secrets themselves; the core keeps the record, and
-answers once it is durable."""
+"""Actors that set and removed secrets. The vault has the secrets themselves; the core keeps the
+record, and answers once it is durable."""
 
 from __future__ import annotations
 
