@@ -324,7 +324,7 @@ class Worker:
                 starts, readies, nexts = (
                     shifted(ats, self._shift_s) for ats in (instruction.started, instruction.ready_ats, instruction.next_starts)
                 )
-                about = (
+                columns = (
                     instruction.leases,
                     instruction.serials,
                     starts,
@@ -334,7 +334,7 @@ class Worker:
                     instruction.reasons,
                     nexts,
                 )
-                self._send(msg.ServiceStates(0, *about))
+                self._send(msg.ServiceStates(0, *columns))
             case messages.ReportAwaiting():
                 self._send(msg.Awaiting(0, instruction.leases))
             case m.ReportStarted():
@@ -483,13 +483,15 @@ class Worker:
         self._turn()
         self._secrets.keep(self.machine.held)
         held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
-        me = (self.name, self.incarnation, message.cluster, self.capabilities)
-        about = facts(self.machine.resources, self._launcher.limiter.mechanism)
-        about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
-        about |= self._disk.facts()
-        about |= {"advertise": self._advertise} if self._advertise else {}
+        identity = (self.name, self.incarnation, message.cluster, self.capabilities)
+        host_facts = facts(self.machine.resources, self._launcher.limiter.mechanism)
+        host_facts |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
+        host_facts |= self._disk.facts()
+        host_facts |= {"advertise": self._advertise} if self._advertise else {}
         draws = (held.draws, held.draw_of)
-        self._send(msg.Register(1, *me, slots, about, held.leases, shifted(held.started, self._shift_s), draining, *draws))
+        self._send(
+            msg.Register(1, *identity, slots, host_facts, held.leases, shifted(held.started, self._shift_s), draining, *draws)
+        )
 
     def _on_registered(self, message: msg.Registered) -> None:
         self._heartbeat_s = message.heartbeat_s
@@ -523,10 +525,10 @@ class Worker:
             log.error("the master answered with an error: %s", message.message)
 
     def _note_home(self) -> None:
-        about = {"name": self.name, "master": f"{self.master[0]}:{self.master[1]}", "pid": os.getpid()}
+        details = {"name": self.name, "master": f"{self.master[0]}:{self.master[1]}", "pid": os.getpid()}
         part = self.home / "worker.json.part"
         try:
-            part.write_text(json.dumps(about) + "\n")
+            part.write_text(json.dumps(details) + "\n")
             part.rename(self.home / "worker.json")
         except OSError as e:  # the file is for people only
             log.warning("worker.json cannot be written: %s", e)

@@ -313,9 +313,9 @@ class Value:
         """Return (status, payload) of the result."""
         if self._fd < 0:
             return OK, self._head
-        about = os.fstat(self._fd)
+        status = os.fstat(self._fd)
         os.close(self._fd)
-        marks = about.st_ino & MAX_INT, about.st_mtime_ns & MAX_INT
+        marks = status.st_ino & MAX_INT, status.st_mtime_ns & MAX_INT
         head = FILED_HEAD.pack(self._digest.digest(), self.size, *marks, self._writing_ns)
         return FILED, head + os.fsencode(os.path.basename(self._path))
 
