@@ -201,7 +201,7 @@ def test_a_job_that_cannot_start_is_refused_for_good(tmp_path: Path, driver: str
             template, text = {
                 "own": (JobTemplate(command="nothing", driver="own"), "own: there is no such command"),
                 "process": (JobTemplate(argv=("/no/such/program",)), "/no/such/program"),
-                "python": (JobTemplate(file="x.py", file_hash="", python="/no/python"), "there is no /no/python on this worker"),
+                "python": (JobTemplate(file="x.py", file_hash="", python="/no/python"), "/no/python does not exist on this worker"),
                 "service": (JobTemplate(command="true", service=Service(port=taken.getsockname()[1])), "by another program"),
             }[driver]
             async with bench(tmp_path) as b:

@@ -330,7 +330,7 @@ async def test_what_cannot_be_loaded_or_returned_is_an_error_of_the_call(made: B
         assert (status, failure_of(payload)[1]) == (UNLOADABLE, "ModuleNotFoundError")
     made.link.enter(b"number", pickle.dumps(7))
     status, payload = await made.result(made.link.call(b"number", [pack_arguments((), {})]))
-    assert (status, failure_of(payload)[2]) == (UNLOADABLE, "what was sent as a function is a int, which cannot be called")
+    assert (status, failure_of(payload)[2]) == (UNLOADABLE, "the object sent as a function is a int, which cannot be called")
     status, payload = await made.result(made.link.call(b"never entered", [pack_arguments((), {})]))
     assert status == UNLOADABLE
 

@@ -1,8 +1,8 @@
-"""How attempts become processes: the sandbox, the environment, the limits and the driver of each.
+"""Launcher: the sandbox, environment, limits and driver of each attempt.
 
-Makes what an attempt runs in, hands it to its driver, turns the reports of the driver into inputs
-of the machine, and takes back what it made. Which driver an attempt has is for `drivers.table` to
-say. It must not know the master.
+The launcher creates what an attempt runs in and hands the attempt to its driver. It turns the
+driver's reports into inputs of the state machine, and removes what it created. `drivers.table`
+selects the driver. The launcher must not know the master.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ from titan.worker.value_uploads import Values
 
 log = logging.getLogger("titan.worker")
 SWEEP_S = 0.05
-"""How soon it is tried again to remove the cgroup of an attempt whose last process has not quite
-ended."""
+"""First pause before another try to remove the cgroup of an ended attempt, whose last process may
+not have ended completely."""
 
-# Not worth a retry: the same command would fail in the same way anywhere on this worker.
+# Errors that no retry helps: the same command would fail in the same way anywhere on this worker.
 _FINAL_ERRNOS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EISDIR)
 
 
 class Launcher:
-    """`see` takes what the machine is to hear; `work` runs a coroutine beside; `reported` is called
-    after each batch of reports."""
+    """Starts attempts. `see` takes inputs of the state machine. `work` runs a coroutine in the
+    background. `reported` is called after each batch of reports."""
 
     files: JobFiles
     """Set before the first start."""
@@ -77,7 +77,7 @@ class Launcher:
         values: Values,
         advertised: str = "",
     ) -> None:
-        """`environment` is what every job gets, TITAN_WORKER_HOME included."""
+        """Create a launcher. `environment` is passed to every job and has TITAN_WORKER_HOME."""
         self._machine = machine
         self._workspace = workspace
         self._pump = pump
@@ -90,10 +90,10 @@ class Launcher:
         self._callers = callers
         self._sweeping = False
         self._started: dict[int, AttemptDriver] = {}
-        """Attempts that a driver has."""
+        """lease -> driver that has the attempt."""
         self._places: dict[int, Place] = {}
         self._lost: dict[int, str] = {}
-        """Attempts whose output cannot be kept -> why."""
+        """lease -> reason why some output of the attempt is lost."""
         self._supervisor = Supervisor(
             most=min(machine.slots, len(os.sched_getaffinity(0))),
             environment=environment,
@@ -122,14 +122,14 @@ class Launcher:
         )
         self._drivers = Drivers(host)
         self.orders: Orders = self._drivers.orders
-        """The machine's instructions that a driver follows by itself, by their type."""
+        """Instructions of the state machine that a driver follows, by their type."""
 
     def open(self) -> None:
         self._supervisor.open()
         self._drivers.open()
 
     def limit_by(self, limiter: Limiter) -> None:
-        """Use it for the attempts to come. To be called after `open`, before the first attempt."""
+        """Use this limiter for later attempts. Called after `open`, before the first attempt."""
         self.limiter = limiter
         self._sweep_limits()
 
@@ -143,10 +143,13 @@ class Launcher:
 
     # -- attempts ----------------------------------------------------------------------------------
     def start(self, assignment: m.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
-        """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the
-        worker sees. `behind`: once that attempt has ended."""
+        """Start an attempt. With `behind` it starts once that attempt has ended.
+
+        `gpus` are the devices that CUDA may show to it. An attempt that asked for none sees the
+        devices of the worker.
+        """
         if behind and self._supervisor.is_crowded(behind):
-            # it begins with another warden, when a slot is free
+            # It starts under another warden when a slot is free.
             self._see(m.AttemptWithdrawn(assignment.lease))
             return
         try:
@@ -182,12 +185,12 @@ class Launcher:
         self._launch(assignment, place, gpus)
 
     def _launch(self, assignment: m.Assignment, place: Place, gpus: tuple[str, ...], behind: int = 0) -> None:
-        """Start a process of an attempt, the first or another."""
+        """Start a process of an attempt, its first or a later one."""
         lease, driver = assignment.lease, self._drivers.of(assignment.template)
         lasts = driver.keeps(lease)
         if not lasts or self._pump.paths(lease) is None:
             self._pump.open(assignment, place.stdout, place.stderr)
-        if not lasts:  # else the next process has the folder
+        if not lasts:  # otherwise the next process needs the folder
             self._places[lease] = place
         self._started[lease] = driver
         try:
@@ -202,8 +205,8 @@ class Launcher:
         driver.start(Attempt(start.assignment, options, self._on_report, behind, held is not None and held.alone))
 
     def _options(self, start: Start, gpus: tuple[str, ...]) -> ProcessOptions:
-        """The environment and limits of an attempt. `gpus` are the devices that it may use. Raises
-        CannotStart."""
+        """Return the environment and limits of an attempt. `gpus` are the devices that it may use.
+        Raises CannotStart."""
         assignment, place, log_limit = start
         env = {
             **environment_of(assignment.template),
@@ -221,8 +224,8 @@ class Launcher:
         return ProcessOptions(cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks)
 
     def _give_secrets(self, assignment: m.Assignment, env: dict[str, str]) -> Sequence[bytes]:
-        """Put them into the environment. Returns what its output is not to have in it. Raises
-        CannotStart."""
+        """Put the secrets into the environment. Return the byte strings that the output must not
+        contain. Raises CannotStart."""
         try:
             values = self._secrets.of(assignment)
         except MissingSecret as e:
@@ -231,7 +234,7 @@ class Launcher:
         return forms_of(values.values())
 
     def _limits(self, assignment: m.Assignment) -> dict[str, Any]:
-        """Make what holds the attempt to its limits; see `Limiter.prepare`. Raises CannotStart."""
+        """Prepare the attempt's limits, see `Limiter.prepare`. Raises CannotStart."""
         assert assignment.template.limits is not None
         try:
             return self.limiter.prepare(assignment.lease, assignment.template.limits)
@@ -239,8 +242,8 @@ class Launcher:
             raise CannotStart(f"its limits could not be set: {e}", final=False) from e
 
     def _end(self, lease: int, *, well: bool = False) -> Usage:
-        """The attempt is over: what it used, as far as that was counted. `well`: with code 0, and
-        left no process."""
+        """Remove what was created for an attempt that is over. Return its usage, as far as that was
+        counted. `well`: it ended with code 0 and left no process."""
         place = self._places.pop(lease, None)
         if well and place is not None:
             self._workspace.give_back(place, lease)
@@ -256,7 +259,7 @@ class Launcher:
             self._work(self._sweep())
 
     async def _sweep(self) -> None:
-        """Removes in a thread what groups are left, until none is."""
+        """Remove leftover groups in a thread, until there are none."""
         due: float | None = time.monotonic() + SWEEP_S
         while due is not None:
             await asyncio.sleep(max(SWEEP_S, due - time.monotonic()))
@@ -269,30 +272,31 @@ class Launcher:
             driver.stop(lease, grace_s)
 
     def withdraw(self, lease: int) -> None:
-        """Take it away from behind another, if it still stands there."""
+        """Take back an attempt that is still queued behind another."""
         driver = self._started.get(lease)
         if driver is not None:
             driver.withdraw(lease)
 
     def _stopped_before(self, driver: AttemptDriver, lease: int) -> None:
-        """It was stopped before its process was there."""
+        """End an attempt that was stopped before it had a process."""
         self._end(lease)
         self._see(m.AttemptExited(lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
         self._on_ended(lease, driver)
 
     def _refuse(self, lease: int, text: str, *, final: bool, driver: AttemptDriver | None = None) -> None:
-        """`driver`: of an attempt that was admitted and not launched."""
+        """Refuse an attempt. `driver` is that of an attempt that was admitted but not launched."""
         driver = self._started.pop(lease, driver)
         self._end(lease)
         self._see(m.AttemptRefused(lease, text, final, self._clock.now()))
         self._on_ended(lease, driver)
 
     def _on_ended(self, lease: int, driver: AttemptDriver | None) -> None:
-        """There is no process any more, and no output unless another comes."""
+        """Note that the attempt has no process any more. No output follows unless it gets another
+        one."""
         if driver is None or not driver.keeps(lease):
             self._pump.on_ended(lease)
 
-    # -- processes that are no attempts ------------------------------------------------------------
+    # -- processes that are not attempts -----------------------------------------------------------
     def _run_helper(
         self,
         key: int,
@@ -320,7 +324,7 @@ class Launcher:
 
     # -- reports -----------------------------------------------------------------------------------
     def _on_report(self, report: Report) -> None:
-        """What a driver reports of an attempt."""
+        """Handle a driver's report about an attempt."""
         lease = report.key
         match report:
             case Exited():
@@ -356,14 +360,15 @@ class Launcher:
         self._on_ended(lease, driver)
 
     def _report_lost(self, lease: int) -> str:
-        """Why output of an attempt is lost, which its log says too; "" if none is."""
+        """Return the reason why output of an attempt is lost, "" if none is. The log says so,
+        too."""
         lost = self._lost.pop(lease, "")
         if lost:
             self._pump.add(lease, f"[titan: {OUTPUT_LOST}{lost}]\n".encode())
         return lost
 
     def _on_attempts_lost(self, leases: list[int], begun: list[int]) -> None:
-        """Their warden died and they are killed."""
+        """Handle the death of a warden: its attempts are killed."""
         drivers = [self._started.pop(lease, None) for lease in leases]
         for lease in leases:
             self._lost.pop(lease, None)

@@ -45,8 +45,8 @@ class AttemptSecrets:
         return {name: secrets[name] for name in assignment.template.secrets}
 
     def masked(self, lease: int, text: str) -> str:
-        """Return the text with `***` in place of the attempt's secrets. Every form that is masked in
-        its output is masked here."""
+        """Return the text with `***` in place of the attempt's secrets. Every form that is masked
+        in its output is masked here."""
         patterns = self.patterns_of(lease)
         if patterns is None:
             return text

@@ -1,4 +1,4 @@
-"""The worker as a process: one connection to the master, one warden for the attempts, and the
+"""Process of a worker: one connection to the master, the wardens of its attempts, and the state
 machine that decides between them."""
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ LOG_LIMIT = 16 * 1024 * 1024
 CONNECT_S = 10.0
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
 STEADY_S = 5.0
-"""A connection that lasted so long was a good one: the next is tried at once."""
+"""A connection that lasted this long counts as good, and the next one is tried at once."""
 QUIT_S = 3.0
-"""How long a worker that stops at once waits for its processes to end and its goodbye to be heard.
-"""
+"""Time in which a worker that quits waits for its processes to end and for the answer to its
+goodbye."""
 KEEP_S = 7 * 86_400.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
@@ -68,8 +68,8 @@ _OWN_VARIABLES = (
 
 
 class Worker:
-    """`run()` until drained (`request_drain`), stopped (`request_quit`), or refused by the master
-    (raises Conflict)."""
+    """A worker. `run()` returns when it was drained (`request_drain`) or stopped (`request_quit`).
+    It raises Conflict if the master refuses the worker."""
 
     def __init__(
         self,
@@ -87,11 +87,12 @@ class Worker:
         advertise: str = "",
         file_cache: int = 0,
     ) -> None:
-        """`preload`: modules that Python scripts find imported already. `stock`: what it has to
-        give; None: all that is found.
+        """Create a worker that is not running.
 
-        `file_cache`: bytes of files of jobs that are kept here, 0 for the default. `advertise`: the
-        host under which others reach services here; "" for the address that the master sees.
+        `preload` names modules that are imported before Python scripts run. `resources` are those
+        that it offers, None for all that are found. `file_cache` limits the bytes of job files in
+        the cache, 0 for the default. `advertise` is the host under which others reach services
+        here, "" for the address that the master sees.
         """
         self.master = master
         self.home = home
@@ -112,7 +113,7 @@ class Worker:
         self._timer_due = 0.0
         self._peer: Peer | None = None
         self._shift_s = 0.0
-        """How far the master's clock is ahead of this one, as it said at the last welcome."""
+        """Seconds by which the master's clock was ahead of this one at the last welcome."""
         self._heard_at = 0.0
         self._resumed = False
         self._heartbeat_s = 5.0
@@ -121,7 +122,7 @@ class Worker:
         self._refusal: TitanError | None = None
         self._lost = asyncio.Event()
         self._broke: Exception | None = None
-        """What ended the last connection, if it was no goodbye."""
+        """Error that ended the last connection, None after a goodbye."""
         self._gone = asyncio.Event()
         self._lag = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,14 +140,14 @@ class Worker:
             self._lock.release()
 
     async def _open(self) -> None:
-        """All that needs room in the home. Raises OSError."""
-        drop_keys()  # the master's: a worker that has them by inheritance hands them to no process
+        """Create everything that needs room in the home. Raises OSError."""
+        drop_keys()  # a worker that inherited the master's keys must not pass them on
         self._loop = asyncio.get_running_loop()
         become_subreaper()
         mark = str(self.home.resolve())
         killed = await asyncio.to_thread(kill_marked, mark)
         if killed:
-            log.warning("%d processes of an earlier worker in this home were still there; they are killed", killed)
+            log.warning("killed %d processes that an earlier worker in this home left behind", killed)
         self._workspace = Workspace(self.home, self._shared)
         self._disk = DiskWatch(self.home)
         self.machine.have = dict.fromkeys(self._workspace.cached())
@@ -180,7 +181,7 @@ class Worker:
         self._downloads = Downloads(self._workspace.cache, self._lines, spawn=self._spawn, fetched=self._fetched)
         self._reader = ValueReader(self.handler, self._values, lambda: self.machine.have, self._downloads.begin)
         callers = Callers(os.urandom(32))
-        # it may move this process: before any warden is there
+        # This may move the process to another group, so it comes before the first warden.
         limiter = await asyncio.to_thread(open_limiter)
         self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.handler.adopt, callers.problem)
         await self._relay.open()
@@ -238,11 +239,11 @@ class Worker:
                 self._peer.close()
 
     def request_drain(self) -> None:
-        """Finish what runs, hand back what waits, then end."""
+        """Finish running attempts, hand back waiting ones, then end."""
         self.see(m.DrainOrdered())
 
     def request_quit(self) -> None:
-        """Kill what runs, hand it all back, then end."""
+        """Kill all attempts, hand them back, then end."""
         if not self.machine.quitting:
             self.see(m.QuitOrdered())
             asyncio.get_running_loop().call_later(QUIT_S if self._can_send() else 0.5, self._gone.set)
@@ -255,11 +256,12 @@ class Worker:
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.critical("the worker stops", exc_info=task.exception())
+            log.critical("the worker stops because of an internal error", exc_info=task.exception())
             self._gone.set()
 
-    # -- the machine -------------------------------------------------------------------------------
+    # -- the state machine -------------------------------------------------------------------------
     def see(self, received: Any) -> None:
+        """Queue an input for the state machine's next turn."""
         self._inbox.append(received)
         if not self._scheduled:
             self._scheduled = True
@@ -269,30 +271,31 @@ class Worker:
         self._scheduled = False
         try:
             self._decide()
-        except Exception:  # the machine can no longer be trusted: end, and let the master run elsewhere what was here
-            log.critical("the worker stops", exc_info=True)
+        except Exception:  # the machine cannot be trusted any more: end, so that the master runs its attempts elsewhere
+            log.critical("the worker stops because of an internal error", exc_info=True)
             self._gone.set()
 
     def _decide(self) -> None:
         inputs, self._inbox = self._inbox, []
         now = self._clock.now()
-        if self._timer is None or self._timer_due <= now:  # else nothing is due before the timer is
+        if self._timer is None or self._timer_due <= now:  # otherwise nothing is due before the timer
             due = self.machine.next_due()
             if due is not None and due <= now:
                 inputs.append(m.TimePassed())
         instructions = self.machine.handle(now, inputs)
         if not self.machine.gathering:
-            self._pump.flush()  # output goes before the result behind it
+            self._pump.flush()  # output is sent before the result that follows it
         for instruction in instructions:
             self._perform(instruction)
         if self._peer is not None:
             self._peer.flush()
         if self.machine.quitting and not self.machine.connected and not self.machine.busy:
-            self._gone.set()  # nobody is there to be told; the next master finds out by itself
+            self._gone.set()  # there is no master to tell; the next one finds out by itself
         self._arm()
 
     def _arm(self) -> None:
-        """A timer that is early is left: it costs less than to set it anew at each turn."""
+        """Set the timer for the next due time. A timer that fires too early is kept, which is
+        cheaper than a new one at each turn."""
         due = self.machine.next_due()
         if due is None or (self._timer is not None and self._timer_due <= due):
             return
@@ -321,7 +324,7 @@ class Worker:
                 starts, readies, nexts = (
                     shifted(ats, self._shift_s) for ats in (instruction.started, instruction.ready_ats, instruction.next_starts)
                 )
-                about = (
+                columns = (
                     instruction.leases,
                     instruction.serials,
                     starts,
@@ -331,7 +334,7 @@ class Worker:
                     instruction.reasons,
                     nexts,
                 )
-                self._send(msg.ServiceStates(0, *about))
+                self._send(msg.ServiceStates(0, *columns))
             case messages.ReportAwaiting():
                 self._send(msg.Awaiting(0, instruction.leases))
             case m.ReportStarted():
@@ -375,12 +378,12 @@ class Worker:
 
     def _on_reported(self) -> None:
         if not self._scheduled and not self.machine.gathering:
-            self._pump.flush()  # else the turn that is due does
+            self._pump.flush()  # otherwise the scheduled turn does it
 
     # -- the connection ----------------------------------------------------------------------------
     async def _stay_connected(self) -> None:
-        """Dials until it is told not to; backs off with jitter while nobody answers, or connections
-        do not last."""
+        """Connect again and again, until the worker ends. Back off with jitter while there is no
+        answer or connections do not last."""
         backoff, logged = Backoff(RETRY_MIN_S, RETRY_MAX_S), False
         while True:
             try:
@@ -390,18 +393,18 @@ class Worker:
                 if self._loop.time() - registered >= STEADY_S:
                     backoff.reset()
                 reason = f" ({self._broke})" if self._broke is not None else ""
-                log.warning("the master at %s:%d is gone%s; jobs go on, the worker dials again", *self.master, reason)
+                log.warning("lost the master at %s:%d%s; jobs go on while the worker reconnects", *self.master, reason)
             except MasterUnreachable as e:
                 if not logged:
-                    log.warning("%s; jobs go on, the worker dials again and again", e)
+                    log.warning("%s; jobs go on while the worker reconnects", e)
                     logged = True
             if self._refusal is not None:
                 raise self._refusal
             await asyncio.sleep(backoff.next_s())
 
     async def _connect(self) -> None:
-        """One connection up to its registration. Raises MasterUnreachable; a refusal is in
-        `_refusal`."""
+        """Connect and wait until the worker is registered. Raises MasterUnreachable. A refusal is
+        stored in `_refusal`."""
         self._lost.clear()
         self._registered = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -421,7 +424,7 @@ class Worker:
             task.cancel()
         if not done:
             peer.abort()
-            raise MasterUnreachable(f"what listens at {host}:{port} does not answer as a master does")
+            raise MasterUnreachable(f"the server at {host}:{port} does not answer like a master")
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         if peer is self._peer:
@@ -473,20 +476,22 @@ class Worker:
                 pass
 
     def _on_welcome(self, message: msg.Welcome) -> None:
-        """Says who this is, and what it holds."""
+        """Register with the worker's identity and its attempts."""
         self._shift_s = ahead_s(message.now, self._hello_at, self._clock.now())
         self._lines.nearby = prove(message.content)
         self.see(m.Welcomed(message.cluster))
         self._turn()
         self._secrets.keep(self.machine.held)
         held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
-        me = (self.name, self.incarnation, message.cluster, self.capabilities)
-        about = facts(self.machine.resources, self._launcher.limiter.mechanism)
-        about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
-        about |= self._disk.facts()
-        about |= {"advertise": self._advertise} if self._advertise else {}
+        identity = (self.name, self.incarnation, message.cluster, self.capabilities)
+        host_facts = facts(self.machine.resources, self._launcher.limiter.mechanism)
+        host_facts |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
+        host_facts |= self._disk.facts()
+        host_facts |= {"advertise": self._advertise} if self._advertise else {}
         draws = (held.draws, held.draw_of)
-        self._send(msg.Register(1, *me, slots, about, held.leases, shifted(held.started, self._shift_s), draining, *draws))
+        self._send(
+            msg.Register(1, *identity, slots, host_facts, held.leases, shifted(held.started, self._shift_s), draining, *draws)
+        )
 
     def _on_registered(self, message: msg.Registered) -> None:
         self._heartbeat_s = message.heartbeat_s
@@ -498,8 +503,8 @@ class Worker:
         self._note_home()
 
     def _on_log_resume(self, message: msg.LogResume) -> None:
-        """Output goes on from what the master has, and behind it the results that it did not
-        acknowledge."""
+        """Continue the output from what the master has. Results that it did not acknowledge
+        follow."""
         self._resumed = True
         for lease, stdout, stderr in zip(message.leases, message.stdout, message.stderr, strict=True):
             self._pump.resume(lease, stdout, stderr)
@@ -517,15 +522,15 @@ class Worker:
             peer.close()
             self._lost.set()
         else:
-            log.error("the master answers: %s", message.message)
+            log.error("the master answered with an error: %s", message.message)
 
     def _note_home(self) -> None:
-        about = {"name": self.name, "master": f"{self.master[0]}:{self.master[1]}", "pid": os.getpid()}
+        details = {"name": self.name, "master": f"{self.master[0]}:{self.master[1]}", "pid": os.getpid()}
         part = self.home / "worker.json.part"
         try:
-            part.write_text(json.dumps(about) + "\n")
+            part.write_text(json.dumps(details) + "\n")
             part.rename(self.home / "worker.json")
-        except OSError as e:  # it is for people: the worker works without it
+        except OSError as e:  # the file is for people only
             log.warning("worker.json cannot be written: %s", e)
 
     def _can_send(self) -> bool:
@@ -540,9 +545,7 @@ class Worker:
 
     def _beat(self, instruction: m.Beat) -> None:
         if self._clock.now() - self._heard_at > 3 * self._heartbeat_s:
-            log.warning(
-                "the master at %s:%d was silent for %.0f s: dialling anew", *self.master, self._clock.now() - self._heard_at
-            )
+            log.warning("the master at %s:%d was silent for %.0f s: reconnecting", *self.master, self._clock.now() - self._heard_at)
             if self._peer is not None:
                 self._peer.abort()
             return
@@ -576,7 +579,7 @@ class Worker:
             self.see(m.LogsSent(lease))
 
     async def _catch_up(self) -> None:
-        """Sends what lags while the master reads; sleeps otherwise."""
+        """Send unsent output while the master reads, until cancelled."""
         while True:
             await self._lag.wait()
             self._lag.clear()
@@ -585,7 +588,7 @@ class Worker:
                     try:
                         await self._peer.drain()
                     except ConnectionError:
-                        break  # the next registration says what lags
+                        break  # the next registration says what is unsent
                 elif self._pump.catch_up():
                     await asyncio.sleep(0)
                 else:

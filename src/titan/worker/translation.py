@@ -28,13 +28,13 @@ def assignments(message: msg.Dispatch) -> list[m.Assignment]:
         rows = zip(message.leases, message.runs, message.jobs, message.attempts, templates, message.args, strict=True)
         return [m.Assignment(*row) for row in rows]
     nothing: list[tuple[Any, ...]] = [()] * len(message.leases)
-    more = (
+    optional = (
         message.payloads or [b""] * len(message.leases),
         message.inputs or nothing,
         message.services or nothing,
         message.files or nothing,
     )
-    calls = zip(message.leases, message.runs, message.jobs, message.attempts, templates, message.args, *more, strict=True)
+    calls = zip(message.leases, message.runs, message.jobs, message.attempts, templates, message.args, *optional, strict=True)
     return [m.Assignment(*call) for call in calls]
 
 

@@ -107,7 +107,7 @@ def test_a_large_program_is_copied_each_time(workspace: Workspace) -> None:
     (workspace.cache / hash_).write_bytes(text)
     template = JobTemplate(file="x.py", file_hash=hash_)
     first = workspace.prepare(attempt(template))
-    assert first.made is None
+    assert first.folder_state is None
     workspace.give_back(first, 1)
     assert inode(workspace.prepare(attempt(template, 2)).cwd) != inode(first.cwd)
 

@@ -22,7 +22,7 @@ from titan.model import values
 from titan.model.values import MAX_RESULT_BYTES, PIECE_BYTES
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
-from titan.worker.context.requests import Ask, ContextHandler
+from titan.worker.context.requests import ContextHandler, JobRequest
 from titan.worker.secrets import AttemptSecrets
 from titan.worker.state_machine.job_reports import ReportOutbox
 from titan.worker.state_machine.messages import ArtifactReady, ResultSet
@@ -89,16 +89,16 @@ class JobReports:
         handler.serve(msg.SetResult, self._on_result)
 
     # -- reports of jobs ---------------------------------------------------------------------------
-    def _on_progress(self, ask: Ask) -> None:
-        message: msg.ReportProgress = ask.message
+    def _on_progress(self, request: JobRequest) -> None:
+        message: msg.ReportProgress = request.message
         if message.fraction != -1.0 and not 0.0 <= message.fraction <= 1.0:  # NaN too
             raise CallerError(f"a progress of {message.fraction!r} is out of range: give 0 to 1, or -1 if it is unknown")
-        self._arm(self._outbox.progress(ask.lease, message.fraction, self._printable(ask.lease, message.message)))
-        ask.reply(msg.Noted(ask.request))
+        self._arm(self._outbox.progress(request.lease, message.fraction, self._printable(request.lease, message.message)))
+        request.reply(msg.Noted(request.id))
 
-    def _on_status(self, ask: Ask) -> None:
-        self._arm(self._outbox.status(ask.lease, self._printable(ask.lease, ask.message.text)))
-        ask.reply(msg.Noted(ask.request))
+    def _on_status(self, request: JobRequest) -> None:
+        self._arm(self._outbox.status(request.lease, self._printable(request.lease, request.message.text)))
+        request.reply(msg.Noted(request.id))
 
     def _printable(self, lease: int, text: str) -> str:
         """Return the text as one printable line without secrets. Raises LimitExceeded."""
@@ -108,54 +108,60 @@ class JobReports:
         text = self._secrets.masked(lease, text)
         return " ".join("".join([c if c.isprintable() else " " for c in text]).split())
 
-    def _on_result(self, ask: Ask) -> None:
-        message: msg.SetResult = ask.message
-        assignment = self._handler.assignment(ask.lease)
+    def _on_result(self, request: JobRequest) -> None:
+        message: msg.SetResult = request.message
+        assignment = self._handler.assignment(request.lease)
         if assignment is not None and assignment.template.function:
             raise CallerError("a call cannot set a result: its value is what the function returns")
         if message.size > MAX_RESULT_BYTES:
             raise LimitExceeded(
                 f"a result of {message.size:,} bytes exceeds the limit of {MAX_RESULT_BYTES:,}: publish a file instead"
             )
-        if len(ask.blob) > PIECE_BYTES or not 0 <= message.offset <= message.offset + len(ask.blob) <= message.size:
-            raise CallerError(f"a piece of {len(ask.blob):,} bytes at {message.offset:,} does not fit a result of {message.size:,}")
+        if len(request.blob) > PIECE_BYTES or not 0 <= message.offset <= message.offset + len(request.blob) <= message.size:
+            raise CallerError(
+                f"a piece of {len(request.blob):,} bytes at {message.offset:,} does not fit a result of {message.size:,}"
+            )
         if message.size > values.INLINE_BYTES:
-            self._add_piece(ask, message)
-        elif len(ask.blob) != message.size:
+            self._add_piece(request, message)
+        elif len(request.blob) != message.size:
             raise CallerError("a result of up to 64 KiB has to come in one piece")
         else:
-            data = bytes(ask.blob)
-            self._refuse_secrets(ask.lease, data, b"")
+            data = bytes(request.blob)
+            self._refuse_secrets(request.lease, data, b"")
             if message.json:
                 _check_json(data)
-            self._see(ResultSet(ask.lease, (values.JSON if message.json else values.RETURNED) + data))
-        ask.reply(msg.Noted(ask.request))
+            self._see(ResultSet(request.lease, (values.JSON if message.json else values.RETURNED) + data))
+        request.reply(msg.Noted(request.id))
 
-    def _add_piece(self, ask: Ask, message: msg.SetResult) -> None:
-        part = self._parts.get(ask.lease)
+    def _add_piece(self, request: JobRequest, message: msg.SetResult) -> None:
+        part = self._parts.get(request.lease)
         if message.offset == 0:
             if part is not None:
                 part.close()
-            path = self._folder / f"{ask.lease}.part"
-            part = self._parts[ask.lease] = _Part(path, as_json=message.json, size=message.size)
-        if part is None or (part.offset, part.size, part.as_json) != (message.offset, message.size, message.json) or not ask.blob:
+            path = self._folder / f"{request.lease}.part"
+            part = self._parts[request.lease] = _Part(path, as_json=message.json, size=message.size)
+        if (
+            part is None
+            or (part.offset, part.size, part.as_json) != (message.offset, message.size, message.json)
+            or not request.blob
+        ):
             raise Conflict("the pieces of a result are out of order: does another process of this job set its result, too?")
         try:
-            part.end = self._refuse_secrets(ask.lease, ask.blob, part.end)
+            part.end = self._refuse_secrets(request.lease, request.blob, part.end)
         except CallerError:
-            self._drop_part(ask.lease)
+            self._drop_part(request.lease)
             raise
-        part.write(ask.blob)
+        part.write(request.blob)
         if part.offset < part.size:
             return
-        del self._parts[ask.lease]
+        del self._parts[request.lease]
         part.close()
         digest = part.digest.digest()
         part.path.rename(self._store.path(digest.hex()))
         self._store.keep(digest.hex(), part.size)
         self._see(ArtifactReady(digest.hex()))
         self._see(
-            ResultSet(ask.lease, values.by_content(values.JSON_AT if message.json else values.RETURNED_AT, digest, part.size))
+            ResultSet(request.lease, values.by_content(values.JSON_AT if message.json else values.RETURNED_AT, digest, part.size))
         )
 
     def _refuse_secrets(self, lease: int, data: Blob, before: bytes) -> bytes:

@@ -4,15 +4,15 @@ context socket, opened with `TITAN LEASE job TOKEN`.
 Owns these connections, their limits, and the attempt that each speaks for. It must not know what a
 request means. A kind of request is a message (protocol/context_messages.py) and one registration:
 
-    handler.serve(msg.SetStatus, answer)    `answer(ask)` answers here: `ask.reply(...)`, or raise
-                                            a TitanError
+    handler.serve(msg.SetStatus, answer)    `answer(request)` answers here, by
+                                            `request.reply(...)` or by raising a TitanError
     handler.forward(msg.ReadValue)          the master answers (master/handlers/job_requests.py),
                                             and its answer goes back to the job
 
 If a forwarded message has a field `lease`, it is set here. A message whose repetition must have no
 further effect has a `key`. When the connection to the master is lost, pending requests are answered
 with a retryable error, and the job repeats them. A handler can also ask the master itself:
-`handler.ask_master(ask, message, blob, on_answer)`.
+`handler.ask_master(request, message, blob, on_answer)`.
 """
 
 from __future__ import annotations
@@ -52,41 +52,41 @@ UNDER_WAY_BYTES = 64 << 20
 retryable error."""
 ANSWER_S = 60.0
 
-Answer = Callable[["Ask", msg.Message, Blob], None]
+Answer = Callable[["JobRequest", msg.Message, Blob], None]
 # The warden starts a queued attempt without asking the worker, so AHEAD may have a process.
 _WITH_PROCESS = (Phase.STARTING, Phase.RUNNING, Phase.AHEAD)
 
 
-class Ask:
-    """A message of a job. `reply` and `fail` may be called at once or later. A request with number
-    0 gets no answer."""
+class JobRequest:
+    """Request of a job. `reply` and `fail` may be called at once or later. A request with id 0 gets
+    no answer."""
 
-    __slots__ = ("_line", "blob", "lease", "message")
+    __slots__ = ("_connection", "blob", "lease", "message")
 
-    def __init__(self, line: _Line, lease: int, message: Any, blob: Blob) -> None:
-        self._line = line
+    def __init__(self, connection: _JobConnection, lease: int, message: Any, blob: Blob) -> None:
+        self._connection = connection
         self.lease = lease
         self.message = message
         self.blob = blob
 
     @property
-    def request(self) -> int:
+    def id(self) -> int:
         return int(self.message.request)
 
     def reply(self, message: msg.Message, blob: Blob | None = None) -> None:
         """Send an answer. Its `request` has to be that of this message."""
-        if self.request and not self._line.peer.closed:
-            self._line.peer.send(message, blob)
+        if self.id and not self._connection.peer.closed:
+            self._connection.peer.send(message, blob)
 
-    def hand_on(self, answer: msg.Message, blob: Blob = b"") -> None:
+    def forward_answer(self, answer: msg.Message, blob: Blob = b"") -> None:
         """Pass an answer of the master on, which may be an Error."""
-        self.reply(msgspec.structs.replace(answer, request=self.request), bytes(blob) if blob else None)
+        self.reply(msgspec.structs.replace(answer, request=self.id), bytes(blob) if blob else None)
 
     def fail(self, error: TitanError) -> None:
-        self.reply(error_of(self.request, error))
+        self.reply(error_of(self.id, error))
 
 
-class _Line:
+class _JobConnection:
     """A connection. `first` is the number in its first line: a lease, or (below 0) the key of a
     function runner."""
 
@@ -102,25 +102,25 @@ class _Line:
 
 
 class _JobPeer(Peer):
-    def __init__(self, handler: ContextHandler, line: _Line) -> None:
+    def __init__(self, handler: ContextHandler, connection: _JobConnection) -> None:
         decoder = MessageDecoder(FRAME_BYTES, FRAME_BYTES, INBOX_BYTES)
         super().__init__(handler._on_message, handler._on_closed, decoder=decoder)
         self._handler = handler
-        self._line = line
+        self._connection = connection
 
     def buffer_updated(self, nbytes: int) -> None:
         super().buffer_updated(nbytes)
         if not self.closed:
-            self._handler._bound(self._line)
+            self._handler._bound(self._connection)
 
 
-class _Question:
+class _ForwardedRequest:
     """A request to the master."""
 
-    __slots__ = ("ask", "due", "on_answer", "size")
+    __slots__ = ("due", "on_answer", "request", "size")
 
-    def __init__(self, ask: Ask, on_answer: Answer, size: int, due: float) -> None:
-        self.ask = ask
+    def __init__(self, request: JobRequest, on_answer: Answer, size: int, due: float) -> None:
+        self.request = request
         self.on_answer = on_answer
         self.size = size
         self.due = due
@@ -141,23 +141,23 @@ class ContextHandler:
         """(runner key, seq) -> lease of the call. seq 0 means the running call."""
         self._master = master
         self._next_request = next_request
-        self._handlers: dict[type[msg.Message], Callable[[Ask], None]] = {}
-        self._lines: dict[Peer, _Line] = {}
+        self._handlers: dict[type[msg.Message], Callable[[JobRequest], None]] = {}
+        self._connections: dict[Peer, _JobConnection] = {}
         self._per_attempt: Counter[int] = Counter()
         self._pending = 0
-        self._questions: dict[int, _Question] = {}
+        self._forwarded: dict[int, _ForwardedRequest] = {}
         self._under_way = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self.serve(msg.WhoAmI, self._on_who)
 
-    def serve(self, kind: type[msg.Message], handler: Callable[[Ask], None]) -> None:
+    def serve(self, kind: type[msg.Message], handler: Callable[[JobRequest], None]) -> None:
         assert kind not in self._handlers, kind
         self._handlers[kind] = handler
 
     def forward(self, *kinds: type[msg.Message]) -> None:
         """Forward messages of these kinds to the master, which answers them."""
         for kind in kinds:
-            self.serve(kind, lambda ask: self.ask_master(ask, ask.message, ask.blob))
+            self.serve(kind, lambda request: self.ask_master(request, request.message, request.blob))
 
     def assignment(self, lease: int) -> Assignment | None:
         """Return the assignment of an attempt that has, or may have, a process."""
@@ -169,15 +169,15 @@ class ContextHandler:
         """Take over a connection whose first line named `first`. `rest` are the bytes after that
         line. `problem` says why the caller is refused, "" if it is not."""
         lease = first if first >= 0 else self.lease_of(first, 0) or 0
-        line = _Line(first, lease, asyncio.get_running_loop().time())
-        line.peer = peer = _JobPeer(self, line)
-        self._lines[peer] = line
+        connection = _JobConnection(first, lease, asyncio.get_running_loop().time())
+        connection.peer = peer = _JobPeer(self, connection)
+        self._connections[peer] = connection
         self._per_attempt[first] += 1
         transport.set_protocol(peer)
         peer.connection_made(transport)
         if problem:
             self._refuse(peer, CallerError(problem))
-        elif self.assignment(line.lease) is None:
+        elif self.assignment(connection.lease) is None:
             self._refuse(peer, Conflict("this attempt has ended, or was taken from this worker"))
         elif self._per_attempt[first] > PER_ATTEMPT:
             self._refuse(peer, LimitExceeded(f"this job has {PER_ATTEMPT} open connections, the limit: close some"))
@@ -194,75 +194,75 @@ class ContextHandler:
         peer.close()
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
-        line = self._lines.pop(peer, None)
-        if line is None:
+        connection = self._connections.pop(peer, None)
+        if connection is None:
             return
-        self._pending -= line.pending
-        self._per_attempt[line.first] -= 1
-        if not self._per_attempt[line.first]:
-            del self._per_attempt[line.first]
+        self._pending -= connection.pending
+        self._per_attempt[connection.first] -= 1
+        if not self._per_attempt[connection.first]:
+            del self._per_attempt[connection.first]
         if isinstance(error, TitanError):
-            log.info("a connection of lease %d was closed: %s", line.lease, error)
+            log.info("a connection of lease %d was closed: %s", connection.lease, error)
 
     def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
-        line = self._lines[peer]
+        connection = self._connections[peer]
         now = asyncio.get_running_loop().time()
-        line.credit = min(BURST, line.credit + (now - line.credited_at) * RATE) - 1
-        line.credited_at = now
-        ask = Ask(line, line.lease, message, blob)
+        connection.credit = min(BURST, connection.credit + (now - connection.credited_at) * RATE) - 1
+        connection.credited_at = now
+        request = JobRequest(connection, connection.lease, message, blob)
         try:
-            if self.assignment(line.lease) is None and not (line.first < 0 and isinstance(message, msg.WhoAmI)):
+            if self.assignment(connection.lease) is None and not (connection.first < 0 and isinstance(message, msg.WhoAmI)):
                 raise Conflict("this attempt has ended, or was taken from this worker: its messages no longer count")
             handler = self._handlers.get(type(message))
             if handler is None:
                 raise ProtocolError(f"a job may not send a {type(message).__name__}")
-            handler(ask)
+            handler(request)
         except TitanError as e:
-            ask.fail(e)
+            request.fail(e)
         except OSError as e:
-            log.error("a %s of lease %d could not be served: %s", type(message).__name__, line.lease, e)
-            ask.fail(ConnectionLost(f"the worker's disk refused the request: {e}"))
+            log.error("a %s of lease %d could not be served: %s", type(message).__name__, connection.lease, e)
+            request.fail(ConnectionLost(f"the worker's disk refused the request: {e}"))
 
-    def _bound(self, line: _Line) -> None:
+    def _bound(self, connection: _JobConnection) -> None:
         """Apply the limits of memory and rate after bytes were read."""
-        self._pending += line.peer.pending - line.pending
-        line.pending = line.peer.pending
+        self._pending += connection.peer.pending - connection.pending
+        connection.pending = connection.peer.pending
         if self._pending > PENDING_BYTES:
-            self._refuse(line.peer, _Busy("the requests of this worker's jobs take too much memory: try again later"))
-        elif not line.slowed and (line.credit < 0 or line.peer.congested):
-            line.slowed = True
-            line.peer.pause_reading("rate")
-            asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, line)
+            self._refuse(connection.peer, _Busy("the requests of this worker's jobs take too much memory: try again later"))
+        elif not connection.slowed and (connection.credit < 0 or connection.peer.congested):
+            connection.slowed = True
+            connection.peer.pause_reading("rate")
+            asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, connection)
 
-    def _go_on(self, line: _Line) -> None:
+    def _go_on(self, connection: _JobConnection) -> None:
         """Resume reading, once the job reads its answers."""
-        if line.peer.congested and not line.peer.closed:
-            asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, line)
+        if connection.peer.congested and not connection.peer.closed:
+            asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, connection)
         else:
-            line.slowed = False
-            line.peer.resume_reading("rate")
+            connection.slowed = False
+            connection.peer.resume_reading("rate")
 
-    def _on_who(self, ask: Ask) -> None:
-        line = ask._line
-        if line.first < 0:
-            lease = self.lease_of(line.first, ask.message.seq)
+    def _on_who(self, request: JobRequest) -> None:
+        connection = request._connection
+        if connection.first < 0:
+            lease = self.lease_of(connection.first, request.message.seq)
             if lease is None:
                 raise NotFound("this call has ended")
-            line.lease = lease
-        assignment = self.assignment(line.lease)
+            connection.lease = lease
+        assignment = self.assignment(connection.lease)
         if assignment is None:
             raise Conflict("this attempt has ended, or was taken from this worker")
-        ask.reply(
+        request.reply(
             msg.Identity(
-                ask.request, assignment.lease, assignment.run, assignment.job, assignment.attempt, assignment.template.archive
+                request.id, assignment.lease, assignment.run, assignment.job, assignment.attempt, assignment.template.archive
             )
         )
 
     # -- the master --------------------------------------------------------------------------------
-    def ask_master(self, ask: Ask, message: Any, blob: Blob | None = None, on_answer: Answer | None = None) -> None:
+    def ask_master(self, request: JobRequest, message: Any, blob: Blob | None = None, on_answer: Answer | None = None) -> None:
         """Forward a request of a job under a number of the worker's.
 
-        `on_answer(ask, answer, blob)` handles the answer. Without it the answer, which may be an
+        `on_answer(request, answer, blob)` handles the answer. Without it the answer, perhaps an
         Error, is sent to the job. Raises ConnectionLost, LimitExceeded.
         """
         master = self._master()
@@ -270,59 +270,59 @@ class ContextHandler:
             raise ConnectionLost("the worker has no connection to the master at the moment: try again later")
         if self._under_way > UNDER_WAY_BYTES:
             raise _Busy(f"{self._under_way >> 20} MiB of requests wait for the master: try again later")
-        request = self._next_request()
-        fields = {"request": request} | ({"lease": ask.lease} if "lease" in message.__struct_fields__ else {})
+        number = self._next_request()
+        fields = {"request": number} | ({"lease": request.lease} if "lease" in message.__struct_fields__ else {})
         frame = encode(msgspec.structs.replace(message, **fields), blob if blob else None, compress=master.compress)
         due = asyncio.get_running_loop().time() + ANSWER_S
-        self._questions[request] = _Question(ask, on_answer or Ask.hand_on, len(frame), due)
+        self._forwarded[number] = _ForwardedRequest(request, on_answer or JobRequest.forward_answer, len(frame), due)
         self._under_way += len(frame)
-        ask._line.under_way += 1
-        if ask._line.under_way >= UNDER_WAY:
-            ask._line.peer.pause_reading("master")
+        request._connection.under_way += 1
+        if request._connection.under_way >= UNDER_WAY:
+            request._connection.peer.pause_reading("master")
         master.write(frame)
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(ANSWER_S / 4, self._sweep)
 
     def take_answer(self, message: msg.Message, blob: Blob) -> bool:
         """Handle a message of the master. Return whether it answers a request of a job."""
-        question = self._take(message.request) if message.request in self._questions else None
-        if question is None:
+        forwarded = self._take(message.request) if message.request in self._forwarded else None
+        if forwarded is None:
             return False
         try:
-            question.on_answer(question.ask, message, blob)
+            forwarded.on_answer(forwarded.request, message, blob)
         except TitanError as e:
-            question.ask.fail(e)
+            forwarded.request.fail(e)
         return True
 
     def disconnected(self) -> None:
-        for request in list(self._questions):
-            question = self._take(request)
-            question.ask.fail(
+        for number in list(self._forwarded):
+            forwarded = self._take(number)
+            forwarded.request.fail(
                 ConnectionLost("the master disconnected before it answered: the request may or may not have been done")
             )
 
-    def _take(self, request: int) -> _Question:
-        question = self._questions.pop(request)
-        line = question.ask._line
-        self._under_way -= question.size
-        line.under_way -= 1
-        if line.under_way < UNDER_WAY:
-            line.peer.resume_reading("master")
-        return question
+    def _take(self, number: int) -> _ForwardedRequest:
+        forwarded = self._forwarded.pop(number)
+        connection = forwarded.request._connection
+        self._under_way -= forwarded.size
+        connection.under_way -= 1
+        if connection.under_way < UNDER_WAY:
+            connection.peer.resume_reading("master")
+        return forwarded
 
     def _sweep(self) -> None:
         """Fail requests that the master has not answered in time."""
         loop = asyncio.get_running_loop()
         self._sweeper = None
-        for request in [request for request, question in self._questions.items() if question.due <= loop.time()]:
-            self._take(request).ask.fail(ConnectionLost(f"the master has not answered for {ANSWER_S:g} s"))
-        if self._questions:
+        for number in [number for number, forwarded in self._forwarded.items() if forwarded.due <= loop.time()]:
+            self._take(number).request.fail(ConnectionLost(f"the master has not answered for {ANSWER_S:g} s"))
+        if self._forwarded:
             self._sweeper = loop.call_later(ANSWER_S / 4, self._sweep)
 
     def close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for peer in list(self._lines):
+        for peer in list(self._connections):
             peer.abort()
 
 

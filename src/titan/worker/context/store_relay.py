@@ -151,14 +151,14 @@ class _Connection(asyncio.Protocol):
         """Handle the first line. Return the bytes after it, b"" while it is incomplete."""
         line, end, rest = (self._line + data).partition(b"\n")
         self._line = line
-        words = line.split()
+        fields = line.split()
         if not end and len(line) <= FIRST_LINE_BYTES:
             return b""
-        if not 3 <= len(words) <= 4 or words[0] != b"TITAN" or not words[1].removeprefix(b"-").isdigit():
+        if not 3 <= len(fields) <= 4 or fields[0] != b"TITAN" or not fields[1].removeprefix(b"-").isdigit():
             self.abort()
             return b""
-        lease, problem = int(words[1]), self._relay.problem(int(words[1]), b"".join(words[3:]), self._caller())
-        if words[2] == b"job" and self._transport is not None:
+        lease, problem = int(fields[1]), self._relay.problem(int(fields[1]), b"".join(fields[3:]), self._caller())
+        if fields[2] == b"job" and self._transport is not None:
             transport, self._transport = self._transport, None
             self._end_patience()
             self._relay.adopt(lease, transport, rest, problem)
@@ -166,20 +166,20 @@ class _Connection(asyncio.Protocol):
         if problem:
             self._refuse(problem)
             return b""
-        if words[2] not in (b"run", b"shared") or not self._relay.can_send():
+        if fields[2] not in (b"run", b"shared") or not self._relay.can_send():
             self.abort()
             return b""
         self._end_patience()
         self._number = self._relay.number()
         self._relay.connections[self._number] = self
-        self._relay.send(msg.StoreStream(self._number, max(0, lease), words[2] == b"shared"), None)
+        self._relay.send(msg.StoreStream(self._number, max(0, lease), fields[2] == b"shared"), None)
         return rest
 
     def _caller(self) -> int:
         """Return the pid of the process that connected, 0 if it is in another pid namespace."""
         assert self._transport is not None
-        about = self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        return int(_CREDENTIALS.unpack(about)[0])
+        credentials = self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(credentials)[0])
 
     def _refuse(self, problem: str) -> None:
         """Send the refusal in RESP. The job may go on writing until it reads that, or until the

@@ -13,7 +13,7 @@ from titan.errors import ConnectionLost
 from titan.model import values
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
-from titan.worker.context.requests import Ask, ContextHandler
+from titan.worker.context.requests import ContextHandler, JobRequest
 from titan.worker.value_uploads import Values
 
 
@@ -27,28 +27,28 @@ class ValueReader:
         self._store = store
         self._have = have
         self._fetch = fetch
-        self._waiting: dict[str, list[tuple[Ask, bytes]]] = {}
-        handler.serve(msg.ReadValue, lambda ask: handler.ask_master(ask, ask.message, None, self._on_answer))
+        self._waiting: dict[str, list[tuple[JobRequest, bytes]]] = {}
+        handler.serve(msg.ReadValue, lambda request: handler.ask_master(request, request.message, None, self._on_answer))
 
-    def _on_answer(self, ask: Ask, answer: msg.Message, blob: Blob) -> None:
+    def _on_answer(self, request: JobRequest, answer: msg.Message, blob: Blob) -> None:
         hash_ = values.artifact_of(answer.value) if isinstance(answer, msg.ValueRead) else None
         if hash_ is None or not isinstance(answer, msg.ValueRead):
-            ask.hand_on(answer)
+            request.forward_answer(answer)
         elif hash_ in self._have():
-            self._give(ask, hash_, answer.value)
+            self._give(request, hash_, answer.value)
         else:
-            self._waiting.setdefault(hash_, []).append((ask, answer.value))
+            self._waiting.setdefault(hash_, []).append((request, answer.value))
             if len(self._waiting[hash_]) == 1:
                 self._fetch(hash_)
 
     def on_fetched(self, hash_: str, problem: str = "") -> None:
-        for ask, value in self._waiting.pop(hash_, ()):
+        for request, value in self._waiting.pop(hash_, ()):
             if problem:
-                ask.fail(ConnectionLost(f"the value could not be fetched: {problem}"))
+                request.fail(ConnectionLost(f"the value could not be fetched: {problem}"))
             else:
-                self._give(ask, hash_, value)
+                self._give(request, hash_, value)
 
-    def _give(self, ask: Ask, hash_: str, value: bytes) -> None:
+    def _give(self, request: JobRequest, hash_: str, value: bytes) -> None:
         self._store.keep(hash_, values.size_of(value))
         file = values.JSON_FILE if value[:1] == values.JSON_AT else values.RETURNED_FILE
-        ask.reply(msg.ValueRead(ask.request, file + os.fsencode(self._store.path(hash_))))
+        request.reply(msg.ValueRead(request.id, file + os.fsencode(self._store.path(hash_))))

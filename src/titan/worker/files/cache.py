@@ -137,8 +137,8 @@ class FileCache:
         or if somebody may still change it."""
         try:
             with open(self.folder / hash_, "rb") as file:
-                before, about = _seal_of(self.folder / hash_), os.fstat(file.fileno())
-                if about.st_nlink != 1 or not has_no_writers(file.fileno()):
+                before, status = _seal_of(self.folder / hash_), os.fstat(file.fileno())
+                if status.st_nlink != 1 or not has_no_writers(file.fileno()):
                     return False
                 if hashlib.file_digest(file, "sha256").hexdigest() != hash_ or _seal_of(self.folder / hash_) != before:
                     return False
@@ -164,13 +164,13 @@ class FileCache:
         Return their hashes."""
         if self.bytes <= self.most_bytes:
             return []
-        keep, gone = set(needed()), []
+        keep, removed = set(needed()), []
         for hash_ in [h for h in self._entries if h not in keep]:
             self.drop(hash_)
-            gone.append(hash_)
+            removed.append(hash_)
             if self.bytes <= self.most_bytes:
                 break
-        return gone
+        return removed
 
     def new_part(self) -> tuple[str, Path]:
         key = secrets.token_hex(16)
@@ -296,8 +296,8 @@ class FileCache:
             for name, path in outputs:
                 taken.append(self.take(name, path, folder, f"output {name!r} ({path})"))
         except BaseException:
-            for left in taken:
-                left.path.unlink(missing_ok=True)
+            for output in taken:
+                output.path.unlink(missing_ok=True)
             raise
         return taken
 
@@ -328,21 +328,21 @@ class FileCache:
             os.close(place)
 
     def _take(self, name: str, place: int, real: str, subject: str, *, move: bool) -> TakenOutput:
-        about = os.fstat(place)
+        status = os.fstat(place)
         key, part = self.new_part()
-        if stat.S_ISDIR(about.st_mode):
+        if stat.S_ISDIR(status.st_mode):
             self._pack(Path(real), part, subject)
             return TakenOutput(name, key, part, part.stat().st_size, FOLDER)
-        if not stat.S_ISREG(about.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise OutputMissing(f"{subject} is neither a file nor a folder")
-        if not (move and about.st_nlink == 1 and _moved(place, real, part)):
+        if not (move and status.st_nlink == 1 and _moved(place, real, part)):
             source = reopen(place)
             try:
                 if not _clone(source, part, 0o600):
                     _copy(source, part, 0o600)
             finally:
                 os.close(source)
-        return TakenOutput(name, key, part, part.stat().st_size, PROGRAM if about.st_mode & 0o100 else FILE)
+        return TakenOutput(name, key, part, part.stat().st_size, PROGRAM if status.st_mode & 0o100 else FILE)
 
     def _pack(self, folder: Path, part: Path, subject: str) -> None:
         try:
@@ -421,8 +421,8 @@ def _moved(place: int, path: str, part: Path) -> bool:
 
 
 def _seal_of(path: Path) -> _Seal:
-    about = os.stat(path)
-    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _clone(source: Path | int, target: Path, mode: int) -> bool:
@@ -449,9 +449,9 @@ def _copy(source: Path | int, target: Path, mode: int) -> None:
     try:
         to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            left = os.fstat(from_).st_size
-            while left and (count := os.copy_file_range(from_, to, min(left, 1 << 30))):
-                left -= count
+            remaining = os.fstat(from_).st_size
+            while remaining and (count := os.copy_file_range(from_, to, min(remaining, 1 << 30))):
+                remaining -= count
             os.fchmod(to, mode)
         except BaseException:
             os.unlink(target)

@@ -39,7 +39,7 @@ from titan.errors import (
 from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.protocol import messages as msg
-from titan.worker.context.requests import Ask, ContextHandler
+from titan.worker.context.requests import ContextHandler, JobRequest
 from titan.worker.files.cache import FileCache, OutputMissing, PlacedFile, TakenOutput, full_disk
 from titan.worker.files.downloads import is_retryable
 from titan.worker.files.sandbox import Workspace
@@ -160,27 +160,27 @@ class JobFiles:
             for output in taken:
                 output.path.unlink(missing_ok=True)
 
-    async def _store(self, left: TakenOutput) -> StoredFile:
+    async def _store(self, output: TakenOutput) -> StoredFile:
         """Upload an output and enter it in the cache. Raises TitanError, OSError."""
         async with self._sending:
             for wait in (*AGAIN_S, None):
                 try:
-                    known = await self._hash_of(left) if left.size <= HASH_FIRST else ""
-                    hash_ = await send_file(self._lines, left.path, key=left.key, hash_=known, pool=self._pool)
+                    hash_known = await self._hash_of(output) if output.size <= HASH_FIRST else ""
+                    hash_ = await send_file(self._lines, output.path, key=output.key, hash_=hash_known, pool=self._pool)
                     break
                 except EnvironmentFault as e:
                     if wait is None:
                         raise
-                    log.warning("%s could not be kept: %s; it is sent again", left.name, e)
+                    log.warning("%s could not be kept: %s; it is sent again", output.name, e)
                     await asyncio.sleep(wait)
-        self.cache.enter(left.path, hash_)
+        self.cache.enter(output.path, hash_)
         self._see(messages.ArtifactReady(messages.FILE_PREFIX + hash_))
         self._make_room(hash_)
-        return StoredFile(left.name, hash_, left.size, left.kind)
+        return StoredFile(output.name, hash_, output.size, output.kind)
 
-    async def _hash_of(self, left: TakenOutput) -> str:
+    async def _hash_of(self, output: TakenOutput) -> str:
         def digest() -> str:
-            with left.path.open("rb") as source:
+            with output.path.open("rb") as source:
                 return hashlib.file_digest(source, "sha256").hexdigest()
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, digest)
@@ -238,11 +238,11 @@ class JobFiles:
         self._make_room(hash_)
 
     def _make_room(self, *just: str) -> None:
-        gone = self.cache.make_room(lambda: (*self._needed(), *self._pinned, *just))
-        for hash_ in gone:
+        removed = self.cache.make_room(lambda: (*self._needed(), *self._pinned, *just))
+        for hash_ in removed:
             self._machine.have.pop(messages.FILE_PREFIX + hash_, None)
-        if gone:
-            log.info("%d files were removed from the cache, which is full", len(gone))
+        if removed:
+            log.info("%d files were removed from the cache, which is full", len(removed))
 
     def _needed(self) -> list[str]:
         """Return the hashes of all inputs of attempts on this worker."""
@@ -259,17 +259,17 @@ class JobFiles:
             return self.cache.take(key, path, "", subject, may=self._may_name(lease))
 
         try:
-            left = await loop.run_in_executor(self._pool, take)
+            output = await loop.run_in_executor(self._pool, take)
         except OutputMissing as e:
             raise CallerError(str(e)) from None
         except OSError as e:
             raise full_disk(e, subject) from e
         try:
-            stored = await self._store(left)
+            stored = await self._store(output)
         finally:
-            left.path.unlink(missing_ok=True)
-        about = (key, stored.hash, stored.size, stored.kind, lease, shared)
-        answer = await self._ask(lambda request: msg.Publish(request, *about))
+            output.path.unlink(missing_ok=True)
+        fields = (key, stored.hash, stored.size, stored.kind, lease, shared)
+        answer = await self._ask_master(lambda request: msg.Publish(request, *fields))
         return answer.artifacts[0]
 
     async def find(self, lease: int, key: str, hash_: str = "") -> msg.ArtifactRow:
@@ -278,7 +278,7 @@ class JobFiles:
         Keys of the attempt's run come first, then shared ones. RUN/KEY names a key of another run.
         Raises NotFound.
         """
-        answer = await self._ask(lambda request: msg.FindArtifact(request, key, lease))
+        answer = await self._ask_master(lambda request: msg.FindArtifact(request, key, lease))
         row = next((row for row in answer.artifacts if row.hash.startswith(hash_)), None)
         if row is None:
             raise NotFound(f"version {hash_[:12]} of {key} no longer exists: newer ones were published")
@@ -305,7 +305,7 @@ class JobFiles:
         held = self._machine.held.get(lease)
         return partial(self._workspace.may_name, held.assignment.run if held is not None else "")
 
-    async def _ask(self, make: Callable[[int], msg.Message]) -> msg.Artifacts:
+    async def _ask_master(self, make: Callable[[int], msg.Message]) -> msg.Artifacts:
         """Ask the master until it answers. Both kinds of requests may be sent twice."""
         while True:
             line = await self._lines.open()
@@ -327,48 +327,48 @@ class JobFiles:
         handler.serve(msg.FetchPath, self.on_fetch)
         handler.serve(msg.SendFile, partial(self.on_send, handler))
 
-    def on_publish(self, ask: Ask) -> None:
-        request: msg.PublishPath = ask.message
-        self._serve(ask, lambda: self.publish(ask.lease, request.key, request.path, shared=request.shared))
+    def on_publish(self, request: JobRequest) -> None:
+        message: msg.PublishPath = request.message
+        self._serve(request, lambda: self.publish(request.lease, message.key, message.path, shared=message.shared))
 
     @staticmethod
-    def on_send(handler: ContextHandler, ask: Ask) -> None:
+    def on_send(handler: ContextHandler, request: JobRequest) -> None:
         """Forward content of a job to the master in one piece. The job has no connection of its own
         on which it could continue after a cut."""
-        message: msg.SendFile = ask.message
-        if not message.hash or len(ask.blob) != message.size:
+        message: msg.SendFile = request.message
+        if not message.hash or len(request.blob) != message.size:
             raise CallerError("a job has to send content whole, with its hash")
-        handler.ask_master(ask, message, ask.blob)
+        handler.ask_master(request, message, request.blob)
 
-    def on_fetch(self, ask: Ask) -> None:
-        request: msg.FetchPath = ask.message
-        self._serve(ask, lambda: self.fetch(ask.lease, request.key, request.path, request.hash))
+    def on_fetch(self, request: JobRequest) -> None:
+        message: msg.FetchPath = request.message
+        self._serve(request, lambda: self.fetch(request.lease, message.key, message.path, message.hash))
 
-    def _serve(self, ask: Ask, work: Callable[[], Coroutine[Any, Any, msg.ArtifactRow]]) -> None:
+    def _serve(self, request: JobRequest, work: Callable[[], Coroutine[Any, Any, msg.ArtifactRow]]) -> None:
         """Start the work of a request, or wait for the work of an equal one. If it takes long, the
         answer says that it continues."""
-        question = (ask.lease, msgspec.structs.replace(ask.message, request=0))
-        task = self._asked.get(question)
+        key = (request.lease, msgspec.structs.replace(request.message, request=0))
+        task = self._asked.get(key)
         if task is None:
             if len(self._asked) >= MOST_ASKED:
                 raise LimitExceeded(f"{MOST_ASKED} file transfers of this worker's jobs are in progress: wait for some")
-            task = self._asked[question] = asyncio.get_running_loop().create_task(work())
-        self._spawn(self._answer(ask, question, task))
+            task = self._asked[key] = asyncio.get_running_loop().create_task(work())
+        self._spawn(self._answer(request, key, task))
 
-    async def _answer(self, ask: Ask, question: tuple[int, msg.Message], task: asyncio.Task[msg.ArtifactRow]) -> None:
+    async def _answer(self, request: JobRequest, key: tuple[int, msg.Message], task: asyncio.Task[msg.ArtifactRow]) -> None:
         await asyncio.wait([task], timeout=ANSWER_S)
         if not task.done():
-            ask.reply(msg.Artifacts(ask.request, []))
+            request.reply(msg.Artifacts(request.id, []))
             return
-        self._asked.pop(question, None)
+        self._asked.pop(key, None)
         error = task.exception() if not task.cancelled() else ConnectionLost("this worker is shutting down")
         if error is None:
-            ask.reply(msg.Artifacts(ask.request, [task.result()]))
+            request.reply(msg.Artifacts(request.id, [task.result()]))
         elif isinstance(error, TitanError):
-            ask.fail(error)
+            request.fail(error)
         else:
-            log.error("a file of lease %d could not be transferred", ask.lease, exc_info=error)
-            ask.fail(Bug(f"the worker could not transfer the file: {error!r}"))
+            log.error("a file of lease %d could not be transferred", request.lease, exc_info=error)
+            request.fail(Bug(f"the worker could not transfer the file: {error!r}"))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -27,7 +27,7 @@ from titan.model.dag import JobTemplate
 from titan.worker.files.cache import PlacedFile
 from titan.worker.files.open_beneath import is_below
 from titan.worker.files.run_folders import RunFolders
-from titan.worker.files.spare_folders import PROGRAM_BYTES, Content, Made, SpareFolders, note, remove
+from titan.worker.files.spare_folders import PROGRAM_BYTES, Content, FolderState, SpareFolders, note, remove
 from titan.worker.state_machine.machine import Assignment
 
 COPY_BYTES = 256 * 1024
@@ -46,7 +46,7 @@ class Place(NamedTuple):
     stdout: str
     stderr: str
     shared: str
-    made: Made | None = None
+    folder_state: FolderState | None = None
     """State of the folder when it was made, if it may be reused."""
     placed: tuple[PlacedFile, ...] = ()
     """Large inputs in it, to be removed when the attempt is over."""
@@ -104,8 +104,8 @@ class Workspace:
         """
         if not is_below(path, self._home):
             return True
-        mine = (f"{self._jobs}/{run}", f"{self.shared}/{run}", f"{self.root}/runners") if run else ()
-        return any(is_below(path, folder) and path != f"{self.root}/runners" for folder in mine)
+        own = (f"{self._jobs}/{run}", f"{self.shared}/{run}", f"{self.root}/runners") if run else ()
+        return any(is_below(path, folder) and path != f"{self.root}/runners" for folder in own)
 
     def prepare(self, assignment: Assignment) -> Place:
         """Create the attempt's folder with its program. Unpacking a project may take long. Raises
@@ -113,8 +113,8 @@ class Workspace:
         cwd, template = self.folder_of(assignment), assignment.template
         shared = self.runs.use(assignment.run, assignment.lease)
         content = None if template.archive or template.outputs or assignment.files else self._content(template)
-        made = None if content is None else self._spares.take(cwd, content)
-        if made is not None and self._spares.emptied:
+        state = None if content is None else self._spares.take(cwd, content)
+        if state is not None and self._spares.emptied:
             self.runs.emptied(os.path.basename(self._spares.emptied))
         else:
             self._make(cwd)
@@ -123,17 +123,17 @@ class Workspace:
                 unpack_archive(self.cache / template.archive, Path(cwd))
             elif template.file_hash:
                 copy_program(f"{self._cache}/{template.file_hash}", f"{cwd}/{template.file}")
-            made = None if content is None else note(cwd, content)
-        return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", shared, made)
+            state = None if content is None else note(cwd, content)
+        return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", shared, state)
 
     def give_back(self, place: Place, lease: int) -> None:
         """Take the folder of a successful attempt whose processes have all ended. It is reused if
         the attempt left nothing."""
         self._printed[lease] = place.cwd
-        if place.made is not None:
-            for made in self._spares.give(place.made):
-                remove(made)
-                self.runs.emptied(os.path.basename(os.path.dirname(made.path)))
+        if place.folder_state is not None:
+            for state in self._spares.give(place.folder_state):
+                remove(state)
+                self.runs.emptied(os.path.basename(os.path.dirname(state.path)))
 
     def forget(self, lease: int, *, printed: bool = True) -> None:
         """Drop an attempt when the master has its result and output. The logs of a successful

@@ -25,7 +25,7 @@ class Content(NamedTuple):
     program: bytes = b""
 
 
-class Made(NamedTuple):
+class FolderState(NamedTuple):
     """State of a folder when it was made, to find out later whether it changed."""
 
     path: str
@@ -34,69 +34,69 @@ class Made(NamedTuple):
     program_mark: _Mark
 
 
-def note(path: str, content: Content) -> Made:
+def note(path: str, content: Content) -> FolderState:
     """Record a folder that holds just this content. Raises OSError."""
-    return Made(path, content, _mark(path), _mark(f"{path}/{content.file}") if content.file else (0, 0, 0, 0))
+    return FolderState(path, content, _mark(path), _mark(f"{path}/{content.file}") if content.file else (0, 0, 0, 0))
 
 
 class SpareFolders:
     """Spare folders, at most `FOLDERS` of them."""
 
     def __init__(self) -> None:
-        self._folders: dict[Content, list[Made]] = {}
+        self._folders: dict[Content, list[FolderState]] = {}
         self._count = 0
         self.emptied = ""
         """Folder from which the last spare folder was taken."""
 
-    def give(self, made: Made) -> list[Made]:
+    def give(self, state: FolderState) -> list[FolderState]:
         """Add the folder of an attempt whose processes have all ended. Return the folders that are
         no longer needed."""
         if self._count < FOLDERS:
-            self._folders.setdefault(made.content, []).append(made)
+            self._folders.setdefault(state.content, []).append(state)
             self._count += 1
             return []
-        if len(self._folders) == 1 and made.content in self._folders:
-            return [made]
+        if len(self._folders) == 1 and state.content in self._folders:
+            return [state]
         dropped = [spare for folders in self._folders.values() for spare in folders]
-        self._folders = {made.content: [made]}  # content in demand now replaces older content
+        self._folders = {state.content: [state]}  # content in demand now replaces older content
         self._count = 1
         return dropped
 
-    def take(self, path: str, content: Content) -> Made | None:
+    def take(self, path: str, content: Content) -> FolderState | None:
         """Rename a spare folder with this content to `path`. Return None if there is no unchanged
         one."""
         if os.path.lexists(path):  # an attempt that was withdrawn begins again
             return self._own(path, content)
-        while (made := self._pop(content)) is not None:
+        while (state := self._pop(content)) is not None:
             try:
-                if _as_made(made):
-                    os.rename(made.path, path)
-                    self.emptied = os.path.dirname(made.path)
+                if _is_unchanged(state):
+                    os.rename(state.path, path)
+                    self.emptied = os.path.dirname(state.path)
                     # The program was not touched by the rename.
-                    return Made(path, content, _mark(path), made.program_mark)
+                    return FolderState(path, content, _mark(path), state.program_mark)
             except OSError:  # removed
                 pass
         return None
 
-    def _own(self, path: str, content: Content) -> Made | None:
+    def _own(self, path: str, content: Content) -> FolderState | None:
         found = self._folders.get(content, [])
-        made = next((spare for spare in reversed(found) if spare.path == path), None)
+        state = next((spare for spare in reversed(found) if spare.path == path), None)
         try:
-            if made is None or not _as_made(made):
+            if state is None or not _is_unchanged(state):
                 return None
         except OSError:
             return None
-        found.remove(made)
+        found.remove(state)
         self._count_down(content)
-        return made
+        return state
 
-    def _pop(self, content: Content) -> Made | None:
+    def _pop(self, content: Content) -> FolderState | None:
         found = self._folders.get(content)
         if not found:
             return None
-        made = found.pop()
+        state = found.pop()
         self._count_down(content)
-        return made
+        return state
 
     def _count_down(self, content: Content) -> None:
         self._count -= 1
@@ -104,13 +104,13 @@ class SpareFolders:
             del self._folders[content]
 
 
-def remove(made: Made) -> None:
+def remove(state: FolderState) -> None:
     """Remove a folder if it is unchanged. Otherwise somebody left something in it."""
     try:
-        if _as_made(made):
-            if made.content.file:
-                os.unlink(f"{made.path}/{made.content.file}")
-            os.rmdir(made.path)
+        if _is_unchanged(state):
+            if state.content.file:
+                os.unlink(f"{state.path}/{state.content.file}")
+            os.rmdir(state.path)
     except OSError:
         pass
 
@@ -122,15 +122,15 @@ def _mark(path: str) -> _Mark:
     return found.st_mode, found.st_uid, found.st_gid, found.st_ctime_ns
 
 
-def _as_made(made: Made) -> bool:
+def _is_unchanged(state: FolderState) -> bool:
     """Return whether a folder is unchanged. Raises OSError."""
-    file, program = made.content
-    if _mark(made.path) != made.folder_mark or os.listdir(made.path) != ([file] if file else []):
+    file, program = state.content
+    if _mark(state.path) != state.folder_mark or os.listdir(state.path) != ([file] if file else []):
         return False
     if not file:
         return True
-    path = f"{made.path}/{file}"
-    return _mark(path) == made.program_mark and _read(path, len(program) + 1) == program
+    path = f"{state.path}/{file}"
+    return _mark(path) == state.program_mark and _read(path, len(program) + 1) == program
 
 
 def _read(path: str, size: int) -> bytes:

@@ -1,6 +1,6 @@
-"""Code of the processes that run users' code or stand beside it: the warden and the function
+"""Code of processes that run users' code or manage those that do: the warden and the function
 runner.
 
-These files import nothing of Titan but each other, since they run as `python -I -S warden.py` with
-this folder on the path.
+These files import nothing of Titan but each other, because they run as `python -I -S warden.py`
+with this folder on the path.
 """

@@ -1,5 +1,5 @@
-"""What a job prints: from its pipe into its log, within a limit. Part of the warden, and like it
-without anything of Titan."""
+"""Capture of a job's output: from its pipe into its log, within a limit. Part of the warden, and
+like it without imports of Titan."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ SPLICE_F_NONBLOCK = 2
 
 
 class Capture:
-    """One stream of one job: from its pipe into its log, which is made with the first byte and
+    """One stream of one job: from its pipe into its log. The log is created with the first byte and
     never grows over `limit`.
 
-    The last quarter of the limit (at most 256 KiB) is kept back for the end: what comes after the
-    head goes into a ring of that size and is appended when the job ends, after a line that says how
-    much was dropped between, if anything was.
+    The last quarter of the limit (at most 256 KiB) is reserved for the end. Output after the head
+    goes into a ring of that size. It is appended when the job ends, after a line that says how much
+    was dropped in between, if anything was.
 
-    The head goes into the log by splice(2), so that at each moment a byte is in the pipe or in the
-    log: whoever kills this process takes none of it along. Where that cannot be done (Python before
-    3.10, a file system without it), it is read and written.
+    The head goes into the log by splice(2), so every byte is in the pipe or in the log at any
+    moment. Nothing is lost if this process is killed. Where splice does not work (Python before
+    3.10, some file systems), output is read and written.
 
-    `at`: go on in a log of so many bytes, that another process began and cannot end. What that had
-    of the tail is lost.
+    `at`: continue a log of this size that another process began and cannot finish. The tail that
+    the other process had in memory is lost.
     """
 
     __slots__ = (
@@ -44,27 +44,27 @@ class Capture:
 
     def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int, at: int = 0) -> None:
         reserve = min(TAIL_BYTES, limit // 4)
-        self.pipe = pipe  # -1 once it is closed
-        # to be told of the end: to close is not enough where others hold the pipe too
+        self.pipe = pipe  # -1 once closed
+        # Notified of the end explicitly: closing is not enough if others hold the pipe, too.
         self.polled_by: select.epoll | None = None
         self.dropped = 0
         self._key, self._stream, self._path, self._limit = key, stream, path, limit
         self._room = max(0, min(reserve, limit - at) - MARKER_BYTES)
-        # a limit too small for a tail is all head
+        # A limit too small for a tail is all head.
         self._head = limit - reserve if self._room else limit
         self._lost = (
             self._room > 0 and at == self._head
-        )  # a log at its head's end: the other process may have had a tail of it in its memory
+        )  # a log that ends with its head: the other process may have had a tail in memory
         self._file = -1
         self._size = at
         self._failed = False
         self._splices = hasattr(os, "splice")
         self._ring = bytearray()
-        self._at = 0  # where in the ring the next byte goes
-        self._excess = 0  # bytes that came after the head
+        self._at = 0  # position of the next byte in the ring
+        self._excess = 0  # bytes after the head
 
     def pump(self, reports: list[tuple[Any, ...]], budget: int) -> None:
-        """Take up to about `budget` bytes. Closes the pipe at its end."""
+        """Read up to about `budget` bytes. Close the pipe at its end."""
         while budget > 0 and self.pipe >= 0:
             in_head = self._size < self._head and not self._failed
             try:
@@ -85,7 +85,7 @@ class Capture:
             budget -= len(data)
 
     def finish(self, reports: list[tuple[Any, ...]]) -> None:
-        """Append the tail, close everything. `dropped` is final after it."""
+        """Append the tail and close everything. `dropped` is final afterwards."""
         if self.pipe >= 0:
             self._close_pipe()
         kept = min(self._excess, self._room)
@@ -130,8 +130,8 @@ class Capture:
         self._at = (self._at + count) % room
 
     def _move(self, most: int, reports: list[tuple[Any, ...]]) -> int:
-        """From the pipe into the log; returns how many bytes, 0 if reading says why there are none.
-        Raises BlockingIOError."""
+        """Move bytes from the pipe into the log. Return their number, 0 if a read has to find out
+        why there are none. Raises BlockingIOError."""
         moved = 0
         try:
             self._open()
@@ -139,7 +139,7 @@ class Capture:
                 return 0
             moved = os.splice(self.pipe, self._file, most, offset_dst=self._size, flags=SPLICE_F_NONBLOCK)
             data = os.pread(self._file, moved, self._size) if moved else b""
-            if len(data) < moved:  # the job has cut its own log
+            if len(data) < moved:  # the job truncated its own log
                 raise OSError(errno.EIO, "")
         except BlockingIOError:
             raise
@@ -156,7 +156,7 @@ class Capture:
         return moved
 
     def _write(self, data: bytes, reports: list[tuple[Any, ...]]) -> int:
-        """Write to the log; returns how many bytes got there. The first error ends the log."""
+        """Write to the log. Return the number of bytes written. The first error ends the log."""
         done = 0
         try:
             if self._failed:
@@ -174,14 +174,14 @@ class Capture:
     def _open(self) -> None:
         if self._file >= 0:
             return
-        # Not through a link, and not blocking on a fifo, that the job has put there.
+        # Do not follow a link or block on a fifo that the job has put there.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (0 if self._size else os.O_TRUNC)
         file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o600)
         mode = os.fstat(file).st_mode
         if stat.S_ISFIFO(mode):
             os.close(file)
             raise OSError(errno.ENXIO, "")
-        # what goes to /dev/null cannot be read back
+        # Output to /dev/null cannot be read back.
         self._splices = self._splices and stat.S_ISREG(mode)
         self._file = file
 
@@ -193,5 +193,6 @@ class Capture:
 
 
 def _holds_bytes(pipe: int) -> bool:
-    """A log is made with the first byte; what is ready may also be the end."""
+    """Return whether the pipe holds bytes. A readable pipe may also have ended, and a log is
+    created only with the first byte."""
     return fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0") != b"\0\0\0\0"

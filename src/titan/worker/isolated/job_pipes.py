@@ -1,17 +1,17 @@
-"""The pipes of jobs. The worker holds their read ends too, so what a job wrote before it killed its
-warden can still be read.
+"""Pipes of jobs. The worker holds their read ends too, so output that a job wrote before it killed
+its warden can still be read.
 
-`Pipes` is the warden's side, `HeldPipes` the worker's. Pipes are made ahead, for `BATCH` jobs at a
-time, and their read ends go to the worker in one message. Which job took which is noted in a memory
-file that both have, as the warden may die before it has reported the start. The worker looks there
-when reports come: a job costs no message of its own, and wakes nobody.
+`Pipes` is the warden's side, `HeldPipes` the worker's. Pipes are created in advance for `BATCH`
+jobs at a time, and their read ends go to the worker in one message. Both sides map a memory file
+that records which job took which pair, because the warden may die before it reports the start. The
+worker reads the file when reports come. So a job needs no message of its own, and wakes nobody.
 
-The note is a ring of `RING` entries. Entry n % RING holds a job's key and n + 1: the job has the
-n-th of the pairs that were handed over, counted from 0. Where nothing can be handed over (the
-worker does not take them, or has no descriptors to spare) a job has pipes all the same, and what is
-in them is lost with the warden.
+The file is a ring of `RING` entries. Entry n % RING holds a job's key and n + 1: the job has the
+n-th of the pairs that were handed over, counted from 0. If no pair can be handed over, because the
+worker does not take them or has no descriptors to spare, a job still has pipes. Their content is
+lost with the warden.
 
-Part of the warden, and like it without anything of Titan.
+Part of the warden, and like it without imports of Titan.
 """
 
 from __future__ import annotations
@@ -32,21 +32,22 @@ FDS_BYTES = 2 * BATCH * 4
 
 
 class Pipes:
-    """`take` gives a job its pipes: [stdout's read end, its write end, the same of stderr]."""
+    """Supply of pipes. `take` returns [stdout's read end, its write end, the same of stderr]."""
 
     def __init__(self, link: int = -1, note: int = -1) -> None:
-        """`link`: the socket to the worker's `HeldPipes`, -1 for none; `note`: the memory file."""
+        """Create an empty supply. `link` is the socket to the worker's `HeldPipes`, -1 for none;
+        `note` is the memory file."""
         self._link = _socket.socket(fileno=link) if link >= 0 else None
         self._note = note
-        # (n, ends), n is -1 for one that the worker does not hold; the next is last
-        self._stock: list[tuple[int, list[int]]] = []
+        # (n, ends), the next pair is last; n is -1 for a pair that the worker does not hold
+        self._ready: list[tuple[int, list[int]]] = []
         self._handed = 0
 
     def take(self, key: int) -> list[int]:
-        """Raises OSError if there are no descriptors left."""
-        if not self._stock:
+        """Return the pipes of a job. Raises OSError if there are no descriptors left."""
+        if not self._ready:
             self._make()
-        n, ends = self._stock.pop()
+        n, ends = self._ready.pop()
         if n >= 0:
             entry = key.to_bytes(8, "little", signed=True) + (n + 1).to_bytes(8, "little")
             os.pwrite(self._note, entry, n % RING * ENTRY_BYTES)
@@ -68,10 +69,11 @@ class Pipes:
             if not made:
                 raise
         first = self._hand_over(made)
-        self._stock = [(first + i if first >= 0 else -1, ends) for i, ends in enumerate(made)][::-1]
+        self._ready = [(first + i if first >= 0 else -1, ends) for i, ends in enumerate(made)][::-1]
 
     def _hand_over(self, made: list[list[int]]) -> int:
-        """Returns the number of the first, -1 if the worker does not take them now."""
+        """Send the read ends to the worker. Return the number of the first pair, -1 if the worker
+        does not take them now."""
         if self._link is None:
             return -1
         fds = b"".join([fd.to_bytes(4, sys.byteorder) for ends in made for fd in ends[::2]])
@@ -86,26 +88,27 @@ class Pipes:
 
 
 class HeldPipes:
-    """`look` when reports have come, `release` when a job is over."""
+    """Pipes held by the worker. Call `look` when reports have come, and `release` when a job is
+    over."""
 
     def __init__(self, link: socket, note: int, most: int) -> None:
-        """Takes over the link, to close it, and maps the note. `most`: so many jobs' pipes are
-        held, those of more are not."""
-        import mmap  # the warden, which has no use for these, does without
+        """Take over the link, which `close` closes, and map the memory file. Pipes of at most
+        `most` jobs are held."""
+        import mmap  # not at the top: the warden does not need these
         import struct
 
         self._entry = struct.Struct("<qQ").unpack_from
         self._link = link
         self._note = mmap.mmap(note, NOTE_BYTES, access=mmap.ACCESS_READ)
         self._most = most
-        # by number: handed over, and nobody's as far as is known
+        # number -> pair that was handed over and is not known to belong to a job
         self._spare: dict[int, tuple[int, int]] = {}
         self._received = 0
-        self._next = 0  # the number of the first pair of which it is not known whose it is
-        self._of: dict[int, tuple[int, int]] = {}  # by key
+        self._next = 0  # number of the first pair that is not known to belong to a job
+        self._of: dict[int, tuple[int, int]] = {}  # key -> pair
 
     def look(self) -> None:
-        """Learn which jobs have begun."""
+        """Read which jobs have begun."""
         while True:
             key, mark = self._entry(self._note, self._next % RING * ENTRY_BYTES)
             if mark <= self._next:
@@ -116,16 +119,16 @@ class HeldPipes:
             if pair is not None:
                 if mark == self._next + 1:
                     self._of[key] = pair
-                else:  # overwritten: so many have begun since the last look
+                else:  # overwritten, because more than RING jobs began since the last look
                     _close(pair)
             self._next += 1
 
     def begun(self) -> list[int]:
-        """The jobs that have begun and were not released."""
+        """Return the jobs that have begun and were not released."""
         return list(self._of)
 
     def take(self, key: int) -> tuple[int, int] | None:
-        """The read ends of a job's stdout and stderr: now the caller's."""
+        """Return the read ends of a job's stdout and stderr. The caller owns them from then on."""
         return self._of.pop(key, None)
 
     def release(self, key: int) -> None:
@@ -134,7 +137,7 @@ class HeldPipes:
             _close(pair)
 
     def close(self) -> None:
-        """All of them, and what was handed over here."""
+        """Close all pipes, also those that wait in the socket."""
         if self._note.closed:
             return
         while self._receive():
@@ -147,7 +150,7 @@ class HeldPipes:
         self._note.close()
 
     def _receive(self) -> bool:
-        """Whether there was another message."""
+        """Receive a message. Return whether there was one."""
         try:
             room = _socket.CMSG_SPACE(FDS_BYTES)
             data, control, _, _ = self._link.recvmsg(1, room, _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC)
@@ -164,7 +167,7 @@ class HeldPipes:
         whole = len(fds) == 2 * data[0] and len(self._spare) + len(self._of) + data[0] <= self._most
         if whole:
             self._spare.update({self._received + i: (fds[2 * i], fds[2 * i + 1]) for i in range(data[0])})
-        else:  # the kernel has cut it off where no descriptors were left
+        else:  # the kernel truncated the message because no descriptors were left
             for fd in fds:
                 os.close(fd)
         self._received += data[0]

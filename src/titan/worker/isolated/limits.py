@@ -1,13 +1,13 @@
-"""What a job's process does to itself before it becomes the job: it enters its cgroups, and takes
-its limits on.
+"""Setup of a job's process before it becomes the job: it enters its cgroups and sets its limits.
 
-Like the warden, which imports it, it knows nothing of Titan and runs in an interpreter that need
-not have it. Which limits there are and what they mean is for `titan.worker.limits.cgroups`; here
-are only the steps, in the words of the warden's orders:
+Like the warden, which imports it, this module knows nothing of Titan and runs in an interpreter
+that need not have it. `titan.worker.limits.cgroups` decides which limits there are and what they
+mean. Here are only the steps, as the warden's orders name them:
 
-    {"RLIMIT_AS": bytes, ...}     soft and hard, -1 is no limit, never above the hard one there is
-    {"cgroups": [path, ...]}      files to write 0 to, which means the writer: the cgroup.procs of each group
-    {"affinity": [cpu, ...]}      the CPUs it may run on
+    {"RLIMIT_AS": bytes, ...}     soft and hard, -1 for no limit, never above the current hard limit
+    {"cgroups": [path, ...]}      the cgroup.procs of each group, to which 0 is written: the writer
+                                  enters the group
+    {"affinity": [cpu, ...]}      the CPUs that the process may run on
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def limits_setter(limits: Mapping[str, Any] | None) -> Callable[[], None] | None:
-    """What sets `limits` in the child; None if there are none. Raises LookupError for a resource
-    limit that this system lacks."""
+    """Return the function that sets `limits` in the child, None if there are none. Raises
+    LookupError for a resource limit that this system lacks."""
     if not limits:
         return None
     chosen = []

@@ -1,14 +1,13 @@
-"""What a job prints, with `***` in the place of secrets: on its way from the pipe to the log, so
-that no disk ever has them.
+"""Masking of secrets in a job's output: they become `***` on the way from the pipe to the log, so
+no disk ever has them.
 
-Part of the warden, and like it without anything of Titan. What is looked for, a secret and the
-forms in which it may be printed, comes with the order; here they are patterns, byte strings of at
-least 4 bytes.
+Part of the warden, and like it without imports of Titan. The secrets and the forms in which they
+may be printed come with the order. Here they are patterns, byte strings of at least 4 bytes.
 
-A byte is masked if it belongs to any occurrence of any pattern, overlapping ones included, and what
-overlaps is masked as one. The output comes in pieces: the longest end of what has come that a
-pattern may begin with is held back until more comes, or the end. So the result is the same however
-the output was split.
+A byte is masked if it belongs to any occurrence of any pattern, overlapping ones included.
+Overlapping occurrences are masked as one. The output comes in pieces. So the longest end of the
+output that may begin a pattern is held back until more output comes, or its end. The result is the
+same however the output was split.
 """
 
 from __future__ import annotations
@@ -23,34 +22,33 @@ if TYPE_CHECKING:
     from titan.worker.isolated.capture import READ_BYTES, Capture
 elif __package__:
     from titan.worker.isolated.capture import READ_BYTES, Capture
-else:  # beside this file, in a process that has nothing of Titan; the warden has put the folder on the path
+else:  # in a process without Titan: the warden has put this folder on the path
     from capture import READ_BYTES, Capture
 
 MASK = b"***"
 SHORTEST = 4
 SIFT_NS, LOOK_NS, LOOK_BYTES_PER_NS = 80, 500, 2
-"""What it takes to sift a text, per byte, and to look for one pattern in it: at all, and how much
-of it in a nanosecond."""
+"""Costs of a search in nanoseconds: sifting a text, per byte; looking for one pattern, plus the
+bytes searched per nanosecond."""
 
 
 class Patterns:
-    """What is looked for; shared by the streams of a job."""
+    """Patterns to be masked, shared by the streams of a job."""
 
     __slots__ = ("_beginnings", "_by_word", "all")
 
     def __init__(self, patterns: Iterable[bytes]) -> None:
         self.all = sorted(set(patterns), key=lambda pattern: (-len(pattern), pattern))
         assert all(len(pattern) >= SHORTEST for pattern in self.all), "a pattern is too short to be masked"
-        # The ends that may begin a pattern and are too short to be looked for by its first four
-        # bytes.
+        # Beginnings of patterns that are too short to be found by their first four bytes.
         self._beginnings = frozenset(pattern[:count] for pattern in self.all for count in range(1, SHORTEST))
         self._by_word: dict[int, list[bytes]] = {}
         for pattern in self.all:
             self._by_word.setdefault(memoryview(pattern[:SHORTEST]).cast("I")[0], []).append(pattern)
 
     def present(self, text: bytes) -> list[bytes]:
-        """Those that may be in `text`, the longest first: all, or if that is quicker those whose
-        first four bytes are there."""
+        """Return the patterns that may be in `text`, longest first. These are all patterns, or
+        those whose first four bytes occur, whichever is quicker to handle."""
         if len(text) * SIFT_NS > len(self.all) * (LOOK_NS + len(text) // LOOK_BYTES_PER_NS):
             return self.all
         found: set[int] = set()
@@ -61,7 +59,8 @@ class Patterns:
         return sorted([pattern for word in found for pattern in self._by_word[word]], key=len, reverse=True)
 
     def ends_at(self, text: bytes) -> int:
-        """How much of the beginning of `text` may be of a pattern whose own beginning is not there."""
+        """Return how many bytes at the beginning of `text` may be the end of a pattern that began
+        before it."""
         most = 0
         for pattern in self.all:
             at = pattern.find(text[:1], 1)
@@ -69,13 +68,13 @@ class Patterns:
                 size = min(len(pattern) - at, len(text))
                 if text.startswith(pattern[at : at + size]):
                     most = size
-                    break  # the others of this pattern are shorter
+                    break  # later matches of this pattern are shorter
                 at = pattern.find(text[:1], at + 1)
         return most
 
     def held_from(self, text: bytes, present: list[bytes]) -> tuple[int, bytes]:
-        """Where the longest end of `text` begins that is the beginning of a pattern, and not all of
-        one; which, if it is known."""
+        """Return where the longest end of `text` begins that may begin a pattern, and the pattern,
+        if one is known."""
         size = hold = len(text)
         awaited = b""
         for count in range(min(SHORTEST - 1, size), 0, -1):
@@ -85,7 +84,7 @@ class Patterns:
         for pattern in present:
             at = max(0, size - len(pattern) + 1)
             if at >= hold:
-                break  # the others are no longer
+                break  # the remaining patterns are not longer
             begin = pattern[:SHORTEST]
             while (at := text.find(begin, at)) >= 0 and at < hold:
                 if pattern.startswith(text[at:]):
@@ -96,18 +95,18 @@ class Patterns:
 
 
 class Masker:
-    """One stream: `feed` what comes, then `flush`; what they return is the output, masked."""
+    """Masking of one stream: `feed` each piece, then `flush`. Both return masked output."""
 
     __slots__ = ("_awaited", "_begun", "_covered", "_held", "_patterns")
 
     def __init__(self, patterns: Patterns, *, begun: bool = True) -> None:
-        """`begun`: what comes first is the first of the output. Else it may be the end of a
-        pattern, and is masked if it is."""
+        """Create a masker. `begun`: the first piece is the beginning of the output. Otherwise it
+        may begin with the end of a pattern, which is masked."""
         self._patterns = patterns
         self._begun = begun
         self._held = b""
-        self._covered = 0  # so many bytes of `_held` belong to what was masked already
-        self._awaited = b""  # a pattern that `_held` is the beginning of
+        self._covered = 0  # bytes of `_held` that belong to a mask already written
+        self._awaited = b""  # pattern that begins with `_held`
 
     def feed(self, data: bytes) -> bytes:
         if not self._begun:
@@ -116,7 +115,7 @@ class Masker:
             return (MASK if cut else b"") + self.feed(data[cut:])
         have = len(self._held)
         if have + len(data) < len(self._awaited) and self._awaited.startswith(data, have):
-            self._held += data  # a long secret in small pieces: nothing to look for yet
+            self._held += data  # a long secret in small pieces: nothing to search yet
             return b""
         text = self._held + data if have else data
         present = self._patterns.present(text)
@@ -124,12 +123,12 @@ class Masker:
         return self._mask(text, present, until)
 
     def flush(self) -> bytes:
-        """The stream is over."""
+        """Return the rest of the output at the end of the stream."""
         text, self._awaited = self._held, b""
         return self._mask(text, self._patterns.present(text), len(text)) if text else b""
 
     def _mask(self, text: bytes, present: list[bytes], until: int) -> bytes:
-        """The output for all before `until`; the rest is held."""
+        """Return the masked output before `until`. The rest is held back."""
         spans = []
         for pattern in present:
             at = text.find(pattern)
@@ -144,7 +143,7 @@ class Masker:
             if begin >= done:
                 out += (text[done:begin], MASK)
                 done = end
-            else:  # it overlaps what is masked before it
+            else:  # the occurrence overlaps the mask before it
                 done = max(done, end)
         if done < until:
             out.append(text[done:until])
@@ -154,7 +153,7 @@ class Masker:
 
 
 class MaskedCapture(Capture):
-    """A stream of a job that has secrets."""
+    """Stream of a job that has secrets."""
 
     __slots__ = ("_masker",)
 
@@ -179,7 +178,7 @@ class MaskedCapture(Capture):
         Capture.finish(self, reports)
 
     def _keep(self, data: bytes, reports: list[tuple[Any, ...]]) -> None:
-        """To the head of the log as far as there is room, the rest to its end."""
+        """Write data to the head of the log while there is room, and the rest to its tail."""
         room = 0 if self._failed else max(0, self._head - self._size)
         if room and data:
             head, data = data[:room], data[room:]

@@ -1,9 +1,9 @@
-"""What a worker says to the processes beside users' code: a 4-byte big-endian length and
+"""Orders of a worker to wardens and runners: a 4-byte big-endian length and
 `marshal.dumps(list_of_tuples, 4)`.
 
-`pack_orders` is the worker's half, `take_orders` that of the warden and of the runner, and theirs
-alone: what unmarshals must not read what users' code may have written. It imports nothing of Titan,
-as it is loaded by both of these from beside their files.
+`pack_orders` is the worker's half, `take_orders` that of the warden and of the runner. The worker
+must not use the latter: unmarshalling is unsafe for bytes that users' code may have written. This
+module imports nothing of Titan, because both processes load it from beside their files.
 """
 
 import marshal
@@ -19,14 +19,14 @@ else:
 
 
 def take_orders(inbox: bytearray) -> "list[tuple[Any, ...]]":
-    """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError
-    for what is no message."""
+    """Remove all complete messages from `inbox` and return their tuples in one list. Raises
+    ValueError for an invalid message."""
     taken: list[tuple[Any, ...]] = []
     at = 0
     while len(inbox) - at >= 4:
         size = int.from_bytes(inbox[at : at + 4], "big")
         if size > FRAME_BYTES:
-            raise ValueError(f"a message of {size} bytes; the limit is {FRAME_BYTES}")
+            raise ValueError(f"a message of {size} bytes exceeds the limit of {FRAME_BYTES}")
         if len(inbox) - at - 4 < size:
             break
         with memoryview(inbox) as whole:

@@ -1,4 +1,4 @@
-"""The first script that a warm warden runs: it ends as it says if scripts can be forked there."""
+"""First script that a warm warden runs. It exits with `CODE` if scripts can be forked there."""
 
 CODE = 23
 

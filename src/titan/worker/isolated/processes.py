@@ -1,7 +1,7 @@
-"""Processes as /proc shows them, and what ends them: for whoever has to find and kill all that a
-job has left.
+"""Processes as /proc shows them, and functions that kill them: for finding and killing everything
+that a job left.
 
-Part of the warden, and like it without anything of Titan.
+Part of the warden, and like it without imports of Titan.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ STAT_BYTES = 4096
 
 
 class Process:
-    """One line of /proc/PID/stat. `born_ticks` counts from boot; two processes with one pid differ
-    in it."""
+    """One line of /proc/PID/stat. `born_ticks` counts from boot; it differs between two processes
+    with the same pid."""
 
     __slots__ = ("born_ticks", "group", "parent", "pid", "session", "state")
 
     def __init__(self, pid: int, stat: bytes) -> None:
-        # the name before it may hold blanks and parentheses
+        # The name before the state may contain blanks and parentheses.
         fields = stat[stat.rindex(b")") + 2 :].split(None, 20)
         self.pid = pid
         self.state = fields[0]
@@ -45,15 +45,15 @@ def read_process(pid: int) -> Process | None:
         return None
     try:
         return Process(pid, os.read(fd, STAT_BYTES))
-    except (OSError, ValueError):  # it ended meanwhile
+    except (OSError, ValueError):  # the process ended meanwhile
         return None
     finally:
         os.close(fd)
 
 
 def scan_processes() -> dict[int, Process]:
-    """Every process of this pid namespace; about 15 microseconds each. Not a snapshot: forks go on
-    meanwhile."""
+    """Return every process of this pid namespace. Takes about 15 microseconds per process. The
+    result is not a snapshot, as forks go on meanwhile."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (process := read_process(int(name))) is not None:
@@ -69,12 +69,12 @@ def children_by_parent(processes: Mapping[int, Process]) -> dict[int, list[int]]
 
 
 def subtree(children: Mapping[int, list[int]], root: int, spared: Iterable[int] = ()) -> list[int]:
-    """`root` and its descendants, parents first; `spared` processes are left out with all below
-    them."""
-    found, seen = [root], {root, *spared}
+    """Return `root` and its descendants, parents first. `spared` processes are left out, with all
+    their descendants."""
+    found, known = [root], {root, *spared}
     for pid in found:
-        fresh = [child for child in children.get(pid, ()) if child not in seen]
-        seen.update(fresh)
+        fresh = [child for child in children.get(pid, ()) if child not in known]
+        known.update(fresh)
         found.extend(fresh)
     return found
 
@@ -108,8 +108,8 @@ def signal_group(group: int, number: int) -> bool:
 
 
 def become_subreaper(*, on: bool = True) -> None:
-    """Orphaned descendants of this process become its children. Kept over exec, not inherited.
-    Raises OSError."""
+    """Make orphaned descendants of this process its children. The setting survives exec and is not
+    inherited. Raises OSError."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,14 +1,14 @@
-"""What the processes beside users' code say to their worker, as bytes: plain fields, of which
-reading executes nothing.
+"""Reports of wardens and runners to their worker, as bytes: plain fields that can be read without
+executing anything.
 
-Runners execute users' functions and wardens are in reach of users' processes, so what comes from
-them is outside input: bytes of a known form, or ValueError. Owns the form of every report on both
-streams; must not know what one means. It imports nothing of Titan and little else, because it is
-loaded by runners and wardens too, from beside their files.
+Runners execute users' functions, and users' processes can reach wardens. So their reports are
+outside input: bytes of a known form, or ValueError. Owns the form of every report on both streams.
+This module must not know what a report means. It imports nothing of Titan and little else, because
+runners and wardens load it too, from beside their files.
 
 A frame is a 4-byte big-endian length and reports. A report is its kind (1 byte), the length of the
 rest (4 bytes), fixed fields, and a tail of bytes or text (UTF-8 with surrogateescape). Orders,
-which go the other way, are not of this module.
+which go the other way, are in `orders`.
 """
 
 from struct import Struct
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 FRAME_BYTES = 64 * 1024 * 1024
 TEXT, BYTES, COLUMNS = "text", "bytes", "columns"
 FORMS = (
-    # name, fixed fields, tail; the place is the kind's number: add at the end
-    ("started", "qqd", ""),  # the warden's: see there
+    # Name, fixed fields, tail. The position is the number of the kind: add new ones at the end.
+    ("started", "qqd", ""),  # reports of the warden, see there
     ("refused", "qq", TEXT),
     ("withdrawn", "q", ""),
     ("output", "qBq", BYTES),
     ("log_failed", "qBq", TEXT),
     ("exited", "qqddqqqq", ""),
-    ("hello", "q", TEXT),  # a runner's: see there
+    ("hello", "q", TEXT),  # reports of a runner, see there
     ("printed", "qB", BYTES),
     ("given_back", "q", ""),
     ("results", "qI", COLUMNS),
@@ -45,8 +45,8 @@ _FORMS = tuple([(name, *_KINDS[name][1:]) for name, _, _ in FORMS])
 
 
 def pack_reports(reports: "list[tuple[Any, ...]]") -> bytes:
-    """One frame. A report is (name, fields, and the tail if it has one). Raises ValueError for a
-    frame over the limit."""
+    """Return one frame. A report is (name, fields, and the tail if it has one). Raises ValueError
+    for a frame over the limit."""
     parts: list[bytes] = []
     for report in reports:
         kind, fixed, tail = _KINDS[report[0]]
@@ -60,19 +60,19 @@ def pack_reports(reports: "list[tuple[Any, ...]]") -> bytes:
         parts += (_HEAD.pack(kind, len(data)), data)
     body = b"".join(parts)
     if len(body) > FRAME_BYTES:
-        raise ValueError(f"reports of {len(body)} bytes; the limit is {FRAME_BYTES}")
+        raise ValueError(f"reports of {len(body)} bytes exceed the limit of {FRAME_BYTES}")
     return _LENGTH.pack(len(body)) + body
 
 
 def take_reports(inbox: bytearray) -> "list[tuple[Any, ...]]":
-    """Cut all complete frames off `inbox`; returns their reports. Raises ValueError for what is
-    none."""
+    """Remove all complete frames from `inbox` and return their reports. Raises ValueError for an
+    invalid frame."""
     taken: list[tuple[Any, ...]] = []
     at, have = 0, len(inbox)
     while have - at >= 4:
         (size,) = _LENGTH.unpack_from(inbox, at)
         if size > FRAME_BYTES:
-            raise ValueError(f"a frame of {size} bytes; the limit is {FRAME_BYTES}")
+            raise ValueError(f"a frame of {size} bytes exceeds the limit of {FRAME_BYTES}")
         if have - at - 4 < size:
             break
         _take_frame(inbox, at + 4, at + 4 + size, taken)
@@ -88,7 +88,7 @@ def _take_frame(inbox: bytearray, at: int, end: int, taken: "list[tuple[Any, ...
         kind, size = _HEAD.unpack_from(inbox, at)
         at += _HEAD.size
         if kind >= len(_FORMS) or size > end - at:
-            raise ValueError(f"no report: kind {kind}, {size} bytes of {end - at}")
+            raise ValueError(f"an invalid report: kind {kind}, {size} bytes of {end - at}")
         name, fixed, tail = _FORMS[kind]
         if size < fixed.size or (not tail and size != fixed.size):
             raise ValueError(f"a report {name!r} of {size} bytes")
@@ -104,7 +104,7 @@ def _take_frame(inbox: bytearray, at: int, end: int, taken: "list[tuple[Any, ...
 
 
 def _pack_columns(report: "tuple[Any, ...]") -> bytes:
-    """Of ("results", first_seq, statuses, payloads, started, finished)."""
+    """Return the bytes of ("results", first_seq, statuses, payloads, started, finished)."""
     _, first, statuses, payloads, started, finished = report
     n = len(payloads)
     fixed = struct_pack(f">qI{n}s{n}I{n}d{n}d", first, n, statuses, *map(len, payloads), *started, *finished)
@@ -112,7 +112,7 @@ def _pack_columns(report: "tuple[Any, ...]") -> bytes:
 
 
 def _columns_of(inbox: bytearray, at: int, end: int, n: int) -> "tuple[bytes, list[bytes], list[float], list[float]]":
-    """(statuses, payloads, started, finished) of `n` results. Raises ValueError."""
+    """Return (statuses, payloads, started, finished) of `n` results. Raises ValueError."""
     if n > end - at:
         raise ValueError(f"{n} results in {end - at} bytes")
     form = f">{n}s{n}I{n}d{n}d"

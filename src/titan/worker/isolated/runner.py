@@ -1,62 +1,77 @@
-"""The function runner: a long-lived process that executes Python calls for a worker, one at a time,
+"""Function runner: a long-lived process that executes Python calls for a worker, one at a time,
 many per message.
 
-It owns the calls in its queue, what they print, and the errors that they raise: whatever a call
-does short of killing the process becomes that call's result. It knows nothing of jobs, attempts or
-the master: a call is a sequence number here. It imports nothing of Titan but `orders` and
-`reports`, which are like it, because it runs as `python runner.py SOCKET_PATH TOKEN STDOUT_PATH
-STDERR_PATH LOG_LIMIT VALUES_FOLDER SESSION MEMORY` in the user's interpreter. That interpreter is
-Python 3.10 or later and needs cloudpickle; without the latter every call is refused. It serves the
-calls of one program (SESSION). It ends between two calls, with what has not begun, if it has more
-than MEMORY bytes or far more threads or descriptors than a process needs.
+It owns the calls in its queue, their output, and the errors that they raise. Whatever a call does,
+short of killing the process, becomes the result of that call. The runner knows nothing of jobs,
+attempts or the master: a call is a sequence number here. It imports nothing of Titan but `orders`
+and `reports`, which are like it, because it runs in the user's interpreter as
 
-Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and says ("hello", pid,
+    python runner.py SOCKET_PATH TOKEN STDOUT_PATH STDERR_PATH LOG_LIMIT VALUES_FOLDER SESSION
+    MEMORY
+
+That interpreter is Python 3.10 or later and needs cloudpickle; without cloudpickle every call is
+refused. A runner serves the calls of one program (SESSION). It exits between two calls, without the
+calls that have not begun, if it uses more than MEMORY bytes or far more threads or descriptors than
+a process needs.
+
+Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and sends ("hello", pid,
 TOKEN). The worker answers with one zero byte that carries two descriptors: an eventfd
 (EFD_SEMAPHORE | EFD_NONBLOCK) of tokens, and a memfd of 4096 bytes, the marks. Orders are messages
 of tuples, see `orders`. Reports are plain fields, see `reports`: users' code runs here, so the
 worker reads them without executing anything. Times are `time.monotonic()` in seconds.
 
 Orders
-    ("function", hash, pickled)                     enters a function; it is unpickled at its first call, and a failure of that is
-                                                    kept as the error of every call
-    ("calls", hash, first_seq, [payload, ...], priority)   payload: see `pack_arguments`; or a pair of that and a list of values
-                                                    for which it has placeholders, see `Arguments`
-    ("chunk", hash, seq, payload)                   one call for many values; payload: the pickle of a list of argument tuples
-    ("give_back", k)                                the last k calls of the queue are the worker's again
-    ("quit",)                                       exit once it is read, whatever is queued; so does the end of the stream
+    ("function", hash, pickled)
+        Enter a function. It is unpickled at its first call. If that fails, the failure is the error
+        of every call.
+    ("calls", hash, first_seq, [payload, ...], priority)
+        Run one call per payload, see `pack_arguments`. A payload may also be a pair of it and a
+        list of values for its placeholders, see `Arguments`.
+    ("chunk", hash, seq, payload)
+        Run one call for many values. The payload is the pickle of a list of argument tuples.
+    ("give_back", k)
+        Remove the last k calls of the queue. They belong to the worker again.
+    ("quit",)
+        Exit when this is read, whatever is queued. The end of the stream does the same.
 Reports
-    ("results", first_seq, statuses, payloads, started_s, finished_s)   columns, one entry per call, in order
-    ("printed", seq, stream, data)                  call `seq` printed `data` on stream 1 or 2; comes before the call's result
-    ("unprinted", seq, errno)                       the system refused some of what call `seq` printed; comes before its result
+    ("results", first_seq, statuses, payloads, started_s, finished_s)
+        Columns, one entry per call, in order.
+    ("printed", seq, stream, data)
+        Call `seq` printed `data` on stream 1 or 2. Comes before the result of the call.
+    ("unprinted", seq, errno)
+        The system refused some output of call `seq`. Comes before its result.
     ("given_back", k)
-    ("waits", seq, 1 or 0)                          call `seq`, which runs, waits for other calls, or goes on
+    ("waits", seq, 1 or 0)
+        The running call `seq` waits for other calls, or goes on.
 
 Statuses and payloads
-    0 OK        the pickle of the value; b"" is None. A chunk: the pickle of a list of (True, value) or (False, description)
-    1 RAISED, 2 UNPICKLABLE (the result), 3 UNLOADABLE (function or arguments) a description: type
-                name, str(exception), traceback, and the pickle of the exception or none. All but
-                the last is text, so it can be read where the exception's class does not exist, and
-                without executing anything
+    0 OK            The pickle of the value; b"" is None. For a chunk: the pickle of a list of
+                    (True, value) or (False, description).
+    1 RAISED, 2 UNPICKLABLE (the result), 3 UNLOADABLE (function or arguments)
+                    A description: type name, str(exception), traceback, and the pickle of the
+                    exception or none. All but the last is text. So it can be read where the
+                    exception's class does not exist, and without executing anything.
+    4 FILED         `FILED_HEAD`, then the name of a file in VALUES_FOLDER. The file holds the
+                    value's pickle, which is over 64 KiB.
 
-Taking back: each queued call has one token. The worker adds tokens before it sends the calls; the
-runner takes one before it starts a call, always the front one; no token, no call. A worker that has
-read k tokens itself knows that the last k calls of the queue never run, even while the runner is
-busy. It sends "give_back", and no new calls until "given_back" has come.
+Taking back: each queued call has one token. The worker adds tokens before it sends the calls. The
+runner takes one token before it starts a call, always the front one. Without a token it starts no
+call. A worker that has read k tokens itself knows that the last k calls of the queue never run,
+even while the runner is busy. It sends "give_back", and sends no new calls until "given_back" has
+come.
 
-    4 FILED     the value's pickle, if it is over 64 KiB, is in a file of VALUES_FOLDER: `FILED_HEAD`, then the name of the file
-
-Marks: the first 8 bytes hold the seq of the call that was started last, the next 8 of the one that
-ended last (0: none). After a death the worker knows by them which call was running, which had ended
-without being reported, and which never began.
+Marks: the first 8 bytes hold the seq of the call that was started last, the next 8 bytes that of
+the call that ended last (0: none). After a death they tell the worker which call was running, which
+calls had ended without a report, and which never began.
 
 Results are sent when nothing is left to run, when 2 ms have passed since the last time, when 256
-KiB wait, and before a call of a function that is not known to be quick: so a result waits behind a
-slow call only where a long row of quick ones came before it.
+KiB wait, and before a call of a function that is not known to be quick. So a result waits behind a
+slow call only if a long row of quick calls came before it.
 
-Limits: 512 functions, the least recently ordered is forgotten; a message of 64 MiB, a result of 2
-GiB; LOG_LIMIT bytes of output per call and stream, of which the head is kept. What a call prints is
-on disk until the call ends. Output of threads or processes that outlive their call counts to the
-next call.
+Limits: 512 functions, of which the least recently ordered is dropped; a message of 64 MiB; a result
+of 2 GiB; LOG_LIMIT bytes of output per call and stream, of which the head is kept. The output of a
+call is on disk until the call ends. Output of threads or processes that outlive their call counts
+for the next call.
 """
 
 import errno
@@ -84,30 +99,30 @@ if TYPE_CHECKING:
 if TYPE_CHECKING or __package__:
     from titan.worker.isolated.orders import take_orders
     from titan.worker.isolated.reports import FRAME_BYTES, pack_reports
-else:  # the process itself: its first path is the folder of this file
+else:  # in the process itself the first path is the folder of this file
     from orders import take_orders
     from reports import FRAME_BYTES, pack_reports
 
-    del sys.modules["orders"], sys.modules["reports"]  # the user's may be called so
+    del sys.modules["orders"], sys.modules["reports"]  # the user's modules may have these names
 
 OK, RAISED, UNPICKLABLE, UNLOADABLE, FILED = range(5)
 KIB = 1024
-# of one call or result: a message holds at most 256 KiB besides it, and the columns
+# Limit of one call or result. A message holds at most 256 KiB besides it, and the columns.
 PAYLOAD_BYTES = FRAME_BYTES - 1024 * KIB
 READ_BYTES = 64 * KIB
 FLUSH_BYTES = 256 * KIB
 FLUSH_S = 0.002
 SLOW_S = 0.001
-QUICK_ROW = 16  # quick calls in a row after which a function is taken for quick
+QUICK_ROW = 16  # quick calls in a row after which a function counts as quick
 FUNCTIONS = 512
 MARK_BYTES = 4096
 LOG_BYTES = 16 * KIB * KIB  # above any LOG_LIMIT
-ENTRY_BYTES = 64  # what an entry of the columns takes besides its payload, and more
+ENTRY_BYTES = 64  # upper bound for an entry of the columns without its payload
 ERROR_BYTES = 1024 * KIB
 INLINE_BYTES = 64 * KIB
 VALUE_BYTES = 2048 * KIB * KIB
-PIECE_BYTES = 1024 * KIB  # of a value: hashed and written while the CPU's cache holds it
-# SHA-256, length; of the finished file inode, time of change, CPU time to write it (ns)
+PIECE_BYTES = 1024 * KIB  # piece of a value that is hashed and written while it is in the CPU's cache
+# SHA-256 and length of a value; inode, time of change and CPU time (ns) of its file
 FILED_HEAD = struct.Struct(">32sQQQQ")
 MAX_INT = (1 << 63) - 1
 SCALARS = (int, float, bool)
@@ -120,13 +135,13 @@ MAX_DESCRIPTORS = 1024
 _DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 forked = False
-current_marks: "memoryview | None" = None  # by which `titan.context` knows which call it is in
-current: "Runner | None" = None  # by which the SDK says that a call waits for others
+current_marks: "memoryview | None" = None  # tells `titan.context` the current call
+current: "Runner | None" = None  # lets the SDK report that a call waits for others
 
 
 def pack_arguments(args: "tuple[Any, ...]", kwargs: "dict[str, Any]", dumps: "Callable[..., bytes]" = pickle.dumps) -> bytes:
-    """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or
-    `args` looks like such a pair."""
+    """Return the payload of a call: the pickle of `args`, or of (args, kwargs) if there are kwargs
+    or `args` looks like such a pair."""
     plain = not kwargs and not is_pair(args)
     return dumps(args if plain else (args, kwargs), PROTOCOL)
 
@@ -136,12 +151,19 @@ def is_pair(arguments: "tuple[Any, ...]") -> bool:
 
 
 class Arguments(pickle.Unpickler):
-    """A payload in which the results of other calls have their places: persistent id i is value i,
-    unpickled when it is met.
+    """Unpickler of a payload with placeholders for the results of other calls. Persistent id i is
+    value i, unpickled on first use.
 
-    A value is b"" (None), b"i" and its pickle, b"f" and the path of a file that is its pickle, b"j"
-    and JSON, b"g" and the path of a file that is JSON, or b"x" and the text that says why it cannot
-    be had. The payload may be such a path, of a pickle, too.
+    A value is one of
+
+    - b"" for None
+    - b"i" and its pickle
+    - b"f" and the path of a file with its pickle
+    - b"j" and JSON
+    - b"g" and the path of a file with JSON
+    - b"x" and the reason why it cannot be had
+
+    The payload may be b"f" and the path of a pickle, too.
     """
 
     def __init__(self, payload: bytes, values: "list[bytes]") -> None:
@@ -175,12 +197,12 @@ def load_json(value: bytes) -> "Any":
 
 # -- errors ----------------------------------------------------------------------------------------
 class Refused(Exception):
-    """A function or its arguments cannot be loaded, or a result cannot be sent; says why and what
-    to do."""
+    """A function or its arguments cannot be loaded, or a result cannot be sent. The message says
+    why and what to do."""
 
 
 def describe(error: BaseException) -> "tuple[bytes | None, str, str, str]":
-    """What there is to say of an error: see the module's docstring. Never raises, whatever the
+    """Return the description of an error, see the module's docstring. Never raises, whatever the
     exception's own methods do."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
@@ -202,23 +224,23 @@ def describe(error: BaseException) -> "tuple[bytes | None, str, str, str]":
 
 
 def pack_failure(pickled: "bytes | None", kind: str, text: str, trace: str) -> bytes:
-    """What `describe` returns, as `titan.model.values.failure_of` reads it."""
+    """Return the description of an error as bytes, for `titan.model.values.failure_of`."""
     fields = [part.encode("utf-8", "backslashreplace") for part in (kind, text, trace)]
     head = struct.pack(">BIIII", 1, *map(len, fields), 0 if pickled is None else len(pickled) + 1)
     return b"".join([head, *fields, pickled or b""])
 
 
 def cut(text: str, limit: int) -> str:
-    """At most about `limit` characters, the head and the tail of `text`; what cannot be encoded is
-    replaced."""
+    """Return at most about `limit` characters, the head and the tail of `text`. Characters that
+    cannot be encoded are replaced."""
     if len(text) > limit:
         text = f"{text[: limit // 2]}\n... {len(text) - limit} characters left out ...\n{text[len(text) - limit // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def pickled_error(error: BaseException) -> bytes | None:
-    """None if it does not survive pickling, as with an __init__ that takes other arguments than it
-    hands on, or is too large."""
+    """Return the pickle of an exception. None if it is too large or does not survive pickling, such
+    as one whose __init__ takes other arguments than it passes on."""
     try:
         pickled = pickled_value(error)
         if len(pickled) > ERROR_BYTES:
@@ -230,8 +252,8 @@ def pickled_error(error: BaseException) -> bytes | None:
 
 
 def pickled_value(value: object) -> bytes:
-    """By plain pickle, and what that cannot do (lambdas, local classes) by cloudpickle. Raises what
-    the latter raises."""
+    """Return the pickle of a value, by cloudpickle if plain pickle fails (lambdas, local classes).
+    Raises what cloudpickle raises."""
     try:
         return pickle.dumps(value, PROTOCOL)
     except Exception:
@@ -243,8 +265,8 @@ def pickled_value(value: object) -> bytes:
 
 # -- functions -------------------------------------------------------------------------------------
 class Value:
-    """Takes a pickle as it is made: in memory while it is small, then in a file of `folder`, hashed
-    on the way."""
+    """Destination of a pickle: in memory while it is small, then in a file of `folder`, hashed on
+    the way."""
 
     __slots__ = ("_digest", "_fd", "_head", "_path", "_writing_ns", "size")
 
@@ -270,13 +292,13 @@ class Value:
             self._append(self._head)
             self._head = b""
         if self.size > VALUE_BYTES:
-            raise Refused(f"the result takes more than {VALUE_BYTES:,} bytes, which is the limit: write it to a file instead")
+            raise Refused(f"the result takes more than the limit of {VALUE_BYTES:,} bytes: write it to a file instead")
         self._append(data)
         return count
 
     def _append(self, data: "bytes | memoryview") -> None:
-        """Nobody hashes the file again, so what may change meanwhile (an array that a thread of the
-        call's writes to) is copied."""
+        """Write data to the file. Nobody hashes the file again, so data that may change meanwhile
+        is copied (such as an array that another thread of the call writes to)."""
         view = memoryview(data).cast("B")
         for at in range(0, len(view), PIECE_BYTES):
             piece = view[at : at + PIECE_BYTES]
@@ -288,12 +310,12 @@ class Value:
             self._writing_ns += time.thread_time_ns() - began
 
     def end(self) -> tuple[int, bytes]:
-        """(status, payload) of the result."""
+        """Return (status, payload) of the result."""
         if self._fd < 0:
             return OK, self._head
-        about = os.fstat(self._fd)
+        status = os.fstat(self._fd)
         os.close(self._fd)
-        marks = about.st_ino & MAX_INT, about.st_mtime_ns & MAX_INT
+        marks = status.st_ino & MAX_INT, status.st_mtime_ns & MAX_INT
         head = FILED_HEAD.pack(self._digest.digest(), self.size, *marks, self._writing_ns)
         return FILED, head + os.fsencode(os.path.basename(self._path))
 
@@ -315,15 +337,15 @@ class Function:
         self.quick_row = 0
 
     def load(self, unusable: str | None) -> "Callable[..., Any] | None":
-        """The function, or None: then `failure` is the payload that says why. Loads once, whatever
-        comes of it."""
+        """Return the function, or None. In that case `failure` is the payload with the reason.
+        Loads only once, even if that fails."""
         if self.target is None and self.failure is None:
             try:
                 if unusable is not None:
                     raise Refused(unusable)
                 target = pickle.loads(self.pickled)
                 if not callable(target):
-                    raise Refused(f"what was sent as a function is a {type(target).__name__}, which cannot be called")
+                    raise Refused(f"the object sent as a function is a {type(target).__name__}, which cannot be called")
                 self.target = target
             except BaseException as error:
                 self.failure = pack_failure(*describe(error))
@@ -332,8 +354,8 @@ class Function:
 
 
 class Functions:
-    """The last 512 functions by order. The same orders give the same content, so the worker can
-    tell what is held."""
+    """The 512 functions that were ordered last. The same orders give the same content, so the
+    worker knows which functions are held."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[Any, Function] = OrderedDict()
@@ -360,7 +382,7 @@ class Functions:
 
 # -- output ----------------------------------------------------------------------------------------
 class Output:
-    """Descriptors 1 and 2 as append-only files, and what was written to them since the last look."""
+    """Descriptors 1 and 2 as append-only files, and the output since the last read."""
 
     def __init__(self, stdout_path: str, stderr_path: str, limit: int) -> None:
         self.limit = min(limit, LOG_BYTES)
@@ -374,8 +396,8 @@ class Output:
 
     @staticmethod
     def _redirect(path: str, stream: int) -> int:
-        """Points `stream` at the file. Returns a descriptor of ours to it, above 2 and not
-        inherited."""
+        """Point `stream` to the file. Return another descriptor of the file, above 2 and not
+        inheritable."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
         own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
         os.close(fd)
@@ -383,16 +405,16 @@ class Output:
         return own
 
     def reopen(self) -> None:
-        """Fresh sys.stdout and sys.stderr: at the start, and after a call has closed them."""
+        """Create sys.stdout and sys.stderr, at the start and after a call has closed them."""
         self.out = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
         self.err = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
         sys.stdout = sys.__stdout__ = self.out  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = self.err  # type: ignore[misc]
 
     def flush(self) -> int:
-        """Of every stream object that can hold text back; one that a call has put there may raise
-        anything. Returns the errno of what kept text from the disk that the call could not know of,
-        or 0."""
+        """Flush every stream object that can hold text back. One that a call has installed may
+        raise anything. Return the errno if the system refused text without the call's knowledge,
+        else 0."""
         refused = 0
         try:
             self.out.flush()
@@ -410,8 +432,8 @@ class Output:
         return refused
 
     def take(self, stream: int) -> bytes:
-        """All that is in the file of `stream`, and empties it; of more than the limit the head and
-        a line about the rest."""
+        """Return the content of the file of `stream`, and empty the file. Above the limit only the
+        head is kept, with a line about the rest."""
         fd = self.fds[stream - 1]
         size = os.lseek(fd, 0, os.SEEK_END)
         data = os.pread(fd, min(size, self.limit), 0)
@@ -423,26 +445,26 @@ class Output:
 
 # -- the process -----------------------------------------------------------------------------------
 class Ended(Exception):
-    """The worker said so or is gone."""
+    """The worker sent "quit", or is gone."""
 
 
 class Runner:
     def __init__(self, stream: socket.socket, tokens: int, marks: memoryview, output: Output, values: str) -> None:
         self.stream = stream
         self.tokens = tokens
-        self.marks = marks  # of two 8-byte numbers
+        self.marks = marks  # two 8-byte numbers
         self.output = output
         self.values = values
         self.functions = Functions()
         self.queue: deque[tuple[int, Function, Any, bool, int]] = deque()
-        self.priority = 1  # of the call that runs
-        self.session = ""  # the program whose calls these are
-        self.memory = 0  # bytes that it may have between two calls; 0: any
-        self._looked_s = 0.0
-        self._waits = 0  # how many of its waits for other calls are under way
-        self.unusable: str | None = None  # why this interpreter can run nothing
+        self.priority = 1  # priority of the running call
+        self.session = ""  # program that the calls belong to
+        self.memory = 0  # most bytes that the process may have between two calls, 0 for no limit
+        self._checked_s = 0.0
+        self._waits = 0  # number of open waits of the running call
+        self.unusable: str | None = None  # reason why this interpreter cannot run calls
         self._inbox = bytearray()
-        self._reports: list[tuple[Any, ...]] = []  # output; goes before the results
+        self._reports: list[tuple[Any, ...]] = []  # output, sent before the results
         self._first = 0
         self._next = 0
         self._statuses = bytearray()
@@ -453,7 +475,7 @@ class Runner:
         self._flushed_s = 0.0
 
     def run(self) -> None:
-        """Returns when the worker says so or is gone."""
+        """Serve until the worker sends "quit" or is gone."""
         try:
             while True:
                 self._work()
@@ -480,7 +502,7 @@ class Runner:
             started = now()
             try:
                 status, result = self._run_chunk(function, payload) if is_chunk else self._run_call(function, payload)
-            except BaseException as error:  # a signal handler of the call's, between its end and here
+            except BaseException as error:  # from a signal handler of the call, after the call's end
                 status, result = RAISED, pack_failure(*describe(error))
             finished = now()
             if forked:
@@ -510,10 +532,10 @@ class Runner:
                 function.quick_row = 0
             if self._bytes >= FLUSH_BYTES or not 0 <= finished - self._flushed_s < FLUSH_S:
                 self._flush()
-                if not 0 <= finished - self._looked_s < LOOK_S:
-                    self._looked_s = finished
+                if not 0 <= finished - self._checked_s < LOOK_S:
+                    self._checked_s = finished
                     if self.memory and has_leaked(self.memory):
-                        raise Ended  # what is left of the queue has not begun: it runs elsewhere
+                        raise Ended  # the rest of the queue has not begun: it runs elsewhere
                 self._receive(socket.MSG_DONTWAIT)
 
     def _run_call(self, function: Function, payload: "bytes | tuple[bytes, list[bytes]]") -> tuple[int, bytes]:
@@ -535,26 +557,26 @@ class Runner:
     def _pack_value(self, value: object) -> tuple[int, bytes]:
         if type(value) in SCALARS:
             return OK, pickle.dumps(value, PROTOCOL)
-        made = Value(self.values)
+        pickled = Value(self.values)
         try:
             try:
-                pickle.Pickler(made, PROTOCOL).dump(value)
+                pickle.Pickler(pickled, PROTOCOL).dump(value)
             except Refused:
                 raise
             except Exception:
                 import cloudpickle
 
-                made.discard()
-                made = Value(self.values)
-                cloudpickle.Pickler(made, PROTOCOL).dump(value)
-            return made.end()
+                pickled.discard()
+                pickled = Value(self.values)
+                cloudpickle.Pickler(pickled, PROTOCOL).dump(value)
+            return pickled.end()
         except BaseException as error:
-            made.discard()
+            pickled.discard()
             return UNPICKLABLE, pack_failure(*describe(error))
 
     def _run_chunk(self, function: Function, payload: bytes) -> tuple[int, bytes]:
-        """One failing value is its own; arguments or a function that cannot be loaded fail the
-        chunk."""
+        """Run a chunk. A failing value fails alone; arguments or a function that cannot be loaded
+        fail the whole chunk."""
         target = function.target
         if target is None and (target := function.load(self.unusable)) is None:
             assert function.failure is not None
@@ -588,13 +610,13 @@ class Runner:
                 self._reports.append(("printed", seq, stream, data))
                 self._bytes += len(data)
 
-    # calls of calls
+    # calls that wait for calls
     def wait(self, *, begins: bool) -> None:
-        """The call begins to wait for other calls, or ends that: another may have its slot. Said by
-        the call's thread alone."""
+        """Note that the call begins or ends to wait for other calls; meanwhile another call may use
+        its slot. Called by the thread of the call only."""
         before, self._waits = self._waits, max(0, self._waits + (1 if begins else -1))
         if not forked and (before == 0) != (self._waits == 0):
-            self._flush()  # or what was quick before it would wait too
+            self._flush()  # otherwise results of quick calls before it would wait too
             self.stream.sendall(pack_reports([("waits", self.marks[0], int(begins))]))
 
     # the stream
@@ -645,7 +667,7 @@ class Runner:
 
 
 def has_leaked(memory: int) -> bool:
-    """Whether calls have left more in this process than a new one should go on with."""
+    """Return whether calls left so much in this process that a new one should take over."""
     with open("/proc/self/statm", "rb") as file:
         resident = int(file.read().split()[1]) * mmap.PAGESIZE
     return (
@@ -654,7 +676,7 @@ def has_leaked(memory: int) -> bool:
 
 
 def leave_fork() -> None:
-    """A call forked and its child came back from the call: only the parent goes on as the runner."""
+    """Exit: a call forked and its child returned from the call. Only the parent is the runner."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -663,13 +685,13 @@ def leave_fork() -> None:
 
 
 def connect(path: str, token: str) -> tuple[socket.socket, int, memoryview]:
-    """Raises OSError."""
+    """Connect to the worker. Return stream, tokens and marks. Raises OSError."""
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     stream.connect(path)
     stream.sendall(pack_reports([("hello", os.getpid(), token)]))
     _, fds, _, _ = socket.recv_fds(stream, 1, 2, socket.MSG_CMSG_CLOEXEC)
     if len(fds) != 2:
-        raise ConnectionAbortedError("the worker does not know this runner's token")
+        raise ConnectionAbortedError("the worker rejected the runner's token")
     tokens, memory = fds
     marks = mmap.mmap(memory, MARK_BYTES)
     os.close(memory)
@@ -677,15 +699,15 @@ def connect(path: str, token: str) -> tuple[socket.socket, int, memoryview]:
 
 
 def ignore(_number: int, _frame: object) -> None:
-    """A handler, not SIG_IGN: exec resets handlers to the default, but would hand SIG_IGN on to
-    what calls start."""
+    """Ignore a signal. A handler is used instead of SIG_IGN, because exec resets handlers to the
+    default but passes SIG_IGN on to processes that calls start."""
 
 
 def look_plain() -> None:
-    """Let the process look to calls like an interpreter that nobody has used: arguments, first
-    path, `__main__`."""
+    """Make the process look like an unused interpreter to calls: arguments, first path,
+    `__main__`."""
     if sys.path and sys.path[0] and os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):
-        sys.path[0] = ""  # or modules beside this file would stand in for the user's
+        sys.path[0] = ""  # otherwise modules beside this file would shadow the user's
     sys.argv = [""]
     sys.modules["_titan_runner"] = sys.modules["__main__"]
     main_module = types.ModuleType("__main__")
@@ -694,7 +716,7 @@ def look_plain() -> None:
 
 
 def need_cloudpickle() -> str | None:
-    """Why cloudpickle cannot be imported; None if it can."""
+    """Return the reason why cloudpickle cannot be imported, None if it can."""
     try:
         import cloudpickle  # noqa: F401
     except Exception as error:
@@ -715,7 +737,8 @@ def main(
     runner.session, runner.memory = session, memory
 
     def after_fork() -> None:
-        """The stream must end when the runner does, not with the last process that a call has left."""
+        """Close the stream in the child: it must end when the runner does, not when the last
+        process that a call left ends."""
         global forked
         forked = True
         stream.close()
@@ -727,7 +750,7 @@ def main(
     gc.freeze()
     runner.run()
     output.flush()
-    os._exit(0)  # threads and exit handlers of calls have no say in it
+    os._exit(0)  # without waiting for threads and exit handlers of calls
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""How a script runs and ends in a process that was forked from the warden, as far as it can tell
-like in one of its own.
+"""Run and exit of a script in a process that was forked from the warden. To the script, both look
+like those in a process of its own.
 
-Like `warm` it imports nothing of Titan and runs in an interpreter that need not have it.
+Like `warm` this module imports nothing of Titan and runs in an interpreter that need not have it.
 
-How the script gets an empty stack. The frames of the warden would show in `traceback.print_stack`,
-in `warnings` and in the depth of a recursion. So the child returns out of all of them, and out of
-the -c code that started the warden; that code object is freed then, and two weak references to it
-have callbacks. The first is `reversed`, of all things: it calls a method of the reference, in C and
-outside the count of recursions, and that method is the script. So there is no frame below it. The
-second is `end`. It always comes, gets what the script raised through `sys.unraisablehook`, and
-leaves by os._exit.
+The script gets an empty stack. Frames of the warden would show in `traceback.print_stack`, in
+`warnings` and in the recursion depth. So the child returns out of all of them, and out of the -c
+code that started the warden. That frees this code object, and two weak references to it have
+callbacks. The first callback is `reversed`: it calls a method of the reference, in C and without
+counting a recursion, and this method is the script. So there is no frame below the script. The
+second callback is `end`. It is always called, gets the script's exception through
+`sys.unraisablehook`, and exits by os._exit.
 
-Why there is no real finalization: it writes to each object and so copies all memory of the warden.
-What can be seen of it is done here: threads, atexit, the streams, and the globals of the script and
-of the modules that it imported.
+There is no real finalization, because it writes to every object and so copies all memory of the
+warden. Its visible effects are reproduced here: threads, atexit, the streams, and the globals of
+the script and of the modules that it imported.
 """
 
 from __future__ import annotations
@@ -35,32 +35,33 @@ else:
 LOST_CODE = 70
 
 
-# -- its beginning ---------------------------------------------------------------------------------
+# -- the run ---------------------------------------------------------------------------------------
 class Hook(_weakref.ref):  # type: ignore[type-arg]
-    """A weak reference whose `__reversed__` is to be run."""
+    """Weak reference whose `__reversed__` runs the script."""
 
     __reversed__: Any = None
 
 
 class Ending:
-    """What `end` needs of the script's run, and what must outlive it."""
+    """State that `end` needs from the script's run, and objects that must outlive it."""
 
     kept: list[Any] = []
     main: list[ModuleType] = []
-    modules: frozenset[str] = frozenset()  # imported before the script was there
+    modules: frozenset[str] = frozenset()  # imported before the script
     raised: list[BaseException] = []
     hook: Any = None
-    collections = 0  # of the oldest generation, before the script
+    collections = 0  # collections of the oldest generation before the script
 
 
 function: Any = type(lambda: None)
 
 
 def arrange(code: CodeType, main: ModuleType, boot: CodeType, modules: frozenset[str]) -> None:
-    """Have the script run, and then `end`, when `boot` is freed. Of the references the later one is
-    called first.
+    """Make the script run, and then `end`, when `boot` is freed. The later reference is called
+    first.
 
-    `modules` are the names of those that were there before it."""
+    `modules` are the names of the modules that were imported before the script.
+    """
     Ending.hook = sys.unraisablehook
     sys.unraisablehook = sys.__unraisablehook__ = on_unraisable
     atexit.register(lost)
@@ -76,23 +77,23 @@ def found(_reference: object) -> None:
 
 
 def lost() -> None:
-    """The interpreter goes down and the script has not run: no release of Python that is known
-    frees its -c code so late."""
+    """Exit with an error, because the interpreter shuts down before the script has run. No known
+    release of Python frees its -c code that late."""
     os.write(2, b"titan: this Python cannot run a script in a forked process\n")
     os._exit(LOST_CODE)
 
 
 def on_unraisable(args: Any) -> None:
-    """Takes what ended the script; all else goes where it went before."""
+    """Record the exception that ended the script. Pass anything else to the previous hook."""
     if args.object is reversed:
         Ending.raised.append(args.exc_value)
     else:
         Ending.hook(args)
 
 
-# -- its end ---------------------------------------------------------------------------------------
+# -- the exit --------------------------------------------------------------------------------------
 def end(_reference: object) -> NoReturn:
-    """What Python does after a script, as far as it can be seen, and then os._exit."""
+    """Do what Python visibly does after a script, then os._exit."""
     status = 1
     try:
         status = finish()
@@ -118,8 +119,8 @@ def finish() -> int:
     if "threading" in sys.modules:
         end_threads()
     try:
-        # Before 3.10 each copy of the module has functions of its own, and this also raises what it
-        # has printed.
+        # Before 3.10 each copy of the module has functions of its own, and this call also raises
+        # the errors that it has printed.
         sys.modules.get("atexit", atexit)._run_exitfuncs()
     except Exception:
         pass
@@ -135,7 +136,7 @@ def finish() -> int:
 
 
 def report(error: BaseException) -> int:
-    """Print what the script raised; returns its exit code."""
+    """Print the script's exception and return its exit code."""
     if isinstance(error, SystemExit):
         return exit_code(error)
     below = error.__traceback__
@@ -144,16 +145,16 @@ def report(error: BaseException) -> int:
         sys.last_exc = error
     hook = getattr(sys, "excepthook", None)
     if hook is None:
-        complain("sys.excepthook is missing\n")
+        write_stderr("sys.excepthook is missing\n")
         hook = sys.__excepthook__
     try:
         hook(type(error), error, below)
-    except SystemExit as wish:
-        return exit_code(wish)
-    except BaseException as second:
-        complain("Error in sys.excepthook:\n")
-        show(second, second.__traceback__.tb_next if second.__traceback__ is not None else None)
-        complain("\nOriginal exception was:\n")
+    except SystemExit as exit_error:
+        return exit_code(exit_error)
+    except BaseException as hook_error:
+        write_stderr("Error in sys.excepthook:\n")
+        show(hook_error, hook_error.__traceback__.tb_next if hook_error.__traceback__ is not None else None)
+        write_stderr("\nOriginal exception was:\n")
         show(error, below)
     return 1
 
@@ -164,25 +165,25 @@ def show(error: BaseException, below: TracebackType | None) -> None:
 
 
 def exit_code(error: SystemExit) -> int:
-    wish = error.code
-    if wish is None:
+    code = error.code
+    if code is None:
         return 0
-    if isinstance(wish, int):
-        return wish if -(2**63) <= wish < 2**63 else -1
-    complain(f"{wish}\n")
+    if isinstance(code, int):
+        return code if -(2**63) <= code < 2**63 else -1
+    write_stderr(f"{code}\n")
     return 1
 
 
-def complain(text: str) -> None:
+def write_stderr(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
-    except Exception:  # closed, or None
+    except Exception:  # stderr is closed, or None
         pass
 
 
 def end_threads() -> None:
-    """Wait for the threads that are no daemons."""
+    """Wait for the threads that are not daemons."""
     threading = sys.modules["threading"]
     try:
         threading._shutdown()
@@ -197,8 +198,8 @@ def unraisable(error: BaseException, where: object) -> None:
     details.err_msg, details.object = "Exception ignored in", where
     try:
         sys.unraisablehook(details)
-    except TypeError:  # the built-in hook takes its own type only
-        complain(f"Exception ignored in: {where!r}\n")
+    except TypeError:  # the built-in hook takes only its own type
+        write_stderr(f"Exception ignored in: {where!r}\n")
         show(error, below)
 
 
@@ -206,12 +207,12 @@ def flush_quietly() -> None:
     for stream in (sys.stderr, sys.stdout):
         try:
             stream.flush()
-        except Exception:  # said at the last flush
+        except Exception:  # the last flush reports it
             pass
 
 
 def flush_streams() -> bool:
-    """False if what the script printed could not be written."""
+    """Flush stdout and stderr. Return False if output of the script could not be written."""
     clean = True
     for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None)):
         if stream is None or getattr(stream, "closed", False):
@@ -226,8 +227,8 @@ def flush_streams() -> bool:
 
 
 def clear_modules() -> None:
-    """Free the script's globals and those of the modules that it imported, so that files are
-    flushed and `__del__` is called."""
+    """Free the globals of the script and of the modules that it imported. That flushes files and
+    calls `__del__`."""
     sys.last_type = sys.last_value = sys.last_traceback = None
     if sys.version_info >= (3, 12):
         sys.last_exc = None  # type: ignore[assignment]
@@ -253,13 +254,14 @@ def clear_modules() -> None:
 
 
 def nothing_old() -> bool:
-    """Whether the oldest generation is empty. A collection without it finds as much then, and does
-    not write to free memory."""
+    """Return whether the oldest generation is empty. A collection without it then finds just as
+    much, and does not write to free memory."""
     return gc.get_count()[2] == 0 and gc.get_stats()[2]["collections"] == Ending.collections
 
 
 def clear_names(names: dict[str, Any]) -> None:
-    """As Python clears a module: private names first, then the others, by None and in their order."""
+    """Clear names as Python clears a module: private names first, then the others, each set to None
+    in order."""
     for private in (True, False):
         for name in list(names):
             if isinstance(name, str) and name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") is private:

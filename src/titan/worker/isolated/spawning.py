@@ -1,7 +1,7 @@
-"""Starting a process that is not a fork of this one: fork and exec, its limits and environment, and
-why it could not be started.
+"""Start of a process that is not a fork of this one: fork and exec, its limits and environment, and
+the reason if it could not be started.
 
-Part of the warden, and like it without anything of Titan.
+Part of the warden, and like it without imports of Titan.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FAILURE_BYTES = 4096
 
 
 class Refused(Exception):
-    """A process could not be started; `message` says why and what to look at."""
+    """A process could not be started. `message` says why and what to check."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -67,10 +67,10 @@ def explain(code: int, name: str, cwd: str, paths: Iterable[bytes]) -> str:
 
 
 def fork_exec(arguments: tuple[Any, ...], open_files: int, core: int | None) -> int:
-    """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises
-    TypeError if it is not as known."""
+    """Call what subprocess.Popen calls: vfork, without the work that Popen does around it. Raises
+    TypeError if the call has changed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != open_files:  # the child takes it over; descriptors above it stay usable
+    if soft != open_files:  # the child inherits the limit; descriptors above it stay usable
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))
     forbidden = resource.getrlimit(resource.RLIMIT_CORE)
     if core is not None:
@@ -98,16 +98,18 @@ def spawn(
     open_files: int,
     core: int | None = None,
 ) -> int:
-    """Start a process in a session of its own, with `stdio` as 0, 1, 2 and `open_files` as its soft
-    limit on descriptors, `core` as that on core dumps (None: this process's).
+    """Start a process in a session of its own and return its pid once exec has succeeded. Raises
+    Refused.
 
-    `base`, name to NAME=VALUE, is its environment where `env` has nothing else. Returns its pid
-    once exec has succeeded. Raises Refused.
+    `stdio` are its descriptors 0, 1, 2. `open_files` is its soft limit on descriptors, `core` that
+    on core dumps (None: that of this process). `base`, name to NAME=VALUE, is the part of its
+    environment that `env` does not override.
 
     Every descriptor of the warden is close-on-exec, so none needs closing here. PR_SET_PDEATHSIG is
-    not set: it has to be set in the child, which takes a preexec_fn and so a real fork instead of
-    vfork; the worker, a subreaper too, kills what a killed warden leaves. Resource limits do take
-    that slower way: the warden cannot put its own limits down and up again.
+    not set: that would have to happen in the child, which takes a preexec_fn and so a real fork
+    instead of vfork. Instead the worker, a subreaper too, kills what a killed warden leaves.
+    Resource limits do take that slower way: the warden cannot lower its own limits and raise them
+    again.
     """
     if not argv:
         raise Refused(errno.EINVAL, "the command is empty")
@@ -121,13 +123,13 @@ def spawn(
         failures, failures_in = os.pipe()
         try:
             ends = (stdio[0], -1, -1, stdio[1], -1, stdio[2], failures, failures_in)
-            # default signals, a new session
+            # default signals, new session
             rest = (True, True, -1, None, None, None, -1, before_exec)
             pid = fork_exec((args, paths, False, (), encode(cwd), list(pairs.values()), *ends, *rest), open_files, core)
             os.close(failures_in)
             failures_in = -1
             failure = b""
-            # exec closes the other end; a failing child writes in pieces
+            # Exec closes the other end. A failing child writes in pieces.
             while part := os.read(failures, FAILURE_BYTES):
                 failure += part
         finally:
@@ -136,10 +138,10 @@ def spawn(
                 os.close(failures_in)
     except TypeError:
         return spawn_by_popen(argv, cwd, pairs, before_exec=before_exec, stdio=stdio, open_files=open_files, core=core)
-    except (ValueError, AttributeError) as error:  # a null byte in argv, env or cwd; text that has no bytes
+    except (ValueError, AttributeError) as error:  # a null byte in argv, env or cwd, or text that cannot be encoded
         raise Refused(errno.EINVAL, f"{argv[0]!r}: {error}") from error
     except OSError as error:
-        raise Refused(error.errno or errno.EIO, f"{argv[0]}: cannot make a process: {error.strerror}") from error
+        raise Refused(error.errno or errno.EIO, f"{argv[0]}: cannot create a process: {error.strerror}") from error
     if not failure:
         return pid
     os.waitpid(pid, 0)
@@ -162,8 +164,8 @@ def spawn_by_popen(
     open_files: int,
     core: int | None,
 ) -> int:
-    """The public way, for a Python whose private one has changed: slower to import and to call,
-    else the same."""
+    """Start a process with subprocess.Popen, for a Python whose private call has changed. Slower to
+    import and to call, otherwise the same."""
     import subprocess
 
     def limit() -> None:

@@ -1,71 +1,80 @@
-"""The warden: one small process per worker that starts job processes, captures their output, reaps
-and kills them.
+"""Warden: a small process of a worker that starts job processes, captures their output, reaps and
+kills them.
 
-It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own
-orderly end. It knows nothing of runs, attempts, retries or the master: a job is an integer key
-here. It imports nothing of Titan but its parts, which are like it (`spawning`, `processes`,
-`capture`, `job_pipes`, ...), and as little as it can of the standard library, because it runs as
-`python -I -S warden.py FDS` (or calls `main(FDS)` from cached bytecode, as its link does), has to
-stay small and start fast. A warm warden is the same with a `warm.Warm`: it runs scripts by forking
-itself.
+It guarantees that no process of a job outlives its job, the worker, or the warden's own orderly
+exit. It knows nothing of runs, attempts, retries or the master: a job is an integer key here. It
+imports nothing of Titan but its parts, which are like it (`spawning`, `processes`, `capture`,
+`job_pipes`, ...), and as little as possible of the standard library. The reason is that it runs as
+`python -I -S warden.py FDS` (or its link calls `main(FDS)` from cached bytecode), has to stay small
+and start fast. A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
 
-FDS is three descriptors with commas between them: FD for the protocol, and the two of
-`job_pipes.Pipes`, which may be left out.
+FDS are three descriptors separated by commas: FD for the protocol, and the two of
+`job_pipes.Pipes`, which are optional.
 
 Protocol: FD is one end of an AF_UNIX stream. Orders are messages of tuples, see `orders`. Reports
-are plain fields, see `reports`: what comes from beside users' processes the worker reads without
-executing anything. Text is UTF-8 with surrogateescape. Times are `time.monotonic()` in seconds.
+are plain fields, see `reports`: users' processes can reach the warden, so the worker reads its
+reports without executing anything. Text is UTF-8 with surrogateescape. Times are `time.monotonic()`
+in seconds.
 
 Orders
-    ("environment", env)              what every later job has; its own `env` comes on top
-    ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)    rlimits: see `limits`
-    ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or
-                                      None, content_hash) as "start" with [sys.executable, path,
-                                      *args], but by a fork where the warden is warm and the result
-                                      is the same. Scripts of one `content_hash` are compiled once;
-                                      "": each time
-    ("masked", patterns, order)       carry out the "start" or "script", whose output is to have no occurrence of these bytes
-    ("behind", other, order)          carry out the "start" or "script" once job `other` has ended: at once if it is not here
-    ("withdraw", key)                 forget the order of a job that still stands behind another
-    ("stop", key, grace_s or None)    SIGTERM to the group, after the grace SIGKILL to all of the job; 0 kills at once; None: the
-                                      grace of the start order. One that stands behind another is
-                                      forgotten
-    ("ping", number)                  say "pong": by it the worker knows that this process is neither stopped nor stuck
-    ("quit",)                         kill everything and exit; so does the end of the stream
+    ("environment", env)
+        Set the environment of every later job. A job's own `env` overrides it.
+    ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)
+        Start a process. For rlimits see `limits`.
+    ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s,
+     rlimits or None, content_hash)
+        Like "start" with [sys.executable, path, *args], but by a fork if the warden is warm and the
+        result is the same. Scripts of the same `content_hash` are compiled once; "": every time.
+    ("masked", patterns, order)
+        Carry out the "start" or "script". Its output must not contain any of these bytes.
+    ("behind", other, order)
+        Carry out the "start" or "script" once job `other` has ended, or at once if it is not here.
+    ("withdraw", key)
+        Drop the order of a job that is still queued behind another.
+    ("stop", key, grace_s or None)
+        SIGTERM to the group, after the grace SIGKILL to all of the job. 0 kills at once. None means
+        the grace of the start order. A job that is queued behind another is dropped.
+    ("ping", number)
+        Answer "pong". It tells the worker that this process is neither stopped nor stuck.
+    ("quit",)
+        Kill everything and exit. The end of the stream does the same.
 Reports, batched per turn of the loop; "started" waits up to 5 ms for others
     ("started", key, pid, at_s)
     ("refused", key, errno, message)
-    ("withdrawn", key)                              it stood behind another and will not begin
+    ("withdrawn", key)
+        The job was queued behind another and will not begin.
     ("pong", number)
-    ("output", key, stream, offset, data)           `data` was just written to the log of stream 1 or 2 at `offset`
-    ("log_failed", key, stream, errno, message)     once per stream; its output is drained and dropped from there on
+    ("output", key, stream, offset, data)
+        `data` was just written to the log of stream 1 or 2 at `offset`.
+    ("log_failed", key, stream, errno, message)
+        Once per stream. Its output is read and dropped from there on.
     ("exited", key, exit_code, at_s, cpu_s, peak_rss_bytes, dropped_stdout, dropped_stderr,
-    leftover_killed)
+     leftover_killed)
 
-A job is over when its main process has ended. Then its process group is killed, what is left in the
+A job is over when its main process has ended. Then its process group is killed, the rest of the
 pipes is read, and "exited" follows all of the job's "output". `exit_code` is the negative signal
 number after a death by signal. `peak_rss_bytes` is never below the warden's own size: the kernel
 counts the memory image that the process had before exec.
 
-Whose process is this? The warden is a subreaper, so a descendant that left its group (setsid,
-double fork) becomes a direct child of the warden when its parent ends. Such an orphan belongs to
-    1. the running job whose main process leads its session: certain, a session cannot be joined
-       from outside;
+Owner of a process: the warden is a subreaper. So a descendant that left its group (setsid, double
+fork) becomes a direct child of the warden when its parent ends. Such an orphan belongs to
+    1. the running job whose main process leads its session. This is certain, because a session
+       cannot be joined from outside;
     2. else the job named by TITAN_LEASE in its environment;
     3. else (environment cleared or overwritten) possibly any running job that was started before
        the orphan was born.
-A sweep after a job's end kills the orphans, with their descendants, that no running job can own. So
-a helper of a running job is never touched, and one that hides completely lives at most as long as
+A sweep after a job's end kills the orphans that no running job can own, with their descendants. So
+a helper of a running job is never touched. A process that hides completely lives at most as long as
 the jobs that ran when it was born.
 
 Secrets: a job whose output is masked has secrets in its environment, and this process and its forks
-may have them in their memory. So from the first of them on neither they nor such jobs make core
-dumps; what is executed without secrets has the limit as before.
+may have them in memory. So from the first such job on, neither they nor such jobs write core dumps.
+Processes that are executed without secrets keep the previous limit.
 
 Limits: a log holds `log_limit` bytes: the head, and the last part of what followed (see Capture). A
 turn reads at most 64 KiB from each of 16 pipes. Above 1 MiB of unsent reports no pipe is read until
-the worker takes some: jobs then wait on their own output; orders, exits and kills go on. What can
-stall the warden: exec, chdir or a log on a file system that hangs.
+the worker takes some. Jobs then block on their output, while orders, exits and kills go on. The
+warden can be stalled by exec, chdir or a log on a hanging file system.
 """
 
 from __future__ import annotations
@@ -77,8 +86,8 @@ import select
 import sys
 import time
 
-# The `signal` module is a wrapper in Python that imports enum and re: a third of the start-up time,
-# for names of numbers.
+# The `signal` module is a wrapper in Python that imports enum and re. It would take a third of the
+# start-up time, for names of numbers.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -107,7 +116,7 @@ if TYPE_CHECKING or __package__:
     )
     from titan.worker.isolated.reports import pack_reports
     from titan.worker.isolated.spawning import Refused, encode, setter, spawn
-else:  # beside this file, in a process that has nothing of Titan
+else:  # in a process without Titan these are beside this file
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
     from capture import Capture
     from job_pipes import BATCH, Pipes
@@ -132,14 +141,14 @@ else:  # beside this file, in a process that has nothing of Titan
 KIB = 1024
 READ_BYTES = 64 * KIB
 PIPES_PER_TURN = 16
-# the largest pipe an unprivileged process can make: read at a job's end, per stream
+# Largest pipe that an unprivileged process can create. Read at a job's end, per stream.
 DRAIN_BYTES = 1024 * KIB
 BACKLOG_BYTES = 1024 * KIB
 OPEN_FILES = 64 * KIB
-NO_CORE = 1  # a soft limit: unlike 0 it also holds where core dumps go to a program
+NO_CORE = 1  # a soft limit: unlike 0 it also applies where core dumps are piped to a program
 FILES_PER_JOB, FILES_SPARE = 6, 64 + 4 * BATCH
-STARTED_S = 0.005  # how long "started" may wait for the end of a quick job, which then goes with it
-CLOSE_S = 0.2  # after its end, how long a job's pipes may be held open by a process that escaped
+STARTED_S = 0.005  # longest delay of "started", so that the end of a quick job is sent with it
+CLOSE_S = 0.2  # after a job's end, how long a process that escaped may hold its pipes open
 SWEEP_DELAY_S = 0.25
 SWEEP_EVERY_S = 1.0
 KILL_PASSES = 16
@@ -149,7 +158,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def signal_job(job: Job, number: int) -> None:
-    """Signal the group of a job that runs. One forked in this moment may have no group yet."""
+    """Signal the group of a running job. A job that was just forked may not have its group yet."""
     if not signal_group(job.pid, number) and job.end is None:
         try:
             os.kill(job.pid, number)
@@ -159,20 +168,20 @@ def signal_job(job: Job, number: int) -> None:
 
 # -- one job ---------------------------------------------------------------------------------------
 class Job:
-    """The bookkeeping of one job, however its process was started. It runs until `end` is set, then
-    closes, then is forgotten."""
+    """State of one job, however its process was started. It runs until `end` is set, then closes,
+    then is dropped."""
 
     __slots__ = ("born_ticks", "captures", "close_by", "end", "ends", "grace_s", "key", "killed", "pid")
 
     def __init__(self, key: int, pid: int, grace_s: float, born_ticks: int, captures: Sequence[Capture], ends: list[int]) -> None:
         self.key = key
-        self.pid = pid  # of the main process, and so the id of its session and group
+        self.pid = pid  # main process, whose pid is also the id of its session and group
         self.grace_s = grace_s
         self.born_ticks = born_ticks
         self.captures = captures
-        # the job's of the pipes: held here too, so that its end wakes the warden once, not thrice
+        # Write ends of the pipes. Held here, so that a job's end wakes the warden only once.
         self.ends = ends
-        # processes other than the main one that the warden had to kill
+        # processes, other than the main one, that the warden had to kill
         self.killed: set[int] = set()
         # exit code, at_s, cpu_s, peak_rss_bytes
         self.end: tuple[int, float, float, int] | None = None
@@ -183,13 +192,13 @@ class Job:
         return b"%d" % self.key
 
 
-# -- the worker's end of the line ------------------------------------------------------------------
+# -- the stream to the worker ----------------------------------------------------------------------
 class WorkerGone(Exception):
-    """The stream ended or broke, or carried what is no message."""
+    """The stream ended or broke, or carried an invalid message."""
 
 
 class Channel:
-    """Messages over a nonblocking stream. `outbox` is what the worker has not taken yet."""
+    """Messages over a nonblocking stream. `outbox` holds bytes that the worker has not taken."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -229,38 +238,38 @@ class Channel:
 
 # -- the loop --------------------------------------------------------------------------------------
 class Warden:
-    """The reactor: orders, pipes, ended children and due times in; reports out. One thread; only
-    disk and exec can block it."""
+    """Event loop of the warden. Inputs are orders, pipes, ended children and due times; outputs are
+    reports. It has one thread, and only disk and exec can block it."""
 
     def __init__(self, fds: tuple[int, ...], warm: Warm | None = None) -> None:
         self.warm = warm
-        self.jobs: dict[int, Job] = {}  # running or closing, by key
-        self.mains: dict[int, Job] = {}  # running, by pid
-        self.leases: dict[bytes, Job] = {}  # running, by TITAN_LEASE
-        self.closing: dict[int, Job] = {}  # ended, output not complete, by key
-        self.kill_due: dict[int, float] = {}  # stopped and in their grace, by key
-        self.doomed: list[Job] = []  # to be killed in this turn
+        self.jobs: dict[int, Job] = {}  # key -> running or closing job
+        self.mains: dict[int, Job] = {}  # pid -> running job
+        self.leases: dict[bytes, Job] = {}  # TITAN_LEASE -> running job
+        self.closing: dict[int, Job] = {}  # key -> job that ended and whose output is incomplete
+        self.kill_due: dict[int, float] = {}  # key of a stopped job -> end of its grace
+        self.doomed: list[Job] = []  # jobs to be killed in this turn
         self.readers: dict[int, Capture] = {}
-        self.environment: dict[str, bytes] = {}  # of every job: name to NAME=VALUE
-        # orders that stand behind a job, by that job's key
+        self.environment: dict[str, bytes] = {}  # environment of every job: name -> NAME=VALUE
+        # key -> orders that are queued behind this job
         self.behind: dict[int, list[tuple[Any, ...]]] = {}
-        # those that came and are not carried out yet, the last first
+        # orders that were received and not carried out, last first
         self.orders: list[tuple[Any, ...]] = []
-        self.masks: dict[int, Patterns] = {}  # of jobs whose order comes next, by key
-        # the soft limit on core dumps that jobs without secrets have, if not this process's
+        self.masks: dict[int, Patterns] = {}  # key of the job that is ordered next -> its patterns
+        # soft limit on core dumps of jobs without secrets, if it differs from this process's
         self.core: int | None = None
-        # what `_begun` is to know of a script that is about to be forked
+        # arguments of `_begun` for the script that is about to be forked
         self.forking: tuple[Any, ...] = ()
         self.reports: list[tuple[Any, ...]] = []
-        self.held_since = 0.0  # since when there are reports
+        self.held_since = 0.0  # time of the first unsent report
         self.sweep_due: float | None = None
         self.swept_at = -SWEEP_EVERY_S
         self.channel = Channel(fds[0])
-        self.stock = Pipes(*fds[1:])
+        self.job_pipes = Pipes(*fds[1:])
         self.pid = os.getpid()
         self.stdin = os.open(os.devnull, os.O_RDONLY)
-        # The warden holds many pipes and logs, and so raises its limit when it has to. A job gets
-        # the one that the worker had.
+        # The warden holds many pipes and logs, and raises its own limit when needed. Jobs get the
+        # limit that the worker had.
         self.open_files, self.most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.raised = False
         self._watch()
@@ -270,27 +279,28 @@ class Warden:
         signal.signal(signal.SIGCHLD, ignore)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self.poll = select.epoll()
-        # The pipes have an epoll of their own inside the first: to stop reading them all is to take
-        # out that one.
+        # The pipes have an epoll of their own inside the first. Removing that one stops reading
+        # from all of them.
         self.pipes = select.epoll()
         self.pipes_fd = self.pipes.fileno()
         self.reading = True
         self.writing = False
         for fd in (self.channel.fd, self.child_ended, self.pipes_fd):
             self.poll.register(fd, select.EPOLLIN)
-        # The end of the stream says that the worker is gone, unless a child that it forked holds a
-        # copy. Its pidfd always says so.
+        # The end of the stream says that the worker is gone, unless a child of the worker holds a
+        # copy. The worker's pidfd always says so.
         try:
             self.poll.register(os.pidfd_open(os.getppid()), select.EPOLLIN)
-        except OSError:  # it is gone already, or the kernel has none
+        except OSError:  # the worker is already gone, or the kernel has no pidfds
             pass
 
     def run(self) -> bool:
-        """Until the worker says quit or goes away; then, or if this code fails, kill everything,
-        and return False.
+        """Serve until the worker sends "quit" or is gone. Then, or if this code fails, kill
+        everything and return False.
 
-        True: a script is to be forked by the caller, so that the child has none of these frames;
-        then `on_forked`, and so on."""
+        Return True if the caller has to fork for a script, so that the child has none of these
+        frames. The caller then calls `on_forked` and `run` again.
+        """
         going = False
         try:
             while not self.forking and self.turn():
@@ -421,8 +431,8 @@ class Warden:
         *,
         script: Any = None,
     ) -> None:
-        """`script`: the path, arguments and content hash of one that need not be executed if it can
-        be forked."""
+        """Start a process. `script` has the path, arguments and content hash of a script, which is
+        forked instead of executed if that is possible."""
         masks = self.masks.pop(key, None)
         ends = self._open(key)
         if not ends:
@@ -442,7 +452,7 @@ class Warden:
             self._begun(pid, *begun)
 
     def on_forked(self, pid: int | OSError) -> None:
-        """The script that `run` wanted to be forked has become this process, or none."""
+        """Handle the fork that `run` asked for: its pid, or the error."""
         begun, self.forking = self.forking, ()
         if isinstance(pid, OSError):
             self._refuse(begun[0], begun[1], pid)
@@ -450,19 +460,19 @@ class Warden:
             self._begun(pid, *begun)
 
     def _open(self, key: int) -> list[int]:
-        """The pipes of a job that may begin: the two ends of stdout, then of stderr. The time is
-        that of its birth, or before."""
+        """Return the pipes of a job that may begin: both ends of stdout, then of stderr. Also
+        record the time, which must not be later than the birth of its process."""
         if key in self.jobs:
             self.reports.append(("refused", key, errno.EEXIST, f"a job with the key {key} is running"))
             return []
         if not self.raised and len(self.jobs) * FILES_PER_JOB + FILES_SPARE > self.open_files:
             most, self.raised = OPEN_FILES if self.most_files < 0 else min(OPEN_FILES, self.most_files), True
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, most), self.most_files))
-        # before the process is there, so that no nap of it is recorded as shorter than it was
+        # Taken before the process exists, so that its duration is never recorded too short.
         self.born_s = time.monotonic()
         self.born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
         try:
-            return self.stock.take(key)
+            return self.job_pipes.take(key)
         except OSError as error:
             self._refuse(key, [], error)
             return []
@@ -507,7 +517,7 @@ class Warden:
         if job is None:
             self.withdraw(key)
         if job is None or job.end is not None:
-            return  # its "exited" is on the way
+            return  # its "exited" is about to follow
         grace_s = job.grace_s if grace_s is None else grace_s
         if grace_s <= 0:
             self.kill_due.pop(key, None)
@@ -521,8 +531,8 @@ class Warden:
 
     # output
     def on_output(self) -> None:
-        # The kernel hands out ready pipes in turns, so that PIPES_PER_TURN of them at a time
-        # starves none.
+        # The kernel returns ready pipes in rotation, so PIPES_PER_TURN of them at a time starve
+        # none.
         for fd, _ in self.pipes.poll(0, PIPES_PER_TURN):
             capture = self.readers.get(fd)
             if capture is None:
@@ -554,7 +564,7 @@ class Warden:
                 self.on_main_ended(job)
 
     def on_main_ended(self, job: Job) -> None:
-        # before the main process is reaped: till then its id cannot mean another group
+        # Before the main process is reaped: until then its id cannot mean another group.
         signal_group(job.pid, signal.SIGKILL)
         _, status, usage = os.wait4(job.pid, 0)
         for fd in job.ends:
@@ -576,7 +586,8 @@ class Warden:
                 self.close(job)
 
     def close(self, job: Job, *, at_once: bool = False) -> None:
-        """Report the end of an ended job if all that it left is read and dead, or at once."""
+        """Report the end of a job once all of its output is read and its processes are dead, or at
+        once."""
         assert job.end is not None, f"job {job.key} is closed while it runs"
         for capture in job.captures:
             self._pump(capture, DRAIN_BYTES)
@@ -610,12 +621,12 @@ class Warden:
 
     # kills
     def sweep(self, now: float) -> None:
-        """Kill the orphans that no running job can own; the module's docstring has the rule."""
+        """Kill the orphans that no running job can own. The module's docstring has the rule."""
         self.sweep_due = None
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return  # no children at all: nothing to look for
+            return  # there are no children
         self.swept_at = now
         processes = scan_processes()
         children = children_by_parent(processes)
@@ -629,7 +640,7 @@ class Warden:
             for pid in subtree(children, root):
                 if kill(pid) and closing is not None and processes[pid].alive:
                     closing.killed.add(pid)
-            self._sweep_at(now)  # and look again: one of them may have been forking
+            self._sweep_at(now)  # look again, as one of them may have been forking
 
     def _may_live(self, orphan: Process, lease: bytes | None) -> bool:
         if orphan.session in self.mains:
@@ -639,15 +650,15 @@ class Warden:
         return any(job.born_ticks <= orphan.born_ticks for job in self.mains.values())
 
     def kill_jobs(self, jobs: list[Job]) -> None:
-        """Kill running jobs with all their processes, wherever these have gone. Their ends are then
-        seen as any other end."""
+        """Kill running jobs with all their processes, wherever these are. Their ends are handled
+        like any other end."""
         jobs = [job for job in jobs if job.end is None]
         if not jobs:
             return
         for job in jobs:
             signal_job(job, signal.SIGKILL)
         killed = {job.pid for job in jobs}
-        # a process with a SIGKILL pending cannot fork: a pass that finds none is the last
+        # A process with a pending SIGKILL cannot fork, so a pass that finds none is the last.
         for _ in range(KILL_PASSES):
             fresh = [(job, pid) for job, pid in self._members(jobs) if pid not in killed]
             for job, pid in fresh:
@@ -668,9 +679,9 @@ class Warden:
         return found
 
     def _owner(self, root: Process, jobs: list[Job]) -> Job | None:
-        """The one of `jobs` that `root`, a direct child, certainly belongs to."""
+        """Return the one of `jobs` that `root`, a direct child, certainly belongs to."""
         owner = self.mains.get(root.pid) or self.mains.get(root.session)
-        if owner is None:  # forked by a process in the moment of its death
+        if owner is None:  # forked by a process that was just dying
             owner = next((job for job in jobs if root.session in job.killed or root.group in job.killed), None)
         if owner is None and root.alive:
             owner = self.leases.get(environ_value(root.pid, LEASE) or b"")
@@ -681,7 +692,7 @@ class Warden:
             signal_job(job, signal.SIGKILL)
         for capture in [capture for job in self.jobs.values() for capture in job.captures]:
             self._pump(capture, DRAIN_BYTES)
-            capture.finish(self.reports)  # the logs on disk are complete, though nobody is told
+            capture.finish(self.reports)  # the logs on disk are complete, though nothing is reported
             self.reports = []
         give_up = time.monotonic() + KILL_ALL_S
         while time.monotonic() < give_up:
@@ -697,15 +708,15 @@ class Warden:
 
 
 def ignore(_number: int, _frame: object) -> None:
-    """A handler, not SIG_IGN: exec resets handlers to the default, but would hand SIG_IGN on to the
-    jobs."""
+    """Ignore a signal. A handler is used instead of SIG_IGN, because exec resets handlers to the
+    default but passes SIG_IGN on to jobs."""
 
 
 def prepare_signals() -> None:
-    """Jobs get default dispositions and an empty mask whatever the worker had. Whether to end is
-    the worker's decision."""
+    """Give jobs default dispositions and an empty mask, whatever the worker had. Signals do not end
+    the warden: that is the worker's decision."""
     for number in range(1, signal.NSIG):
-        # reset at each exec
+        # Handlers are reset at each exec; ignored signals are not.
         if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -718,15 +729,15 @@ def close_on_exec() -> None:
         try:
             if int(name) > 2:
                 os.set_inheritable(int(name), False)
-        except OSError:  # the one that listed them
+        except OSError:  # the descriptor of the listing itself
             pass
 
 
 def enter(argv: Sequence[str]) -> None:
-    """Become a subreaper, then a warm warden: this way the ctypes that it takes are not in the
-    memory that each job copies."""
+    """Become a subreaper, then a warm warden. With exec in between, the ctypes module that this
+    needs is not in the memory that each job copies."""
     subreaper_or_warn()
-    with open("/proc/self/environ", "rb") as file:  # Python may have put LC_CTYPE into os.environ
+    with open("/proc/self/environ", "rb") as file:  # Python may have added LC_CTYPE to os.environ
         env = dict(entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry)
     os.execve(argv[0], [encode(arg) for arg in argv], env)
 
@@ -739,7 +750,7 @@ def subreaper_or_warn() -> None:
 
 
 def prepare(fds: str, warm: Warm | None = None) -> Warden:
-    """The warden that this process is from now on."""
+    """Set this process up as a warden and return it."""
     prepare_signals()
     close_on_exec()
     numbers = tuple(map(int, fds.split(",")))

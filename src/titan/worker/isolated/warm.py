@@ -1,20 +1,23 @@
-"""The warm interpreter: a process forked from the warden becomes what `python x.py args` would be.
+"""Warm interpreter: a process forked from the warden becomes the process that `python x.py args`
+would start.
 
-It owns both sides of that fork. `Warm` is the warden's: which scripts can be forked at all, their
-compiled code, the modules that are imported ahead. `become` is the child's: its descriptors,
-signals, environment, streams and `__main__`; how the script then runs and ends is in `script_exit`.
-Like the warden it imports nothing of Titan, runs in an interpreter that need not have it, and stays
-small. The interpreter runs without -I and -S, so `sys.flags` and `sys.path` are those of a plain
-one.
+It owns both sides of that fork. `Warm` is the warden's: which scripts can be forked, their compiled
+code, the modules that are imported in advance. `become` is the child's: its descriptors, signals,
+environment, streams and `__main__`. `script_exit` then runs and ends the script. Like the warden
+this module imports nothing of Titan, runs in an interpreter that need not have it, and stays small.
+The interpreter runs without -I and -S, so `sys.flags` and `sys.path` are those of a plain one.
 
-What a fork costs is not the fork but the pages that are written after it, on both sides, each of
-which is copied: some 2 us each here. In Python a look at an object is a write. So the child is
-forked by the outermost frame, and what can be is made in the warden ahead: the streams, the
-environment that all jobs share.
+The cost of a fork is not the fork itself. It is the pages that are written after it, on both sides,
+each of which is copied in about 2 us. In Python even reading an object writes to it. So the
+outermost frame forks the child. And all that can be made in advance is made in the warden: the
+streams and the environment that all jobs share.
 
-What cannot be forked is executed: a script whose environment differs in a name that Python reads at
-its start, one that does not compile or warns on being compiled, one over 1 MiB or with a
-`sys.unraisablehook` of its own, and what is no plain file.
+Some scripts cannot be forked and are executed:
+
+- the environment differs in a name that Python reads at its start
+- the script does not compile, or compiling it gives a warning
+- it is over 1 MiB, or has a `sys.unraisablehook` of its own
+- it is not a plain file
 """
 
 from __future__ import annotations
@@ -41,20 +44,20 @@ else:
 SOURCE_BYTES = 1024 * 1024
 CACHED_SCRIPTS = 256
 LEASE_DIGITS = 20
-# the value of TITAN_LEASE in the warden's own environment: room for a job's
+# Value of TITAN_LEASE in the warden's own environment, with room for a job's lease.
 LEASE_ROOM = "0" * LEASE_DIGITS
 STARTUP_NAMES = ("GLIBC_TUNABLES", "SETUPTOOLS_USE_DISTUTILS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 STARTUP_PREFIXES = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
 PRELOAD_PREFIXES = ("OMP_", "OPENBLAS_", "MKL_", "BLIS_", "NUMEXPR_", "GOTO_", "KMP_", "NPY_")
-HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # by the warden
+HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # signals that the warden handles
 
 
 # -- the warden's side -----------------------------------------------------------------------------
 def differing_at_startup(
     own: Mapping[str, str], job: Mapping[str, str], *, user_site: bool = False, preloaded: bool = False
 ) -> list[str]:
-    """The names whose value Python reads as it starts, or a preloaded library as it loads, and that
-    the two differ in."""
+    """Return the names whose values differ and are read by Python at its start, or by a preloaded
+    library when it loads."""
     prefixes = STARTUP_PREFIXES + (PRELOAD_PREFIXES if preloaded else ())
     return [
         name
@@ -64,16 +67,16 @@ def differing_at_startup(
 
 
 def startup_environment() -> dict[str, str]:
-    """What this process was executed with: `os.environ` may have got LC_CTYPE since, from Python
-    itself."""
+    """Return the environment that this process was executed with. `os.environ` may have LC_CTYPE
+    since then, from Python itself."""
     with open("/proc/self/environ", "rb") as file:
         pairs = [entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry]
     return {os.fsdecode(name): os.fsdecode(value) for name, value in pairs}
 
 
 def lease_address() -> int:
-    """Where in memory the value of TITAN_LEASE is that /proc/PID/environ shows; 0: no room for a
-    job's, or no way there."""
+    """Return the address of the TITAN_LEASE value that /proc/PID/environ shows. Return 0 if there
+    is no room for a job's lease, or no access."""
     try:
         with open("/proc/self/stat", "rb") as file:
             start = int(file.read().rsplit(b")", 1)[1].split()[47])
@@ -85,20 +88,21 @@ def lease_address() -> int:
     return start + at + len("TITAN_LEASE=") if start and at >= 0 else 0
 
 
-class Complaint:
-    """Stands in for sys.stderr while the warden compiles: a warning is for the script's own stderr."""
+class WarningCatcher:
+    """Replacement of sys.stderr while the warden compiles. A warning belongs to the script's own
+    stderr."""
 
-    heard = False
+    written = False
 
     def write(self, _text: str) -> None:
-        self.heard = True
+        self.written = True
 
     def flush(self) -> None:
         pass
 
 
 class Script:
-    """One script, as a child has to become it."""
+    """One script that a child has to become."""
 
     __slots__ = ("args", "code", "env", "open_files", "path", "set_limits", "stdio")
 
@@ -117,8 +121,8 @@ class Script:
 
 
 class Warm:
-    """What the warden keeps for its scripts. `script` is the one that is to be forked next:
-    `prepare`, fork, `done`."""
+    """State that the warden keeps for its scripts. `script` is the one to be forked next. The order
+    is `prepare`, fork, `done`."""
 
     def __init__(self, preload: Iterable[str]) -> None:
         self.script: Script | None = None
@@ -128,7 +132,7 @@ class Warm:
         coerced = os.environ.get("LC_CTYPE")
         self._added = {"LC_CTYPE": coerced} if coerced is not None and "LC_CTYPE" not in self._own else {}
         self._user_site = bool(getattr(sys.modules.get("site"), "ENABLE_USER_SITE", False))
-        # names that Python reads at its start and that os.environ has otherwise
+        # names that Python reads at its start and whose values in os.environ differ
         self._differing: frozenset[str] = frozenset()
         self._codes: dict[str, CodeType] = {}
         self._utf8 = sys.getfilesystemencoding() == "utf-8"
@@ -140,7 +144,7 @@ class Warm:
         gc.freeze()
 
     def on_environment(self, env: Mapping[str, str]) -> None:
-        """What all jobs have: os.environ from now on, so that a child adds its own only."""
+        """Set the environment that all jobs share. A child then only adds its own."""
         self._differing = frozenset(self._differ(self._own, env))
         set_environment(env)
 
@@ -149,7 +153,7 @@ class Warm:
 
     def prepare(
         self,
-        what: tuple[str, Sequence[str], str],
+        program: tuple[str, Sequence[str], str],
         cwd: str,
         env: Mapping[str, str],
         *,
@@ -157,17 +161,18 @@ class Warm:
         stdio: tuple[int, int, int],
         open_files: int,
     ) -> bool:
-        """Whether a fork of this process can become the script; if not, it has to be executed.
-        True: fork now, then `done`.
+        """Return whether a fork of this process can become the script. If so, the caller forks and
+        then calls `done`. If not, the script has to be executed.
 
-        `what` is its path, its arguments and its content hash."""
-        path, args, content_hash = what
+        `program` has the path, arguments and content hash of the script.
+        """
+        path, args, content_hash = program
         if not self._can_fork(path, args, env):
             return False
         try:
             os.chdir(os.fsencode(cwd))
         except (OSError, ValueError):
-            return False  # for the other way to explain
+            return False  # executing it gives the explanation
         code = self._code(path, content_hash)
         if code is None:
             os.chdir("/")
@@ -175,24 +180,24 @@ class Warm:
         self.script = Script(path, args, code, {**env, **self._added}, set_limits, stdio, open_files)
         self._mark_lease(env.get("TITAN_LEASE", ""))
         gc.freeze()
-        # A signal that reaches the child before it has default handlers waits until it has.
+        # A signal that reaches the child before it has default handlers stays pending until then.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         return True
 
     def done(self) -> None:
-        """In the warden: the child is there."""
+        """Restore the warden after the fork."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         os.chdir("/")
         self.script = None
 
     def _mark_lease(self, lease: str) -> None:
-        """Show the lease in /proc/PID/environ of the child, by which the warden knows what that
-        leaves behind."""
+        """Write the lease to where /proc/PID/environ of the child shows it. The warden finds the
+        processes that the child leaves behind by it."""
         if self._lease_at:
             value = lease.encode("utf-8", "surrogateescape").ljust(LEASE_DIGITS, b"\0")
             try:
                 os.pwrite(self._memory, value if len(value) == LEASE_DIGITS else LEASE_ROOM.encode(), self._lease_at)
-            except OSError:  # then it is known by its session, or by its age
+            except OSError:  # the session or the age then identifies the child
                 self._lease_at = 0
 
     def _can_fork(self, path: str, args: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -215,16 +220,17 @@ class Warm:
         if code is None:
             code = compile_script(path)
         if content_hash and code is not None:
-            self._codes[content_hash] = code  # the last is the one used last
+            self._codes[content_hash] = code  # most recently used last
             if len(self._codes) > CACHED_SCRIPTS:
                 del self._codes[next(iter(self._codes))]
         return code
 
 
 def compile_script(path: str) -> CodeType | None:
-    """None for what Python itself has to read: it then also says what is wrong with it."""
-    complaint, stderr = Complaint(), sys.stderr
-    sys.stderr = complaint
+    """Return the code of a script. Return None if Python itself has to read it, which then reports
+    what is wrong."""
+    catcher, stderr = WarningCatcher(), sys.stderr
+    sys.stderr = catcher
     try:
         fd = os.open(os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(fd, "rb") as file:
@@ -235,13 +241,13 @@ def compile_script(path: str) -> CodeType | None:
         if len(source) > SOURCE_BYTES or b"\0" in source or b"unraisablehook" in source:
             return None
         code: CodeType = compile(source, absolute(path), "exec", dont_inherit=True)
-    except Exception:  # whatever it is, the plain interpreter reports it to the job
+    except Exception:  # whatever it is, a plain interpreter reports it to the job
         return None
     finally:
         sys.stderr = stderr
-        if complaint.heard and "linecache" in sys.modules:
+        if catcher.written and "linecache" in sys.modules:
             sys.modules["linecache"].clearcache()
-    return None if complaint.heard else code
+    return None if catcher.written else code
 
 
 def absolute(path: str) -> str:
@@ -266,12 +272,12 @@ def load_ahead(names: Iterable[str]) -> bool:
 
 # -- the child: becoming the script ----------------------------------------------------------------
 def serve(fds: str, preload: Sequence[str], boot: CodeType, base: Iterable[str]) -> None:
-    """A warm warden's life. Returns in the warden at its end, and in each child: the caller has to
-    end then, and do nothing."""
+    """Run a warm warden. Returns in the warden at its end, and in each child. The caller then has
+    to return without doing anything else."""
     import script_exit  # type: ignore[import-not-found]
     import warden  # type: ignore[import-not-found]
 
-    # a script finds what a plain interpreter has imported
+    # A script finds the modules that a plain interpreter has imported, and no others.
     for name in set(sys.modules).difference(base):
         del sys.modules[name]
     warm = Warm(preload)
@@ -302,8 +308,8 @@ def serve(fds: str, preload: Sequence[str], boot: CodeType, base: Iterable[str])
 
 
 def become(warm: Warm, script: Script) -> ModuleType:
-    """Turn this process into the script's; returns its `__main__`, which has to be filled by
-    running the code."""
+    """Turn this process into that of the script. Return its `__main__`, which running the code will
+    fill."""
     os.setsid()
     for target, fd in enumerate(script.stdio):
         os.dup2(fd, target)
@@ -329,12 +335,12 @@ def become(warm: Warm, script: Script) -> ModuleType:
 
 
 def real_folder(path: str) -> str:
-    """The folder of the file that `path` leads to; in one step, as `os.path.realpath` looks at each
-    part of it."""
+    """Return the folder of the file that `path` leads to, in one step. `os.path.realpath` would
+    look at each part of the path."""
     if "/" not in path:
         try:
             os.readlink(path)
-        except OSError:  # no link: it is here
+        except OSError:  # not a link, so the file is here
             return os.getcwd()
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -372,10 +378,11 @@ def add_environment(env: Mapping[str, str]) -> None:
 
 
 def make_streams() -> None:
-    """sys.stdin, stdout and stderr as Python makes them for a script, which has /dev/null and two
+    """Create sys.stdin, stdout and stderr as Python does for a script that has /dev/null and two
     pipes as 0, 1 and 2.
 
-    The warden has them too: all that it says is a line to stderr, at once."""
+    The warden uses them too: it only ever writes a line to stderr, unbuffered.
+    """
     own = [os.dup(fd) for fd in range(3)]
     reading, writing = os.pipe()
     stdin = os.open(os.devnull, os.O_RDONLY)
@@ -426,7 +433,7 @@ def make_main(path: str) -> ModuleType:
 
 
 def reseed() -> None:
-    """`random` does it by itself after a fork."""
+    """Seed numpy's generator. `random` seeds itself after a fork."""
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()

@@ -201,10 +201,10 @@ def open_limiter(proc: Path = Path("/proc")) -> Limiter:
     """
     name = f"titan-{_pid_namespace(proc)}-{os.getpid()}-{_born(proc, os.getpid())}"
     places: dict[str, Place] = {}
-    left: dict[Path, None] = {}
+    leftover: dict[Path, None] = {}
     for kind, version, base in _bases(proc):
         if kind not in places:
-            left.update(dict.fromkeys(_left_by_the_dead(proc, base)))
+            leftover.update(dict.fromkeys(_left_by_the_dead(proc, base)))
             folder = base / name
             try:
                 if version == 2:
@@ -216,7 +216,7 @@ def open_limiter(proc: Path = Path("/proc")) -> Limiter:
                 continue
             places[kind] = Place(version, folder)
     limiter = Limiter(places)
-    limiter.take_over(list(left))
+    limiter.take_over(list(leftover))
     limiter.sweep()
     return limiter
 
@@ -259,8 +259,8 @@ def _bases(proc: Path) -> Iterator[tuple[str, int, Path]]:
             continue
         folder = _inside(root, point, own[""])
         while True:
-            there = _words(folder / "cgroup.controllers")
-            if os.access(folder, os.W_OK) and all(controller in there for controller in _CONTROLLER.values()):
+            controllers_here = _words(folder / "cgroup.controllers")
+            if os.access(folder, os.W_OK) and all(controller in controllers_here for controller in _CONTROLLER.values()):
                 for kind in KINDS:
                     yield kind, 2, folder
             if folder in (point, folder.parent):
@@ -336,9 +336,9 @@ def _per_process(kind: str, amount: float, lease: int) -> dict[str, Any]:
         return {"RLIMIT_AS": int(amount)}
     if kind == "processes":
         return {"RLIMIT_NPROC": int(amount)}
-    there = sorted(os.sched_getaffinity(0))
-    count = min(len(there), -int(-amount // 1))
-    return {"affinity": [there[(lease + i) % len(there)] for i in range(count)]}
+    cpus = sorted(os.sched_getaffinity(0))
+    count = min(len(cpus), -int(-amount // 1))
+    return {"affinity": [cpus[(lease + i) % len(cpus)] for i in range(count)]}
 
 
 def _usage(group: Path, version: int) -> Usage:
@@ -371,13 +371,13 @@ def _remove(group: Path) -> bool:
 def _left_by_the_dead(proc: Path, base: Path) -> list[Path]:
     """Return the folders of this machine's workers that were killed."""
     namespace = _pid_namespace(proc)
-    left = []
+    leftover = []
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(base)):
-            found = _OURS.match(entry.name)
-            if found and found[1] == namespace and found[3] != _born(proc, int(found[2])):
-                left.append(Path(entry.path))
-    return left
+            match = _OURS.match(entry.name)
+            if match and match[1] == namespace and match[3] != _born(proc, int(match[2])):
+                leftover.append(Path(entry.path))
+    return leftover
 
 
 def _run_in(groups: list[str]) -> None:

@@ -232,12 +232,14 @@ class Interpreters:
         lines = interpreter.output[1].decode("utf-8", "surrogateescape").split("\n")
         if lines[0] != "titan" or len(lines) < 3:
             last_line = interpreter.output[2].decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-            why = (
+            reason = (
                 end.text
                 if isinstance(end, Refused)
                 else f"asked for its version it ended with code {end.code}{last_line and ': '}{last_line}"
             )
-            text = f"python: {interpreter.executable} is no Python that works on this worker ({why}): reinstall it, or name another"
+            text = (
+                f"python: {interpreter.executable} is no Python that works on this worker ({reason}): reinstall it, or name another"
+            )
             del self._all[interpreter.executable]
             for lease in interpreter.waiting:
                 # A check that was killed by a signal may succeed later.

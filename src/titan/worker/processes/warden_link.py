@@ -427,8 +427,8 @@ class WardenLink:
             self._on_end()
             return
         if self._stopped >= STOPPED_LOOKS or self._silent >= SILENT_LOOKS:
-            how = "is stopped (SIGSTOP)" if self._stopped else f"has not answered for {SILENT_LOOKS * WATCH_S:g} s"
-            log.error("the warden %d %s: it is killed, with all processes under it", self._process.pid, how)
+            condition = "is stopped (SIGSTOP)" if self._stopped else f"has not answered for {SILENT_LOOKS * WATCH_S:g} s"
+            log.error("the warden %d %s: it is killed, with all processes under it", self._process.pid, condition)
             self._process.kill()
             self._loop.call_later(DEATH_POLL_S * DEATH_POLLS, self._on_end)
             return

@@ -193,10 +193,10 @@ class WorkerMachine:
         the master has recorded them when it reads the heartbeat. It would take them for unknown
         attempts that block a slot.
         """
-        mine = [(lease, h) for lease, h in self.held.items() if not h.orphaned and h.phase is not without]
+        own = [(lease, h) for lease, h in self.held.items() if not h.orphaned and h.phase is not without]
         draws: dict[str, int] = {}
-        draw_of = [draws.setdefault(h.draw, len(draws)) for _, h in mine]
-        leases, started = [lease for lease, _ in mine], [h.started_at for _, h in mine]
+        draw_of = [draws.setdefault(h.draw, len(draws)) for _, h in own]
+        leases, started = [lease for lease, _ in own], [h.started_at for _, h in own]
         return Beat(leases, started, tuple(draws), draw_of) if any(draws) else Beat(leases, started)
 
     # -- the connection ----------------------------------------------------------------------------
@@ -257,8 +257,8 @@ class WorkerMachine:
         if self.connected and self._next_beat <= now:
             self._next_beat = now + self._heartbeat_s
             self.beat_due = True
-            late = [h.result for h in self.held.values() if h.result and h.sent_at and h.sent_at + RESEND_S <= now]
-            self._results.extend(late)
+            overdue = [h.result for h in self.held.values() if h.result and h.sent_at and h.sent_at + RESEND_S <= now]
+            self._results.extend(overdue)
 
     # -- orders ------------------------------------------------------------------------------------
     def on_dispatched(self, now: float, received: Dispatched) -> None:
@@ -275,10 +275,10 @@ class WorkerMachine:
             elif not missing:
                 self._waiting.append(lease)
             else:
-                for wanted in missing:
-                    if wanted not in self._wanted:
-                        self._out.append(FetchArtifact(wanted))
-                    self._wanted.setdefault(wanted, {})[lease] = None
+                for hash_ in missing:
+                    if hash_ not in self._wanted:
+                        self._out.append(FetchArtifact(hash_))
+                    self._wanted.setdefault(hash_, {})[lease] = None
 
     def on_stop_ordered(self, now: float, received: StopOrdered) -> None:
         for lease in received.leases:
@@ -308,13 +308,13 @@ class WorkerMachine:
                 self._out.append(WithdrawAttempt(lease))
 
     def on_results_acked(self, now: float, received: ResultsAcked) -> None:
-        gone = [
+        acked = [
             lease for lease in dict.fromkeys(received.leases) if (h := self.held.get(lease)) is not None and h.phase is Phase.DONE
         ]
-        for lease in gone:
+        for lease in acked:
             del self.held[lease]
-        if gone:
-            self._out.append(Forget(gone))
+        if acked:
+            self._out.append(Forget(acked))
 
     def on_drain_ordered(self, now: float, received: DrainOrdered) -> None:
         if self.draining:
@@ -426,8 +426,8 @@ class WorkerMachine:
             reason = received.raised[i]
             outcome, code = (Outcome.EXITED, 1) if reason else (Outcome.SUCCEEDED, 0)
             lost = received.lost.get(lease, "") if received.lost else ""
-            about = (outcome, reason, lost, received.finished[i], received.values[i])
-            self._end_call(h, lease, *about, code=code, printed=lease in received.printed)
+            details = (outcome, reason, lost, received.finished[i], received.values[i])
+            self._end_call(h, lease, *details, code=code, printed=lease in received.printed)
 
     def on_calls_returned(self, now: float, received: CallsReturned) -> None:
         self._requeue(now, self.runners.returned(received.runner, received.count))

@@ -170,8 +170,8 @@ class Services:
             return None
         dues = [watch.due for watch in self.all.values() if watch.due]
         if self._machine.connected:
-            news = [(watch, self._machine.held[lease]) for lease, watch in self.all.items() if watch.reported != watch.serial]
-            dues += [watch.reported_at + REPORT_S for watch, held in news if held.started_at and not held.orphaned]
+            unreported = [(watch, self._machine.held[lease]) for lease, watch in self.all.items() if watch.reported != watch.serial]
+            dues += [watch.reported_at + REPORT_S for watch, held in unreported if held.started_at and not held.orphaned]
         return min(dues, default=None)
 
     def ended(self, lease: int) -> None:
@@ -187,8 +187,8 @@ class Services:
             changed = watch.reported != watch.serial and now >= watch.reported_at + REPORT_S
             if held.started_at and not held.orphaned and (changed or everything):
                 next_start = 0.0 if watch.process else watch.due
-                about = (held.started_at, watch.ready_at, watch.port, watch.restarts, watch.reason, next_start)
-                rows.append((lease, watch.serial, *about))
+                state = (held.started_at, watch.ready_at, watch.port, watch.restarts, watch.reason, next_start)
+                rows.append((lease, watch.serial, *state))
                 watch.reported, watch.reported_at = watch.serial, now
         if rows:
             self._machine.order(ReportServices(*[list(column) for column in zip(*rows, strict=True)]))
@@ -247,12 +247,12 @@ class Services:
         return True
 
     def on_warden_died(self, now: float, received: WardenDied) -> bool:
-        mine = [lease for lease in received.leases if (held := self._running(lease)[1]) is not None and held.phase is Phase.RUNNING]
-        for lease in mine:
+        own = [lease for lease in received.leases if (held := self._running(lease)[1]) is not None and held.phase is Phase.RUNNING]
+        for lease in own:
             self._crashed(now, self.all[lease], WARDEN_DIED)
             if lease in received.begun:
                 self._machine.suspects.suspect(self._machine.held[lease])
-        others = [lease for lease in received.leases if lease not in mine]
+        others = [lease for lease in received.leases if lease not in own]
         self._machine.on_warden_died(now, WardenDied(others, received.at, received.begun))
         return True
 
