@@ -55,7 +55,7 @@ def test_a_web_page_reaches_nothing(store: StoreServer, sent: bytes) -> None:
         assert b"+OK\r\n$" not in everything(s), "the connection ends before what follows"
     assert c.get("k") == b"v"
     assert store.process is not None
-    assert "a web page that somebody looks at may be behind it" in store.process.err
+    assert "a web page in a browser may have opened it" in store.process.err
 
 
 def test_who_has_not_said_the_password_has_little_room(guarded: StoreServer) -> None:

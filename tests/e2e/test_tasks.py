@@ -138,7 +138,7 @@ def test_results_that_are_too_much_for_one_call_are_told(client: Client) -> None
     count = MAX_INPUT_BYTES // 60_000
     assert client.compute(lengths([some() for _ in range(count - 50)])).result(60) == (count - 50) * 60_000
     error = client.compute(lengths([some() for _ in range(count + 50)])).exception(60)
-    assert error is not None and "gather them in steps" in str(error)
+    assert error is not None and "combine them in several steps" in str(error)
 
 
 def test_an_async_client_computes_nodes(c: Cluster) -> None:

@@ -191,7 +191,7 @@ def test_what_the_journal_has_no_more_is_said_to_be_lost(small: Cluster) -> None
     write_snapshot(small.store, seq=follower.seq, term=follower.state.term, chunks=snapshot.dump(follower.state))
     small.start_master()
     until(lambda: "finished runs are lost with the history" in small.master.err if small.master else False, "it is said", 60.0)
-    assert old[0] in small.master.err and "Put history.sqlite back from a backup" in small.master.err
+    assert old[0] in small.master.err and "put history.sqlite back from a backup" in small.master.err
 
 
 def test_old_runs_go_with_their_output(tmp_path: Path) -> None:

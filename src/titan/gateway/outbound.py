@@ -80,8 +80,10 @@ def reply_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
 
 
 def order_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
-    """(worker, message) of an effect that a worker is told of, save for dispatches; None for every
-    other, and for a worker that was forgotten in the same step."""
+    """Return (worker, message) of an effect that is an order to a worker, except dispatches.
+
+    None for other effects, and for a worker that was forgotten in the same step.
+    """
     if getattr(effect, "worker", None) not in state.workers:
         return None
     match effect:

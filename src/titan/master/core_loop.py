@@ -79,7 +79,7 @@ class CoreLoop:
         self._turning = False
         """True while `on_events` runs."""
         self._log: OpenLog | None = None
-        """From `lead` on."""
+        """Open log; None until `lead`."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._pressed = False

@@ -71,7 +71,7 @@ def named_in_template(choice: str | None) -> str:
 
 
 def driver_problem(template: JobTemplate) -> str:
-    """Return what is wrong with the driver that a template asks for; "" if nothing is.
+    """Return the problem with the driver that a template requests; "" if there is none.
 
     >>> driver_problem(JobTemplate(command="x", driver="fork"))
     "driver 'fork' is unknown: leave it out, or say process"
@@ -93,4 +93,4 @@ def driver_problem(template: JobTemplate) -> str:
 
 def choices_doc() -> str:
     """Return a sentence about the field `driver`, in Markdown."""
-    return f"What starts it: {'; '.join(f'`{name}` {row.doc}' for name, row in DRIVERS.items() if row.doc)}."
+    return f"Driver that starts it: {'; '.join(f'`{name}` {row.doc}' for name, row in DRIVERS.items() if row.doc)}."

@@ -1,1 +1,1 @@
-"""TitanStore in a server: sessions, the port for Redis clients, and the cluster as keys."""
+"""TitanStore in a server: sessions, the port for Redis clients, and the cluster's state as keys."""

@@ -1,5 +1,4 @@
-"""Commands for TitanStore that come as messages from clients: each lane of a connection is a
-session."""
+"""Commands for TitanStore in messages of clients. Each lane of a connection is a session."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from titan.store.replies import BLOCKED, Error, Reply
 from titan.store.resp import encode
 
 LANES = 1024
-"""Of one connection."""
+"""Maximum number of lanes of a connection."""
 RESP = 3
 _KILLED = Error(b"ERR the session was closed by CLIENT KILL: try again")
 _OF_A_PORT = (
@@ -42,12 +41,12 @@ class _Batch:
 
 
 class Lane(StoreClient):
-    """Its answers go in batches, as the commands came."""
+    """Session of a lane. Its answers are sent in the same batches as the commands."""
 
     def __init__(self, sessions: StoreSessions, peer: Peer) -> None:
         super().__init__(sessions, address=peer.address)
         self.session.resp = RESP
-        self.session.authenticated = True  # whoever may submit jobs may do this too
+        self.session.authenticated = True  # a client that may submit jobs may use the store too
         self._peer = peer
         self._batches: deque[_Batch] = deque()
         self._done: list[_Batch] = []
@@ -62,7 +61,7 @@ class Lane(StoreClient):
             return
         batch = self._batches[0]
         encode(reply, RESP, batch.out)
-        self.out = batch.out  # bounds what is made at once
+        self.out = batch.out  # its size limits the replies made at once
         batch.left -= 1
         if not batch.left:
             self._done.append(self._batches.popleft())
@@ -76,7 +75,10 @@ class Lane(StoreClient):
             self._peer.send(msg.StoreReplies(batch.request, batch.count), bytes(batch.out))
 
     def close(self) -> None:
-        """CLIENT KILL: what is not answered is refused, and the next command has another session."""
+        """End the session after CLIENT KILL. Commands without an answer get an error.
+
+        The next command of the lane gets a new session.
+        """
         if self.session.closed and not self.closed:
             self.closed = True
             self._waiting.clear()
@@ -88,14 +90,17 @@ class Lane(StoreClient):
 
 
 class ClientSessions:
-    """Every lane of every connection."""
+    """Lanes of all connections."""
 
     def __init__(self, sessions: StoreSessions) -> None:
         self._sessions = sessions
         self._lanes: dict[Peer, dict[int, Lane]] = {}
 
     def on_store_commands(self, peer: Peer, message: msg.StoreCommands) -> None:
-        """Answered when it is durable. Raises CallerError, LimitExceeded."""
+        """Execute commands; the answer follows when they are durable.
+
+        Raises CallerError, LimitExceeded.
+        """
         if not message.commands or not all(message.commands):
             raise CallerError("a command for the store is empty")
         for command in message.commands:
@@ -116,6 +121,6 @@ class ClientSessions:
             self._sessions.leave(lane)
 
     def forget(self, peer: Peer) -> None:
-        """The connection is gone."""
+        """End the lanes of a closed connection."""
         for lane in self._lanes.pop(peer, {}).values():
             self._sessions.leave(lane)

@@ -1,13 +1,15 @@
-"""The cluster as keys of TitanStore, for any Redis client to read: derived from the state whenever
-they are asked for.
+"""Cluster state as keys of TitanStore, for any Redis client. Each read derives them from the state.
 
-    titan:run:RUN        hash     titan:job:RUN/JOB    hash     titan:worker:NAME    hash
-    titan:queue:TAG      list of RUN/JOB, who is next first; at most 10,000
-    titan:dlq            hash of RUN/JOB to the reason          titan:workers        hash of NAME to the state
-    titan:events         stream of what happened since this master started, the last 10,000
+    titan:run:RUN        hash
+    titan:job:RUN/JOB    hash
+    titan:worker:NAME    hash
+    titan:workers        hash of NAME to the state
+    titan:queue:TAG      list of RUN/JOB, the next one first; at most 10,000
+    titan:dlq            hash of RUN/JOB to the reason
+    titan:events         stream of events since this master started, the last 10,000
 
-Runs that have left for the history are not among them. SCAN and KEYS name the jobs of runs of up to
-10,000 jobs; those of larger ones can be read all the same.
+Runs in the history are not included. SCAN and KEYS list the jobs of runs of up to 10,000 jobs; the
+jobs of larger runs can still be read.
 """
 
 from __future__ import annotations
@@ -38,14 +40,14 @@ EVENTS_KEY = b"titan:events"
 QUEUED = 10_000
 LISTED = 10_000
 EVENTS = 10_000
-"""Entries of titan:events, and batches of events that wait to become entries."""
+"""Maximum entries of titan:events, and maximum waiting entries."""
 
 
-_UNTOLD = (*ev.VOLATILE, ev.StoreChanged)
+_HIDDEN = (*ev.VOLATILE, ev.StoreChanged)
 
 
 class ClusterKeys:
-    """A Mount: see `titan.store.keyspace`."""
+    """Mount of derived keys, see `titan.store.keyspace`."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -115,7 +117,7 @@ class ClusterKeys:
         return list(dict.fromkeys(jobs[j].template.requirement for lane in self._lanes() for j in lane.first(1)))
 
     def _queue(self, tag: str) -> Iterator[bytes]:
-        """Those that wait for a slot of this capability, in the order in which they would get it."""
+        """Return the jobs that wait for a slot of a capability, the next one first."""
         jobs = self._state.jobs
         rows: list[list[tuple[int, int]]] = []
         for lane in self._lanes():
@@ -125,21 +127,23 @@ class ClusterKeys:
 
 
 class EventStream:
-    """Events become entries when somebody reads. Until then those about jobs are kept as they were
-    decided, which costs nothing per job; of the others what is plain is kept: they may hold whole
-    DAGs."""
+    """Stream of events, which become entries when a client reads.
+
+    Until then, events about jobs are kept unchanged, which costs nothing per job. Other events may
+    hold whole DAGs, so only their plain fields are kept.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._fresh: deque[tuple[int, ev.Event | _Noted, int]] = deque()
-        """When, what, and how many entries it will be."""
+        """(time, event, number of its entries) of events that are not entries yet."""
         self._waiting = 0
-        """Entries that those will be."""
+        """Number of entries that these events will give."""
         self._stream = Stream()
 
     def note(self, now_ms: int, events: list[ev.Event]) -> None:
         for event in events:
-            if type(event) in _UNTOLD:
+            if type(event) in _HIDDEN:
                 continue
             numbers = getattr(event, "jobs", None)
             if isinstance(numbers, list):
@@ -159,16 +163,18 @@ class EventStream:
         stream = self._stream
         self._waiting = 0
         while self._fresh:
-            now_ms, what, _ = self._fresh.popleft()
-            for fields in (_fields(_kind(what.kind), _facts(what)),) if isinstance(what, _Noted) else self._entries(what):
+            now_ms, event, _ = self._fresh.popleft()
+            for fields in (_fields(_kind(event.kind), _facts(event)),) if isinstance(event, _Noted) else self._entries(event):
                 stream.append(max(stream.last + 1, now_ms << 64), fields)
         for entry in stream.excess(EVENTS, None, None):
             stream.delete(entry)
         return stream if stream.added else None
 
     def _entries(self, event: ev.Event) -> Iterator[tuple[bytes, ...]]:
-        """One for each of its jobs, the last ones; those that have left the state since are passed
-        over."""
+        """Yield an entry for each of the event's last EVENTS jobs.
+
+        Jobs that have left the state since are skipped.
+        """
         numbers: list[int] = event.jobs  # type: ignore[union-attr]
         kind, plain = _kind(type(event)), _facts(_noted(self._state, event))
         columns = {
@@ -184,13 +190,12 @@ class EventStream:
 
 
 class _Noted(NamedTuple):
-    """The fields of an event that may be plain (texts, numbers), read and not yet looked at."""
+    """Fields of an event that may be plain (texts, numbers). Their types are not checked yet."""
 
     kind: type[ev.Event]
     values: tuple[Any, ...]
     worker: str | None
-    """The name of its worker, if it has one: by the time that somebody reads, that may be
-    forgotten."""
+    """Name of its worker, if it has one. The worker may be forgotten before a client reads."""
 
 
 def _noted(state: State, event: ev.Event) -> _Noted:
@@ -210,7 +215,7 @@ def _kind(kind: type[ev.Event]) -> bytes:
 
 @cache
 def _plain_of(kind: type[ev.Event]) -> tuple[tuple[str, ...], Callable[[ev.Event], tuple[Any, ...]]]:
-    """The names of the fields of such events that may be plain, and what reads them."""
+    """Return the names of an event's fields that may be plain, and a function that reads them."""
     names = tuple(field.name for field in msgspec.structs.fields(kind) if _may_be_plain(field.type))
     if len(names) > 1:
         return names, attrgetter(*names)

@@ -1,5 +1,5 @@
-"""Jobs at TitanStore: their connections come over those of their workers, and each run has keys of
-its own."""
+"""Connections of jobs to TitanStore, forwarded over the connections of their workers. Each run has
+its own keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from titan.store.replies import Error
 from titan.store.requests import BadRequest, Requests
 
 CONNECTIONS = 65_536
-"""Of one worker."""
+"""Maximum number of job connections of a worker."""
 
 
 class _Tunnel(StoreClient):
@@ -40,7 +40,7 @@ class _Tunnel(StoreClient):
 
 
 class StoreRelay:
-    """Every tunnel of every worker."""
+    """Job connections of all workers."""
 
     def __init__(self, state: State, sessions: StoreSessions) -> None:
         self._state = state
@@ -67,7 +67,7 @@ class StoreRelay:
             peer.send(msg.StoreStream(message.request, taken=len(blob)))
 
     def _open(self, peer: Peer, worker: int, message: msg.StoreStream) -> _Tunnel | None:
-        """None: the lease is not one that this worker has."""
+        """Return a new tunnel; None if the worker does not have the lease."""
         holder = self._state.workers.get(worker)
         number = holder.held.get(message.lease) if holder is not None else None
         if number is None and (message.lease or not message.shared):
@@ -86,6 +86,6 @@ class StoreRelay:
             tunnel.end(Error(f"ERR Protocol error: {error}".encode("latin-1", "replace")))
 
     def forget(self, peer: Peer) -> None:
-        """The worker's connection is gone."""
+        """End the tunnels of a worker whose connection was closed."""
         for tunnel in self._tunnels.pop(peer, {}).values():
             self._sessions.leave(tunnel)

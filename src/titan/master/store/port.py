@@ -1,8 +1,7 @@
-"""The port at which any Redis client finds TitanStore: connections, bytes to requests and back, and
-limits on both.
+"""Port of TitanStore for Redis clients: connections, parsing of requests, and limits.
 
-Who sends a request that never ends, or does not read, costs a bounded amount of memory and nobody
-else's time.
+A client that sends an endless request, or does not read its replies, costs bounded memory and does
+not delay other clients.
 """
 
 from __future__ import annotations
@@ -19,31 +18,31 @@ from titan.store.replies import Error
 from titan.store.requests import BadRequest, Requests
 
 RESERVED_FILES = 128
-"""Descriptors that are not for connections: a limit of the process that is lower than `maxclients`
-counts instead of that."""
+"""Descriptors reserved for other uses. The number of clients is limited by `maxclients` and by the
+remaining descriptors."""
 UNFINISHED_BYTES = 1 << 30
-"""Of requests that are not whole yet, or wait for their turn, over all connections. Then the one
-that adds to it is cut off."""
-STRANGERS_BYTES = 32 << 20
-"""The same of all that have not said the password yet."""
+"""Maximum bytes of incomplete and waiting requests over all connections. A connection that exceeds
+it is aborted."""
+UNAUTHENTICATED_BYTES = 32 << 20
+"""The same limit for all connections before authentication."""
 UNREAD_BYTES = 256 << 20
 UNREAD_PUSHES_BYTES = 32 << 20
-"""What a client may leave unread; less if what it leaves unread are messages of channels."""
+"""Maximum unread bytes of a client; the lower limit is for clients that listen to channels."""
 UNREAD_TOTAL_BYTES = 1 << 30
-"""Over all clients, of those that leave more than UNREAD_LITTLE unread. Then the one that adds to
-it is cut off."""
+"""Maximum unread bytes over all clients that have more than UNREAD_LITTLE. A connection that
+exceeds it is aborted."""
 UNREAD_LITTLE = 1 << 20
 WAITING = 1024
 WAITING_BYTES = 4 << 20
-"""Requests of one connection that wait for their turn; then no more is read from it."""
+"""Maximum waiting requests of a connection; above it the connection is not read from."""
 IDLE_CHECK_S = 1.0
 
 
 class StorePort:
-    """Listens from `open` to `close`."""
+    """Listening port, from `open` to `close`."""
 
     def __init__(self, sessions: StoreSessions, host: str, port: int, *, has_room: Callable[[], bool] = lambda: True) -> None:
-        """`has_room()`: whether the process has descriptors for one more connection."""
+        """`has_room()` returns whether the process has a descriptor for another connection."""
         self.has_room = has_room
         self._sessions = sessions
         self.host = host
@@ -51,13 +50,13 @@ class StorePort:
         self._server: asyncio.Server | None = None
         self.connections: dict[StoreConnection, None] = {}
         self.unfinished = 0
-        self.of_strangers = 0
+        self.unauthenticated = 0
         self.unread = 0
         self._idle_timer: asyncio.TimerHandle | None = None
 
     @property
     def most_clients(self) -> int:
-        """`maxclients`, or what the limit on open files leaves."""
+        """Maximum number of clients: `maxclients`, or less if the limit on open files is lower."""
         return max(1, min(self._sessions.store.settings.max_clients, getrlimit(RLIMIT_NOFILE)[0] - RESERVED_FILES))
 
     @property
@@ -65,7 +64,7 @@ class StorePort:
         return f"{self.host}:{self.port}"
 
     async def open(self) -> None:
-        """Takes the port. Raises PortInUse, EnvironmentFault."""
+        """Bind the port. Raises PortInUse, EnvironmentFault."""
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -73,7 +72,7 @@ class StorePort:
             )
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
-                raise PortInUse(f"port {self.port} on {self.host} is in use by another program: give the store another") from e
+                raise PortInUse(f"port {self.port} on {self.host} is in use by another program: give the store another port") from e
             raise EnvironmentFault(f"the store cannot listen on {self.host}:{self.port}: {e.strerror or e}") from e
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -91,7 +90,7 @@ class StorePort:
             connection.abort()
 
     def press(self, *, pressed: bool) -> None:
-        """While the journal cannot keep up nobody is read from."""
+        """Pause reading from all connections while the journal cannot keep up."""
         for connection in self.connections:
             connection.pause("journal", on=pressed)
 
@@ -112,24 +111,24 @@ class StoreConnection(asyncio.Protocol):
         self._requests = Requests(max_bulk_bytes=sessions.max_bulk_bytes)
         self._unfinished = 0
         self._unread = 0
-        self._stranger = False
-        """It has not said the password yet."""
+        self._unauthenticated = False
+        """True before authentication."""
         self._client: _PortClient | None = None
-        """None: it was turned away."""
+        """None: the connection was rejected."""
         self._pauses: dict[str, None] = {}
         self._transport: asyncio.Transport | None = None
 
     # -- asyncio.Protocol --------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        it = self._transport = cast(asyncio.Transport, transport)
-        it.set_write_buffer_limits(high=1 << 20)
+        transport = self._transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=1 << 20)
         if len(self._port.connections) >= self._port.most_clients or not self._port.has_room():
-            it.write(b"-ERR max number of clients reached\r\n")
-            it.close()
+            transport.write(b"-ERR max number of clients reached\r\n")
+            transport.close()
             return
-        peer, here = it.get_extra_info("peername"), it.get_extra_info("sockname")
+        peer, here = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self._client = _PortClient(self, self._sessions, address=_text(peer), local_address=_text(here))
-        self._stranger = self._requests.unauthenticated = not self._client.session.authenticated
+        self._unauthenticated = self._requests.unauthenticated = not self._client.session.authenticated
         self._port.connections[self] = None
 
     def data_received(self, data: bytes) -> None:
@@ -137,7 +136,7 @@ class StoreConnection(asyncio.Protocol):
         if client is None or client.session.closed or client.ended:
             return
         try:
-            requests = self._requests.feed(data if not self._stranger else self._meet(client, data))
+            requests = self._requests.feed(data if not self._unauthenticated else self._authenticate(client, data))
         except BadRequest as error:
             self.pause("bad", on=True)
             client.take([*error.before])
@@ -151,15 +150,18 @@ class StoreConnection(asyncio.Protocol):
         if unfinished != self._unfinished:
             self._count(unfinished)
 
-    def _meet(self, client: _PortClient, data: bytes) -> bytes:
-        """Request by request until the password was said; what came behind it. Raises BadRequest."""
+    def _authenticate(self, client: _PortClient, data: bytes) -> bytes:
+        """Execute requests one by one until authentication; return the remaining data.
+
+        Raises BadRequest.
+        """
         at = 0
         while at < len(data):
             requests, at = self._requests.feed_one(data, at)
             client.take(requests)
             if client.session.authenticated:
                 self._count(0)
-                self._stranger = self._requests.unauthenticated = False
+                self._unauthenticated = self._requests.unauthenticated = False
                 return data[at:]
             if client.session.closed:
                 break
@@ -186,7 +188,10 @@ class StoreConnection(asyncio.Protocol):
             self._sessions.leave(self._client)
 
     def is_idle_since(self, at_ms: int) -> bool:
-        """Whoever listens to channels or waits for a key is not."""
+        """Return whether the last command was before `at_ms`.
+
+        A client that listens to channels or waits for a key is never idle.
+        """
         session = self._client.session if self._client is not None else None
         if session is None or session.channels or session.patterns or session.blocked is not None:
             return False
@@ -197,25 +202,26 @@ class StoreConnection(asyncio.Protocol):
         port, more = self._port, unfinished - self._unfinished
         self._unfinished = unfinished
         port.unfinished += more
-        if self._stranger:
-            port.of_strangers += more
-        if more > 0 and (port.unfinished > UNFINISHED_BYTES or (self._stranger and port.of_strangers > STRANGERS_BYTES)):
+        if self._unauthenticated:
+            port.unauthenticated += more
+        exceeds = port.unfinished > UNFINISHED_BYTES or (self._unauthenticated and port.unauthenticated > UNAUTHENTICATED_BYTES)
+        if more > 0 and exceeds:
             self.abort()
 
     def _count_unread(self, unread: int) -> None:
         self._port.unread += unread - self._unread
         self._unread = unread
 
-    def pause(self, why: str, *, on: bool) -> None:
-        """Reading, until every reason is gone."""
-        if self._transport is None or self._transport.is_closing() or on == (why in self._pauses):
+    def pause(self, reason: str, *, on: bool) -> None:
+        """Pause reading until all reasons are gone; `on` false removes a reason."""
+        if self._transport is None or self._transport.is_closing() or on == (reason in self._pauses):
             return
         if on:
-            self._pauses[why] = None
+            self._pauses[reason] = None
             if len(self._pauses) == 1:
                 self._transport.pause_reading()
         else:
-            del self._pauses[why]
+            del self._pauses[reason]
             if not self._pauses:
                 self._transport.resume_reading()
 

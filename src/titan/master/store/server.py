@@ -1,6 +1,6 @@
-"""TitanStore standing alone: the store, its journal and its port, and nothing that schedules.
+"""Stand-alone TitanStore: the store, its journal and its port, without scheduling.
 
-The same journal as a master's, so a home can be opened by either.
+The journal is the same as a master's, so either can open a home.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger("titan.store")
 
 
 class StoreServer(HomeServer):
-    """`policy` None keeps no journal. `port` 0 takes a free one."""
+    """Stand-alone store. `policy` None keeps no journal. `port` 0 takes a free port."""
 
     WHAT = "the store"
     DANGER = "read and change all of it"
@@ -43,7 +43,7 @@ class StoreServer(HomeServer):
         password: str = "",
         config: dict[str, str] | None = None,
     ) -> None:
-        """`config`: what CONFIG SET would set, such as maxmemory."""
+        """`config`: settings as for CONFIG SET, such as maxmemory."""
         super().__init__(home, host, insecure=insecure)
         self._port = port
         self._policy = policy

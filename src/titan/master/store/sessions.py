@@ -1,9 +1,9 @@
-"""Whoever speaks to TitanStore: sessions and their commands, and when their replies may be seen.
+"""Sessions of TitanStore: execution of commands, and release of replies once they are durable.
 
-Commands are executed on the store of the core's state as they come. What they changed goes into the
-journal with the next turn, as one event for all connections that were served in between; their
-replies wait for that, reads included, since a read may have seen what is not durable yet. Owns
-sessions, expiry and time-outs; must not know where commands come from, nor what they do.
+Commands are executed at once on the store in the core's state. Their changes are journaled in the
+next turn, as one event for all connections that were served in between. Replies wait for that
+record. Replies to reads wait too, since a read may have seen a change that is not durable yet. Owns
+sessions, expiry and timeouts. Must not know where commands come from, nor what they do.
 """
 
 from __future__ import annotations
@@ -28,46 +28,47 @@ from titan.store.session import Session
 log = logging.getLogger("titan.store")
 
 AT_ONCE_BYTES = 1 << 20
-"""Replies of one client that are made before they are written; then others have their turn."""
+"""Maximum bytes of a client's replies that are made before they are written. Then other clients get
+their turn."""
 REQUESTS_AT_ONCE = 2048
-"""Requests of one client that are executed in one turn, some milliseconds."""
+"""Maximum requests of a client that are executed in one turn, some milliseconds."""
 EXPIRE_AT_ONCE = 200
-"""Keys that are expired in one turn."""
+"""Maximum keys that are expired in one turn."""
 WARN_EVERY_S = 60.0
 
 
 class StoreClient:
-    """One session. Subclasses say where answers go."""
+    """Client with a session. Subclasses send the answers."""
 
     def __init__(self, sessions: StoreSessions, *, address: str = "", local_address: str = "") -> None:
         self.session = sessions.enter(self, address, local_address)
         self.ready = True
-        """Whether more may be written; the owner says so with `go_on`."""
+        """True if more may be written. The owner calls `go_on` when it becomes true."""
         self.out = bytearray()
-        """Answers that may not be seen yet."""
+        """Answers that are not released yet."""
         self.ended = False
-        self.tired = False
-        """It has done much in a turn, and is to wait for one with time left."""
+        self.deferred = False
+        """True if it has done much work in a turn and waits for a turn with time left."""
         self.waiting_bytes = 0
         self._sessions = sessions
         self._waiting: deque[list[bytes]] = deque()
-        """Requests behind one that blocks, behind what is to be written first, or behind much work.
-        """
+        """Requests that wait for a blocked command, for earlier answers to be written, or for other
+        clients."""
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for their turn."""
+        """Number of waiting requests."""
         return len(self._waiting)
 
     def take(self, requests: list[list[bytes]]) -> None:
-        """Executes them in order, as far as that goes now."""
+        """Execute requests in order as far as possible now; the others wait."""
         if self._waiting or self.session.blocked is not None or self.session.closed or not self.ready:
             self._put(requests)
             return
         if len(requests) > REQUESTS_AT_ONCE:
             self._put(requests[REQUESTS_AT_ONCE:])
             requests = requests[:REQUESTS_AT_ONCE]
-            self._sessions.tire(self)
+            self._sessions.defer(self)
         execute, session, now = self._sessions.store.execute, self.session, self._sessions.now_ms()
         for at, args in enumerate(requests):
             reply = execute(now, session, args)
@@ -80,9 +81,9 @@ class StoreClient:
         self._sessions.touched(self)
 
     def go_on(self) -> None:
-        """What waits is executed, if nothing keeps it."""
+        """Execute waiting requests if nothing prevents it."""
         waiting, session = self._waiting, self.session
-        if not waiting or session.blocked is not None or not self.ready or session.closed or self.tired:
+        if not waiting or session.blocked is not None or not self.ready or session.closed or self.deferred:
             return
         execute, now = self._sessions.store.execute, self._sessions.now_ms()
         for _ in range(min(len(waiting), REQUESTS_AT_ONCE)):
@@ -94,19 +95,19 @@ class StoreClient:
                 break
         self._halt()
         if waiting and session.blocked is None:
-            self._sessions.tire(self)
+            self._sessions.defer(self)
         self._sessions.touched(self)
         self.eased()
 
     def eased(self) -> None:
-        """Some of what waited is done: perhaps more can be taken."""
+        """Handle a reduced number of waiting requests; more may be accepted now."""
 
     def _halt(self) -> None:
         session = self.session
         if session.halted and not session.closed:
             session.halted = False
             if self._waiting:
-                self._sessions.tire(self)
+                self._sessions.defer(self)
 
     def _put(self, requests: list[list[bytes]], *, first: bool = False) -> None:
         if self.session.closed:
@@ -119,7 +120,7 @@ class StoreClient:
             self._waiting.extend(requests)
 
     def end(self, reply: Reply) -> None:
-        """A last answer, and no request after it."""
+        """Send a last answer and execute no further requests."""
         self._waiting.clear()
         self.waiting_bytes = 0
         self.answer(reply)
@@ -130,7 +131,7 @@ class StoreClient:
         encode(reply, self.session.resp, self.out)
 
     def collect(self) -> Callable[[], None] | None:
-        """What is to be called once all that was executed is durable: it lets the answers go."""
+        """Return the call that sends the answers, for when all changes are durable."""
         if not self.out:
             return None
         data, self.out = bytes(self.out), bytearray()
@@ -140,17 +141,17 @@ class StoreClient:
         raise NotImplementedError
 
     def close(self) -> None:
-        """The store wants it gone; what was written before is to arrive."""
+        """Close the connection after everything that was written has been sent."""
         raise NotImplementedError
 
 
 def _size(args: list[bytes]) -> int:
-    """The memory that a request takes, about."""
+    """Return the approximate memory of a request."""
     return 64 + 48 * len(args) + sum(map(len, args))
 
 
 class _Shell(Hooks):
-    """What commands can ask of the process."""
+    """Functions of the process that commands can use."""
 
     def __init__(self, core: CoreLoop, stop: Callable[[], None] | None) -> None:
         self._core = core
@@ -159,8 +160,10 @@ class _Shell(Hooks):
         self._warned = -WARN_EVERY_S
 
     def save(self, *, background: bool) -> Reply:
-        """All that was answered is in the journal already, as `--fsync` says; a snapshot only makes
-        the next start quicker."""
+        """Request a snapshot, which only makes the next start faster.
+
+        Everything that was answered is in the journal already, subject to `--fsync`.
+        """
         self._core.snapshot_soon()
         return Status(b"Background saving started") if background else OK
 
@@ -183,13 +186,13 @@ class _Shell(Hooks):
         if time.monotonic() - self._warned >= WARN_EVERY_S:
             self._warned = time.monotonic()
             log.warning(
-                "the store closed the connection of %s, which said %r: a web page that somebody looks at may be behind it",
+                "the store closed the connection of %s, which sent %r: a web page in a browser may have opened it",
                 address,
                 word,
             )
 
     def broke(self, command: str, error: Exception) -> None:
-        log.error("the store: %s broke off: %s", command.upper(), error, exc_info=error)
+        log.error("the store: %s failed: %s", command.upper(), error, exc_info=error)
 
     def facts(self) -> Mapping[str, Mapping[str, object]]:
         up = int(time.monotonic() - self._began)
@@ -208,10 +211,10 @@ class _Shell(Hooks):
 
 
 class StoreSessions:
-    """`core.state.store` is executed on from now on."""
+    """All sessions on `core.state.store`."""
 
     def __init__(self, core: CoreLoop, *, stop: Callable[[], None] | None = None) -> None:
-        """`stop`: what SHUTDOWN does, if it may do anything."""
+        """`stop`: called by SHUTDOWN; None: SHUTDOWN is rejected."""
         self.store = core.state.store
         self.store.attach(_Shell(core, stop), int.from_bytes(os.urandom(8), "big"))
         core.state.store_is_live = True
@@ -220,8 +223,8 @@ class StoreSessions:
         self._clients: dict[Session, StoreClient] = {}
         self._numbers = 0
         self._touched: dict[StoreClient, None] = {}
-        self._tired: dict[StoreClient, None] = {}
-        """Those that have done much, in the order in which they go on."""
+        self._deferred: dict[StoreClient, None] = {}
+        """Clients that have done much work, in the order in which they continue."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0
@@ -232,17 +235,17 @@ class StoreSessions:
 
     @property
     def max_bulk_bytes(self) -> int:
-        """Of one argument."""
+        """Maximum bytes of an argument."""
         return self.store.settings.max_bulk
 
-    def configure(self, given: Mapping[str, str]) -> None:
-        """As CONFIG SET. Raises CallerError."""
+    def configure(self, values: Mapping[str, str]) -> None:
+        """Change settings as CONFIG SET does. Raises CallerError."""
         settings = self.store.settings
-        for name, value in given.items():
+        for name, value in values.items():
             try:
                 settings.change(name, settings.checked(name, value))
             except KeyError:
-                raise CallerError(f"the store has no setting {name!r}: {', '.join(settings.names())}") from None
+                raise CallerError(f"the store has no setting {name!r}: its settings are {', '.join(settings.names())}") from None
             except CallerError as e:
                 raise CallerError(f"{name}={value}: {e}") from None
         self.store.review()
@@ -254,38 +257,37 @@ class StoreSessions:
         return session
 
     def leave(self, client: StoreClient) -> None:
-        """Its connection is gone."""
+        """End the session of a closed connection."""
         if self._clients.pop(client.session, None) is not None:
-            self._tired.pop(client, None)
+            self._deferred.pop(client, None)
             self.store.close_session(client.session)
             self.refresh()
 
     def notice(self, key: bytes) -> None:
-        """A derived key has changed."""
+        """Wake clients that wait for a derived key, which has changed."""
         if self.store.notice(self.now_ms(), key):
             self.refresh()
 
     def keep_spaces(self, live: Container[int]) -> None:
-        """Keys of runs that are no longer there go; `live` are the numbers of the others."""
+        """Delete the keys of all runs except those whose numbers are in `live`."""
         for database in self.store.spaces():
             if database not in live:
                 self.store.wipe_space(self.now_ms(), database)
                 self.refresh()
 
-    def tire(self, client: StoreClient) -> None:
-        """It goes on in a turn that has time left for it."""
-        client.tired = True
-        self._tired[client] = None
+    def defer(self, client: StoreClient) -> None:
+        """Let a client continue in a turn that has time left."""
+        client.deferred = True
+        self._deferred[client] = None
         self.refresh()
 
     def touched(self, client: StoreClient) -> None:
-        """It has executed something."""
+        """Record that a client has executed a command."""
         self._touched[client] = None
         self.refresh()
 
     def refresh(self) -> None:
-        """What has changed is journaled, and answers go out, when the present turn of the loop is
-        over."""
+        """Journal the changes and send the answers after the present iteration of the loop."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
@@ -309,23 +311,23 @@ class StoreSessions:
         calls = [call for client in touched if (call := client.collect()) is not None]
         calls += [client.close for client in touched if client.session.closed or client.ended]
         if calls:
-            self._core.release(partial(_let_go, calls))
+            self._core.release(partial(_make_calls, calls))
         store.begin_turn()
         for client in touched:
             if client.waiting_bytes:
                 client.go_on()
-        if self._tired:
-            self._go_on_with_tired()
+        if self._deferred:
+            self._go_on_with_deferred()
         self._arm()
 
-    def _go_on_with_tired(self) -> None:
-        for client in list(self._tired):
+    def _go_on_with_deferred(self) -> None:
+        for client in list(self._deferred):
             if self.store.strained:
                 break
-            del self._tired[client]
-            client.tired = False
+            del self._deferred[client]
+            client.deferred = False
             client.go_on()
-        if self._tired:
+        if self._deferred:
             self.refresh()
 
     # -- time --------------------------------------------------------------------------------------
@@ -348,13 +350,13 @@ class StoreSessions:
         self.refresh()
 
     def close(self) -> None:
-        """No more is executed."""
+        """Stop the timer and close all clients."""
         if self._timer is not None:
             self._timer.cancel()
         for client in list(self._clients.values()):
             client.close()
 
 
-def _let_go(calls: list[Callable[[], None]]) -> None:
+def _make_calls(calls: list[Callable[[], None]]) -> None:
     for call in calls:
         call()
