@@ -78,7 +78,7 @@ def message_table(opcodes: Collection[int]) -> str:
         for opcode, kind in OPCODES.items()
         if opcode in opcodes
     ]
-    return table(("opcode", "message", "said by", "fields after the request id", ""), rows)
+    return table(("opcode", "message", "sent by", "fields after the request id", ""), rows)
 
 
 def sayers_of(kind: type) -> str:
