@@ -102,7 +102,8 @@ class Master:
 
 
 def dag(count: int) -> DagSpec:
-    """Independent jobs of one template, as they come from the network: every row its own objects."""
+    """Independent jobs of one template, as they come from the network: every row its
+    own objects."""
     sent = DagSpec(
         "bench", "", [JobTemplate(command="true")], [f"job-{i}" for i in range(count)], [0] * count, [()] * count, [()] * count
     )

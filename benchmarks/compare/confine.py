@@ -85,7 +85,8 @@ def _write(path: str, text: str) -> None:
 
 
 def end_descendants(patience_s: float = 10.0) -> None:
-    """Kills and reaps all that descends from this process, whatever it starts meanwhile included."""
+    """Kills and reaps all that descends from this process, whatever it starts meanwhile
+    included."""
     until = time.monotonic() + patience_s
     while (left := psutil.Process().children(recursive=True)) and time.monotonic() < until:
         for process in left:

@@ -86,7 +86,8 @@ class Peer:
         raise NotImplementedError
 
     def blobs(self, count: int, size: int) -> Iterable[bytes]:
-        """blob(0, size) to blob(count - 1, size), in any order. None is kept once it was given out."""
+        """blob(0, size) to blob(count - 1, size), in any order. None is kept once it
+        was given out."""
         raise NotImplementedError
 
     def scripts(self, script: Path, count: int) -> float | None:

@@ -3,8 +3,8 @@
     list_modules.py [PARTS]        30 if not given
 
 Reads the standard library of the Python that runs it, or the folder in CENSUS_SOURCE. Writes
-TITAN_SHARED/parts/01.json and so on, one for each job that counts. A part may be empty: there are as
-many as were asked for, whatever the folder contains.
+TITAN_SHARED/parts/01.json and so on, one for each job that counts. A part may be empty: there
+are as many as were asked for, whatever the folder contains.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def source_files(folder: Path) -> list[Path]:
 
 
 def list_modules(source: Path) -> list[dict[str, object]]:
-    """Each top-level module or package: its name, its files relative to `source`, and their bytes."""
+    """Each top-level module or package: its name, its files relative to `source`, and
+    their bytes."""
     modules = []
     for entry in sorted(source.iterdir()):
         if entry.name in LEFT_OUT or not entry.stem.isidentifier():

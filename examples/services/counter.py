@@ -1,4 +1,5 @@
-"""Counts what it is sent: POST /count with a text, GET /total for the sum. Listens at TITAN_PORT."""
+"""Counts what it is sent: POST /count with a text, GET /total for the sum. Listens at
+TITAN_PORT."""
 
 from __future__ import annotations
 

@@ -304,7 +304,8 @@ class Chaos:
 
     # -- of disks and clocks -----------------------------------------------------------------------
     def _fill(self, _: str) -> bool:
-        """Half the time the worker is replaced meanwhile: it may refuse to start for want of room."""
+        """Half the time the worker is replaced meanwhile: it may refuse to start for
+        want of room."""
         name, disk = WITH_SMALL_DISK, self.disks[WITH_SMALL_DISK]
 
         def worker() -> Spawned:

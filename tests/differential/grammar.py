@@ -708,7 +708,8 @@ def _steps(step: st.SearchStrategy[Step], most: int) -> st.SearchStrategy[list[S
 
 
 def _watched(most: int) -> st.SearchStrategy[list[Step]]:
-    """Connection 0 watches some keys while 1 says something; whether that was a change, EXEC tells."""
+    """Connection 0 watches some keys while 1 says something; whether that was a change,
+    EXEC tells."""
     keys = st.lists(KINDS["k"], min_size=1, max_size=6)
     said = _one_of(
         [*(THEMES[name] for name in _DATA), *(MAKERS[name] for name in _DATA if name in MAKERS)] + [THEMES["stream groups"]] * 3

@@ -29,7 +29,8 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def neighbour(c: Cluster) -> Iterator[None]:
-    """A job that runs beside the test's own and has to be COMPLETED after it, with all its output."""
+    """A job that runs beside the test's own and has to be COMPLETED after it, with all
+    its output."""
     go = c.base / "go"
     go.unlink(missing_ok=True)
     job = Job("good", command=f"echo begin; while [ ! -e {go} ]; do sleep 0.02; done; echo end", retries=0)

@@ -1,4 +1,5 @@
-"""kill -9 of a master whose snapshot is under way. `make kill-snapshots KILLS=200` does more of it."""
+"""kill -9 of a master whose snapshot is under way. `make kill-snapshots KILLS=200` does
+more of it."""
 
 from __future__ import annotations
 

@@ -140,7 +140,8 @@ def test_calls_handed_in_right_before_the_program_leaves_run_once(
 
 @contextlib.contextmanager
 def unheard(c: Cluster, program: Path, folder: Path, way: str, timeout_s: float) -> Iterator[subprocess.Popen[str]]:
-    """The program, after it has connected, when nothing that it sends reaches the master any more."""
+    """The program, after it has connected, when nothing that it sends reaches the
+    master any more."""
     with Proxy(c.port) as proxy:
         command = [sys.executable, str(program), proxy.address, str(folder), "0", way, str(timeout_s)]
         pipe = subprocess.PIPE

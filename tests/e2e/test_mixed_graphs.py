@@ -1,4 +1,5 @@
-"""Scripts and functions in one DAG: what waits for what, and results that can be asked for later."""
+"""Scripts and functions in one DAG: what waits for what, and results that can be asked
+for later."""
 
 from __future__ import annotations
 

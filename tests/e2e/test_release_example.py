@@ -1,4 +1,5 @@
-"""The release example: its pipeline, its receiver, and what it says on both ways out of the gate."""
+"""The release example: its pipeline, its receiver, and what it says on both ways out of
+the gate."""
 
 from __future__ import annotations
 

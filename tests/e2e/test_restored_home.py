@@ -20,7 +20,8 @@ def one(name: str, command: str) -> DAG:
 
 @pytest.mark.parametrize("what", ["home", "store"])
 def test_no_job_is_completed_that_never_ran(tmp_path: Path, what: str) -> None:
-    """`store`: as when the file system itself was rolled back, which leaves the home no sign of it."""
+    """`store`: as when the file system itself was rolled back, which leaves the home no
+    sign of it."""
     made, copy = Cluster(tmp_path), tmp_path / "copy"
     try:
         made.start_master()

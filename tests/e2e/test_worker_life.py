@@ -150,7 +150,8 @@ def test_a_job_that_takes_down_two_workers_is_poison(fast: Cluster, tmp_path: Pa
 
 
 def test_the_same_worker_again_after_its_death(c: Cluster, tmp_path: Path) -> None:
-    """It does not hold what it held: that is known as soon as it is back, not after its deadline."""
+    """It does not hold what it held: that is known as soon as it is back, not after its
+    deadline."""
     gate = Gate(tmp_path)
     c.start_workers("w1", slots=1)
     run = c.client.submit(DAG("again", [Job("a", command=gate.command)]))

@@ -1,4 +1,5 @@
-"""A short form of each fuzzer. `make fuzz TARGET=archives SECONDS=600 SEED=7` runs one for longer."""
+"""A short form of each fuzzer. `make fuzz TARGET=archives SECONDS=600 SEED=7` runs one
+for longer."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ def wide(jobs: int, template: JobTemplate, *args: str, name: str = "d") -> DagSp
 
 
 def test_a_dispatch_is_split_by_all_that_is_in_it(tmp_path: Path) -> None:
-    """Arguments too: 4,200 jobs with 131 kB each made one message of 525 MB, and ended the master."""
+    """Arguments too: 4,200 jobs with 131 kB each made one message of 525 MB, and ended
+    the master."""
 
     async def go() -> None:
         async with a_master(tmp_path) as (master, connection):

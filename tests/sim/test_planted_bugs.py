@@ -805,7 +805,8 @@ def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
 
 
 def effects_without_events_do_not_wait(patch: Patch) -> None:
-    """A submission that is sent again is answered at once, though the first one is not synced yet."""
+    """A submission that is sent again is answered at once, though the first one is not
+    synced yet."""
     take = Sequencer.take
     at_turn: dict[Sequencer, int] = {}
     """What the last record was when the turn began."""

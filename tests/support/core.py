@@ -91,7 +91,8 @@ def booted(
 
 # -- inputs ----------------------------------------------------------------------------------------
 def dag(parents: dict[str, str], templates: dict[str, JobTemplate] | None = None, *, name: str = "d") -> DagSpec:
-    """Jobs by name with their parents, in words; those that `templates` does not name run `true`."""
+    """Jobs by name with their parents, in words; those that `templates` does not name
+    run `true`."""
     of = {job: (templates or {}).get(job, JobTemplate(command="true")) for job in parents}
     kinds = list(dict.fromkeys(of.values()))
     template_of = [kinds.index(t) for t in of.values()]

@@ -60,7 +60,8 @@ class Reader:
         self._files[block.file] = block
 
     def parse(self, block: Block) -> None:
-        """Also the graph and the files, which are empty here unless an earlier block has made them."""
+        """Also the graph and the files, which are empty here unless an earlier block
+        has made them."""
         scratch = self._base / f"parsed-{block.line}"
         scratch.mkdir()
         path = scratch / (block.file or "pipeline.yaml")

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class WebhookReceiver:
-    """`answers` are the status codes of the calls, the last of which goes on for all that follow."""
+    """`answers` are the status codes of the calls, the last of which goes on for all
+    that follow."""
 
     port: int
     answers: list[int]

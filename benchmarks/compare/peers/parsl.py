@@ -12,7 +12,8 @@ from benchmarks.compare.peer import SLOTS, Peer
 
 
 class Parsl(Peer):
-    """`prefetch_capacity`: its documentation wants 0 for few or long tasks, and these are neither."""
+    """`prefetch_capacity`: its documentation wants 0 for few or long tasks, and these
+    are neither."""
 
     title = "Parsl"
     distribution = "parsl"

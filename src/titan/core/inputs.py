@@ -408,7 +408,8 @@ class WorkerToldToLeave(msgspec.Struct, frozen=True):
 
 
 class StoreWritten(msgspec.Struct, frozen=True, gc=False):
-    """Commands were executed on the state's store. `changes` are commands that repeat their effect."""
+    """Commands were executed on the state's store. `changes` are commands that repeat
+    their effect."""
 
     changes: list[tuple[int, list[bytes]]]
 

@@ -80,7 +80,8 @@ class AnyOrder(RuleBasedStateMachine):
             assert len(worker.held) + len(worker.ending) <= worker.slots * (1 + Settings().prefetch_max), "over capacity"
 
     def some_leases(self, worker: int, seed: int) -> list[int]:
-        """About three quarters of what the worker should hold, some of it twice, and a few others."""
+        """About three quarters of what the worker should hold, some of it twice, and a
+        few others."""
         entry = self.master.state.workers[worker]
         listed = [*entry.held, *entry.held, *entry.ending, *self.said[-3:]]
         picked = [lease for i, lease in enumerate(listed) if seed >> i % 30 & 1]

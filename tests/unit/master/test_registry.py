@@ -1,4 +1,5 @@
-"""Names in perm_files/: what they stand for, what they may be called, and which content they keep."""
+"""Names in perm_files/: what they stand for, what they may be called, and which content
+they keep."""
 
 from __future__ import annotations
 

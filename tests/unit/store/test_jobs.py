@@ -1,4 +1,5 @@
-"""A job's session administers nothing and stays where it is; and the password is nowhere in clear."""
+"""A job's session administers nothing and stays where it is; and the password is
+nowhere in clear."""
 
 from __future__ import annotations
 

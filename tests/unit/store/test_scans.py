@@ -1,4 +1,5 @@
-"""What is there during a whole scan is returned, once; and a scan whose list is gone loses nothing."""
+"""What is there during a whole scan is returned, once; and a scan whose list is gone
+loses nothing."""
 
 from __future__ import annotations
 

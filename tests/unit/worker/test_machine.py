@@ -315,7 +315,8 @@ def test_a_master_of_another_cluster_knows_nothing_of_what_is_held() -> None:
 
 
 def test_the_numbers_of_another_cluster_may_be_those_of_the_old_one() -> None:
-    """A time limit of the old one's attempt must not stop the new one's; nor its script start it."""
+    """A time limit of the old one's attempt must not stop the new one's; nor its script
+    start it."""
     node = of_an_old_cluster()
     node.see(m.Welcomed("other"), m.Registered(5.0))
     node.see(*[exited(lease, -9) for lease in (3, 4, 5, 6)])

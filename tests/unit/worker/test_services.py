@@ -150,7 +150,8 @@ def test_it_says_when_it_starts_again_but_not_more_than_once_a_second() -> None:
 
 
 def test_before_its_first_start_nothing_is_due() -> None:
-    """It waits for its port, say: the machine is not to be woken for a report that cannot be made."""
+    """It waits for its port, say: the machine is not to be woken for a report that
+    cannot be made."""
     node = Node()
     node.see(dispatched(1, template=of()), at=1.0)
     node.see(messages.PortChosen(1, 8080), at=1.0)

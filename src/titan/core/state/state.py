@@ -581,7 +581,8 @@ class State:
             self.arm(schedule.due, TimerKind.SCHEDULE, schedule.number)
 
     def watch(self, worker: Worker) -> None:
-        """Ensure that the worker's deadline is among the timers. One entry serves many heartbeats."""
+        """Ensure that the worker's deadline is among the timers. One entry serves many
+        heartbeats."""
         if not worker.watched:
             worker.watched = True
             self.arm(worker.deadline, TimerKind.WORKER, worker.number)

@@ -13,7 +13,8 @@ GATE = JobTemplate(kind="gate", gate=Gate("Ship it?"), retries=0)
 
 
 def with_a_dead_job(master: SocketlessMaster, capability: str) -> tuple[Speaker, WorkerSpeaker, str]:
-    """A client, a worker, and a run whose job `a` is DEAD and whose `b` is CANCELLED because of it."""
+    """A client, a worker, and a run whose job `a` is DEAD and whose `b` is CANCELLED
+    because of it."""
     client, worker = master.client(), master.worker(capability.lower(), offers=capability)
     alike = JobTemplate(command="true", requirement=capability, retries=0)
     run = client.submit(dag({"a": "", "b": "a"}, {"a": alike, "b": alike}))

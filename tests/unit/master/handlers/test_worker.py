@@ -1,4 +1,5 @@
-"""What workers report becomes events, and what the core decides for them is sent to where they are."""
+"""What workers report becomes events, and what the core decides for them is sent to
+where they are."""
 
 from __future__ import annotations
 
