@@ -111,7 +111,7 @@ def test_wait_gives_up_and_the_run_goes_on(c: Cluster) -> None:
 
 def test_run_says_which_worker_it_waits_for(c: Cluster) -> None:
     going = c.spawn("run", "--requirement", "TPU", "--", "true")
-    until(lambda: "no worker with TPU is there" in going.err, "it says so")
+    until(lambda: "no worker offers TPU" in going.err, "it says so")
     assert f"titan worker --master {c.address} --capability TPU" in going.err
     going.terminate()
     assert going.wait() == 130

@@ -113,7 +113,7 @@ def test_what_was_not_written_and_what_leads_out_fails_the_attempt(tmp_path: Pat
         assert reasons["none"] == "output 'model' (out/model.bin) was not written"
         assert reasons["out"] == "output 'here' (here) is a link that leads out of the job's folder: copy the file there"
         assert reasons["fifo"] == "output 'here' (here) is neither a file nor a folder"
-        assert "lies outside" in reasons["folder"] and reasons["failed"] == "exit code 3"
+        assert "is outside" in reasons["folder"] and reasons["failed"] == "exit code 3"
         assert "the limit is 2,000,000" in reasons["large"]
 
 
@@ -275,7 +275,7 @@ def test_what_is_published_outlives_the_master(tmp_path: Path) -> None:
             c.client.artifact("no/such")
         with pytest.raises(CallerError, match="is not a valid key"):
             c.client.publish("/x", tmp_path / "put")
-        with pytest.raises(CallerError, match="id of one"):
+        with pytest.raises(CallerError, match="run id"):
             c.client.publish(key, tmp_path / "put")
         (tmp_path / "large").write_bytes(bytes(31 * MB))
         with pytest.raises(LimitExceeded, match="30,000,000"):

@@ -117,7 +117,7 @@ def test_a_failed_run_says_how_to_read_on_where_that_is_possible(c: Cluster) -> 
 
 def test_a_requirement_that_the_private_cluster_lacks_is_named(c: Cluster) -> None:
     going = c.spawn("run", "--home", str(c.home), "--requirement", "GPU", "--", "true")
-    until(lambda: "no worker with GPU is there" in going.err, "it says what it waits for")
+    until(lambda: "no worker offers GPU" in going.err, "it says what it waits for")
     going.interrupt()
     assert going.wait() == 130
 

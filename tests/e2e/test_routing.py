@@ -49,7 +49,7 @@ def test_a_gpu_job_blocks_nobody_says_why_and_runs_as_soon_as_it_can(c: Cluster)
     assert many.wait(120).ok
     told = c.client.why(f"{gpu.id}/train")
     assert (told.state, codes(told)) == ("QUEUED", ["no_worker"])
-    assert "no worker with GPU is there" in told.reasons[0].text
+    assert "no worker offers GPU" in told.reasons[0].text
     assert {w.worker: [r.code for r in w.reasons] for w in told.workers} == {"w1": ["capability"], "w2": ["capability"]}
     said = c.cli("why", f"{gpu.id}/train").stdout
     assert f"titan worker --master {c.address} --capability GPU" in said
