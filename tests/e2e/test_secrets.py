@@ -240,7 +240,7 @@ def test_bad_input_is_refused_and_never_repeated(one: Cluster) -> None:
             connection = one.client._async._connection
             one.client._wait(connection.call(lambda n, name=name, value=value: msg.SetSecret(n, name, value.encode())))  # type: ignore[misc]
     assert one.client.secrets.list() == []
-    for secrets, why in ((["TITAN_X"], "no name"), (["A", "A"], "twice"), ([f"S{n}" for n in range(65)], "too many")):
+    for secrets, why in ((["TITAN_X"], "not a valid name"), (["A", "A"], "twice"), ([f"S{n}" for n in range(65)], "too many")):
         with pytest.raises(InvalidGraph, match=why):
             Job("a", command="true", secrets=secrets)
     with pytest.raises(InvalidGraph, match="HOME is in env too"):
