@@ -102,7 +102,7 @@ def test_what_is_wrong_is_said() -> None:
         plan([double.after(job)(1)], Function)
     with pytest.raises(InvalidGraph, match="job id 'no way' is malformed"):
         double(1).named("no way")
-    with pytest.raises(InvalidGraph, match="has the id 'x' already"):
+    with pytest.raises(InvalidGraph, match="already has the id 'x'"):
         double(1).named("x").named("y")
     with pytest.raises(InvalidGraph, match="item 0 must be a Job or the call of a task"):
         DAG("d", [3])  # type: ignore[list-item]

@@ -104,7 +104,7 @@ def test_a_burst_worker_that_is_killed_is_replaced(c: Cluster) -> None:
     assert run.wait(30).ok
     wait_until_scaled_down(c)
     lost = [e for e in c.events() if isinstance(e, ev.WorkerLost)]
-    assert [e.reason for e in lost] == [f"worker {name} is no more: it was killed by signal 9"]
+    assert [e.reason for e in lost] == [f"worker {name} ended: it was killed by signal 9"]
 
 
 def test_a_master_that_stops_takes_its_burst_workers_along(c: Cluster) -> None:
@@ -215,7 +215,7 @@ def test_workers_that_are_gone_for_long_are_forgotten_and_their_names_are_not(tm
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--scale", "GENERAL"), "--scale 'GENERAL': give CAPABILITY=MIN..MAX, for example GENERAL=0..8"),
+        (("--scale", "GENERAL"), "--scale 'GENERAL' is not a scaling rule: give CAPABILITY=MIN..MAX, for example GENERAL=0..8"),
         (("--scale", "GENERAL=3..2"), "--scale 'GENERAL=3..2': the maximum must be at least 1, and the minimum not above it"),
         (("--scale", "GE NERAL=0..2"), "--scale GE NERAL=0..2: 'GE NERAL' is not a valid capability"),
         (("--scale", "G=0..1", "--scale", "G=0..2"), "--scale G=0..2: there is another rule for G: remove one of them"),

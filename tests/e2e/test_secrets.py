@@ -150,7 +150,7 @@ def test_jobs_have_their_secrets_and_no_disk_log_or_answer_has(one: Cluster, tmp
         assert job in ("shell", "argv") or DIGESTS[1].encode() in said
     says, _ = one.client.job(f"{run.id}/says")
     assert (says.state, says.status) == ("COMPLETED", "with *** and ***"), one.output(f"{run.id}/says")
-    assert one.output(f"{run.id}/says").count(b"the result holds a secret of the job") == 5
+    assert one.output(f"{run.id}/says").count(b"the result contains a secret of the job") == 5
     assert run.result("says") == {"fine": "x" * 100_000}
     status, _ = one.client.job(f"{run.id}/bad")
     assert (status.attempt, status.exit_code) == (2, 3)
