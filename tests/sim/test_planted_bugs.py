@@ -1086,7 +1086,6 @@ FOUND_BY = {
     "time_limits_are_ignored": 2,
     "timers_do_not_survive_a_restart": 4,
     "times_that_wait_are_forgotten_by_snapshots": 4,
-    "what_is_derived_is_not_built_anew_before_a_follower_leads": 738,
     "what_is_replaced_is_forgotten_when_it_is_gone": 1070,
     "what_is_told_to_stop_leaves_its_gpus_at_once": 1252,
     "what_waits_behind_the_slots_is_doubted": 5,

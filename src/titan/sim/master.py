@@ -172,6 +172,7 @@ class SimMaster:
         follower.settle()
         if canonical(follower.state) != canonical(full):
             raise Violation("the follower has another state than the whole log")
+        check(follower.state)
         return follower
 
     def _replay_all(self) -> State:
