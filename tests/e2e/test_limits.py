@@ -158,8 +158,7 @@ def test_what_a_killed_worker_leaves_goes_when_one_starts(tmp_path: Path) -> Non
         run = c.client.submit(DAG("long", [Job("a", command="sleep 600", limits={"memory": "64MiB", "processes": 9})]))
         until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
         assert groups_below(first)
-        c.kill_worker("w1")
-        assert groups_of(first)
+        c.kill_worker("w1")  # any worker that starts on this machine now, also of another test, removes them
         c.start_workers("w2")
         until(lambda: not groups_of(first), "the cgroups of the dead worker are gone")
         run.cancel()
