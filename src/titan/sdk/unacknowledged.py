@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from titan.errors import CallsNotAcknowledged
+from titan.sdk.loop_thread import run_in_loop
 from titan.sdk.slot_release import runner_of_call, slot_released
 
 T = TypeVar("T")
@@ -131,11 +132,9 @@ class UnacknowledgedCalls:
         # A fork does not have the loop's thread.
         if self._pid != os.getpid() or not (self._open or self._refused):
             return
-        future = asyncio.run_coroutine_threadsafe(self.wait_async(), self._loop)
         try:
-            future.result()
+            run_in_loop(self._loop, self.wait_async())
         except KeyboardInterrupt as interrupt:
-            future.cancel()
             if self._open:
                 interrupt.add_note(str(self.loss("before the interrupt")))
             raise

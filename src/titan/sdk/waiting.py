@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from titan.errors import ConnectionLost
+from titan.sdk.loop_thread import run_in_loop
 from titan.sdk.unacknowledged import at_end
 
 T = TypeVar("T")
@@ -50,14 +49,7 @@ class Waiting:
         if loop is None:
             work.close()
             raise ConnectionLost("the client is not open: use it as `with Client() as client:`")
-        handover = _Handover(work)
-        try:
-            loop.call_soon_threadsafe(handover.start)
-            return handover.answer.result()
-        except BaseException:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and has ended `work`
-                loop.call_soon_threadsafe(handover.cancel)
-            raise
+        return run_in_loop(loop, work)
 
     def _iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
         async def step() -> T:
@@ -77,35 +69,6 @@ class Waiting:
         finally:
             if self._loop is not None:
                 self._wait(end())
-
-
-class _Handover(Generic[T]):
-    """Coroutine that a thread hands over to the loop, and the future of its result."""
-
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
-        self._work = work
-        self._task: asyncio.Task[T] | None = None
-        self.answer: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-    def start(self) -> None:
-        """Start the work. Runs in the loop."""
-        self._task = asyncio.get_running_loop().create_task(self._work)
-        self._task.add_done_callback(self._deliver)
-
-    def cancel(self) -> None:
-        """Cancel the work, started or not. Runs in the loop."""
-        if self._task is None:
-            self._work.close()
-        else:
-            self._task.cancel()
-
-    def _deliver(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            self.answer.cancel()
-        elif error := task.exception():
-            self.answer.set_exception(error)
-        else:
-            self.answer.set_result(task.result())
 
 
 async def _shut(leave: Coroutine[Any, Any, None]) -> None:
