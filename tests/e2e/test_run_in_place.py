@@ -52,6 +52,19 @@ def test_the_exit_code_is_that_of_the_command(c: Cluster, folder: Path, options:
     assert done.returncode == code, done.stderr
 
 
+def test_a_command_of_one_word_that_could_name_a_pipeline_has_its_own_exit_code(c: Cluster, folder: Path) -> None:
+    done = c.cli("run", "--home", str(c.home), "grep", cwd=folder)
+    assert done.returncode == 2, done.stderr
+    assert "exit code 2" in done.stderr
+
+
+def test_an_interpreter_that_is_not_there_is_one_line(c: Cluster, folder: Path) -> None:
+    done = c.cli("run", "--home", str(c.home), "--python", "nowhere", "s.py", cwd=folder)
+    assert done.returncode == 2
+    assert f"titan: python: {folder}/nowhere does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_variable_is_set_or_taken_from_the_caller(c: Cluster, folder: Path) -> None:
     done = c.cli(
         "run", "--home", str(c.home), "--env", "A=1", "--env", "B", "--", "sh", "-c", "echo $A $B", cwd=folder, env={"B": "2"}

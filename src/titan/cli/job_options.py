@@ -8,12 +8,13 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from titan.cli.options import python_option
 from titan.errors import CallerError
 
 if TYPE_CHECKING:
@@ -22,21 +23,29 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 SCRIPTS = (".py", ".sh", ".jar")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
-_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (("--cwd",), {"metavar": "DIR", "help": "Folder on the worker in which it runs.  [default: see above]"}),
-    (("--env", "env"), {"multiple": True, "metavar": "NAME[=VALUE]", "help": "Variable of its environment; NAME takes yours."}),
-    (("--name", "name"), {"default": "", "metavar": "ID", "help": "Name of the job.  [default: of the script or command]"}),
-    (("--timeout",), {"type": float, "metavar": "SECONDS", "help": "Kill an attempt after this time."}),
-    (("--priority",), {"type": int, "metavar": "N", "help": "Queue order: a higher number goes first.  [default: 1]"}),
-    (("--retries",), {"type": click.IntRange(0, 1000), "metavar": "N", "help": "Retries after a failure."}),
-    (("--requirement",), {"multiple": True, "metavar": "TAG", "help": "Capability of its worker.  [default: GENERAL]"}),
-    (("--cpus",), {"type": float, "default": 0.0, "metavar": "N", "help": "CPUs that it takes up on its worker."}),
-    (("--memory",), {"default": "0", "metavar": "SIZE", "help": "Memory that it takes up, in bytes or as 4GiB."}),
-    (("--gpus",), {"type": int, "default": 0, "metavar": "N", "help": "GPUs that it takes up; CUDA_VISIBLE_DEVICES lists them."}),
-    (("--limit", "limits"), {"multiple": True, "metavar": "NAME=AMOUNT", "help": "Hard limit, as memory=512MiB, cpus=1.5."}),
-    (("--secret", "secrets"), {"multiple": True, "metavar": "NAME", "help": "Secret that its environment has."}),
-    (("--python",), {"metavar": "PATH", "help": "Interpreter or virtual environment of a .py file.  [default: the worker's]"}),
+_OPTIONS = (
+    click.option("--cwd", metavar="DIR", help="Folder on the worker in which the job runs.  [default: see above]"),
+    click.option(
+        "--env", multiple=True, metavar="NAME[=VALUE]",
+        help="Variable in the job's environment; NAME alone copies the value that it has here.",
+    ),
+    click.option("--name", default="", metavar="ID", help="Name of the job.  [default: that of the script or command]"),
+    click.option("--timeout", type=float, metavar="SECONDS", help="Kill an attempt after this time."),
+    click.option("--priority", type=int, metavar="N", help="Queue order: a higher number goes first.  [default: 1]"),
+    click.option("--retries", type=click.IntRange(0, 1000), metavar="N", help="Number of retries after a failure."),
+    click.option("--requirement", multiple=True, metavar="TAG", help="Capability that the worker must have.  [default: GENERAL]"),
+    click.option("--cpus", type=float, default=0.0, metavar="N", help="CPUs that the job reserves on its worker."),
+    click.option("--memory", default="0", metavar="SIZE", help="Memory that the job reserves: bytes, or a size such as 4GiB."),
+    click.option("--gpus", type=int, default=0, metavar="N", help="GPUs that the job reserves; CUDA_VISIBLE_DEVICES lists them."),
+    click.option(
+        "--limit", "limits", multiple=True, metavar="NAME=AMOUNT",
+        help="Maximum use of an attempt, for example memory=512MiB, cpus=1.5 or processes=64.",
+    ),
+    click.option("--secret", "secrets", multiple=True, metavar="NAME", help="Secret to put into the job's environment."),
+    python_option,
 )  # fmt: skip
+_TYPED = {"limits": "--limit", "secrets": "--secret"}
+"""Options whose field has another name."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,11 @@ class JobOptions:
     @property
     def named(self) -> list[str]:
         """Return the options that were given, as they are typed."""
-        typed = {flags[-1].lstrip("-"): flags[0] for flags, _ in _OPTIONS}
-        return [option for field, option in typed.items() if getattr(self, field) != getattr(JobOptions(), field)]
+        return [_TYPED.get(name, f"--{name}") for name in _NAMES if getattr(self, name) != getattr(JobOptions(), name)]
 
-    def fields(self) -> dict[str, Any]:
-        """Return the fields of the Job, but for what it runs. Raises CallerError."""
+    def job_fields(self) -> dict[str, Any]:
+        """Return all fields of the Job except its file, command, args and python. Raises
+        CallerError."""
         found: dict[str, Any] = {
             "requirement": self.requirement or ("GENERAL",),
             "cpus": self.cpus,
@@ -74,7 +83,7 @@ class JobOptions:
             "gpus": self.gpus,
             "secrets": self.secrets,
             "env": dict(map(_variable, self.env)),
-            "limits": _pairs("--limit", self.limits, "memory=512MiB") or None,
+            "limits": _limits(self.limits) or None,
             "retries": self.default_retries if self.retries is None else self.retries,
             "timeout": self.timeout,
         }
@@ -85,24 +94,25 @@ class JobOptions:
         return found
 
 
+_NAMES = tuple(field.name for field in fields(JobOptions) if field.name != "default_retries")
+
+
 def job_options(command: F) -> F:
-    """Add the options that `JobOptions` holds."""
-    for flags, facts in reversed(_OPTIONS):
-        command = click.option(*flags, **facts)(command)
+    """Add the options that `JobOptions` has."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
     return command
 
 
 def take_job_options(options: dict[str, Any], *, retries: int) -> JobOptions:
     """Remove the job options from the arguments of a command, and return them. `retries` is the
     default."""
-    return JobOptions(
-        **{flags[-1].lstrip("-"): options.pop(flags[-1].lstrip("-")) for flags, _ in _OPTIONS}, default_retries=retries
-    )
+    return JobOptions(**{name: options.pop(name) for name in _NAMES}, default_retries=retries)
 
 
 def dag_of(
     arguments: tuple[str, ...], options: JobOptions, *, deadline: float | None, group: str = "", in_place: bool = False
-) -> Any:
+) -> tuple[DAG, Path]:
     """Return the DAG, and the folder in which a private cluster has its home.
 
     `deadline` and `group` override those of the pipeline. `in_place`: a script or command runs in
@@ -131,7 +141,7 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
         from titan.sdk.pipeline import load_pipeline
 
         if options.named:
-            raise CallerError(f"{options.named[0]} is for a single script or command: in {first} write it with each job")
+            raise CallerError(f"{options.named[0]} applies only to a single script or command: set it for each job in {first}")
         if args:
             raise CallerError(f"a pipeline takes no arguments: remove {' '.join(args)!r}")
         return load_pipeline(path), path.resolve().parent
@@ -142,9 +152,9 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
     name = options.name or _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
     if path.is_file() and (path.suffix in SCRIPTS or "/" in first):
         if in_place:
-            job = Job(name, command=[*_launcher(first, options), *args], **options.fields())
+            job = Job(name, command=[*_launcher(first, options), *args], **options.job_fields())
         else:
-            job = Job(name, file=path, args=args, python=options.python, **options.fields())
+            job = Job(name, file=path, args=args, python=options.python, **options.job_fields())
         return DAG(path.name, [job]), path.resolve().parent
     if path.suffix in SCRIPTS and not shutil.which(first):
         raise CallerError(f"file {first} does not exist")
@@ -152,26 +162,32 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
         raise CallerError(f"--python is for a .py file: {first} would be run as a command")
     if not shutil.which(first):
         _refuse_typos(first, path)
-    job = Job(name, command=list(arguments), **options.fields())
+    job = Job(name, command=list(arguments), **options.job_fields())
     return DAG(_name_of(arguments), [job]), Path.cwd()
 
 
 def _launcher(script: str, options: JobOptions) -> list[str]:
-    """Return the command line of a script that runs where it lies."""
+    """Return the command line of a script that runs from its own path, without a copy."""
     path = Path(script)
-    plain = script if "/" in script else f"./{script}" if script.startswith("-") or path.suffix not in SCRIPTS else script
+    plain = f"./{script}" if script.startswith("-") else script
     if path.suffix == ".py":
-        from titan.worker.processes.interpreters import executable_of
-
-        python = executable_of(str(Path(options.python).absolute()))[0] if options.python else sys.executable
-        return [python, plain]
+        return [_interpreter(options.python) if options.python else sys.executable, plain]
     if path.suffix == ".jar":
         return ["java", "-jar", plain]
-    with path.open("rb") as file:
-        has_interpreter = file.read(2) == b"#!"
-    if path.suffix == ".sh" and not has_interpreter:
-        return ["/bin/sh", plain]
+    if path.suffix == ".sh":
+        with path.open("rb") as file:
+            if file.read(2) != b"#!":
+                return ["/bin/sh", plain]
     return [plain if "/" in plain else f"./{plain}"]
+
+
+def _interpreter(python: str) -> str:
+    from titan.worker.processes.interpreters import NoPython, executable_of
+
+    try:
+        return executable_of(os.path.abspath(python))[0]
+    except NoPython as e:
+        raise CallerError(str(e)) from None
 
 
 def _name_of(arguments: tuple[str, ...]) -> str:
@@ -186,10 +202,10 @@ def _variable(text: str) -> tuple[str, str]:
     return name, value if separator else os.environ[name]
 
 
-def _pairs(option: str, texts: tuple[str, ...], example: str) -> dict[str, str]:
+def _limits(texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         if "=" not in text:
-            raise CallerError(f"{option} {text}: write NAME=AMOUNT, for example {example}")
+            raise CallerError(f"--limit {text}: write NAME=AMOUNT, for example memory=512MiB")
     return {name: amount for name, _, amount in (text.partition("=") for text in texts)}
 
 

@@ -67,8 +67,9 @@ def execute(
         client = cluster.client
         saved = saved_of(client, arguments[0]) if named else None
         if saved is None:
-            if dag is None or _runs_in_place(cluster, arguments, job):
-                dag = make(in_place=_runs_in_place(cluster, arguments, job))[0]
+            in_place = _runs_in_place(cluster, arguments, job)
+            if dag is None or in_place:
+                dag = make(in_place=in_place)[0]
             handle, about = submit_dag(client, dag, quiet=quiet or as_json), _About.of(dag)
         else:
             handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), _About.of_saved(saved)
@@ -92,7 +93,7 @@ def execute(
         _conclude(cluster, summary, about, quiet=quiet, as_json=as_json)
         lost = report_lost_output(client, summary)
         code = 0 if summary.ok and not lost else EXIT_FAILED
-        if code and not summary.ok and exit_code == "job" and not (named or is_pipeline(arguments[0])):
+        if code and not summary.ok and exit_code == "job" and saved is None and not is_pipeline(arguments[0]):
             code = _code_of_job(client, summary) or code
     click.get_current_context().exit(code)
 
