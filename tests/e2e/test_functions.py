@@ -135,7 +135,7 @@ def test_a_process_that_dies_takes_its_own_call_only(client: Client) -> None:
     futures: list[Future[Any]] = [client.call(os._exit, 3) if n == 50 else client.call(square, n) for n in range(100)]
     wait(futures, RESULT_S)
     errors = {n: f.exception(0) for n, f in enumerate(futures) if f.exception(0) is not None}
-    assert list(errors) == [50] and isinstance(errors[50], JobFailed) and "died with it" in str(errors[50])
+    assert list(errors) == [50] and isinstance(errors[50], JobFailed) and "died while it ran the call" in str(errors[50])
 
 
 def hostile(frame: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,8 @@ BESIDE = "import helper, json, os, sys\nprint(json.dumps([helper.NAME, open('dat
 
 @pytest.fixture
 def c(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path / "c")
-    try:
+    with closing(Cluster(tmp_path / "c")) as made:
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

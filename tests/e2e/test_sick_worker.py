@@ -68,7 +68,7 @@ def test_calls_are_all_completed_elsewhere(c: Cluster) -> None:
 
 def test_a_call_that_kills_its_runner_has_failed(c: Cluster) -> None:
     error = c.client.call(os._exit, 3).exception(60)
-    assert isinstance(error, JobFailed) and "died with it" in str(error)
+    assert isinstance(error, JobFailed) and "died while it ran the call" in str(error)
     (run,) = c.client.runs()
     (job,) = c.client.status(run.run).jobs
     assert [line for line in c.client.job(f"{run.run}/{job.id}")[1] if "SIGNALED" in line]

@@ -50,6 +50,7 @@ from titan.net.job_link import (
     ask,
     first_lease,
     first_line,
+    is_closed,
 )
 from titan.net.job_link import own as _job_link
 
@@ -243,7 +244,7 @@ class _StoreConnection:
         if lease.startswith("-") and self._space == "run":
             identity = _job_link.identify()
             lease, run = str(identity.lease), identity.run
-        if self._socket is not None and self._pid == os.getpid() and self._run == run and not _is_closed(self._socket):
+        if self._socket is not None and self._pid == os.getpid() and self._run == run and not is_closed(self._socket):
             return self._socket
         self._drop()
         self._run, path = run, os.environ[SOCKET]
@@ -269,16 +270,6 @@ class _StoreConnection:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-def _is_closed(sock: socket.socket) -> bool:
-    """Return True if the other side is known to have closed the connection."""
-    try:
-        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
 
 
 def publish(key: str, path: str | os.PathLike[str], *, shared: bool = False) -> JobArtifact:

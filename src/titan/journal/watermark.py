@@ -10,10 +10,11 @@ Owns that file. Must not know records.
 `synced_seq`, or whose last segment is older than `segment`, has lost data.
 
 The watermark is written and synced when a segment begins and when the journal is closed. Otherwise
-it is written at most once a second, also while nothing is appended, and not synced. Under `always`
-it therefore proves, after kill -9, which records were acknowledged up to a second before. After a
-power failure it proves which were acknowledged before the kernel last wrote it back. Under the
-other policies it proves the same about synced records. It never claims more than is true.
+it is written without a sync, at most once a second, even while nothing is appended. With the sync
+policy `always` it therefore proves, after kill -9, which records had been acknowledged until about
+a second before the kill. After a power failure it proves which records had been acknowledged before
+the kernel last wrote the watermark to disk. With the other policies it proves which records had
+been synced by then, not which had been acknowledged. It never claims more than is true.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def watermark_is_damaged(directory: Path) -> bool:
 
 
 class WatermarkFile:
-    """Watermark, written in place. It is far smaller than a disk sector, and a torn watermark would
-    only prove nothing."""
+    """Watermark, written in place. That is safe: it is far smaller than a disk sector, and a torn
+    watermark fails its CRC and proves nothing."""
 
     def __init__(self, directory: Path) -> None:
         self._fd = os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

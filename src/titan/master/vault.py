@@ -30,6 +30,7 @@ from titan.model.secrets import MAX_SECRETS, MAX_TOTAL, MAX_VALUE, SECRET_NAME_R
 log = logging.getLogger("titan.master")
 
 VARIABLE = "TITAN_SECRETS_PASSPHRASE"
+PASSPHRASE_HINT = f"give it by --secrets-passphrase-file or {VARIABLE}"
 FILE, KEY_FILE = "secrets.sealed", "secrets.key"
 MAGIC = "titan secrets"
 FORMAT = 1
@@ -105,7 +106,9 @@ class Vault:
         file = _decoded(path, data)
         if key is None and file.kind == "key file":
             key = _own_key(home, make=False)
-        if key is None or key.kind != file.kind:
+        if key is None:
+            raise CallerError(f"the secrets in {path} are sealed by a passphrase: {PASSPHRASE_HINT}")
+        if key.kind != file.kind:
             raise CallerError(_other_kind(path, file.kind, key))
         forbid_core_dumps()
         cipher = _cipher(key, file.salt)
@@ -195,22 +198,22 @@ def find_key(passphrase_file: Path | None, key_file: Path | None) -> Key | None:
     if key_file is not None:
         return _key_in(key_file)
     if passphrase_file is not None:
-        line = _content(passphrase_file, "the passphrase").partition(b"\n")[0].strip(b"\r")
+        line = _content(passphrase_file, "passphrase file").partition(b"\n")[0].strip(b"\r")
         return _passphrase(line, str(passphrase_file))
     return _passphrase(os.fsencode(passphrase), VARIABLE) if passphrase else None
 
 
 def _passphrase(text: bytes, where: str) -> Key:
     if len(text) < SHORTEST_PASSPHRASE:
-        raise CallerError(f"the passphrase for secrets in {where} has {len(text)} bytes: give at least {SHORTEST_PASSPHRASE}")
+        raise CallerError(f"the secrets passphrase from {where} has {len(text)} bytes: give at least {SHORTEST_PASSPHRASE}")
     return Key("passphrase", text, where)
 
 
 def _key_in(path: Path) -> Key:
-    material = _content(path, "the key file").strip()
+    material = _content(path, "key file").strip()
     if len(material) < SHORTEST_KEY:
         hint = f"give at least {SHORTEST_KEY}, for example from: openssl rand -hex 32"
-        raise CallerError(f"the key file for secrets {path} has {len(material)} bytes: {hint}")
+        raise CallerError(f"the secrets key file {path} has {len(material)} bytes: {hint}")
     return Key("key file", material, str(path))
 
 
@@ -221,7 +224,7 @@ def _content(path: Path, kind: str) -> bytes:
                 log.warning("%s can be read by other users, and so can the secrets: chmod 600 %s", path, path)
             return file.read(MAX_KEY_BYTES)
     except OSError as e:
-        raise CallerError(f"{kind} for secrets {path} cannot be read: {e.strerror}") from e
+        raise CallerError(f"the secrets {kind} {path} cannot be read: {e.strerror}") from e
 
 
 def _own_key(home: Path, *, make: bool) -> Key:
@@ -231,13 +234,13 @@ def _own_key(home: Path, *, make: bool) -> Key:
     return _key_in(path)
 
 
-def _other_kind(path: Path, kind: str, key: Key | None) -> str:
+def _other_kind(path: Path, kind: str, key: Key) -> str:
     if kind == "passphrase":
-        return f"the secrets in {path} are sealed by a passphrase: give it by --secrets-passphrase-file or {VARIABLE}"
-    other = f"by the {key.kind} from {key.where}" if key is not None else "without one"
+        return f"the secrets in {path} are sealed by a passphrase: {PASSPHRASE_HINT}"
     return (
-        f"the secrets in {path} are sealed by a key file, not {other}: start with --secrets-key-file, or without a key option if "
-        f"it is {KEY_FILE} in the home. To use another key, remove the file and set the secrets again"
+        f"the secrets in {path} are sealed by a key file, not by the {key.kind} from {key.where}: start with --secrets-key-file, "
+        f"or without a key option if the key file is {KEY_FILE} in the home. "
+        "To use another key, remove the file and set the secrets again"
     )
 
 
@@ -282,7 +285,7 @@ def _decoded(path: Path, data: bytes) -> _File:
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise _damaged(path, "it is cut off or overwritten") from e
     if file.magic != MAGIC or file.kind not in ("passphrase", "key file") or len(file.salt) != SALT_BYTES:
-        raise _damaged(path, "it does not begin like one")
+        raise _damaged(path, "it does not begin with the header of a secrets file")
     if file.format != FORMAT:
         raise EnvironmentFault(f"the secrets in {path} have the format {file.format}: this Titan reads {FORMAT}")
     if len({entry.name for entry in file.secrets}) < len(file.secrets):

@@ -161,10 +161,10 @@ class JobLink:
         ConnectionLost, Conflict."""
         lease = first_lease()
         seq = call_seq() if lease.startswith("-") else 0
-        if self._socket is None or self._pid != os.getpid() or _is_closed(self._socket):
+        if self._socket is None or self._pid != os.getpid() or is_closed(self._socket):
             self._drop()
             sock = socket.socket(socket.AF_UNIX)
-            # With settimeout, the peek of _is_closed would wait.
+            # With settimeout, the peek of is_closed would wait.
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(ANSWER_S), 0))
             try:
@@ -216,8 +216,8 @@ class JobLink:
         self._socket, self.identity = None, None
 
 
-def _is_closed(sock: socket.socket) -> bool:
-    """Return whether the worker is known to have closed the connection."""
+def is_closed(sock: socket.socket) -> bool:
+    """Return whether the other side is known to have closed a connection."""
     try:
         return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:

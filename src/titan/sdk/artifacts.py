@@ -51,7 +51,7 @@ class ArtifactInfo:
 
 @dataclass(frozen=True, slots=True)
 class AsyncArtifact(ArtifactInfo):
-    """The newest version under a key at the time of the request."""
+    """A version under a key: the requested one, or the newest at the time of the request."""
 
     _connection: Connection | None = None
 

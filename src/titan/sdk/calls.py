@@ -90,7 +90,7 @@ class Calls:
             if known is None:
                 known = self._functions[function] = Function(function)
             return known
-        except TypeError:  # neither hashable nor weakly referable
+        except TypeError:  # not hashable, or no weak reference to it is possible
             return Function(function)
 
     # -- single calls ------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Submitted calls that the master has not acknowledged yet, and the error that lists lost ones.
 
-A call is submitted when `call`, `map`, `compute` or `submit` returns. Three events wait until the
-master has all of them on disk: leaving a client, shutting down an executor, and the end of the
-program. From then on the calls run without the client. Owns the list of such calls and the wait at
-the end of the program. It must not know how calls are sent.
+A call is submitted when `call`, `map`, `compute` or `submit` returns. Leaving a client's `with`
+block, shutting down an executor and the end of the program each wait until the master has all
+submitted calls on disk. Once they are on disk, the calls run without the client. This module owns
+the list of such calls and the wait at the end of the program. It must not know how calls are sent.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from titan.sdk.slot_release import runner_of_call, slot_released
 T = TypeVar("T")
 CLOSE_TIMEOUT_S = 30.0
 MAX_NAMED = 5
-"""Functions that an error message names."""
+"""Maximum number of functions that an error message names."""
 MAX_REFUSED = 1_000
-"""Newest refused submissions to report at the end."""
+"""Maximum number of refused submissions to report at the end; the newest are kept."""
 
 
 class CallFuture(Future[T]):
@@ -65,7 +65,8 @@ class CallFuture(Future[T]):
 
 
 class UnacknowledgedCalls:
-    """The unacknowledged calls of one client. Its `lock` also guards the caller's related state."""
+    """The unacknowledged calls of one client. The code that uses it also guards its own related
+    state with `lock`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         self.lock = threading.Lock()
@@ -173,7 +174,7 @@ class UnacknowledgedCalls:
         if self._loop.is_running():
             self.wait()
         elif self._open:
-            raise self.loss("before its event loop ended")
+            raise self.loss("before the client's event loop ended")
 
 
 def _counted(calls: Counter[str]) -> str:
@@ -191,10 +192,11 @@ def _counted(calls: Counter[str]) -> str:
 _open_clients: dict[int, UnacknowledgedCalls] = {}
 """Unacknowledged calls of the clients that are not closed, by object id."""
 at_end: dict[int, Callable[[], None]] = {}
-"""Clean-up of clients at the end of the program, after the wait, by the id of the client.
+"""id of a client -> its clean-up function, which is called at the end of the program, after the
+wait for acknowledgements.
 
-A thread that runs an event loop in C must have ended before the interpreter is finalized: if it
-takes the interpreter's lock then, the process crashes.
+A thread that runs an event loop in C must end before the interpreter is finalized. If such a thread
+takes the interpreter's lock during finalization, the process crashes.
 """
 
 
@@ -237,7 +239,7 @@ class _Failing:
         try:
             name = sys._getframe(1).f_code.co_name
         except ValueError:  # no Python frame calls this: the interpreter is finalizing
-            name = "flush_streams"  # the function that flushes at the end of a job's script
+            name = "flush_streams"  # treated like the final flush of a job's script
         if name == "flush_streams":
             raise OSError("calls were lost")
 

@@ -118,7 +118,8 @@ TOO_MUCH: Final = Error(b"ERR the reply would have more than %d bytes: request f
 
 
 def bounded_reply(elements: list[Any]) -> list[Any]:
-    """Return the elements (bytes or None). Raises Refusal(TOO_MUCH) if their sum is too large."""
+    """Return the elements (bytes or None). Raises Refusal(TOO_MUCH) if they have more than
+    MOST_REPLY bytes in all."""
     if sum(len(element) for element in elements if element is not None) > MOST_REPLY:
         raise Refusal(TOO_MUCH)
     return elements

@@ -1,9 +1,10 @@
-"""Uploads of large values to the master. They share the one connection with all other traffic and
-precede the results. A master on the same machine gets the file itself.
+"""Uploads of large values to the master. They share the one connection with all other traffic. A
+value is uploaded before the result that refers to it is reported. A master on the same machine
+takes the file itself.
 
-A lease is held from the moment its value is known here until the master has confirmed that it is
-stored. So no value is reported that could be lost. Owns the order of uploads and which values stay
-in the cache. This module must not know what a value means.
+The result of a lease is held back from the moment its value is known here until the master has
+confirmed that the value is stored. So a value that could still be lost is never reported. Owns the
+order of uploads and which values stay in the cache. This module must not know what a value means.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from titan.protocol.messages import FILE_WINDOW
 log = logging.getLogger("titan.worker")
 
 UNCONFIRMED_BYTES = 32 << 20
-"""Maximum number of unconfirmed bytes, counting each value up to FILE_WINDOW."""
+"""Maximum number of unconfirmed bytes. A larger value counts as only FILE_WINDOW bytes."""
 KEEP_BYTES = 256 << 20
 """Maximum number of bytes of values in the cache. Beyond it the least recently used are removed."""
 AGAIN_S = 5.0
@@ -55,7 +56,8 @@ class Values:
         """hash -> leases, for each value that is not stored."""
         self._queue: deque[str] = deque()
         self._seals: dict[str, Seal] = {}
-        """hash -> seal of the file at the time its writer hashed it, until the value is stored."""
+        """hash -> seal (inode, size and time of the file when its writer hashed it), until the
+        value is stored."""
         self._memory = MemoryProbe()
         """State of the page cache, as measured by the writers of values."""
         self._unconfirmed = 0
@@ -97,7 +99,7 @@ class Values:
             self._waiting[hash_].pop(lease, None)
 
     def keep(self, hash_: str, size: int) -> None:
-        """Note that a value is in the cache or was used, and make room for it."""
+        """Record that a value is in the cache or was just used, and make room for it."""
         self._kept_bytes += size - self._kept.pop(hash_, 0)
         self._kept[hash_] = size
         if self._kept_bytes <= KEEP_BYTES:

@@ -1,12 +1,13 @@
-"""Fencing: tells leases of this home's own past from leases of another past.
+"""Fencing: distinguishes leases in this home's recorded history from leases of another history.
 
-Each start of a master begins a term and draws a random id for it. A home that was restored from an
-older copy, or that lost the end of its log, gives out a term a second time, and with it the same
-numbers of leases and jobs. The draws differ, so a lease only counts under the draw that this home
-recorded for its term.
+Each start of a master begins a term and generates a random id, the draw, for it. A home that was
+restored from an older copy, or that lost the end of its log, uses a term number again. It then also
+uses the same lease numbers and job numbers again. The draws of the two terms differ. So a lease is
+valid only if its draw is the one that this home recorded for the lease's term.
 
-A worker may hold a lease under another draw, or of a term that is yet to come. That proves that
-this home lost a part of its past. The master then begins a term that no worker knows.
+A worker may hold a lease with another draw, or with a term later than this home's newest one. That
+proves that this home lost a part of its history. The master then begins a term that no worker
+knows.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from titan.core.state.state import State
 from titan.core.turn import Turn
 
 TERM_LEAP = 1024
-"""Number of terms that a known copy of a home skips. The original may have started that often
-since."""
+"""Number of terms that a home skips if it is known to be a copy. The original home may have begun
+as many terms since the copy was made."""
 TERMS_AHEAD = 1 << 20
 """A lease whose term is further ahead than this proves nothing: nobody starts a master a million
 times."""
 TERMS_HEARD = 1 << 30
-"""Highest term that a worker's lease can raise the term to. Numbers of leases and jobs have 31 bits
-for the term."""
+"""A lease raises this home's term only if the lease's term is at most this. Numbers of leases and
+jobs have 31 bits for the term."""
 
 
 def term_floor(state: State, *, copied: bool) -> int:
@@ -38,8 +39,8 @@ def fence_foreign(turn: Turn, name: str, leases: Sequence[int], draws: Sequence[
     """Return the leases of worker `name` that this home did not give out. Begin a new term if there
     are any.
 
-    Lease i was given under `draws[draw_of[i]]`. A draw of "", or no columns, means that the worker
-    does not know draws.
+    Lease i was given under `draws[draw_of[i]]`. An empty draw, or empty `draws` and `draw_of`,
+    means that the worker does not report draws.
     """
     state = turn.state
     held = {(lease >> 32, i) for lease, i in zip(leases, draw_of, strict=True)} if draw_of else {(n >> 32, -1) for n in leases}
@@ -64,7 +65,9 @@ def _next_draw(state: State) -> str:
 
 
 def _proof(state: State, name: str, term: int) -> str:
-    text = f"term {term}, which this home does not know" if term > state.term else f"another term {term} than this home's"
+    text = (
+        f"term {term}, which this home does not know" if term > state.term else f"a term {term} that is not this home's term {term}"
+    )
     return (
         f"worker {name} holds attempts of {text}: the home was restored from an older copy, or lost the end of its log. "
         "The results of those attempts are ignored. Submit missing runs again"

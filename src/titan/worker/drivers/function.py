@@ -25,14 +25,13 @@ from titan.worker.drivers.protocol import Host, Orders
 from titan.worker.files.disk import why_lost
 from titan.worker.isolated.runner import FILED, FILED_HEAD, OK
 from titan.worker.processes.reports import Exited, Lost, Refused, Report
-from titan.worker.processes.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
+from titan.worker.processes.runner_link import WROTE_HINT, Columns, Payload, RunnerHub, RunnerLink, command_line
 from titan.worker.processes.supervisor import Under
 from titan.worker.state_machine import machine as m
 from titan.worker.state_machine.messages import CallWaits
 from titan.worker.state_machine.suspects import WARDEN_DIED
 
-DIED = "the process that ran the call died with it: killed, crashed, or ended by os._exit"
-UNREADABLE = "the function runner sent an invalid result: did the call write to descriptors of Titan?"
+DIED = "the process died while it ran the call: it was killed, crashed, or ended by os._exit"
 _VALUE_FILE = re.compile(r"\d+-\d+\.value")
 
 
@@ -48,7 +47,7 @@ class _Runner:
         self.lost: dict[int, str] = {}
         """lease -> reason why some of its output is lost."""
         self.spared = False
-        """The runner died with its warden, which none of its calls is blamed for."""
+        """The runner died because its warden died, and none of its calls is blamed for that."""
 
 
 class FunctionDriver:
@@ -233,12 +232,16 @@ class FunctionDriver:
         """Move a value that a runner left in a file into the cache. Return ("", value), or (reason,
         nothing) on failure."""
         if len(payload) < FILED_HEAD.size:
-            return f"{UNREADABLE}: it does not name its file", values.NOTHING
+            return (
+                f"the function runner sent an invalid result, which does not name the file of its value: {WROTE_HINT}",
+                values.NOTHING,
+            )
         digest, size, inode, mtime_ns, writing_ns = FILED_HEAD.unpack_from(payload)
         name = os.fsdecode(payload[FILED_HEAD.size :])
         try:
             if not _VALUE_FILE.fullmatch(name) or os.lstat(f"{self._folder}/{name}").st_size != size:
-                return f"{UNREADABLE}: a file {name[:100]!r} of {size} bytes", values.NOTHING
+                text = f"the function runner sent an invalid result: {name[:100]!r} is not a file of a value of {size} bytes"
+                return f"{text}: {WROTE_HINT}", values.NOTHING
             os.rename(f"{self._folder}/{name}", self._values.path(digest.hex()))
         except OSError as e:
             return f"the value, which the function runner left in a file, cannot be moved to the cache: {e}", values.NOTHING
@@ -251,7 +254,7 @@ class FunctionDriver:
         try:
             reason = _reason(payload)
         except ValueError as e:
-            return f"{UNREADABLE}: {e}", values.NOTHING
+            return f"the function runner sent an invalid result ({e}): {WROTE_HINT}", values.NOTHING
         if len(payload) <= values.INLINE_BYTES:
             return reason, values.RAISED + payload
         digest = hashlib.sha256(payload).digest()
@@ -369,8 +372,11 @@ def _reason(payload: bytes) -> str:
 
 
 def runner_memory() -> int:
-    """Return the bytes of memory beyond which a runner is replaced between two calls. They come
-    from TITAN_RUNNER_MEMORY (2G, ...), or are a quarter of the machine's memory."""
+    """Return the bytes of memory beyond which a runner is replaced between two calls.
+
+    TITAN_RUNNER_MEMORY sets them, as in 2G. The default is a quarter of the machine's memory, and
+    at least 1 GiB.
+    """
     asked = os.environ.get("TITAN_RUNNER_MEMORY", "")
     if asked:
         return size_of(asked)

@@ -25,9 +25,10 @@ class Capture:
     """One stream of one job: from its pipe into its log. The log is created with the first byte and
     never grows over `limit`.
 
-    The last quarter of the limit (at most 256 KiB) is reserved for the end. Output after the head
-    goes into a ring of that size. It is appended when the job ends, after a line that says how much
-    was dropped in between, if anything was.
+    The last quarter of the limit (at most 256 KiB) is reserved for the end of the output. The part
+    of the limit before it is the head. Output after the head goes into a ring of the reserved size.
+    When the job ends, the ring is appended to the log. If output between the head and the ring was
+    dropped, a line before the ring says how much.
 
     The head goes into the log by splice(2), so every byte is in the pipe or in the log at any
     moment. Nothing is lost if this process is killed. Where splice does not work (Python before
@@ -45,16 +46,17 @@ class Capture:
     def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int, at: int = 0) -> None:
         reserve = min(TAIL_BYTES, limit // 4)
         self.pipe = pipe  # -1 once closed
-        # Notified of the end explicitly: closing is not enough if others hold the pipe, too.
+        # The pipe is unregistered here before it is closed. Closing is not enough if other
+        # processes hold the pipe.
         self.polled_by: select.epoll | None = None
         self.dropped = 0
         self._key, self._stream, self._path, self._limit = key, stream, path, limit
         self._room = max(0, min(reserve, limit - at) - MARKER_BYTES)
-        # A limit too small for a tail is all head.
+        # If the limit is too small for a tail, all of it is used for the head.
         self._head = limit - reserve if self._room else limit
         self._lost = (
             self._room > 0 and at == self._head
-        )  # a log that ends with its head: the other process may have had a tail in memory
+        )  # the log ends exactly where the head ends: the other process may have had a tail in memory
         self._file = -1
         self._size = at
         self._failed = False

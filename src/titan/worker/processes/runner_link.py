@@ -45,6 +45,7 @@ HELLO_BYTES = 1024
 HALF_S = 5.0
 HELLO_S = 10.0
 LAST_S = 1e11  # upper bound of a valid time
+WROTE_HINT = "did the call write to Titan's file descriptors?"
 STRANGERS = 1024  # connections that have not sent their token
 PATH_BYTES = 107  # longest path that fits in sockaddr_un
 
@@ -498,7 +499,7 @@ class RunnerLink:
 
     def _distrust(self, detail: str) -> None:
         """Give the runner up: a call has written to its stream, so nothing in it can be trusted."""
-        self.problem = f"its function runner sent invalid data ({detail}): did the call write to descriptors of Titan?"
+        self.problem = f"its function runner sent invalid data ({detail}): {WROTE_HINT}"
         self._on_end()
 
     def _may_be(self, report: tuple[Any, ...]) -> bool:
