@@ -108,10 +108,13 @@ def test_run_and_submit_take_one(c: Cluster, venv: Path, tmp_path: Path) -> None
     run = c.client.run(submitted.stdout.strip())
     assert run.wait(20).ok
     assert c.printed(run, "step.py") == f"{venv} {venv}/bin/python\n"
-    for command in (("run", "--python", "v", "p.yaml"), ("run", "--python", "v", "true")):
-        done = c.cli(*command, cwd=tmp_path)
+    for program, text in (
+        ("p.yaml", "--python applies only to a single script or command"),
+        ("true", "--python is for a .py file"),
+    ):
+        done = c.cli("run", "--python", "v", program, cwd=tmp_path)
         assert done.returncode == 2
-        assert "--python is for a" in done.stderr
+        assert text in done.stderr
 
 
 def test_what_is_no_python_is_refused_at_once_and_says_why(c: Cluster, venv: Path, tmp_path: Path) -> None:
