@@ -107,7 +107,7 @@ class _Interpreter:
         self.stamp: Stamp = ()
         self.settled = False
         self.link: WardenLink | None = None
-        """Warm warden. None once settled: scripts are executed instead of forked."""
+        """Warm warden. If it is None once settled, scripts are executed instead of forked."""
         self.waiting: dict[int, Begin] = {}
         self.leases: set[int] = set()
         self.idle_since = 0.0
