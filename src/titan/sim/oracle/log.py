@@ -444,6 +444,8 @@ class LogOracle(Ledger):
             raise Violation(f"{e.name} joined and is not a current burst worker")
         if known is not None and known.incarnation == e.incarnation:
             for job in self.jobs.values():  # the process was cut off and did not die
+                if job.run in self.archived:
+                    continue  # the history keeps the counts of the moment the run left the state
                 if job.blamed.pop((e.worker, e.incarnation), self) is None:
                     self.trace.count("blame taken back")
                 if job.doubted.pop((e.worker, e.incarnation), self) is None:
