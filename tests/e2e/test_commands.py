@@ -289,7 +289,6 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
         (("run", "no-such.py"), "file no-such.py does not exist"),
         (("run", "no-such.yaml"), "no-such.yaml"),
         (("run", "."), "is a folder"),
-        (("run", "echo hi"), "remove the quotes"),
         (("run", "--", "file.txt"), "to run it, write ./file.txt"),
         (("run", "--time-out", "3", "true"), "No such option"),
         (("submit", "no-such.yaml"), "does not exist"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster
+from support.cluster import QUIET, TITAN, Cluster, cluster
 
 BESIDE = "import helper, json, os, sys\nprint(json.dumps([helper.NAME, open('data').read(), sys.argv, os.environ.get('MINE')]))\n"
 
@@ -96,3 +100,132 @@ def test_with_a_cluster_of_this_machine_a_command_runs_here_too(tmp_path: Path, 
     with cluster(tmp_path / "c", "w1", "w2", settings=QUIET) as c:
         done = c.cli("run", "--", "cat", "data", cwd=folder)
         assert (done.returncode, done.stdout) == (0, "hi"), done.stderr
+
+
+# -- standard input --------------------------------------------------------------------------------
+def test_a_pipe_is_handed_on(c: Cluster, folder: Path) -> None:
+    done = c.cli("run", "--home", str(c.home), "--", "wc", "-c", cwd=folder, stdin="12345\n" * 200_000)
+    assert (done.returncode, done.stdout.strip()) == (0, "1200000"), done.stderr
+    done = c.cli("run", "--home", str(c.home), "--no-stdin", "--", "wc", "-c", cwd=folder, stdin="12345\n")
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
+
+
+def test_a_file_is_handed_on_to_every_attempt(c: Cluster, folder: Path) -> None:
+    script = "cat; [ $TITAN_ATTEMPT = 2 ]"
+    with (folder / "data").open("rb") as file:
+        done = c.cli("run", "--home", str(c.home), "--retries", "1", "--", "sh", "-c", script, cwd=folder, stdin=file)
+    assert (done.returncode, done.stdout) == (0, "hihi"), done.stderr
+    done = c.cli("run", "--home", str(c.home), "--retries", "1", "--", "sh", "-c", script, cwd=folder, stdin="a pipe ")
+    assert (done.returncode, done.stdout) == (0, "a pipe a pipe "), done.stderr
+
+
+def test_a_command_that_reads_a_part_of_an_endless_pipe_ends(c: Cluster, folder: Path) -> None:
+    source = subprocess.Popen(["yes"], stdout=subprocess.PIPE)
+    assert source.stdout is not None
+    try:
+        done = c.cli("run", "--home", str(c.home), "--", "head", "-2", cwd=folder, stdin=source.stdout)
+    finally:
+        source.stdout.close()
+        source.kill()
+        source.wait()
+    assert (done.returncode, done.stdout) == (0, "y\ny\n"), done.stderr
+
+
+def test_a_job_of_another_machine_gets_a_copy_of_the_input(folder: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path / "far", settings=QUIET) as c:
+        far_worker(c, tmp_path)
+        done = c.cli("run", "--", "sh", "-c", "cat; ls", cwd=folder, stdin="from far")
+        assert (done.returncode, done.stdout) == (0, "from far"), done.stderr
+        assert "--project sends this folder along" in done.stderr
+        done = c.cli("submit", "--", "cat", cwd=folder, stdin="submitted")
+        run = done.stdout.strip()
+        assert c.client.run(run).wait(30).ok
+        assert c.printed(run, "cat") == "submitted"
+
+
+# -- another machine -------------------------------------------------------------------------------
+def far_worker(c: Cluster, tmp_path: Path) -> None:
+    """Start a worker that reports another host name."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("import socket\nsocket.gethostname = lambda: 'far-away'\n")
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    options = ("--master", c.address, "--name", "w1", "--home", str(c.worker_home("w1")))
+    c.workers["w1"] = c.spawn("worker", *options, label="w1", env={"PYTHONPATH": path})
+    c.wait_for_workers("w1")
+
+
+def test_the_folder_travels_on_request(folder: Path, tmp_path: Path) -> None:
+    (folder / ".titanignore").write_text("data\n")
+    with cluster(tmp_path / "far", settings=QUIET) as c:
+        far_worker(c, tmp_path)
+        done = c.cli("run", "--project", "--", "ls", cwd=folder)
+        assert (done.returncode, sorted(done.stdout.split())) == (0, ["helper.py", "s.py"]), done.stderr
+        assert "--project" not in done.stderr
+        (folder / ".titanignore").unlink()
+        done = c.cli("run", "--project", "s.py", "x", cwd=folder)
+        assert (done.returncode, json.loads(done.stdout)[:2]) == (0, ["beside", "hi"]), done.stderr
+        done = c.cli("run", "--project", "--cwd", "/tmp", "--", "ls", cwd=folder)
+        assert done.returncode == 2
+        assert "leave one out" in done.stderr
+
+
+# -- the cluster that takes it ---------------------------------------------------------------------
+def test_the_first_line_names_the_cluster_and_options_of_a_private_one_are_not_silent(folder: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", settings=QUIET) as c:
+        c.start_workers("w1")
+        done = c.cli("run", "--workers", "4", "--slots", "2", "--", "sh", "-c", "pwd; echo $MINE", cwd=folder, env={"MINE": "yes"})
+        assert (done.returncode, done.stdout) == (0, f"{folder}\nyes\n"), done.stderr
+        assert f"--workers and --slots applies to a private cluster only: ignored, the run goes to {c.address}" in done.stderr
+        assert f"1 job, on {c.address}" in done.stderr
+    done = c.cli("run", "--home", "h", "--", "true", cwd=folder, env={"TITAN_MASTER": ""})
+    assert "on a private cluster (home h)" in done.stderr
+
+
+def test_lines_of_shell_are_a_command(c: Cluster, folder: Path) -> None:
+    done = c.cli("run", "--home", str(c.home), "cat data\necho; echo $((6 * 7))", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, "hi\n42\n"), done.stderr
+
+
+def test_output_is_exact_however_long(c: Cluster, folder: Path) -> None:
+    with (folder / "out").open("wb") as out:
+        script = "head -c 40000000 /dev/urandom | tee kept"
+        command = [*TITAN, "run", "--home", str(c.home), "--quiet", "--", "sh", "-c", script]
+        assert subprocess.run(command, cwd=folder, stdout=out, env=c.environment(), check=False).returncode == 0
+    assert filecmp.cmp(folder / "out", folder / "kept", shallow=False)
+    done = c.cli("run", "--home", str(c.home), "--log-limit", "1MiB", "--", "sh", "-c", "seq 1000000", cwd=folder)
+    assert (len(done.stdout), done.stdout[:2], done.stdout[-8:]) == (1 << 20, "1\n", "1000000\n")
+    assert "5,840,320 bytes of stdout were dropped here" in done.stderr
+
+
+def test_an_option_that_is_not_there_names_the_nearest(c: Cluster, folder: Path) -> None:
+    done = c.cli("run", "--worker", "3", "--", "true", cwd=folder)
+    assert done.returncode == 2
+    assert "No such option '--worker'" in done.stderr
+    assert "--workers" in done.stderr
+
+
+# -- attach ----------------------------------------------------------------------------------------
+def test_attach_shows_the_output_from_the_beginning_and_ends_as_the_job_did(folder: Path, tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", settings=QUIET) as c:
+        c.start_workers("w1")
+        fifo = folder / "gate"
+        os.mkfifo(fifo)
+        submitted = c.cli("submit", "--retries", "0", "--", "sh", "-c", f"echo before; cat {fifo}; exit 7", cwd=folder)
+        run = submitted.stdout.strip()
+        attached = subprocess.Popen(
+            [*TITAN, "attach", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=c.environment()
+        )
+        assert attached.stdout is not None
+        assert attached.stdout.readline() == "before\n"
+        left = subprocess.Popen(
+            [*TITAN, "attach", run], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=c.environment()
+        )
+        assert left.stdout is not None
+        assert left.stdout.readline() == "before\n"
+        left.send_signal(signal.SIGINT)
+        _, told = left.communicate(timeout=30)
+        assert (left.returncode, "the run goes on" in told) == (130, True), told
+        assert c.client.status(run).state == "RUNNING"
+        fifo.write_text("after\n")
+        out, err = attached.communicate(timeout=30)
+        assert (attached.returncode, out) == (7, "after\n"), err

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from support.waiting import DEADLINE_S, POLL_S, until
 from titan.core.events.events import Event, JobsCompleted, RunGrown, RunSubmitted, decode
@@ -159,12 +159,18 @@ class Cluster:
         return made
 
     def cli(
-        self, *args: str, cwd: Path | None = None, env: Mapping[str, str] = NONE, deadline_s: float = 60.0
+        self,
+        *args: str,
+        cwd: Path | None = None,
+        env: Mapping[str, str] = NONE,
+        deadline_s: float = 60.0,
+        stdin: str | IO[bytes] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """`titan ARGS` to its end. TITAN_MASTER is this cluster's master, if one was started."""
+        """`titan ARGS` to its end. TITAN_MASTER is this cluster's master, if one was started.
+        A text as `stdin` comes through a pipe."""
         return subprocess.run(
             [*TITAN, *args],
-            stdin=subprocess.DEVNULL,
+            **({"input": stdin} if isinstance(stdin, str) else {"stdin": stdin or subprocess.DEVNULL}),
             capture_output=True,
             timeout=deadline_s,
             cwd=cwd or self.base,

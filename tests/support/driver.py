@@ -43,7 +43,7 @@ class OwnDriver(OneProcess):
         with open(path, "wb", buffering=0) as file:
             while data := await pipe.read(4096):
                 file.write(data)
-                attempt.report(Output(attempt.assignment.lease, stream, offset, data))
+                attempt.report(Output(attempt.assignment.lease, stream, offset, 0, data))
                 offset += len(data)
 
     def stop(self, lease: int, grace_s: float) -> None:

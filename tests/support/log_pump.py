@@ -47,13 +47,13 @@ class Link:
         self.leases.append(lease)
         self.pump.open(assignment(lease), str(paths[0]), str(paths[1]))
 
-    def write(self, lease: int, stream: int, data: bytes) -> None:
+    def write(self, lease: int, stream: int, data: bytes, skipped: int = 0) -> None:
         key = (f"j{lease}", stream)
         so_far = self.written.get(key, b"")
         with (self.folder / f"{lease}.{('stdout', 'stderr')[stream - 1]}").open("ab") as log:
             log.write(data)
         self.written[key] = so_far + data
-        self.pump.on_output(lease, stream, len(so_far), data)
+        self.pump.on_output(lease, stream, len(so_far), data, skipped)
 
     def deliver(self, messages: int = 1000) -> None:
         for message, data in self.flight[:messages]:

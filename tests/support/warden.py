@@ -38,6 +38,8 @@ class WardenBench:
         self.reports: list[tuple[Any, ...]] = []
         self.exits: dict[int, tuple[Any, ...]] = {}
         self.content: dict[tuple[int, int], bytearray] = {}
+        self.skipped: dict[tuple[int, int], int] = {}
+        """Bytes that were dropped before the end of each stream."""
         self.returncodes: list[int] = []
         self.link = self.make_link(**link)
         self.on_exit: Callable[[int], None] = lambda key: None
@@ -50,7 +52,9 @@ class WardenBench:
         self.reports += named(reports)
         for report in named(reports):
             if report[0] == "output":
-                _, key, stream, offset, data = report
+                _, key, stream, offset, skipped, data = report
+                if skipped:
+                    self.skipped[key, stream] = skipped
                 content = self.content.setdefault((key, stream), bytearray())
                 assert offset == len(content)
                 content += data

@@ -10,16 +10,17 @@ from concurrent.futures import CancelledError
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from titan.cli.options import home_option, json_option, master_option
+from titan.cli.output import follow_output
 from titan.cli.session import open_client
 from titan.cli.terminal import one_line
 from titan.errors import CallerError, JobError, TitanError
 from titan.model.timing import iso
-from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
+from titan.sdk.status import JobStatus, LogPiece, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
 PROGRESS_CHARS = 60
@@ -78,18 +79,19 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
     if "/" not in target:
         raise click.UsageError(f"{target!r} does not name a job: pass RUN/JOB (`titan status {target}` lists the jobs)")
     with open_client(master, home=home, offline=True) as client:
-        for stream, data in client.logs(target, follow=follow, attempt=attempt):
-            if as_json:
-                print(
-                    json.dumps({"stream": "stdout" if stream == 1 else "stderr", "text": data.decode(errors="replace")}), flush=True
-                )
-            else:
-                out = (sys.stdout if stream == 1 else sys.stderr).buffer
-                out.write(data)
-                out.flush()
+        if as_json:
+            for piece in client.log_pieces(target, follow=follow, attempt=attempt):
+                print(json.dumps(_piece_in_json(piece)), flush=True)
+        else:
+            follow_output(client, target, attempt=attempt, follow=follow)
         job, _ = client.job(target)
     if job.lost and attempt in (None, job.attempt):
         print(f"titan: {target}: {job.reason}", file=sys.stderr)
+
+
+def _piece_in_json(piece: LogPiece) -> dict[str, Any]:
+    row = {"stream": "stdout" if piece.stream == 1 else "stderr", "text": piece.data.decode(errors="replace")}
+    return {**row, "skipped": piece.skipped} if piece.skipped else row
 
 
 @click.command()

@@ -18,6 +18,7 @@ _COMMANDS = {
     "run": "titan.cli.run_command",
     "submit": "titan.cli.run",
     "wait": "titan.cli.run",
+    "attach": "titan.cli.run",
     "add": "titan.cli.add",
     "status": "titan.cli.ask",
     "logs": "titan.cli.ask",

@@ -3,6 +3,7 @@ command line stands for."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import shutil
@@ -29,6 +30,12 @@ _OPTIONS = (
         "--env", multiple=True, metavar="NAME[=VALUE]",
         help="Variable in the job's environment; NAME alone copies the value that it has here.",
     ),
+    click.option("--project", is_flag=True, help="Send this folder along, as .titanignore allows, and run in a copy of it."),
+    click.option("--no-stdin", is_flag=True, help="Give the job no input.  [default: this command's, if it is piped]"),
+    click.option(
+        "--log-limit", metavar="SIZE",
+        help="Output of each stream that is kept, such as 1GiB.  [default: all for `run`, else the worker's]",
+    ),
     click.option("--name", default="", metavar="ID", help="Name of the job.  [default: that of the script or command]"),
     click.option("--timeout", type=float, metavar="SECONDS", help="Kill an attempt after this time."),
     click.option("--priority", type=int, metavar="N", help="Queue order: a higher number goes first.  [default: 1]"),
@@ -54,6 +61,9 @@ class JobOptions:
 
     cwd: str | None = None
     env: tuple[str, ...] = ()
+    project: bool = False
+    no_stdin: bool = False
+    log_limit: str | None = None
     name: str = ""
     timeout: float | None = None
     priority: int | None = None
@@ -67,11 +77,24 @@ class JobOptions:
     python: str | None = None
     default_retries: int = 0
     """Retries if no option says how many."""
+    default_log_limit: int = 0
+    """Log limit if no option says how much; 0: the worker's."""
+    stdin: str = ""
+    """Path of the job's standard input; "": none."""
+    base_env: tuple[tuple[str, str], ...] = ()
+    """Environment that the options add to."""
+
+    @property
+    def may_repeat(self) -> bool:
+        """True if the job may be started several times."""
+        return bool(self.default_retries if self.retries is None else self.retries)
 
     @property
     def named(self) -> list[str]:
         """Return the options that were given, as they are typed."""
-        return [_TYPED.get(name, f"--{name}") for name in _NAMES if getattr(self, name) != getattr(JobOptions(), name)]
+        return [
+            _TYPED.get(name, f"--{name.replace('_', '-')}") for name in _NAMES if getattr(self, name) != getattr(JobOptions(), name)
+        ]
 
     def job_fields(self) -> dict[str, Any]:
         """Return all fields of the Job except its file, command, args and python. Raises
@@ -82,7 +105,8 @@ class JobOptions:
             "memory": self.memory,
             "gpus": self.gpus,
             "secrets": self.secrets,
-            "env": dict(map(_variable, self.env)),
+            "env": {**dict(self.base_env), **dict(map(_variable, self.env))},
+            "log_limit": self.default_log_limit if self.log_limit is None else self.log_limit,
             "limits": _limits(self.limits) or None,
             "retries": self.default_retries if self.retries is None else self.retries,
             "timeout": self.timeout,
@@ -91,10 +115,13 @@ class JobOptions:
             found["priority"] = self.priority
         if self.cwd is not None:
             found["cwd"] = Path(self.cwd).absolute()
+        if self.stdin:
+            found["stdin"] = self.stdin
         return found
 
 
-_NAMES = tuple(field.name for field in fields(JobOptions) if field.name != "default_retries")
+_INNER = ("default_retries", "default_log_limit", "stdin", "base_env")
+_NAMES = tuple(field.name for field in fields(JobOptions) if field.name not in _INNER)
 
 
 def job_options(command: F) -> F:
@@ -104,10 +131,24 @@ def job_options(command: F) -> F:
     return command
 
 
-def take_job_options(options: dict[str, Any], *, retries: int) -> JobOptions:
-    """Remove the job options from the arguments of a command, and return them. `retries` is the
-    default."""
-    return JobOptions(**{name: options.pop(name) for name in _NAMES}, default_retries=retries)
+def take_job_options(options: dict[str, Any], *, retries: int, log_limit: int = 0) -> JobOptions:
+    """Remove the job options from the arguments of a command, and return them. `retries` and
+    `log_limit` are the defaults."""
+    taken = {name: options.pop(name) for name in _NAMES}
+    return JobOptions(**taken, default_retries=retries, default_log_limit=log_limit)
+
+
+def callers_environment() -> tuple[tuple[str, str], ...]:
+    """Return this process's environment, without variables of Titan and those that are no text."""
+    return tuple((name, value) for name, value in os.environ.items() if not name.startswith("TITAN_") and _is_text(name + value))
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def dag_of(
@@ -147,6 +188,9 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
         return load_pipeline(path), path.resolve().parent
     if path.is_dir():
         raise CallerError(f"{first} is a folder: pass a pipeline, a script or a command")
+    project = Path.cwd() if options.project else None
+    if project is not None and options.cwd is not None:
+        raise CallerError("--project runs the job in a copy of this folder, and --cwd in another one: leave one out")
     if in_place and options.cwd is None:
         options = replace(options, cwd=str(Path.cwd()))
     name = options.name or _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
@@ -155,15 +199,19 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
             job = Job(name, command=[*_launcher(first, options), *args], **options.job_fields())
         else:
             job = Job(name, file=path, args=args, python=options.python, **options.job_fields())
-        return DAG(path.name, [job]), path.resolve().parent
+        return DAG(path.name, [job], project=project), path.resolve().parent
     if path.suffix in SCRIPTS and not shutil.which(first):
         raise CallerError(f"file {first} does not exist")
     if options.python is not None:
         raise CallerError(f"--python is for a .py file: {first} would be run as a command")
+    command: str | list[str] = list(arguments)
     if not shutil.which(first):
         _refuse_typos(first, path)
-    job = Job(name, command=list(arguments), **options.job_fields())
-    return DAG(_name_of(arguments), [job]), Path.cwd()
+        if not args and any(c.isspace() for c in first):
+            command = first  # a line, or several, for a shell
+            name = options.name or _NOT_IN_NAMES.sub("-", first.split()[0]).strip("-.")[:100] or "job"
+    job = Job(name, command=command, **options.job_fields())
+    return DAG(_name_of(arguments), [job], project=project), Path.cwd()
 
 
 def _launcher(script: str, options: JobOptions) -> list[str]:
@@ -215,8 +263,9 @@ def _refuse_typos(first: str, path: Path) -> None:
     Any other unknown command passes, because the worker may have it.
     """
     if first.startswith("-"):
-        raise click.NoSuchOption(first, ctx=click.get_current_context())
+        ctx = click.get_current_context()
+        known = [name for parameter in ctx.command.params for name in parameter.opts if name.startswith("--")]
+        near = difflib.get_close_matches(first.partition("=")[0], known, 3)
+        raise click.NoSuchOption(first.partition("=")[0], possibilities=near, ctx=ctx)
     if path.is_file():
         raise CallerError(f"{first} is a file, not a command: to run it, write ./{first}")
-    if any(c.isspace() for c in first):
-        raise CallerError(f"there is no command named {first!r}: remove the quotes, or use: titan run -- sh -c {first!r}")

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -22,12 +22,13 @@ import click
 from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow, report_lost_output
 from titan.cli.follow import submit as submit_dag
-from titan.cli.job_options import JobOptions, dag_of, is_pipeline, job_options, take_job_options
+from titan.cli.job_options import JobOptions, callers_environment, dag_of, is_pipeline, job_options, take_job_options
 from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import DEFAULT_HOME, deadline_option, group_option, json_option, master_option
+from titan.cli.outcome import About, code_of_job, conclude, follow_run, print_failures
 from titan.cli.prefork import ForkedServers
 from titan.cli.session import is_local, open_client
-from titan.cli.terminal import one_line
+from titan.cli.stdin import handed_on, is_piped
 from titan.errors import MasterUnreachable, NotFound, TitanError
 from titan.host.remove_folder import remove_folder
 from titan.model.names import match_name
@@ -36,18 +37,17 @@ from titan.sdk.address import VARIABLE
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
 from titan.sdk.run import Run
-from titan.sdk.status import RunStatus, RunSummary, WorkerStatus
+from titan.sdk.status import WorkerStatus
 from titan.sdk.unmet import asks_for_resources, describe_unmet
 
-TAIL_LINES = 20
-SHOWN_OUTPUT = 256 * 1024
+DEFAULT_WORKERS = 1
 
 
 def execute(
     forks: ForkedServers,
     *,
     master: str | None,
-    workers: int,
+    workers: int | None,
     slots: int | None,
     home: Path | None,
     ephemeral: bool,
@@ -60,25 +60,31 @@ def execute(
     arguments: tuple[str, ...],
 ) -> NoReturn:
     """Execute `titan run`; see `titan.cli.run_command`."""
-    make = partial(dag_of, arguments, job, deadline=deadline, group=group)
     named = may_be_saved(arguments)
-    dag, base_folder = (None, Path.cwd()) if named else make()
-    with _client_or_cluster(master, home, base_folder, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster:
+    dag, base_folder = (None, Path.cwd()) if named else dag_of(arguments, job, deadline=deadline, group=group)
+    with (
+        contextlib.ExitStack() as stack,
+        _client_or_cluster(master, home, base_folder, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster,
+    ):
         client = cluster.client
         saved = saved_of(client, arguments[0]) if named else None
+        single = saved is None and not is_pipeline(arguments[0])
         if saved is None:
-            in_place = _runs_in_place(cluster, arguments, job)
-            if dag is None or in_place:
-                dag = make(in_place=in_place)[0]
-            handle, about = submit_dag(client, dag, quiet=quiet or as_json), _About.of(dag)
+            if dag is None or single:
+                place = stack.enter_context(_placed(cluster, arguments, job, single=single))
+                dag = dag_of(arguments, place.options, deadline=deadline, group=group, in_place=place.here)[0]
+            handle, about = submit_dag(client, dag, quiet=quiet or as_json), About.of(dag)
         else:
-            handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), _About.of_saved(saved)
+            handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), About.of_saved(saved)
         try:
             if not (quiet or as_json):
-                print(f"run {handle.id} of {about.name}, {about.size:,} job{'s' if about.size != 1 else ''}", file=sys.stderr)
+                jobs = f"{about.size:,} job{'s' if about.size != 1 else ''}"
+                print(f"run {handle.id} of {about.name}, {jobs}, on {cluster.name}", file=sys.stderr)
                 if dag is not None:
                     _print_unmet(client, dag, private=cluster.private)
-            summary = _follow_run(client, handle, about, quiet=quiet, as_json=as_json)
+                if dag is not None and single and not place.here:
+                    _print_elsewhere(dag, job)
+            summary = follow_run(client, handle, about, quiet=quiet, as_json=as_json)
         except KeyboardInterrupt:
             if cluster.failures:
                 _give_up(handle, cluster.failures[0])
@@ -90,26 +96,48 @@ def execute(
             with contextlib.suppress(TitanError):
                 handle.cancel()
             raise
-        _conclude(cluster, summary, about, quiet=quiet, as_json=as_json)
-        lost = report_lost_output(client, summary)
-        code = 0 if summary.ok and not lost else EXIT_FAILED
-        if code and not summary.ok and exit_code == "job" and saved is None and not is_pipeline(arguments[0]):
-            code = _code_of_job(client, summary) or code
+        code = conclude(client, summary, about, later=cluster.later, quiet=quiet, as_json=as_json)
+        if code and not summary.ok and exit_code == "job" and single:
+            code = code_of_job(client, summary) or code
     click.get_current_context().exit(code)
 
 
-def _runs_in_place(cluster: _Cluster, arguments: tuple[str, ...], job: JobOptions) -> bool:
-    """Return whether a single script or command runs in the caller's folder: if no other machine
-    can get it, and no option names a folder."""
-    return job.cwd is None and not is_pipeline(arguments[0]) and (cluster.private or is_local(cluster.client))
+class _Place(NamedTuple):
+    """Where a single script or command runs."""
+
+    here: bool
+    """In the caller's folder, with its environment."""
+    options: JobOptions
 
 
-def _code_of_job(client: Client, summary: RunSummary) -> int:
-    """Return the exit code of the only job of a run; 0 if it has none."""
-    if summary.count != 1:
-        return 0
-    (job,) = client.status(summary.run).jobs
-    return job.exit_code or 0
+@contextmanager
+def _placed(cluster: _Cluster, arguments: tuple[str, ...], job: JobOptions, *, single: bool) -> Iterator[_Place]:
+    """Decide where a single script or command runs, and prepare its input and environment.
+
+    It runs in the caller's folder if no other machine can get it and no option names a folder.
+    """
+    if not single:
+        yield _Place(False, job)
+        return
+    local = cluster.private or is_local(cluster.client)
+    here = local and job.cwd is None and not job.project
+    if here and not cluster.private:  # a worker that somebody else has started has another environment
+        job = replace(job, base_env=callers_environment())
+    if job.no_stdin or not is_piped():
+        yield _Place(here, job)
+        return
+    with handed_on(in_place=here or (local and job.cwd is not None), repeatable=job.may_repeat) as path:
+        yield _Place(here, replace(job, stdin=path))
+
+
+def _print_elsewhere(dag: DAG, job: JobOptions) -> None:
+    """Say that the caller's folder does not travel, unless an option says where the job runs."""
+    if job.cwd is None and not job.project:
+        what = "the script" if dag.jobs[0].file else "the command"
+        print(
+            f"titan: {what} runs in an empty folder of its own, on another machine: --project sends this folder along",
+            file=sys.stderr,
+        )
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -129,10 +157,14 @@ def submit(
 
     A script or command runs in an empty folder on a worker, unless --cwd names a folder there.
     """
-    make = partial(dag_of, arguments, take_job_options(options, retries=3), deadline=deadline, group=group)
-    named = may_be_saved(arguments)
-    dag = None if named else make()[0]
-    with open_client(master) as client:
+    job = take_job_options(options, retries=3)
+    with contextlib.ExitStack() as stack:
+        if not (job.no_stdin or is_pipeline(arguments[0])) and is_piped():
+            job = replace(job, stdin=stack.enter_context(handed_on(in_place=False, repeatable=True)))
+        make = partial(dag_of, arguments, job, deadline=deadline, group=group)
+        named = may_be_saved(arguments)
+        dag = None if named else make()[0]
+        client = stack.enter_context(open_client(master))
         if named and saved_of(client, arguments[0]) is not None:
             handle = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline)
             print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
@@ -142,6 +174,36 @@ def submit(
         print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
         if not as_json:
             _print_unmet(client, dag, private=False)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option(
+    "--exit-code",
+    type=click.Choice(["job", "run"]),
+    default="job",
+    show_default=True,
+    help="Exit as the only job of the run did, or with 1 for any run that failed.",
+)
+@master_option
+@json_option
+def attach(run_id: str, quiet: bool, exit_code: str, master: str | None, as_json: bool) -> None:
+    """Follow a run as `titan run` does, from its beginning: the output of its only job, else the
+    states of its jobs. Ctrl-C leaves the run as it is."""
+    with open_client(master) as client:
+        summary, jobs = next(client.changes(run_id))
+        about = About(summary.dag, summary.count, jobs[0].id if summary.count == 1 else "", "")
+        try:
+            summary = follow_run(client, client.run(run_id), about, quiet=quiet, as_json=as_json)
+        except KeyboardInterrupt:
+            later = _master_option(master)
+            print(f"\ntitan: the run goes on (titan attach {run_id}{later}, titan cancel {run_id}{later})", file=sys.stderr)
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+        code = conclude(client, summary, about, later=_master_option(master), quiet=quiet, as_json=as_json)
+        if code and not summary.ok and exit_code == "job":
+            code = code_of_job(client, summary) or code
+    click.get_current_context().exit(code)
 
 
 @click.command()
@@ -164,28 +226,9 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
         if as_json:
             print(json.dumps(asdict(summary)))
         elif not summary.ok:
-            _print_failures(client, client.status(run_id), _master_option(master))
+            print_failures(client, client.status(run_id), _master_option(master))
         lost = report_lost_output(client, summary)
     click.get_current_context().exit(0 if summary.ok and not lost else EXIT_FAILED)
-
-
-class _About(NamedTuple):
-    """Facts about a running DAG, for display."""
-
-    name: str
-    size: int
-    first: str
-    last: str
-    """The only job without children, "" if there are several. Its output is the run's output."""
-
-    @classmethod
-    def of(cls, dag: DAG) -> _About:
-        return cls(dag.name, dag.size, dag.jobs[0].id, _only_sink([(job.id, job.parents) for job in dag.jobs]))
-
-    @classmethod
-    def of_saved(cls, pipeline: Pipeline) -> _About:
-        dag = pipeline.dag
-        return cls(dag.name, len(dag.ids), dag.ids[0], _only_sink(list(zip(dag.ids, dag.parents, strict=True))))
 
 
 # -- the DAG to run --------------------------------------------------------------------------------
@@ -207,6 +250,8 @@ def saved_of(client: Client, name: str) -> Pipeline | None:
 class _Cluster(NamedTuple):
     client: Client
     private: bool
+    name: str
+    """The cluster's address, or the home of a private cluster, for a message."""
     failures: list[str]
     """The reason why the private cluster failed, if it did. The main thread is interrupted then."""
     later: str | None
@@ -219,7 +264,7 @@ def _client_or_cluster(
     home: Path | None,
     base_folder: Path,
     *,
-    workers: int,
+    workers: int | None,
     slots: int | None,
     ephemeral: bool,
     forks: ForkedServers,
@@ -233,13 +278,19 @@ def _client_or_cluster(
                 raise
         else:
             with contextlib.closing(client):
-                yield _Cluster(client, False, [], _master_option(master))
+                _print_ignored(client.address, workers=workers, slots=slots)
+                yield _Cluster(client, False, client.address, [], _master_option(master))
             return
     folder = home or base_folder / DEFAULT_HOME
     scratch = tempfile.mkdtemp(prefix="titan-") if ephemeral else None
     try:
         with (
-            LocalCluster(Path(scratch) if scratch else folder, workers=workers, slots=slots, forks=forks) as cluster,
+            LocalCluster(
+                Path(scratch) if scratch else folder,
+                workers=DEFAULT_WORKERS if workers is None else workers,
+                slots=slots,
+                forks=forks,
+            ) as cluster,
             Client(cluster.address) as client,
         ):
             failures: list[str] = []
@@ -249,10 +300,24 @@ def _client_or_cluster(
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
             cluster.watch_in_thread(give_up)
-            yield _Cluster(client, True, failures, None if ephemeral else _home_option(folder))
+            name = "a private cluster, which is removed afterwards" if ephemeral else f"a private cluster (home {_short(folder)})"
+            yield _Cluster(client, True, name, failures, None if ephemeral else _home_option(folder))
     finally:
         if scratch:
             remove_folder(scratch, ignore_errors=True)
+
+
+def _print_ignored(address: str, *, workers: int | None, slots: int | None) -> None:
+    """Report options of a private cluster that an existing cluster ignores."""
+    ignored = " and ".join(name for name, value in (("--workers", workers), ("--slots", slots)) if value is not None)
+    if ignored:
+        print(f"titan: {ignored} applies to a private cluster only: ignored, the run goes to {address}", file=sys.stderr)
+
+
+def _short(folder: Path) -> str:
+    """Return the path as it is typed here."""
+    full = folder.absolute()
+    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else str(full)
 
 
 def _give_up(handle: Run, why: str) -> NoReturn:
@@ -291,64 +356,3 @@ def _own_workers(dag: DAG) -> list[WorkerStatus]:
 
         resources = facts(find_resources())
     return [WorkerStatus("", "ALIVE", ("GENERAL",), 1, 0, 0.0, 0.0, resources)]
-
-
-def _follow_run(client: Client, handle: Run, dag: _About, *, quiet: bool, as_json: bool) -> RunSummary:
-    if dag.size == 1 and not as_json:
-        _copy_output(client, f"{handle.id}/{dag.first}", follow_=True)
-        return handle.wait()
-    return follow(client, handle.id, quiet=quiet or as_json)
-
-
-def _conclude(cluster: _Cluster, summary: RunSummary, dag: _About, *, quiet: bool, as_json: bool) -> None:
-    client = cluster.client
-    if as_json:
-        print(json.dumps(client.status(summary.run).to_dict()))
-        return
-    took = (summary.finished_at or 0.0) - summary.submitted_at
-    if not summary.ok:
-        _print_failures(client, client.status(summary.run), cluster.later)
-    elif dag.size > 1 and dag.last:
-        _copy_output(client, f"{summary.run}/{dag.last}", follow_=False)
-    if not quiet:
-        tally = ", ".join(f"{n} {state}" for state, n in summary.tally.items())
-        print(f"run {summary.run} {summary.state} in {took:.2f} s: {tally}", file=sys.stderr)
-
-
-def _only_sink(jobs: list[tuple[str, tuple[str, ...]]]) -> str:
-    parents = {parent for _, parents in jobs for parent in parents}
-    sinks = [name for name, _ in jobs if name not in parents]
-    return sinks[0] if len(sinks) == 1 else ""
-
-
-def _copy_output(client: Client, target: str, *, follow_: bool) -> None:
-    shown = 0
-    for stream, data in client.logs(target, follow=follow_):
-        out = (sys.stdout if stream == 1 else sys.stderr).buffer
-        if not follow_:
-            if stream != 1:
-                continue
-            data = data[: SHOWN_OUTPUT - shown]  # noqa: PLW2901
-            shown += len(data)
-        out.write(data)
-        out.flush()
-
-
-def _print_failures(client: Client, run: RunStatus, later: str | None) -> None:
-    """Print the dead jobs, the end of each job's stderr, and the commands that show more."""
-    dead = [job for job in run.jobs if job.state == "DEAD"]
-    for job in dead[:5]:
-        where = f"{run.run}/{job.id}"
-        print(
-            f"\n{where} is DEAD after {job.attempt} attempt{'s' if job.attempt != 1 else ''}: {one_line(job.reason)}",
-            file=sys.stderr,
-        )
-        output = b"".join(data for stream, data in client.logs(where) if stream == 2)
-        lines = output.decode(errors="replace").splitlines()
-        for line in lines[-TAIL_LINES:]:
-            print(f"  {line}", file=sys.stderr)
-        if later is not None:
-            print(f"  (titan logs {where}{later}, titan status {where}{later})", file=sys.stderr)
-    if len(dead) > 5:
-        hint = "" if later is None else f": titan dlq {run.run}{later}"
-        print(f"\nand {len(dead) - 5} more dead jobs{hint}", file=sys.stderr)

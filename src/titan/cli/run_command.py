@@ -24,9 +24,7 @@ PROBE_S = 1.0
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @master_option
-@click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Number of workers of the private cluster."
-)
+@click.option("--workers", type=click.IntRange(1, 256), help="Number of workers of the private cluster.  [default: 1]")
 @click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
 @home_option("Directory of the private cluster.  [default: .titan beside the pipeline]")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
@@ -45,24 +43,25 @@ PROBE_S = 1.0
 @click.argument(
     "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]..."
 )
-def run(master: str | None, home: Path | None, workers: int, **options: Any) -> None:
+def run(master: str | None, home: Path | None, workers: int | None, **options: Any) -> None:
     """Run a pipeline, a script or a command, and follow it. A pipeline is a .yaml file or the NAME
     of a saved one; a script is a .py, .sh or .jar file. Exit with 0 if every job COMPLETED. A
     script or command that failed gives its own exit code.
 
-    A script or command runs in this folder if all workers are on this machine, else in an empty
-    folder of a worker.
+    A script or command runs in this folder, with this environment, if all workers are on this
+    machine, else in an empty folder of a worker. It reads this command's input if that is piped.
 
     Without --master, TITAN_MASTER and a master on the default port, the command starts a private
     cluster on this machine and stops it afterwards. The home of that cluster stays for `titan
     status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
     interrupt_on_sigterm()
-    with ForkedServers(workers if _needs_cluster(master, home) else None) as forks:
+    with ForkedServers((workers or 1) if _needs_cluster(master, home) else None) as forks:
         with uncollected():
             from titan.cli.run import execute
+            from titan.model.dag import MAX_LOG
 
-        job = take_job_options(options, retries=0)
+        job = take_job_options(options, retries=0, log_limit=MAX_LOG)
         execute(forks, master=master, home=home, workers=workers, job=job, **options)
 
 

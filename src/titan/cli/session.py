@@ -75,8 +75,10 @@ def address_of(folder: Path) -> str:
 
 
 def is_local(client: Client) -> bool:
-    """Return whether the master and all of its workers are on this machine, as far as they say."""
+    """Return whether the master and all of its workers are on this machine and run as this user, as
+    far as the workers report."""
     if client.address.rpartition(":")[0].strip("[]") not in LOOPBACK:
         return False
     alive = [worker for worker in client.workers() if worker.state == "ALIVE"]
-    return bool(alive) and {worker.facts.get("host") for worker in alive} == {socket.gethostname()}
+    found = {(worker.facts.get("host"), worker.facts.get("uid")) for worker in alive}
+    return found == {(socket.gethostname(), os.getuid())}

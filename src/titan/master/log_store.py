@@ -28,6 +28,10 @@ _MAX_OPEN = 32
 STDOUT, STDERR = 1, 2
 RESTARTED = 0
 """Stream number of a record without bytes, which voids all earlier output of that attempt."""
+GAP = 16
+"""Added to the stream number of a record whose bytes are a count (_count): so many bytes before the
+offset were dropped by the worker."""
+_count = Struct(">Q")
 
 
 class Extent(NamedTuple):
@@ -48,6 +52,8 @@ class RunLog:
         self._end = 0
         self._order = 0
         self.extents: dict[tuple[str, int, int], list[Extent]] = {}
+        self.gaps: dict[tuple[str, int, int, int], int] = {}
+        """(job, attempt, stream, offset) -> bytes that the worker dropped before the offset."""
         self.dirty = False
         self.unsynced: set[tuple[str, int]] = set()
         """(job, attempt) of attempts whose output was written since the last sync."""
@@ -62,7 +68,10 @@ class RunLog:
             if data + length > size:
                 break
             name = os.pread(self._file.fileno(), name_bytes, at + _header.size).decode(errors="replace")
-            self._note(name, attempt, stream, Extent(offset, data, length, self._order))
+            if stream & GAP and length == _count.size:
+                self.gaps[name, attempt, stream & ~GAP, offset] = _count.unpack(os.pread(self._file.fileno(), length, data))[0]
+            else:
+                self._note(name, attempt, stream, Extent(offset, data, length, self._order))
             at = data + length
         if at != size:  # the master died while it wrote
             os.ftruncate(self._file.fileno(), at)
@@ -72,6 +81,7 @@ class RunLog:
         if stream == RESTARTED:
             for real in (STDOUT, STDERR):
                 self.extents.pop((job, attempt, real), None)
+            self.gaps = {key: size for key, size in self.gaps.items() if key[:2] != (job, attempt)}
         else:
             self.extents.setdefault((job, attempt, stream), []).append(extent)
         self._order += 1
@@ -81,23 +91,31 @@ class RunLog:
         extents = self.extents.get((job, attempt, stream))
         return extents[-1].offset + extents[-1].length if extents else 0
 
-    def append(self, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
-        """Append the new part of a piece; return its length.
+    def append(self, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview, skipped: int = 0) -> int:
+        """Append the new part of a piece; return its length. The worker dropped `skipped` bytes
+        before it.
 
         Raises OSError if the disk fails; then nothing has changed.
         """
+        gap = (job, attempt, stream, offset) if skipped else None
         known = self.received(job, attempt, stream)
         if offset < known:
             data, offset = data[known - offset :], known
         if not len(data):
             return 0
         name = job.encode()
-        record = b"".join((_header.pack(len(name), stream, attempt, offset, len(data)), name, data))
+        lead = b""
+        if gap is not None and gap not in self.gaps:
+            lead = _header.pack(len(name), stream | GAP, attempt, gap[3], _count.size) + name + _count.pack(skipped)
+        record = b"".join((lead, _header.pack(len(name), stream, attempt, offset, len(data)), name, data))
         written = os.write(self._file.fileno(), record)
         if written < len(record):
             os.ftruncate(self._file.fileno(), self._end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        self._note(job, attempt, stream, Extent(offset, self._end + _header.size + len(name), len(data), self._order))
+        if lead and gap is not None:
+            self.gaps[gap] = skipped
+        at = self._end + len(lead) + _header.size + len(name)
+        self._note(job, attempt, stream, Extent(offset, at, len(data), self._order))
         self._end += len(record)
         self.dirty = True
         self.unsynced.add((job, attempt))
@@ -139,12 +157,12 @@ class LogStore:
         self.written = asyncio.Event()
         """Set when there is something to sync."""
 
-    def append(self, run: str, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
+    def append(self, run: str, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview, skipped: int = 0) -> int:
         """Append as in RunLog. Impossible names, streams and offsets are ignored."""
         if not (is_name(run) and is_name(job) and stream in (STDOUT, STDERR) and 0 <= attempt < 1 << 32 and 0 <= offset < 1 << 64):
             return 0
         self.written.set()
-        return self._of(run).append(job, attempt, stream, offset, data)
+        return self._of(run).append(job, attempt, stream, offset, data, min(skipped, (1 << 64) - 1))
 
     def begin(self, run: str, job: str, attempt: int) -> None:
         """Prepare for an attempt that is dispatched.
@@ -176,6 +194,10 @@ class LogStore:
                 offsets[stream] = extent.offset + extent.length
                 # the file may have been closed since the last piece
                 yield stream, extent.offset, self._of(run).read(extent)
+
+    def skipped(self, run: str, job: str, attempt: int, stream: int, offset: int) -> int:
+        """Return the number of bytes that the worker dropped right before a piece."""
+        return self._of(run).gaps.get((job, attempt, stream, offset), 0)
 
     def size(self, run: str) -> int:
         """Return the bytes of a run's output on disk."""

@@ -28,6 +28,8 @@ MIN_MEMORY, MAX_MEMORY = 4 << 20, 1 << 50
 """Range of a job's memory limit in bytes."""
 MIN_CPUS, MAX_CPUS = 0.01, 65_536.0
 MAX_PROCESSES = 4_194_304
+MIN_LOG, MAX_LOG = 4096, 1 << 50
+"""Range of a job's log limit in bytes."""
 
 
 class Kind(StrEnum):
@@ -162,6 +164,11 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     session."""
     cwd: str = ""
     """Absolute folder on the worker's machine in which the job runs; "" is a folder of its own."""
+    stdin: str = ""
+    """Content of the standard input: a SHA-256 (hex), or with `cwd` an absolute path on the
+    worker's machine. "": empty input."""
+    log_limit: int = 0
+    """Bytes of each output stream that are kept; 0: the worker's limit."""
 
     def __hash__(self) -> int:
         program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
@@ -170,7 +177,7 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def template_size(t: JobTemplate) -> int:
     """Return the number of characters in a template, about its size in a message."""
-    size = TEMPLATE_BYTES + len(t.file) + len(t.command) + len(t.python) + len(t.session) + len(t.cwd) + 8
+    size = TEMPLATE_BYTES + len(t.file) + len(t.command) + len(t.python) + len(t.session) + len(t.cwd) + len(t.stdin) + 8
     for texts in (t.argv, t.secrets, *t.env, *t.outputs, *t.inputs):
         if texts:
             size += sum(map(len, texts)) + 2 * len(texts)

@@ -36,7 +36,7 @@ DRIVERS: dict[str, DriverRow] = {
     "service": DriverRow(has=lambda template: template.service is not None),
     "python": DriverRow(
         "(default of a `.py` file), a fork of a warm interpreter",
-        has=lambda template: not template.driver and template.file.endswith(".py"),
+        has=lambda template: not template.driver and template.file.endswith(".py") and not template.stdin,
         runs=("file",),
         suffix=".py",
         implied=True,

@@ -270,16 +270,13 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: give exactly one of file and command")
     if problem := driver_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
-    if t.cwd and (problem := cwd_problem(t)):
-        raise InvalidGraph(f"{where}: cwd: {problem}")
+    for field, find in (("cwd", cwd_problem), ("stdin", stdin_problem), ("log_limit", log_limit_problem)):
+        if getattr(t, field) and (problem := find(t)):
+            raise InvalidGraph(f"{where}: {field}: {problem}")
     if "\0" in t.python:
         raise InvalidGraph(f"{where}: python: holds a NUL character")
-    if t.file and bool(t.file_hash) == bool(t.archive):
-        raise InvalidGraph(f"{where}: a file is either staged by hash or part of a project archive")
-    if t.file_hash and ("/" in t.file or t.file in (".", "..")):
-        raise InvalidGraph(f"{where}: a staged file has a plain name, without folders")
-    if t.file and (t.file.startswith("/") or ".." in t.file.split("/") or "\0" in t.file):
-        raise InvalidGraph(f"{where}: the path of a file must stay inside its project")
+    if t.file and (problem := _file_problem(t)):
+        raise InvalidGraph(f"{where}: {problem}")
     if "\0" in t.command or any("\0" in a for a in t.argv) or any("\0" in k + v or "=" in k or not k for k, v in t.env):
         raise InvalidGraph(f"{where}: a NUL character, or an environment name that is empty or holds '='")
     if problem := own_problem([name for name, _ in t.env]):
@@ -303,6 +300,17 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: run_at must be a time between the years 1970 and 9999")
 
 
+def _file_problem(t: JobTemplate) -> str:
+    """Return why a template cannot have its file; "" if it can."""
+    if bool(t.file_hash) == bool(t.archive):
+        return "a file is either staged by hash or part of a project archive"
+    if t.file_hash and ("/" in t.file or t.file in (".", "..")):
+        return "a staged file has a plain name, without folders"
+    if t.file.startswith("/") or ".." in t.file.split("/") or "\0" in t.file:
+        return "the path of a file must stay inside its project"
+    return ""
+
+
 def cwd_problem(t: JobTemplate) -> str:
     """Return why a template cannot have its working directory; "" if it can."""
     if t.function or t.kind == Kind.GATE:
@@ -310,6 +318,24 @@ def cwd_problem(t: JobTemplate) -> str:
     if t.outputs or t.inputs:
         return "outputs and inputs lie in the job's own folder: remove them, or remove cwd"
     return folder_problem(t.cwd)
+
+
+def stdin_problem(t: JobTemplate) -> str:
+    """Return why a template cannot have its standard input; "" if it can."""
+    if t.function or t.service is not None or t.kind == Kind.GATE:
+        return "only a file or a command has one"
+    if t.stdin.startswith("/"):
+        return folder_problem(t.stdin) if t.cwd else "a path on the worker needs cwd"
+    return f"a content hash is longer than {MAX_NAME} characters" if len(t.stdin) > MAX_NAME else ""
+
+
+def log_limit_problem(t: JobTemplate) -> str:
+    """Return why a template cannot have its log limit; "" if it can."""
+    if t.function or t.kind == Kind.GATE:
+        return "only a file, a command or a service has one"
+    if not limits.MIN_LOG <= t.log_limit <= limits.MAX_LOG:
+        return f"must be {format_size(limits.MIN_LOG)} to {format_size(limits.MAX_LOG)}"
+    return ""
 
 
 def _check_limits(where: str, t: JobTemplate, amounts: limits.Limits) -> None:

@@ -406,12 +406,14 @@ class ReadLogs(Message, frozen=True):
 
 
 class LogChunk(Message, frozen=True):
-    """Bytes of an attempt's stream (1 stdout, 2 stderr), in the blob. `last`: nothing follows."""
+    """Bytes of an attempt's stream (1 stdout, 2 stderr), in the blob. `last`: nothing follows.
+    `skipped` bytes before them were dropped; `offset` does not count those."""
 
     attempt: Count
     stream: Count
     offset: Count
     last: bool = False
+    skipped: Count = 0
 
 
 class Values(Message, frozen=True):
@@ -594,7 +596,11 @@ class Recall(Message, frozen=True):
 
 
 class LogData(Message, frozen=True):
-    """Output of attempts. Entry i is `sizes[i]` bytes of the blob at `offsets[i]` of its stream."""
+    """Output of attempts. Entry i is `sizes[i]` bytes of the blob at `offsets[i]` of its stream.
+
+    `skipped[i]` bytes before it were dropped, because a worker keeps a limited amount of output.
+    Offsets do not count them. Empty if nothing was dropped.
+    """
 
     runs: Column[Name]
     jobs: Column[Name]
@@ -602,6 +608,7 @@ class LogData(Message, frozen=True):
     streams: Column[Count]
     offsets: Column[Count]
     sizes: Column[Count]
+    skipped: Column[Count] = []
 
 
 class LogResume(Message, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,7 @@ from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
     DeadJob,
     JobStatus,
+    LogPiece,
     RunStatus,
     RunSummary,
     WorkerStatus,
@@ -314,7 +315,16 @@ class AsyncClient(AsyncArtifacts):
 
         `attempt` defaults to the newest. With `follow`, the output continues until the job is over,
         into later attempts too. Raises NotFound.
+
+        The bytes are the job's own. A worker keeps a limited amount of each stream (`--log-limit`);
+        `log_pieces` also says where output was dropped.
         """
+        async with contextlib.aclosing(self.log_pieces(target, follow=follow, attempt=attempt)) as pieces:
+            async for piece in pieces:
+                yield piece.stream, piece.data
+
+    async def log_pieces(self, target: str, *, follow: bool = False, attempt: int | None = None) -> AsyncGenerator[LogPiece, None]:
+        """Yield the output of `RUN/JOB` as `logs` does, with the attempt and the gaps."""
         run, job = split_job(target)
         received: dict[tuple[int, int], int] = {}
         while True:
@@ -325,7 +335,8 @@ class AsyncClient(AsyncArtifacts):
                     skip = max(0, received.get(place, 0) - message.offset)
                     if blob[skip:]:
                         received[place] = message.offset + len(blob)
-                        yield message.stream, bytes(blob[skip:])
+                        skipped = 0 if skip else message.skipped
+                        yield LogPiece(message.stream, bytes(blob[skip:]), message.attempt, skipped)
                     if message.last:
                         return
             except ConnectionLost:
@@ -677,6 +688,10 @@ class Client(Waiting, Artifacts):
     def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Yield (1 for stdout or 2 for stderr, bytes) of `RUN/JOB`. See AsyncClient.logs."""
         return self._iterate(self._async.logs(target, follow=follow, attempt=attempt))
+
+    def log_pieces(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[LogPiece]:
+        """Yield the output of `RUN/JOB` with its gaps. See AsyncClient.log_pieces."""
+        return self._iterate(self._async.log_pieces(target, follow=follow, attempt=attempt))
 
     def services(self, run: str = "", limit: int = 1000) -> list[ServiceStatus]:
         """Return the services that are not over, of one run or of all. Raises NotFound."""

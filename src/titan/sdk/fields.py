@@ -161,6 +161,14 @@ def folder_of(value: object) -> str:
     return text
 
 
+def stdin_of(value: object) -> str:
+    """Return the path of a file. Raises BadField."""
+    text = text_of(_path(value))
+    if not text or len(text) > MAX_PATH:
+        raise BadField(f"must be the path of a file, with at most {MAX_PATH:,} characters")
+    return text
+
+
 def python_of(value: object) -> str:
     text = text_of(_path(value))
     if not text:

@@ -36,7 +36,7 @@ from titan.sdk.field_table import BadField, Field, Form, Row, Use, derived, row,
 from titan.sdk.fields import DAG_FIELDS, file_of, id_problem, kind_of, no_script, problem_of, shown, timeout_of
 from titan.sdk.file_fields import Input, Output, inputs_of, outputs_of
 from titan.sdk.limits import limits_of
-from titan.sdk.needs import cpus_of, memory_of, requirement_of
+from titan.sdk.needs import cpus_of, log_limit_of, memory_of, requirement_of
 from titan.sdk.secrets import both, secrets_of
 from titan.sdk.services import BadService, service_of
 from titan.sdk.tasks import JobValue, TaskCall, ordered, value_of_kind
@@ -315,6 +315,16 @@ class Job:
         "its own. The folder must be there. Not with `inputs` and `outputs`.",
         fields.folder_of, default=None, form=Form.TEXT, aliases=("working_directory", "workdir", "dir"), template="cwd",
     )
+    stdin: Field[str | os.PathLike[str] | None, str | None] = row(
+        "A file that is sent along and is the job's standard input; default: empty input. With "
+        "`cwd` it is a file on the worker's machine. A relative path starts as that of `file`.",
+        fields.stdin_of, default=None, form=Form.PATH, aliases=("standard_input",),
+    )
+    log_limit: Field[int | str, int] = row(
+        "Bytes of each output stream that are kept, or a size such as `1GiB`; default: the "
+        "worker's `--log-limit`. The end of a stream is always kept.",
+        log_limit_of, default=0, form=Form.SIZE, template="log_limit",
+    )
     # fmt: on
 
     def __post_init__(self, port: int | None, health: object, restart: object, keep: bool) -> None:
@@ -453,6 +463,10 @@ def _problems(job: Job) -> Iterator[tuple[str, str]]:
         yield "secrets", problem
     if job.cwd is not None and (job.inputs or job.outputs):
         yield "cwd", "inputs and outputs lie in the job's own folder: leave them out, or leave cwd out"
+    if job.stdin is not None and (job.service is not None or (job.file is None and job.command is None)):
+        yield "stdin", "only a file or a command has one: leave it out"
+    if job.log_limit and job.file is None and job.command is None:
+        yield "log_limit", "only a file, a command or a service has one: leave it out"
     if job.python is not None and (problem := no_script(job.file)):
         yield "python", problem
     elif job.driver is not None and (suffix := DRIVERS[job.driver].suffix) and (problem := no_script(job.file, suffix)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from titan.model.dag import MAX_CPUS, MAX_MEMORY, Needs
+from titan.model.dag import MAX_CPUS, MAX_LOG, MAX_MEMORY, MIN_LOG, Needs
 from titan.model.demand import (
     MAX_CAPABILITIES,
 )
@@ -71,6 +71,14 @@ def memory_of(value: object) -> int:
     if not 0 <= value <= MAX_MEMORY:
         raise BadField(f"must be 0 to {size_text(MAX_MEMORY)}")
     return value
+
+
+def log_limit_of(value: object) -> int:
+    """Convert a size to bytes, 0 for the worker's limit. Raises BadField."""
+    size = memory_of(value)
+    if size and not MIN_LOG <= size <= MAX_LOG:
+        raise BadField(f"must be {size_text(MIN_LOG)} to {size_text(MAX_LOG)}")
+    return size
 
 
 def _kind(value: object) -> str:

@@ -29,7 +29,7 @@ def outline(dag: DAG) -> tuple[DagSpec, list[tuple[int, ...]]]:
 
 
 class _Outline(_Staging):
-    def _hashed(self, job: Job, file: str) -> str:
+    def _hashed(self, job: Job, file: str, field: str = "file") -> str:
         return _NO_HASH
 
     def _packed(self, project: Path, job: Job) -> str:

@@ -307,9 +307,14 @@ class _Staging:
             file = self._inside(self._project, job, job.file)
         else:
             file, file_hash = os.path.basename(job.file), self._hashed(job, job.file)
+        stdin = ""
+        if job.stdin is not None:
+            path = os.path.join(os.path.abspath(self._project or ""), job.stdin)
+            stdin = path if job.cwd is not None else self._hashed(job, path, "stdin")
         return JobTemplate(
             file=file,
             file_hash=file_hash,
+            stdin=stdin,
             archive=archive,
             command=command,
             argv=argv,
@@ -343,16 +348,16 @@ class _Staging:
         """
         return os.path.normpath(os.path.join(os.path.abspath(self._project or ""), python))
 
-    def _hashed(self, job: Job, file: str) -> str:
+    def _hashed(self, job: Job, file: str, field: str = "file") -> str:
         """Return the hash of a single file, which becomes an artifact."""
         real = os.path.realpath(file)
         if real not in self._hashes:
-            _check_file(job, file, Path(real))
+            _check_file(job, file, Path(real), field)
             try:
                 with open(real, "rb") as source:
                     digest = hashlib.file_digest(source, "sha256").hexdigest()
             except OSError as error:
-                raise _fault(job, f"{file}: cannot be read: {error.strerror}") from None
+                raise _fault(job, f"{file}: cannot be read: {error.strerror}", field) from None
             self._hashes[real] = digest
             self.artifacts.setdefault(digest, Path(real))
         return self._hashes[real]
@@ -390,19 +395,20 @@ class _Staging:
         return os.path.relpath(path, root)
 
 
-def _check_file(job: Job, file: str, path: Path) -> None:
+def _check_file(job: Job, file: str, path: Path, field: str = "file") -> None:
     try:
         path.stat()
     except FileNotFoundError:
         full_path = "" if os.path.isabs(file) else f" ({path})"
-        raise _fault(job, f"{file}{full_path}: does not exist: check the path") from None
+        raise _fault(job, f"{file}{full_path}: does not exist: check the path", field) from None
     except OSError as error:
-        raise _fault(job, f"{file}: cannot be read: {error.strerror}") from None
+        raise _fault(job, f"{file}: cannot be read: {error.strerror}", field) from None
     if path.is_dir():
-        raise _fault(job, f"{file}: is a folder: give the path of a script or binary in it")
+        hint = "give the path of a script or binary in it" if field == "file" else "give the path of a file"
+        raise _fault(job, f"{file}: is a folder: {hint}", field)
     if not path.is_file():
-        raise _fault(job, f"{file}: is not a regular file")
+        raise _fault(job, f"{file}: is not a regular file", field)
 
 
-def _fault(job: Job, problem: str) -> InvalidGraph:
-    return InvalidGraph.of(job.id, "file", problem)
+def _fault(job: Job, problem: str, field: str = "file") -> InvalidGraph:
+    return InvalidGraph.of(job.id, field, problem)

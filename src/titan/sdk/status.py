@@ -6,7 +6,7 @@ Times are in seconds since the epoch. None means that the time has not come yet.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from titan.errors import CallerError
 from titan.model.causes import Cause
@@ -46,6 +46,17 @@ class JobStatus:
     """
     lost: str | None = None
     """Reason why output of the newest ended attempt is lost; None if the output is complete."""
+
+
+class LogPiece(NamedTuple):
+    """Piece of a job's output."""
+
+    stream: int
+    """1 for stdout, 2 for stderr."""
+    data: bytes
+    attempt: int
+    skipped: int
+    """Bytes that the job wrote right before `data` and that its worker dropped (`--log-limit`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,8 @@ class Launcher:
             self._places[lease] = place
         self._started[lease] = driver
         try:
-            start = driver.prepare(Start(_with_own_file(with_addresses(assignment), place), place, self._log_limit))
+            log_limit = assignment.template.log_limit or self._log_limit
+            start = driver.prepare(Start(self._with_paths(with_addresses(assignment), place), place, log_limit))
             if start is None:
                 return
             options = self._options(start, gpus)
@@ -203,6 +204,16 @@ class Launcher:
             return
         held = self._machine.held.get(lease)
         driver.start(Attempt(start.assignment, options, self._on_report, behind, held is not None and held.alone))
+
+    def _with_paths(self, assignment: m.Assignment, place: Place) -> m.Assignment:
+        """Return the assignment with paths in place of content: of its standard input, and of its
+        file if the job names its working directory."""
+        template = assignment.template
+        if template.cwd and template.file:
+            template = replace(template, file=f"{place.cwd}/{template.file}")
+        if template.stdin and not template.stdin.startswith("/"):
+            template = replace(template, stdin=str(self._workspace.cache / template.stdin))
+        return assignment if template is assignment.template else replace(assignment, template=template)
 
     def _options(self, start: Start, gpus: tuple[str, ...]) -> ProcessOptions:
         """Return the environment and limits of an attempt. `gpus` are the devices that it may use.
@@ -332,7 +343,7 @@ class Launcher:
             case Started():
                 self._see(m.AttemptStarted(lease, self._clock.at(report.at_s)))
             case Output():
-                self._pump.on_output(lease, report.stream, report.offset, report.data)
+                self._pump.on_output(lease, report.stream, report.offset, report.data, report.skipped)
             case Withdrawn():
                 self._started.pop(lease, None)
                 self._end(lease, well=True)
@@ -380,11 +391,3 @@ class Launcher:
     def _name_of(self, key: int) -> str:
         held = self._machine.held.get(key)
         return f"job {held.assignment.run}/{held.assignment.job}" if held is not None else "a function runner"
-
-
-def _with_own_file(assignment: m.Assignment, place: Place) -> m.Assignment:
-    """Return an assignment whose file is found from the working directory that its job names."""
-    template = assignment.template
-    if not (template.cwd and template.file):
-        return assignment
-    return replace(assignment, template=replace(template, file=f"{place.cwd}/{template.file}"))

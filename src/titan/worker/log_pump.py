@@ -19,7 +19,7 @@ CHUNK = 256 * 1024
 
 
 class _Stream:
-    __slots__ = ("added", "path", "sent", "written")
+    __slots__ = ("added", "gaps", "path", "sent", "written")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -27,11 +27,20 @@ class _Stream:
         self.sent = 0
         self.added = b""
         """Last bytes of the stream, which are in no file."""
+        self.gaps: dict[int, int] | None = None
+        """Offset -> number of bytes that the job wrote there and that are not in the log."""
 
     def read(self) -> bytes:
-        """Return the next part to be sent, b"" if the file was removed."""
+        """Return the next part to be sent, which ends before a gap; b"" if the file was removed."""
         in_file = self.written - len(self.added) - self.sent
-        return _read(self.path, self.sent, min(CHUNK, in_file)) if in_file > 0 else self.added[-in_file:]
+        if in_file <= 0:
+            return self.added[-in_file:]
+        to_gap = min((at - self.sent for at in self.gaps or () if at > self.sent), default=CHUNK)
+        return _read(self.path, self.sent, min(CHUNK, in_file, to_gap))
+
+    def skipped(self, offset: int) -> int:
+        """Return the size of the gap right before a part."""
+        return self.gaps.get(offset, 0) if self.gaps is not None else 0
 
 
 class _Output:
@@ -61,7 +70,7 @@ class LogPump:
         self._on_lag = on_lag
         self._outputs: dict[int, _Output] = {}
         self._lagging: dict[int, None] = {}
-        self._batch: list[tuple[Assignment, int, int, bytes]] = []
+        self._batch: list[tuple[Assignment, int, int, bytes, int]] = []
 
     def open(self, assignment: Assignment, stdout: str, stderr: str) -> None:
         self._outputs[assignment.lease] = _Output(assignment, stdout, stderr)
@@ -71,18 +80,21 @@ class LogPump:
         output = self._outputs.get(lease)
         return None if output is None else (output.streams[STDOUT].path, output.streams[STDERR].path)
 
-    def on_output(self, lease: int, stream: int, offset: int, data: bytes) -> None:
+    def on_output(self, lease: int, stream: int, offset: int, data: bytes, skipped: int = 0) -> None:
         """Handle `data` that was just written to the log at `offset`. Empty data says that the log
-        holds output up to `offset` that was not reported."""
+        holds output up to `offset` that was not reported. `skipped` bytes before `data` were
+        dropped."""
         output = self._outputs.get(lease)
         if output is None:
             return
         s = output.streams[stream]
         s.written = offset + len(data)
+        if skipped:
+            s.gaps = {**(s.gaps or {}), offset: skipped}
         if s.sent == s.written:
             return
         if s.sent == offset and self._ready():
-            self._batch.append((output.assignment, stream, offset, data))
+            self._batch.append((output.assignment, stream, offset, data, skipped))
             s.sent = s.written
         else:
             self._lag(lease)
@@ -135,14 +147,15 @@ class LogPump:
             batch, self._batch = self._batch, []
             message = LogData(
                 0,
-                [a.run for a, _, _, _ in batch],
-                [a.job for a, _, _, _ in batch],
-                [a.attempt for a, _, _, _ in batch],
-                [stream for _, stream, _, _ in batch],
-                [offset for _, _, offset, _ in batch],
-                [len(data) for _, _, _, data in batch],
+                [a.run for a, *_ in batch],
+                [a.job for a, *_ in batch],
+                [a.attempt for a, *_ in batch],
+                [stream for _, stream, *_ in batch],
+                [offset for _, _, offset, _, _ in batch],
+                [len(data) for _, _, _, data, _ in batch],
+                skipped if any(skipped := [skipped for *_, skipped in batch]) else [],
             )
-            self._send(message, b"".join([data for _, _, _, data in batch]))
+            self._send(message, b"".join([data for _, _, _, data, _ in batch]))
 
     def catch_up(self) -> bool:
         """Read back and send one chunk of unsent output. Return False if there is none, or if there
@@ -161,7 +174,7 @@ class LogPump:
                     if not data:  # the file was removed, so there is nothing left to send
                         s.sent = max(s.sent, s.written - len(s.added))
                         continue
-                    self._batch.append((output.assignment, stream, s.sent, data))
+                    self._batch.append((output.assignment, stream, s.sent, data, s.skipped(s.sent)))
                     s.sent += len(data)
                     self.flush()
                     return True

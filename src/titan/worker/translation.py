@@ -87,6 +87,7 @@ def facts(resources: Resources, limits: str = "") -> dict[str, str | int | float
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "uid": os.getuid(),
         "cpus": milli // MILLI if milli % MILLI == 0 else milli / MILLI,
         "memory_bytes": memory,
         "gpus": gpus,

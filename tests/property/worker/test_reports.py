@@ -18,7 +18,7 @@ SOME: list[tuple[Any, ...]] = [
     ("started", 7, 4242, 1.5),
     ("refused", 7, 2, "no such file \udcff"),
     ("withdrawn", 1 << 40),
-    ("output", 7, 1, 65_536, b"\x00text\xff"),
+    ("output", 7, 1, 65_536, 0, b"\x00text\xff"),
     ("log_failed", 7, 2, 28, "No space left on device"),
     ("exited", 7, -9, 2.5, 0.25, 1 << 33, 0, 17, 2),
     ("hello", 99, "token"),

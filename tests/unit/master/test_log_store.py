@@ -161,3 +161,21 @@ def test_an_attempt_that_is_begun_anew_is_heard_from_its_beginning(tmp_path: Pat
         assert [data for _, _, data in store.pieces("r", "j", 1, {})] == [b"now"]
         assert store.received("r", "j", 1) == (3, 0)
         store.close()
+
+
+def test_a_gap_is_known_once_and_after_a_restart(tmp_path: Path) -> None:
+    store = LogStore(tmp_path / "logs")
+    store.append("r", "a", 1, 1, 0, b"head")
+    assert store.append("r", "a", 1, 1, 4, b"tail", 1000) == 4
+    assert store.append("r", "a", 1, 1, 4, b"tail", 1000) == 0
+    size = store.size("r")
+    for _ in range(2):
+        assert told(store) == [(1, 0, b"head"), (1, 4, b"tail")]
+        assert [store.skipped("r", "a", 1, 1, offset) for offset in (0, 4)] == [0, 1000]
+        assert store.received("r", "a", 1) == (8, 0)
+        store.close()
+        store = LogStore(tmp_path / "logs")
+    assert store.size("r") == size
+    store.begin("r", "a", 1)
+    assert store.skipped("r", "a", 1, 1, 4) == 0, "the output of that number is void"
+    store.close()

@@ -62,6 +62,8 @@ def test_defaults_are_the_contract() -> None:
         "outputs": (),
         "inputs": (),
         "cwd": None,
+        "stdin": None,
+        "log_limit": 0,
     }
 
 

@@ -239,6 +239,8 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "outputs": {"outputs": {"it": "it.txt"}},
     "inputs": {"inputs": {"it.txt": "first.it"}, "parents": ["first"]},
     "cwd": {"cwd": "/srv"},
+    "stdin": {"stdin": __file__},
+    "log_limit": {"log_limit": "1MiB"},
 }
 """For each field of a job that makes its template: how a job differs from `Job(id, command="true")`
 in it. A new one belongs here, or, if it is no business of templates, its row says `own=True`."""

@@ -109,3 +109,20 @@ def test_what_is_forgotten_is_not_sent(link: Link) -> None:
     link.pump.resume(1, 0, 0)
     link.pump.flush()
     assert link.flight == []
+
+
+def test_a_gap_is_sent_with_the_piece_after_it_now_and_when_it_is_read_back(link: Link) -> None:
+    for congested in (False, True):
+        lease = 1 + congested
+        link.congested = congested
+        link.write(lease, 1, b"head")
+        link.write(lease, 1, b"tail", skipped=1000)
+        link.congested = False
+        link.catch_up()
+        link.pump.flush()
+    sent = [
+        (job, offset, skipped)
+        for message, _ in link.flight
+        for job, offset, skipped in zip(message.jobs, message.offsets, message.skipped or [0] * len(message.jobs), strict=True)
+    ]
+    assert sorted(sent) == [("j1", 0, 0), ("j1", 4, 1000), ("j2", 0, 0), ("j2", 4, 1000)]

@@ -20,9 +20,15 @@ _HASH = re.compile(rb"[0-9a-f]{64}")
 
 def of_templates(templates: Iterable[JobTemplate]) -> Iterator[str]:
     for template in templates:
-        for hash_ in (template.file_hash, template.archive, template.function):
+        for hash_ in content_of(template):
             if hash_:
                 yield hash_
+
+
+def content_of(template: JobTemplate) -> tuple[str, ...]:
+    """Return the hashes that a template refers to; some may be empty."""
+    stdin = "" if template.stdin.startswith("/") else template.stdin
+    return template.file_hash, template.archive, template.function, stdin
 
 
 def of_payload(payload: bytes) -> Iterator[str]:

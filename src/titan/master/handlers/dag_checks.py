@@ -6,6 +6,7 @@ Content is touched, so that it is kept until the run that refers to it is part o
 from __future__ import annotations
 
 from titan.content.blobs import BlobStore
+from titan.core.state.content_references import content_of
 from titan.errors import CallerError, NotFound
 from titan.master.handlers.secrets import SecretHandler
 from titan.master.webhooks.targets import Targets
@@ -36,7 +37,7 @@ class DagChecks:
 
     def artifacts(self, templates: list[JobTemplate]) -> None:
         for template in templates:
-            for hash_ in (template.file_hash, template.archive, template.function):
+            for hash_ in content_of(template):
                 if hash_ and not self._content.touch(hash_):
                     name = template.file or ("a function" if hash_ == template.function else "an artifact")
                     raise NotFound(f"{name} ({hash_[:12]}) is not on the master: stage it before you submit")

@@ -88,7 +88,8 @@ class LogHandler:
                 over = job.state in TERMINAL or (message.attempt > 0 and not _is_at(job.attempt, job.state, attempt))
                 newest = job.attempt
                 for stream, offset, data in self._logs.pieces(message.run, message.job, attempt, offsets):
-                    peer.send(msg.LogChunk(message.request, attempt, stream, offset), data)
+                    skipped = self._logs.skipped(message.run, message.job, attempt, stream, offset)
+                    peer.send(msg.LogChunk(message.request, attempt, stream, offset, skipped=skipped), data)
                     await peer.drain()
                 if not message.attempt and newest > attempt:
                     attempt, offsets = attempt + 1, {}

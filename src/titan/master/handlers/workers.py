@@ -117,8 +117,9 @@ class WorkerHandler:
         jobs = self._state.jobs
         held = {(j.run.id, j.name, j.attempt): n for n, j in ((n, jobs[n]) for n in self._state.workers[worker].held.values())}
         view, at = memoryview(blob), 0
-        for run, job, attempt, stream, offset, size in zip(
-            message.runs, message.jobs, message.attempts, message.streams, message.offsets, message.sizes, strict=True
+        skips = message.skipped or [0] * len(message.runs)
+        for run, job, attempt, stream, offset, size, skipped in zip(
+            message.runs, message.jobs, message.attempts, message.streams, message.offsets, message.sizes, skips, strict=True
         ):
             number = held.get((run, job, attempt))
             if number is None and not self._had(worker, run, job, attempt):
@@ -126,7 +127,7 @@ class WorkerHandler:
                     f"worker {self._state.worker_name(worker)} sent output of {run[:40]}/{job[:128]}, which it does not run"
                 )
             elif not offset or not self._lacks_before(peer, number, run, job, attempt, stream, offset):
-                self._keep_output(run, job, attempt, stream, offset, view[at : at + size])
+                self._keep_output(run, job, attempt, stream, offset, view[at : at + size], skipped)
             elif self._losses:
                 self._losses.skipped(run, job, attempt, stream, offset + size)
             at += size
@@ -163,13 +164,13 @@ class WorkerHandler:
             peer.send(msg.LogResume(0, [lease], [have[0]], [have[1]]))
         return True
 
-    def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview) -> None:
+    def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview, skipped: int) -> None:
         """Store a piece of output. If the disk fails, record a loss for the attempt's result.
 
         A job must not fail because of it. The loss is cancelled if the piece arrives again.
         """
         try:
-            self._logs.append(run, job, attempt, stream, offset, data)
+            self._logs.append(run, job, attempt, stream, offset, data, skipped)
         except OSError as e:
             self._losses.refused(run, job, attempt, stream, offset + len(data), e)
             self._complain(f"output of {run}/{job} cannot be kept: {e}: free space under {self._logs.folder}")

@@ -52,6 +52,12 @@ class ProcessDriver(OneProcess):
 
 def command_line(assignment: Assignment, cwd: str, python: str = sys.executable) -> list[str]:
     """Return the command line of an attempt. `python` is the interpreter of a Python script."""
+    line = _program(assignment, cwd, python)
+    stdin = assignment.template.stdin
+    return ["/bin/sh", "-c", 'exec "$@" < "$0"', stdin, *line] if stdin else line
+
+
+def _program(assignment: Assignment, cwd: str, python: str) -> list[str]:
     template, args = assignment.template, assignment.args
     if template.argv:
         return [*template.argv, *args]

@@ -178,7 +178,7 @@ class ServiceDriver:
         except OSError as e:
             return LogFailed(report.key, stream, e.errno or 0, e.strerror or str(e))
         serving.written[stream] = offset + len(data)
-        return Output(report.key, stream, offset, data)
+        return Output(report.key, stream, offset, report.skipped, data)
 
     # -- ports -------------------------------------------------------------------------------------
     def _choose_port(self, serving: _Serving) -> int:

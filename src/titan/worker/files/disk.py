@@ -14,6 +14,8 @@ def why_lost(number: int, text: str = "") -> str:
     """Return the reason for lost output that the system refused with errno `number`."""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of its worker is full ({os.strerror(number)})"
+    if number == errno.EOWNERDEAD:
+        return "the process that kept its last part was killed"
     return f"its worker cannot write it ({text or os.strerror(number)})"
 
 

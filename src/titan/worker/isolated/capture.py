@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KIB = 1024
 READ_BYTES = 64 * KIB
 TAIL_BYTES = 256 * KIB
-MARKER_BYTES = 128  # room for the line that says how much was dropped
+LEAST_TAIL_BYTES = 128
 SPLICE_F_NONBLOCK = 2
 
 
@@ -28,7 +28,7 @@ class Capture:
     The last quarter of the limit (at most 256 KiB) is reserved for the end of the output. The part
     of the limit before it is the head. Output after the head goes into a ring of the reserved size.
     When the job ends, the ring is appended to the log. If output between the head and the ring was
-    dropped, a line before the ring says how much.
+    dropped, the report of the ring says how much. The log holds only bytes that the job wrote.
 
     The head goes into the log by splice(2), so every byte is in the pipe or in the log at any
     moment. Nothing is lost if this process is killed. Where splice does not work (Python before
@@ -39,7 +39,7 @@ class Capture:
     """
 
     __slots__ = (
-        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_lost", "_path", "_ring", "_room", "_size", "_splices"),
+        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_lost", "_path", "_ring", "_room", "_size", "_splices"),
         *("_stream", "dropped", "pipe", "polled_by"),
     )
 
@@ -50,8 +50,9 @@ class Capture:
         # processes hold the pipe.
         self.polled_by: select.epoll | None = None
         self.dropped = 0
-        self._key, self._stream, self._path, self._limit = key, stream, path, limit
-        self._room = max(0, min(reserve, limit - at) - MARKER_BYTES)
+        self._key, self._stream, self._path = key, stream, path
+        room = min(reserve, limit - at)
+        self._room = room if room >= LEAST_TAIL_BYTES else 0
         # If the limit is too small for a tail, all of it is used for the head.
         self._head = limit - reserve if self._room else limit
         self._lost = (
@@ -93,13 +94,11 @@ class Capture:
         kept = min(self._excess, self._room)
         lost = self._excess - kept
         tail = bytes(self._ring[:kept]) if self._excess <= self._room else bytes(self._ring[self._at :] + self._ring[: self._at])
-        marker = b""
         if self._lost:
-            marker = b"\n[titan: output may be missing here: the process that kept it was killed]\n"
-        elif lost and self._room:
-            marker = b"\n[titan: %d bytes of output were dropped here; the limit is %d bytes]\n" % (lost, self._limit)
-        written = self._write(marker + tail, reports) if marker or tail else 0
-        self.dropped += self._excess - max(0, written - len(marker))
+            text = f"{self._path}: output may be missing: the process that kept it was killed"
+            reports.append(("log_failed", self._key, self._stream, errno.EOWNERDEAD, text))
+        written = self._write(tail, reports, skipped=lost) if tail else 0
+        self.dropped += self._excess - written
         self._ring = bytearray()
         self._excess = 0
         if self._file >= 0:
@@ -153,12 +152,13 @@ class Capture:
             self.dropped += moved
             return moved
         if data:
-            reports.append(("output", self._key, self._stream, self._size, data))
+            reports.append(("output", self._key, self._stream, self._size, 0, data))
             self._size += moved
         return moved
 
-    def _write(self, data: bytes, reports: list[tuple[Any, ...]]) -> int:
-        """Write to the log. Return the number of bytes written. The first error ends the log."""
+    def _write(self, data: bytes, reports: list[tuple[Any, ...]], skipped: int = 0) -> int:
+        """Write to the log. Return the number of bytes written. The first error ends the log.
+        `skipped` bytes before the data were dropped."""
         done = 0
         try:
             if self._failed:
@@ -169,7 +169,7 @@ class Capture:
         except (OSError, ValueError) as error:
             self._fail(error, reports)
         if done:
-            reports.append(("output", self._key, self._stream, self._size, data[:done]))
+            reports.append(("output", self._key, self._stream, self._size, skipped, data[:done]))
             self._size += done
         return done
 

@@ -27,7 +27,7 @@ FORMS = (
     ("started", "qqd", ""),  # reports of the warden, see there
     ("refused", "qq", TEXT),
     ("withdrawn", "q", ""),
-    ("output", "qBq", BYTES),
+    ("output", "qBqq", BYTES),
     ("log_failed", "qBq", TEXT),
     ("exited", "qqddqqqq", ""),
     ("hello", "q", TEXT),  # reports of a runner, see there

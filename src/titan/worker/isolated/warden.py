@@ -44,7 +44,7 @@ Reports, batched per turn of the loop; "started" waits up to 5 ms for others
     ("withdrawn", key)
         The job was queued behind another and will not begin.
     ("pong", number)
-    ("output", key, stream, offset, data)
+    ("output", key, stream, offset, skipped, data)
         `data` was just written to the log of stream 1 or 2 at `offset`.
     ("log_failed", key, stream, errno, message)
         Once per stream. Its output is read and dropped from there on.

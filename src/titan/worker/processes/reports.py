@@ -40,6 +40,8 @@ class Output(NamedTuple):
     key: int
     stream: int
     offset: int
+    skipped: int
+    """Bytes that the job wrote before `data` and that were dropped, because the log is limited."""
     data: bytes
 
 

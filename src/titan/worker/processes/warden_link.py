@@ -451,7 +451,7 @@ def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[tuple
     except OSError:  # no output came so far
         size = 0
     if size:
-        reports.append(("output", key, stream, size, b""))
+        reports.append(("output", key, stream, size, 0, b""))
     capture = (
         MaskedCapture(key, stream, pipe, path, logs.limit, Masker(Patterns(logs.masks), begun=False), size)
         if logs.masks

@@ -37,6 +37,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
         if not template.function:
             artifact = template.archive or template.file_hash
             file_hashes = dict.fromkeys(FILE_PREFIX + file.hash for file in self.files) if self.files else ()
+            if template.stdin and not template.stdin.startswith("/"):
+                return [*([artifact] if artifact else ()), template.stdin, *file_hashes]
             return [artifact, *file_hashes] if artifact else [*file_hashes]
         if not self.inputs and self.payload[:1] != RETURNED_AT:
             return [template.function]

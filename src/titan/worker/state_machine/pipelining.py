@@ -22,7 +22,7 @@ def starts_at_once(template: JobTemplate) -> bool:
     never pipelined, in front or behind."""
     simple = template.limits is None and template.needs is None and template.service is None
     simple = simple and not (template.outputs or template.inputs or template.secrets)
-    return simple and not (template.function or template.python or template.archive)
+    return simple and not (template.function or template.python or template.archive or template.stdin)
 
 
 class Ahead:

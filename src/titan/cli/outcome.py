@@ -1,0 +1,124 @@
+"""Following a run to its end, and the report of its outcome: `titan run`, `attach` and `wait`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import NamedTuple
+
+from titan.cli.exits import EXIT_FAILED
+from titan.cli.follow import follow, report_lost_output
+from titan.cli.output import follow_output, write_piece
+from titan.cli.terminal import one_line
+from titan.protocol.messages import Pipeline
+from titan.sdk.client import Client
+from titan.sdk.job import DAG
+from titan.sdk.run import Run
+from titan.sdk.status import RunStatus, RunSummary
+
+TAIL_LINES = 20
+TAIL_BYTES = 64 * 1024
+SHOWN_OUTPUT = 256 * 1024
+
+
+class About(NamedTuple):
+    """Facts about a running DAG, for display."""
+
+    name: str
+    size: int
+    first: str
+    last: str
+    """The only job without children, "" if there are several. Its output is the run's output."""
+
+    @classmethod
+    def of(cls, dag: DAG) -> About:
+        return cls(dag.name, dag.size, dag.jobs[0].id, _only_sink([(job.id, job.parents) for job in dag.jobs]))
+
+    @classmethod
+    def of_saved(cls, pipeline: Pipeline) -> About:
+        dag = pipeline.dag
+        return cls(dag.name, len(dag.ids), dag.ids[0], _only_sink(list(zip(dag.ids, dag.parents, strict=True))))
+
+
+def code_of_job(client: Client, summary: RunSummary) -> int:
+    """Return the exit code of the only job of a run; 0 if it has none."""
+    if summary.count != 1:
+        return 0
+    (job,) = client.status(summary.run).jobs
+    return job.exit_code or 0
+
+
+def follow_run(client: Client, handle: Run, dag: About, *, quiet: bool, as_json: bool) -> RunSummary:
+    """Follow a run to its end: the output of its only job, else the states of its jobs."""
+    if dag.size == 1 and not as_json:
+        follow_output(client, f"{handle.id}/{dag.first}")
+        return handle.wait()
+    return follow(client, handle.id, quiet=quiet or as_json)
+
+
+def conclude(client: Client, summary: RunSummary, dag: About, *, later: str | None, quiet: bool, as_json: bool) -> int:
+    """Report how a run ended; return the exit code: 0 if all jobs COMPLETED and no output was lost.
+
+    `later`: options with which a later command finds the run; None if the cluster is removed.
+    """
+    if as_json:
+        print(json.dumps(client.status(summary.run).to_dict()))
+    else:
+        took = (summary.finished_at or 0.0) - summary.submitted_at
+        if not summary.ok:
+            print_failures(client, client.status(summary.run), later, output=dag.size > 1)
+        elif dag.size > 1 and dag.last:
+            _print_result(client, f"{summary.run}/{dag.last}", later)
+        if not quiet:
+            tally = ", ".join(f"{n} {state}" for state, n in summary.tally.items())
+            print(f"run {summary.run} {summary.state} in {took:.2f} s: {tally}", file=sys.stderr)
+    lost = report_lost_output(client, summary)
+    return 0 if summary.ok and not lost else EXIT_FAILED
+
+
+def _only_sink(jobs: list[tuple[str, tuple[str, ...]]]) -> str:
+    parents = {parent for _, parents in jobs for parent in parents}
+    sinks = [name for name, _ in jobs if name not in parents]
+    return sinks[0] if len(sinks) == 1 else ""
+
+
+def _print_result(client: Client, target: str, later: str | None) -> None:
+    """Print the beginning of a job's stdout, and say where the rest is."""
+    room = SHOWN_OUTPUT
+    for piece in client.log_pieces(target):
+        if piece.stream != 1:
+            continue
+        write_piece(piece._replace(data=piece.data[:room]))
+        room -= len(piece.data)
+        if room < 0:
+            where = "" if later is None else f": titan logs {target}{later}"
+            print(f"titan: {target} has written more than {SHOWN_OUTPUT // 1024} KiB{where}", file=sys.stderr)
+            return
+
+
+def print_failures(client: Client, run: RunStatus, later: str | None, *, output: bool = True) -> None:
+    """Print the dead jobs and the commands that show more. `output`: print the end of each job's
+    stderr."""
+    dead = [job for job in run.jobs if job.state == "DEAD"]
+    for job in dead[:5]:
+        where = f"{run.run}/{job.id}"
+        print(
+            f"\n{where} is DEAD after {job.attempt} attempt{'s' if job.attempt != 1 else ''}: {one_line(job.reason)}",
+            file=sys.stderr,
+        )
+        for line in _last_lines(client, where) if output else ():
+            print(f"  {line}", file=sys.stderr)
+        if later is not None:
+            print(f"  (titan logs {where}{later}, titan status {where}{later})", file=sys.stderr)
+    if len(dead) > 5:
+        hint = "" if later is None else f": titan dlq {run.run}{later}"
+        print(f"\nand {len(dead) - 5} more dead jobs{hint}", file=sys.stderr)
+
+
+def _last_lines(client: Client, target: str) -> list[str]:
+    """Return the last lines of a job's stderr."""
+    end = b""
+    for stream, data in client.logs(target):
+        if stream == 2:
+            end = (end + data)[-TAIL_BYTES:]
+    return end.decode(errors="replace").splitlines()[-TAIL_LINES:]
