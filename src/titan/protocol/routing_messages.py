@@ -16,7 +16,7 @@ class Why(Message, frozen=True):
 
 
 class ReasonRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Reason: `code` is stable, `text` is for people, `detail` has the text's names and numbers.
+    """Reason. `code` is stable, `text` is for people, `detail` has the names and numbers in it.
 
     Times are in seconds since the epoch.
     """
@@ -34,10 +34,10 @@ class WorkerReasons(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Reasons(Message, frozen=True):
-    """Reasons of a job in `state`.
+    """Reasons why a job in `state` does not run.
 
-    `workers`, for a QUEUED job: the workers that could take it soonest come first. `left_off` is
-    the number of workers that are not listed.
+    `workers`, for a QUEUED job: reasons by worker; the workers that could take the job soonest come
+    first. `left_off` is the number of workers that are not listed.
     """
 
     run: Name
