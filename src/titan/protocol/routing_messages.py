@@ -27,7 +27,7 @@ class ReasonRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class WorkerReasons(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Reasons why one worker does not take the job, the most lasting reason first."""
+    """Reasons why one worker does not take the job."""
 
     worker: Name
     reasons: Column[ReasonRow]
