@@ -44,7 +44,8 @@ class SendRecall(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendAck(msgspec.Struct, frozen=True, gc=False):
-    """The results of these attempts are durable or fenced: the worker may forget them."""
+    """Acknowledge results: they are durable, or their leases are fenced. The worker may drop
+    them."""
 
     worker: int
     leases: list[int]

@@ -1,4 +1,4 @@
-"""Inputs of the core: the observations of the master, by which they are named.
+"""Inputs of the core: observations of the master, such as a submission or a heartbeat.
 
 `origin` is the connection on which the input came. `request` is the number that the sender gave to
 its request. `actor` is the USER@HOST that the client reports about itself; "" if not known. Batches

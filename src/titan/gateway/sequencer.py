@@ -1,10 +1,10 @@
 """Order of a master's work: decide, then persist, then act.
 
-The sequencer collects inputs, which the core decides together. It holds the calls that follow from
-a decision back until all records up to that decision are durable, and releases them in the order of
-the decisions. The real and the simulated master share this code. The sequencer owns the record
-sequence, the durable sequence and the held calls. The shell writes records, reports when they are
-durable, and runs the released calls.
+The sequencer collects inputs, so that the core decides about them together. The calls that follow
+from a decision wait in the sequencer until all records up to that decision are durable. The
+sequencer then releases the calls in the order of the decisions. The real and the simulated master
+share this code. The sequencer owns the record sequence, the durable sequence and the held calls.
+The shell writes records, reports when they are durable, and runs the released calls.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """(path in the job's folder, id of the source job, name of that job's output) of files that are
     placed before the job starts."""
     session: str = ""
-    """Id of the program that makes these calls. A function runner serves the calls of one
+    """Id of the program that submits these calls. A function runner serves the calls of a single
     session."""
     cwd: str = ""
     """Absolute folder on the worker's machine in which the job runs; "": a sandbox of its own."""

@@ -20,7 +20,7 @@ Facts = Mapping[str, str | int | float]
 
 
 def free_disk(facts: Facts) -> int | None:
-    """Return the reported free bytes; None if the worker, such as an older one, reports none."""
+    """Return the reported free bytes; None if the worker reports none, as older workers do."""
     value = facts.get(FREE_DISK)
     return int(value) if isinstance(value, (int, float)) and value >= 0 else None
 

@@ -24,7 +24,7 @@ def own_problem(names: Iterable[str]) -> str:
 
 
 def environment_of(template: JobTemplate) -> dict[str, str]:
-    """Return the variables that a template sets, without reserved ones that Titan did not add."""
+    """Return the variables that a template sets, except reserved ones that Titan did not add."""
     return {
         name: value
         for name, value in template.env

@@ -66,7 +66,7 @@ def is_key(key: str) -> bool:
 
 
 def is_run(text: str) -> bool:
-    """Return whether a text has the form of a run id. Shared keys must not begin with one."""
+    """Return whether a text has the form of a run id. Shared keys must not begin with a run id."""
     return _RUN.fullmatch(text) is not None
 
 

@@ -58,7 +58,7 @@ def service_problem(template: JobTemplate) -> str:
     if service is None:
         return "type service needs the fields of a service" if template.kind == Kind.SERVICE else ""
     if template.kind != Kind.SERVICE:
-        return "port, health, restart and keep are for a service: say type: service"
+        return "port, health, restart and keep are for a service: add type: service"
     if template.function:
         return "a function cannot be a service: give a file or a command"
     if template.timeout_s:

@@ -99,8 +99,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_of_address: int = 1_000
     """Maximum number of connections from one address, except the master's own machine."""
     connections_waiting: int = 256
-    """Maximum number of connections that have not completed their handshake. Above it the master
-    closes the one that has waited longest."""
+    """Maximum number of connections that have not completed their handshake. Above this number the
+    master closes the connection that has waited longest."""
     keep_journal: bool = False
     """Keep journal segments that no recovery needs, so that a replay or `titan history rebuild` can
     go back to the beginning."""

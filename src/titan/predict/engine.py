@@ -2,7 +2,7 @@
 
 Attempts fail only where the plan says so. No message is lost, and no worker falls silent. A report
 takes half of `link_s` to the master, and a dispatch takes the other half to the worker. All
-messages that arrive at the same time are one turn.
+messages that arrive at the same time are handled in one turn.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from titan.model.dag import JobTemplate
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Identical workers. `cpus` 0: each has its own machine with enough CPUs. Memory in bytes."""
+    """Identical workers. `memory` is in bytes. `cpus` 0: each worker has a machine of its own, with
+    enough CPUs."""
 
     count: int
     slots: int = 1

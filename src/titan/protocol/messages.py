@@ -510,7 +510,8 @@ class Registered(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
-    """Attempts of a worker as in Register. `facts`: facts that changed since the last report."""
+    """Heartbeat of a worker, with its attempts as in Register. `facts`: facts that changed since
+    the last report."""
 
     leases: Column[Lease]
     started: Column[Moment]

@@ -35,7 +35,8 @@ class Look(NamedTuple):
     demand: int
     """Number of jobs that wait for a slot."""
     slots: int
-    """Slots of all workers that take such work, including permanent ones."""
+    """Slots of all workers that take work and offer one of the rule's capabilities, including
+    permanent workers."""
     coming: int
     """Slots of burst workers that were requested and have not registered."""
     bursts: int

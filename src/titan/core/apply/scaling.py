@@ -1,4 +1,4 @@
-"""Writers of events about burst workers, and workers that are told to leave or forgotten."""
+"""Writers of events about burst workers, orders to leave, and forgotten workers."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def is_unneeded(job: Job) -> bool:
 def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Cause.ANCESTOR) -> list[int]:
     """Cancel the descendants that can never run because a job did not complete, and return them.
 
-    Make the children that go on without the job ready, and the handlers of a DEAD job.
+    Make the handlers of a DEAD job ready, and its children if it has `on_failure` "continue".
     """
     cancelled: list[int] = []
     pending = [([number], reason, cause)]
@@ -115,9 +115,9 @@ def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str, Cau
 
 
 def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], dict[int, bool]]:
-    """Return the dependents of these jobs in three groups: the jobs that can never run, the
-    children that go on, and the handlers. The value of a handler is True if one of its parents
-    among the visited jobs is DEAD."""
+    """Return the dependents of the jobs `roots` in three groups: jobs that can never run, children
+    of DEAD jobs with `on_failure` "continue", and handlers. The value of a handler is True if one
+    of its parents among the visited jobs is DEAD."""
     jobs = turn.state.jobs
     doomed: dict[int, None] = {}
     ready: dict[int, None] = {}

@@ -32,7 +32,7 @@ def on_unpublish_requested(turn: Turn, received: UnpublishRequested) -> None:
     versions = turn.state.published.get(received.key)
     if versions is None:
         refusal = NotFound(
-            f"there is no shared key {received.key[:200]!r}. The keys of a run go when the run goes: "
+            f"there is no shared key {received.key[:200]!r}. The keys of a run are removed with the run: "
             "`titan artifacts` lists the keys"
         )
         turn.order(fx.Refuse(received.origin, received.request, refusal.code, str(refusal)))

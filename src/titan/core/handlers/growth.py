@@ -159,7 +159,7 @@ def _targets(
                 raise Conflict(f"{job.name} depends on {state.jobs[by].name} and is {_where(job)}: it cannot wait for the addition")
             targets[number] = None
     if targets and not ends:
-        raise InvalidGraph("nothing can wait for an addition of handlers alone")
+        raise InvalidGraph("no job can wait for an addition that has only handlers")
     return [(number, ends) for number in targets]
 
 

@@ -98,7 +98,7 @@ def service_retry_at(state: State, now: float, number: int, outcome: int) -> flo
     attempt, because its worker has already applied the restart policy.
     """
     job = state.jobs[number]
-    if job.service is not None and job.service.old_lease:  # the old attempt goes on meanwhile
+    if job.service is not None and job.service.old_lease:  # the old attempt continues meanwhile
         return now + backoff_delay(job.failures, state.settings.backoff_base_s, state.settings.backoff_max_s)
     if outcome == Outcome.REFUSED and job.failures < job.template.retries:
         return now if elsewhere(state, job, besides=job.worker) != NO_WORKER else 0.0
