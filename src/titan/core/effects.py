@@ -1,6 +1,7 @@
-"""Effects: orders to the shell, performed in order once the events of the same step are durable.
+"""Effects: orders to the shell. The shell performs them in order once the events of the same turn
+are durable.
 
-Effects are not logged. Reconciliation repeats those that a crash loses.
+Effects are not journaled. Reconciliation repeats the effects that a crash loses.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from titan.model.files import Published
 
 
 class AcceptWorker(msgspec.Struct, frozen=True, gc=False):
-    """Answer a registration. This connection becomes the worker's, and its older connection is
-    closed."""
+    """Answer a registration. The connection `origin` becomes the worker's connection, and the shell
+    closes the worker's older connection."""
 
     origin: int
     request: int
@@ -28,38 +29,39 @@ class SendDispatch(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendStop(msgspec.Struct, frozen=True, gc=False):
-    """Stop these attempts; their results no longer count."""
+    """Tell the worker to stop these attempts, whose results no longer count."""
 
     worker: int
     leases: list[int]
 
 
 class SendRecall(msgspec.Struct, frozen=True, gc=False):
-    """Ask the worker to hand these attempts back if they have not started, because another worker
-    is idle."""
+    """Ask the worker to return these attempts if they have not started, because another worker is
+    idle."""
 
     worker: int
     leases: list[int]
 
 
 class SendAck(msgspec.Struct, frozen=True, gc=False):
-    """The results of these attempts are durable or fenced: the worker may forget them."""
+    """Acknowledge results: they are durable, or their leases are fenced. The worker may drop
+    them."""
 
     worker: int
     leases: list[int]
 
 
 class SendLeave(msgspec.Struct, frozen=True, gc=False):
-    """Tell the worker to finish its attempts and end. With `now`, it kills them and hands them
-    back. Repeated until the worker has left."""
+    """Tell the worker to finish its attempts and leave. With `now`, the worker kills its attempts
+    and returns them instead. The core repeats the order until the worker has left."""
 
     worker: int
     now: bool
 
 
 class StartBurst(msgspec.Struct, frozen=True, gc=False):
-    """Have the provider start a worker of this name. BurstGone follows when it has ended or cannot
-    be started."""
+    """Have the provider start a burst worker of this name. The input BurstGone follows when the
+    worker has ended or cannot be started."""
 
     name: str
     capabilities: tuple[str, ...]
@@ -67,8 +69,8 @@ class StartBurst(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopBurst(msgspec.Struct, frozen=True, gc=False):
-    """Have the provider end this worker, whatever it is doing. BurstGone follows; at once if there
-    is no such worker."""
+    """Have the provider end this burst worker, even if it is busy. The input BurstGone follows; at
+    once if the provider has no such worker."""
 
     name: str
 
@@ -83,7 +85,8 @@ class ReplyTold(msgspec.Struct, frozen=True, gc=False):
 
 
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
-    """Close this connection. Its worker was silent for too long and must register again."""
+    """Close the connection of a worker that is LOST or whose process has ended. A worker that still
+    lives must register again."""
 
     origin: int
 
@@ -119,8 +122,8 @@ class ReplyCancelled(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnnounceGate(msgspec.Struct, frozen=True, gc=False):
-    """Call the webhook of a gate, then report WebhookAnswered. Ordered when the gate opens, and
-    again at each start of the master while it is open."""
+    """Call the webhook of a gate, then report WebhookAnswered. The core orders the call when the
+    gate opens, and again at each start of the master while the delivery is not recorded."""
 
     job: int
 
@@ -179,7 +182,7 @@ class ReplyPublished(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReplySecretChanged(msgspec.Struct, frozen=True, gc=False):
-    """`version` 0: the secret was removed."""
+    """Answer that a secret was set, or removed (`version` 0)."""
 
     origin: int
     request: int

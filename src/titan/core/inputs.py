@@ -1,8 +1,8 @@
-"""Inputs of the core, named by what the master observed.
+"""Inputs of the core: observations of the master, such as a submission or a heartbeat.
 
-`origin` is the connection on which the input came. `request` is the sender's number for it. `actor`
-is the USER@HOST that the client gives for itself; "" if not known. Batches have fields in columns:
-entry i of each list is about the same attempt.
+`origin` is the connection on which the input came. `request` is the number that the sender gave to
+its request. `actor` is the USER@HOST that the client reports about itself; "" if not known. Batches
+have columns as fields: entry i of each list is about the same attempt.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from titan.model.timing import Timing
 
 
 class MasterBooted(msgspec.Struct, frozen=True):
-    """The log was replayed and the master begins.
+    """The master has recovered its state from the journal and starts work.
 
-    - `cluster` names a new cluster if the log was empty.
-    - `term` comes from opening the log.
+    - `cluster` is the id of a new cluster, used if the journal was empty.
+    - `term` is the term that the opening of the journal gave.
     - `bursts` are the burst workers that outlived the master's last process, according to the
       provider.
     - `draw` is a random id of this start.
-    - `copied` says why the home is known to be a copy; "" if it is not.
-    - `behind_s` is how far the clock is behind the last time in the log; 0 if it is not behind.
+    - `copied` is the reason why the home is known to be a copy; "" if it is not known to be one.
+    - `behind_s` is the number of seconds by which the clock is behind the last time in the journal;
+      0 if it is not behind.
     """
 
     cluster: str
@@ -49,8 +50,8 @@ class DagSubmitted(msgspec.Struct, frozen=True):
 
 
 class RunBegun(msgspec.Struct, frozen=True):
-    """A DAG of `count` jobs begins to arrive in parts. JobsArrived inputs of the same run bring the
-    jobs."""
+    """A DAG of `count` jobs begins to arrive in parts. The jobs follow in JobsArrived inputs of the
+    same run."""
 
     origin: int
     request: int
@@ -81,7 +82,7 @@ class JobsArrived(msgspec.Struct, frozen=True):
 
 
 class SubmitterGone(msgspec.Struct, frozen=True):
-    """The connection closed while a DAG arrived on it."""
+    """The submitter's connection closed before all parts of a DAG had arrived on it."""
 
     run: str
 
@@ -97,11 +98,12 @@ class HistoryKept(msgspec.Struct, frozen=True):
 class RunGrowthRequested(msgspec.Struct, frozen=True):
     """A request to add jobs to a running run.
 
-    The run is that of the attempt that `worker` holds under `lease`; if `worker` is 0, it is `run`.
+    If `worker` is not 0, an attempt requests the addition: the attempt that `worker` holds under
+    `lease`. The jobs are added to the run of this attempt. Otherwise they are added to `run`.
 
     - Parents in `dag` are ids of its own jobs or of jobs already in the run.
     - `before` are ids of jobs that must also wait for the added jobs.
-    - `before_children` adds the children of the job that asks to `before`.
+    - `before_children` adds the children of the requesting job to `before`.
     - `key` is the idempotency key of the request.
     """
 
@@ -118,7 +120,7 @@ class RunGrowthRequested(msgspec.Struct, frozen=True):
 
 
 class PipelineSaveRequested(msgspec.Struct, frozen=True):
-    """A request to save a DAG under a name. `replace` allows that name to exist already."""
+    """A request to save a DAG under a name. `replace`: replace a saved DAG of this name."""
 
     origin: int
     request: int
@@ -146,8 +148,11 @@ class CancelRequested(msgspec.Struct, frozen=True):
 
 
 class GateDecisionMade(msgspec.Struct, frozen=True):
-    """A decision to approve or reject a gate. A `digest` that is not empty identifies the gate by
-    the SHA-256 of its token; otherwise `run` and `job` do."""
+    """A decision to approve or reject a gate.
+
+    If `digest` is not empty, it identifies the gate: it is the SHA-256 of one of the gate's tokens.
+    Otherwise `run` and `job` identify the gate.
+    """
 
     origin: int
     request: int
@@ -162,7 +167,7 @@ class GateDecisionMade(msgspec.Struct, frozen=True):
 
 
 class TokenDrawn(msgspec.Struct, frozen=True):
-    """A token was drawn for a gate. The core only gets its SHA-256."""
+    """The shell generated a token for a gate. The core only gets the token's SHA-256."""
 
     job: int
     digest: bytes
@@ -178,7 +183,8 @@ class WebhookAnswered(msgspec.Struct, frozen=True):
 class DeadRetried(msgspec.Struct, frozen=True):
     """A request to retry a dead job, or all dead jobs of the run if `job` is "".
 
-    `chunks` is the run from the history, if it had left the state when the request came.
+    `chunks` is the run as snapshot chunks from the history, if the run had left the state when the
+    request came.
     """
 
     origin: int
@@ -192,8 +198,8 @@ class DeadRetried(msgspec.Struct, frozen=True):
 
 
 class DeadDismissed(msgspec.Struct, frozen=True):
-    """A request to purge a dead job, or all of a run, from the dead letter queue. `chunks` as in
-    DeadRetried."""
+    """A request to purge a dead job from the dead letter queue, or all dead jobs of the run if
+    `job` is "". `chunks` is as in DeadRetried."""
 
     origin: int
     request: int
@@ -204,7 +210,7 @@ class DeadDismissed(msgspec.Struct, frozen=True):
 
 
 class ScheduleRequested(msgspec.Struct, frozen=True):
-    """A request to add a schedule. `replace` allows the name to exist already."""
+    """A request to add a schedule. `replace`: replace a schedule of this name."""
 
     origin: int
     request: int
@@ -253,9 +259,9 @@ class ScheduleRunRequested(msgspec.Struct, frozen=True):
 class WorkerRegistered(msgspec.Struct, frozen=True):
     """A worker registered or came back, with the attempts that it holds.
 
-    `started` is the start time of a running attempt and 0 for a waiting one; finished attempts
-    whose results were not acknowledged are listed too. Lease i was given under `draws[draw_of[i]]`.
-    A worker of an older Titan sends no such columns.
+    `started` is the start time of a running attempt and 0 for a waiting attempt. Finished attempts
+    whose results were not acknowledged are listed too. Lease i was issued under the draw
+    `draws[draw_of[i]]`; a worker of an older Titan sends no draws.
     """
 
     origin: int
@@ -273,7 +279,7 @@ class WorkerRegistered(msgspec.Struct, frozen=True):
 
 
 class WorkerBeat(msgspec.Struct, frozen=True):
-    """A heartbeat: the attempts that the worker holds, as in WorkerRegistered, and its changed
+    """A worker's heartbeat: the attempts that it holds, as in WorkerRegistered, and its changed
     facts."""
 
     worker: int
@@ -298,8 +304,8 @@ class AttemptsStarted(msgspec.Struct, frozen=True):
 
 
 class ResultsReported(msgspec.Struct, frozen=True):
-    """Results of attempts that ended. `jitter` is one random number in [0, 1) for the batch; each
-    job's backoff derives its own from it."""
+    """Results of attempts that ended. `jitter` is a random number in [0, 1) for the batch, from
+    which the jitter of each job's back-off is computed."""
 
     worker: int
     leases: list[int]
@@ -322,9 +328,9 @@ class ResultsReported(msgspec.Struct, frozen=True):
 class ServicesSeen(msgspec.Struct, frozen=True):
     """A worker's report of the services that it runs.
 
-    - `ready_ats` is 0 for a service that is not READY.
+    - `ready_ats` is the time since which a service is READY; 0 if it is not READY.
     - `serials` number the reports of each attempt.
-    - `next_starts` is when the next process starts; 0 if a process runs.
+    - `next_starts` is the time at which the next process starts; 0 if a process runs.
     """
 
     worker: int
@@ -366,10 +372,9 @@ class ServiceStopRequested(msgspec.Struct, frozen=True):
 
 
 class ServiceReplaceRequested(msgspec.Struct, frozen=True):
-    """A request to replace a service: with another `file` (staged as `file_hash`), `command` or
-    `argv`, or unchanged.
+    """A request to restart a service, unchanged or with another `file`, `command` or `argv`.
 
-    `args` None keeps the arguments.
+    The content of `file` is on the master under `file_hash`. `args` None keeps the arguments.
     """
 
     origin: int
@@ -385,7 +390,7 @@ class ServiceReplaceRequested(msgspec.Struct, frozen=True):
 
 
 class WorkerDraining(msgspec.Struct, frozen=True):
-    """The worker drains: it finishes its attempts and takes nothing new."""
+    """The worker drains: it finishes its attempts and takes no new ones."""
 
     worker: int
 
@@ -397,8 +402,8 @@ class WorkerLeaving(msgspec.Struct, frozen=True):
 
 
 class WorkerToldToLeave(msgspec.Struct, frozen=True):
-    """A user's request that a worker drain and leave. With `now`, the worker kills its attempts,
-    hands them back, and leaves."""
+    """A user's request that a worker drain and leave. With `now`, the worker kills its attempts and
+    returns them before it leaves."""
 
     origin: int
     request: int
@@ -408,15 +413,18 @@ class WorkerToldToLeave(msgspec.Struct, frozen=True):
 
 
 class StoreWritten(msgspec.Struct, frozen=True, gc=False):
-    """Commands were executed on the state's store. `changes` are commands that repeat
-    their effect."""
+    """The shell executed commands on the state's store. `changes` are commands that repeat their
+    effect, each with its database."""
 
     changes: list[tuple[int, list[bytes]]]
 
 
 class PublishRequested(msgspec.Struct, frozen=True):
-    """A request to publish a file that the master already has. The attempt `lease` of a worker
-    asks, or a client if `lease` is 0. A client can only publish to shared keys."""
+    """A request to publish a file that the master already has.
+
+    The publisher is the attempt `lease` of `worker`, or a client if `lease` is 0. A client can only
+    publish under shared keys.
+    """
 
     origin: int
     request: int
@@ -440,10 +448,9 @@ class UnpublishRequested(msgspec.Struct, frozen=True):
 
 
 class SecretWritten(msgspec.Struct, frozen=True):
-    """The vault has on its disk that a secret was set, for the `version`th time, or removed
-    (`version` 0).
+    """The vault has durably set a secret, for the `version`th time, or removed it (`version` 0).
 
-    `set_at`: when that was, in seconds since the epoch.
+    `set_at`: the time of this change, in seconds since the epoch.
     """
 
     origin: int

@@ -1,5 +1,5 @@
-"""All invariants of the state, checked against values computed from scratch. For tests and the
-simulator; O(state)."""
+"""Checks of all invariants of the state, against values computed from scratch. Tests and the
+simulator use them; a check reads the whole state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GATE_STATES = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED, JobState.COM
 
 
 def check(state: State) -> None:
-    """Raise AssertionError that names the first invariant that does not hold."""
+    """Raise an AssertionError that names the first invariant that does not hold."""
     _check_jobs(state)
     _check_runs(state)
     _check_workers(state)
@@ -71,8 +71,8 @@ def _check_jobs(state: State) -> None:
 
 
 def _went_on(state: State, job: Job) -> bool:
-    """Return True if the job may have run with a parent missing: it is a handler, or a parent was
-    retried since, or a service is no longer READY."""
+    """Return True if the job may have run although it now has an open parent: the job is a handler,
+    or the parent was retried since then, or the parent is a service that is no longer READY."""
     behind = [state.jobs[p] for p in job.parents if not satisfies(state.jobs[p], job)]
     went_on = all(parent.template.on_failure == "continue" or parent.service is not None for parent in behind)
     return job.template.kind == HANDLER or went_on
@@ -165,7 +165,7 @@ def _check_queues(state: State) -> None:
 
 
 def _has_room(state: State, demand: LaneKey, lane: Lane) -> bool:
-    """Return True if any worker could take the first job of a lane now, by asking each."""
+    """Return True if any worker could take the first job of a lane now. Each worker is checked."""
     key = lane.head()
     assert key is not None
     for worker in state.workers.values():

@@ -56,8 +56,8 @@ from titan.scheduling.place import place
 
 
 class Decision(NamedTuple):
-    """Result of a turn. The events are already applied. Make them durable, then perform the effects
-    in order."""
+    """Result of a turn. The events are already applied. The shell must make them durable, and then
+    perform the effects in order."""
 
     events: list[ev.Event]
     effects: list[fx.Effect]
@@ -68,11 +68,11 @@ def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision
 
     `now` is in seconds since the epoch and must not decrease within a process. Inputs are handled
     in order. Placement happens once at the end, so a batch of results frees all its slots before
-    the next jobs are placed. Store writes do not affect jobs, so a turn with nothing else skips
-    placement.
+    the next jobs are placed. Store writes do not affect jobs, so a turn with only store writes
+    skips placement.
 
-    An exception is a bug, after which the state must not be used. It carries a note with the input
-    and the story of the job concerned.
+    An exception is a bug. The state must not be used after an exception. The exception carries a
+    note with the input and the story of the job concerned.
     """
     turn = Turn(state, now)
     input_: inputs.Input | None = None
@@ -106,8 +106,8 @@ def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision
 
 
 def next_due(state: State) -> float | None:
-    """Return the time at which TimePassed is due, or None. A void timer may cause a TimePassed that
-    does nothing."""
+    """Return the time at which the core needs the input TimePassed, or None. A void timer may cause
+    a TimePassed that does nothing."""
     if state.releasing or state.filling:
         return 0.0
     return state.timers[0][0] if state.timers else None
@@ -148,7 +148,7 @@ def _on_time_passed(turn: Turn, received: inputs.TimePassed) -> None:
             forget_if_due(turn, number)
         else:
             on_deadline(turn, number)
-    # Timers that came first may have cancelled some of these jobs.
+    # Timers handled earlier in this loop may have cancelled some of these jobs.
     jobs = state.jobs
     gates = [number for number in due_jobs if jobs[number].template.kind == GATE]
     opening = [number for number in gates if jobs[number].state is not JobState.PAUSED]
@@ -165,7 +165,7 @@ def _dispatch(turn: Turn) -> None:
 
 
 def _place(turn: Turn) -> list[int]:
-    """Dispatch what can be. Returns the jobs that had run on another worker before."""
+    """Dispatch all jobs that can be placed. Return those that were on another worker before."""
     state = turn.state
     jobs, moved = state.jobs, []
     state.terms.now = turn.now
@@ -191,7 +191,7 @@ def _finish_runs(turn: Turn) -> None:
 
 def _only_unneeded_are_missing(state: State, run: Run) -> bool:
     """Return True if every job that is not COMPLETED is a handler that was not needed, or a job
-    that waited for one."""
+    that depended on such a handler."""
     if run.tally[JobState.DEAD] or not any(t.kind == HANDLER for t in run.templates):
         return False
     jobs = (state.jobs[j] for j in run.numbers())

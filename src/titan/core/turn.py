@@ -1,5 +1,5 @@
-"""One turn of the core: the events decided so far, which are already applied, and the effects
-ordered so far."""
+"""One turn of the core: the events decided so far, which are already applied to the state, and the
+effects ordered so far."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from titan.core.state.state import Run, State
 class Turn:
     """Decisions of one turn.
 
-    A handler decides by `emit`. The event is applied at once, so the next decision sees it. A
-    handler orders effects by `order`.
+    A handler decides by calling `emit`. The event is applied at once, so the next decision sees its
+    effect on the state. A handler orders effects by calling `order`.
     """
 
     __slots__ = ("actor", "effects", "events", "now", "runs", "schedules", "state")
@@ -28,7 +28,8 @@ class Turn:
         self.runs: dict[str, Run] = {}
         """Runs in which a job ended in this turn."""
         self.schedules: dict[str, None] = {}
-        """Schedules that may make a run for a waiting nominal time."""
+        """Schedules that may be able to make a run for a waiting nominal time at the end of the
+        turn."""
 
     @property
     def asker(self) -> str:

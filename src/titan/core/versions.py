@@ -1,9 +1,9 @@
-"""Checks that refuse data of a later Titan instead of reading it in part.
+"""Checks that refuse data of a later Titan, which this version could only read in part.
 
 Events and snapshots are arrays to which fields are only added at the end. Decoding by type silently
 drops extra fields, so a downgrade would lose data of the later Titan. These checks compare the raw
-arrays with the types. That costs more than the decoding itself, so only data of another version is
-checked: see `gateway.reading`.
+arrays with the types. A check costs more than the decoding itself, so only data that another
+version wrote is checked: see `gateway.reading`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Explanations behind `titan why`: typed reasons why a job does not run, or how it runs.
+"""Explanations for `titan why`: typed reasons why a job does not run, or a description of how it
+runs.
 
-A reason has a code that programs can rely on, a sentence, and the numbers and names in it.
+A reason has a code that programs can rely on, a sentence, and the numbers and names in the
+sentence.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from titan.model.timing import iso
 from titan.scheduling.lane import sort_key
 
 MAX_NAMED = 8
-"""Maximum number of parents to name; the others are counted."""
+"""Maximum number of parents that a sentence names; it gives the number of the others."""
 MAX_WORKERS = 1000
-"""Maximum number of workers to list, those first that could run the job soonest."""
+"""Maximum number of workers to list. Workers that could run the job soonest come first."""
 
 _OF_JOB = (
     *("over", "running", "dispatched", "parents", "releasing", "delayed", "backoff", "paused"),
@@ -30,7 +32,7 @@ _OF_WORKER = (
     *("fits", "held", "slots", "resources_busy", "suspect", "elsewhere", "refused", "aside", "draining"),
     *("resources", "capability", "gone"),
 )
-"""Ordered by how soon they pass, soonest first."""
+"""Codes of reasons why a worker does not take a job, ordered by how soon the reason passes."""
 CODES = (*_OF_JOB, *_OF_WORKER)
 
 Detail = dict[str, str | int | float]
@@ -44,7 +46,7 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class WorkerReasons(msgspec.Struct, frozen=True):
-    """Reasons why one worker does not take a job, most lasting first."""
+    """Reasons why one worker does not take a job."""
 
     worker: str
     reasons: list[Reason]
@@ -69,7 +71,7 @@ def explain(state: State, number: int, now: float) -> Explanation:
 
 
 def _reason_at_rest(state: State, job: Job, now: float) -> Reason:
-    """Return the reason of a job that is not being placed."""
+    """Return the reason for a job that is neither WAITING nor QUEUED."""
     where = _name(state, job.worker)
     if job.state in TERMINAL:
         reason = f": {job.reason}" if job.reason else ""
@@ -98,7 +100,7 @@ def _reason_at_rest(state: State, job: Job, now: float) -> Reason:
 
 
 def _serving(job: Job, service: ServiceState, where: str, now: float) -> Reason:
-    """Return why a running attempt of a service serves or does not."""
+    """Return the reason for a running attempt of a service: whether it is READY, and why not."""
     is_current = service.lease == job.lease
     restarts = service.restarts if is_current else 0
     about: Detail = {"worker": where, "attempt": job.attempt, "restarts": restarts, "address": service.address}
@@ -146,7 +148,7 @@ def _waiting(state: State, job: Job, now: float) -> list[Reason]:
 
 
 def _of_service(state: State, service: Job, now: float) -> Reason:
-    """Return the reason of a job that waits for this service."""
+    """Return the reason for a job that waits for the service `service`."""
     if service.state in (JobState.WAITING, JobState.QUEUED):
         cause = f"it is {service.state.name} itself: `titan why {service.run.id}/{service.name}`"
     else:
@@ -177,8 +179,8 @@ def _queued(state: State, number: int, job: Job) -> Explanation:
 
 
 def _nobody(state: State, demand: str | Demand) -> Reason | None:
-    """Return the reason that no present worker could run such a job even if idle, with the command
-    that starts one; None if some worker could."""
+    """Return the reason if no present worker could run such a job even when idle, with the command
+    that starts a suitable worker. Return None if some worker could."""
     present = [w for w in state.workers.values() if w.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not w.draining]
     wanted = capabilities_of(demand)
     amounts = amounts_in(demand)
@@ -217,7 +219,7 @@ def _bound(state: State, job: Job) -> Reason:
 
 
 def _behind(state: State, job: Job, demand: str | Demand, key: int) -> list[Reason]:
-    """Return the reason for the jobs that come first and compete for the same workers."""
+    """Return the reason that tells how many earlier jobs compete for the same workers."""
     if job.pin != NO_WORKER:
         ahead = state.pinned[job.pin].ahead(key)
     else:

@@ -1,2 +1,2 @@
-"""Translation between the core's inputs and effects and the protocol's messages. Pure, and shared
-by the real and the simulated master."""
+"""Translation between the core's inputs and effects and the protocol's messages. The package is
+pure; the real and the simulated master share it."""

@@ -1,7 +1,7 @@
 """Checks over several fields of a message, before it becomes an input.
 
-A rejected message is rejected as a whole; no part of it is applied. The decoder checks the range of
-each single field (`titan.protocol.ranges`).
+No part of a rejected message is applied. The decoder has already checked the range of each single
+field (`titan.protocol.ranges`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_SLOTS = 65_536
 MAX_CAPABILITIES = 256
 MAX_FILE_SIZE = 1 << 60
 MAX_INLINE = 1 << 20
-"""Maximum bytes of a result in a message; larger ones are artifacts (`titan.model.values`)."""
+"""Maximum bytes of a result in a message; a larger result is an artifact (`titan.model.values`)."""
 _OUTCOMES = frozenset(int(outcome) for outcome in Outcome)
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -46,7 +46,7 @@ def check_columns(message: msg.Message) -> None:
 
 @lru_cache(64)
 def _columns(kind: type[msg.Message]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of list fields: those without and those with a default."""
+    """Return the names of the list fields without a default, and of those with a default."""
     fields = [f for f in msgspec.structs.fields(kind) if _is_list(f.type)]
     needed = tuple(f.name for f in fields if f.required)
     return needed, tuple(f.name for f in fields if not f.required)
@@ -61,7 +61,7 @@ def check_results(message: msg.Results) -> None:
     if not _OUTCOMES.issuperset(message.outcomes):
         raise ProtocolError("a result has an outcome that does not exist")
     if any(len(value) > MAX_INLINE for value in message.values):
-        raise ProtocolError(f"a result in a message exceeds {MAX_INLINE:,} bytes: send larger ones as artifacts")
+        raise ProtocolError(f"a result in a message exceeds {MAX_INLINE:,} bytes: send a larger result as an artifact")
     for outputs in message.outputs:
         for output in outputs:
             if problem := _file_problem(output):
@@ -94,7 +94,10 @@ def check_registration(message: msg.Register) -> None:
 
 
 def check_draws(message: msg.Register | msg.Heartbeat) -> None:
-    """Raise ProtocolError if an attempt refers to a draw that the message does not list."""
+    """Raise ProtocolError if an attempt refers to a draw that the message does not list.
+
+    A draw is the random id of one start of a master.
+    """
     if message.draw_of and not max(message.draw_of) < len(message.draws):
         raise ProtocolError("an attempt refers to a draw that the message does not list")
 
@@ -102,7 +105,7 @@ def check_draws(message: msg.Register | msg.Heartbeat) -> None:
 def changed_facts(message: msg.Heartbeat) -> dict[str, str | int | float]:
     """Return the facts in a heartbeat that may change while a worker is connected.
 
-    Other facts, from newer versions of Titan, are ignored. Raises ProtocolError.
+    Other facts are ignored, because a newer worker may send them. Raises ProtocolError.
     """
     if FREE_DISK not in message.facts:
         return {}
@@ -113,7 +116,7 @@ def changed_facts(message: msg.Heartbeat) -> dict[str, str | int | float]:
 
 
 def facts_of(message: msg.Register, host: str) -> dict[str, str | int | float]:
-    """Return a worker's facts in plain text, and its address: the advertised one, else `host`.
+    """Return a worker's facts in plain text, with its address: `advertise` if set, else `host`.
 
     Raises CallerError.
     """

@@ -1,8 +1,8 @@
 """Follower of a log: loads the newest snapshot and applies the records after it.
 
-It uses the same `apply` as the leader. A starting master follows once and then leads. A standby
-follows repeatedly while another process leads. Owns the state and its sequence number. Must not
-know where the log is stored, and decides nothing.
+A follower uses the same `apply` as the leader. A starting master follows once and then leads. A
+standby follows repeatedly while another process leads. The follower owns the state and its sequence
+number. It must not know where the log is stored, and it decides nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ TRIES = 5
 
 
 class Follower:
-    """State as of sequence `seq`. Call `settle` before reading `state`."""
+    """State at sequence `seq`. Call `settle` before reading `state`."""
 
     def __init__(self, engine: LogEngine, settings: Settings, *, origin: bytes, live: bool = False) -> None:
-        """`origin`: the origin that this Titan writes. `live`: another process is leading."""
+        """`origin`: the mark of this version of Titan in records. `live`: another process leads."""
         self.engine = engine
         self.state = State(settings)
         self.seq = 0
@@ -68,7 +68,7 @@ class Follower:
                 if found.info is not None:
                     load_snapshot(self.state, self.engine.get_snapshot(found.info), found.info.name, self._origin)
                 break
-            except FileNotFoundError:  # the leader has just removed it in favour of a newer one
+            except FileNotFoundError:  # the leader has just replaced the snapshot by a newer one
                 if not (self._live and tries_left):
                     raise
         self._begun = self._settled = True

@@ -1,7 +1,8 @@
 """Conversion of messages into checked inputs of the core.
 
-Messages that do not concern the core give no input. The shell first does its own part: it looks up
-artifacts and lost output. It also supplies the connection, the id of a new run and random numbers.
+Messages that do not concern the core give no input. Before the conversion, the shell looks up
+artifacts and lost output. The shell also supplies the connection, the id of a new run and random
+numbers.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ MAX_TEXT = 1024
 
 
 def digest_of(token: str) -> bytes:
-    """Return the digest of a gate's token that the core keeps: SHA-256, 32 bytes."""
+    """Return the digest (SHA-256, 32 bytes) of a gate's token. The core keeps only the digest."""
     return sha256(token.encode()).digest()
 
 
 def registration(message: msg.Register, *, origin: int, host: str, cluster: str) -> inputs.WorkerRegistered:
-    """Return the input of a registration. Attempts count only if they are of this `cluster`.
+    """Return the input of a registration. Attempts of another cluster than `cluster` are left out.
 
     Raises CallerError, ProtocolError.
     """
@@ -110,7 +111,8 @@ def worker_input(message: msg.Message, worker: int, *, jitter: float) -> inputs.
 def client_input(message: msg.Message, *, origin: int, actor: str = "", run: str = "") -> inputs.Input | None:
     """Return the input for a message of a client, None if there is none.
 
-    `run`: the id of a new run, or of the run that the message adds to. `actor`: the user who asks.
+    `run`: the id of a new run, or of the run that the message adds to. `actor`: the requesting
+    user.
     """
     match message:
         case msg.Submit(request, key, dag):
@@ -174,7 +176,7 @@ def client_input(message: msg.Message, *, origin: int, actor: str = "", run: str
 
 
 def request_input(message: msg.Message, *, origin: int, actor: str, run: str = "") -> inputs.Input:
-    """Return the input as `client_input` does. Raises ProtocolError if there is none."""
+    """Return the input as `client_input` does. Raises ProtocolError if the message gives none."""
     request = client_input(message, origin=origin, actor=actor, run=run)
     if request is None:
         raise ProtocolError(f"a {type(message).__name__} is not a request of a client")

@@ -1,8 +1,8 @@
 """Conversion of effects into messages, each with its connection.
 
-Call it at the end of the step that ordered the effect. Later the state has changed: the job may
-have another attempt and the worker another connection, for which the decision does not hold. The
-shell adds logs, secrets and connections itself.
+The shell must convert an effect at the end of the step that ordered it. Later the job may have
+another attempt and the worker another connection, to which the decision does not apply. The shell
+adds logs, secrets and connections itself.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from titan.model.states import JobState
 from titan.protocol import messages as msg
 
 DISPATCH_BYTES = 16 << 20
-"""Maximum size of a message in characters. A character may take four bytes, and a single job may be
-larger (MAX_INPUT_BYTES)."""
+"""Maximum size of a Dispatch in characters. A character may take four bytes, and a Dispatch with a
+single job may be larger (MAX_INPUT_BYTES)."""
 JOB_BYTES = 256
 """Estimated size of a job without arguments: its name, its run, its lease."""
 PARENT_BYTES = 512
-"""Estimated size of a parent that is a service or gives a file."""
+"""Estimated size of the data of one parent: a service's address, or a file's name and hash."""
 FAILED_JOB = "TITAN_FAILED_JOB"
 
 
@@ -102,7 +102,7 @@ def order_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
 
 
 class DispatchBatch(NamedTuple):
-    """Message and its jobs, with the lease of the first job."""
+    """Dispatch message and its jobs, with the lease of the first job."""
 
     message: msg.Dispatch
     jobs: list[Job]
@@ -110,14 +110,14 @@ class DispatchBatch(NamedTuple):
 
 
 def dispatches(state: State, effect: fx.SendDispatch) -> list[DispatchBatch]:
-    """Return the dispatch as messages of bounded size, estimated from the data of each job."""
+    """Return the dispatch as messages of bounded size. The sizes are estimates."""
     made: list[DispatchBatch] = []
     jobs: list[Job] = []
     inputs: list[tuple[bytes, ...]] = []
     values: tuple[bytes, ...]
     lease, size = effect.first_lease, 0
     known: dict[int, None] = {}
-    """Ids of the templates in the present message."""
+    """Object ids of the templates in the message that is being built."""
     for number in effect.jobs:
         job = state.jobs[number]
         values, weight = (), JOB_BYTES + len(job.payload)
@@ -176,7 +176,7 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
 def _handler_template(state: State, job: Job) -> JobTemplate:
     """Return a failure handler's template with the id of its DEAD parent in the environment.
 
-    If several parents are DEAD, it is the one that died first.
+    If several parents are DEAD, the id is that of the parent that died first.
     """
     jobs = (state.jobs[parent] for parent in job.parents)
     dead = min((j for j in jobs if j.state is JobState.DEAD), key=lambda j: j.since, default=None)

@@ -1,7 +1,8 @@
 """Reading of journal records as events, and of snapshots as state.
 
-An error names the version of Titan that wrote unreadable data. `ours` is the origin that this Titan
-writes. Data of another origin is first checked against the types, see `core.versions`.
+Each record and snapshot has an origin, which names the version of Titan that wrote it. `ours` is
+the origin of this version. Data of another origin is first checked against the types, see
+`core.versions`. An error names the version that wrote unreadable data.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def load_snapshot(state: State, stored: Snapshot, name: str, ours: bytes) -> Non
 
 
 def written_by(found: bytes) -> str:
-    """Return the version in an origin as text."""
+    """Return a text that names the version of Titan in an origin."""
     return f"Titan {found.decode(errors='replace').partition(' ')[0]}" if found else "a Titan of unknown version"
 
 

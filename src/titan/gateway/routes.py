@@ -1,8 +1,8 @@
-"""Routing table: the senders and the handler of each message. Other messages are rejected.
+"""Routing table: the senders and the handler of each message. The master rejects other messages.
 
 The master dispatches from this table, docs/protocol.md is generated from it, and a test compares it
-with the opcodes. A message that the master accepts has a handler in its row. The handler's method
-is `on_` and the message's name: `on_submit(peer, message)`.
+with the opcodes. If the master accepts a message, the message's row names a handler. The handler's
+method is `on_` and the message's name: `on_submit(peer, message)`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ class Route(NamedTuple):
     """Name of the master's handler; "" if the message is not for the master, and for Hello, which
     the server answers."""
     changes: bool = False
-    """The message changes durable state. The requesting user is recorded with the change."""
+    """True if the message changes durable state. The master records the requesting user with the
+    change."""
     blob: bool = False
-    """The handler also gets the blob of the message."""
+    """True if the handler also gets the blob of the message."""
 
     @property
     def method(self) -> str:
@@ -51,7 +52,7 @@ class Route(NamedTuple):
 
 M, C, W, J, A = Party.MASTER, Party.CLIENT, Party.WORKER, Party.JOB, Party.TO_JOB
 ANSWER = M | A
-"""Senders of answers that clients get from the master and jobs from their worker."""
+"""Senders of an answer: the master answers clients, and a worker answers its jobs."""
 
 _ROWS = (
     Route(msg.Hello, C | W),
@@ -210,7 +211,7 @@ class Router:
     def take(self, role: str, peer: Any, message: msg.Message, blob: Any) -> None:
         """Call the handler of a message. Raises ProtocolError if the role may not send it.
 
-        Errors of the handler are passed on.
+        Errors of the handler propagate.
         """
         kind = type(message)
         handler = self._handlers[role].get(kind)

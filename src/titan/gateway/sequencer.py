@@ -1,8 +1,9 @@
 """Order of a master's work: decide, then persist, then act.
 
-Inputs are gathered and decided together. The calls that follow from a decision are held until all
-records up to then are durable, and are released in the order of the decisions. The real and the
-simulated master share this code. Owns the record sequence, the durable sequence and the held calls.
+The sequencer collects inputs, so that the core decides about them together. The calls that follow
+from a decision wait in the sequencer until all records up to that decision are durable. The
+sequencer then releases the calls in the order of the decisions. The real and the simulated master
+share this code. The sequencer owns the record sequence, the durable sequence and the held calls.
 The shell writes records, reports when they are durable, and runs the released calls.
 """
 
@@ -20,7 +21,7 @@ Call = Callable[[], None]
 
 class Sequencer:
     def __init__(self, seq: int = 0) -> None:
-        """`seq`: sequence of the last existing record, which is durable."""
+        """`seq`: sequence of the last record in the journal, which is durable."""
         self.begin(seq)
         self._inbox: list[Input] = []
         self._held: deque[tuple[int, Sequence[Call]]] = deque()
@@ -41,9 +42,9 @@ class Sequencer:
         self._inbox.append(received)
 
     def take(self, state: State, now: float, *, only_oldest: bool = False) -> list[Input]:
-        """Return the inputs of a turn, and TimePassed after them if something is due.
+        """Return the inputs of a turn, and TimePassed after them if a timer is due.
 
-        `only_oldest`: return only the oldest input while there are several.
+        `only_oldest`: if there are several inputs, return only the oldest one.
         """
         if only_oldest and len(self._inbox) > 1:
             return [self._inbox.pop(0)]
@@ -61,7 +62,7 @@ class Sequencer:
             self.durable = seq
 
     def hold(self, calls: Sequence[Call]) -> None:
-        """Hold calls until all decisions so far are durable."""
+        """Hold calls back until all decisions so far are durable."""
         if calls:
             self._held.append((self.seq, calls))
 
@@ -75,6 +76,6 @@ class Sequencer:
             yield from self._held.popleft()[1]
 
     def drop(self) -> None:
-        """Drop all inputs and held calls, because the state they refer to is gone."""
+        """Drop all inputs and held calls, because the state to which they refer is gone."""
         self._inbox.clear()
         self._held.clear()

@@ -1,2 +1,2 @@
-"""Shared vocabulary: typed, immutable data that all other packages use. Imports nothing from Titan
-except the errors."""
+"""Shared vocabulary: typed, immutable data that all other packages use. This package imports
+nothing from Titan except `titan.errors`."""

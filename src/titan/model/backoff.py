@@ -6,7 +6,7 @@ _MOST_DOUBLINGS = 40
 
 
 def backoff_delay(failures: int, first_s: float, most_s: float) -> float:
-    """Return the wait in seconds after `failures` earlier failures: doubled each time, capped.
+    """Return the wait in seconds after `failures` failures; it doubles up to `most_s`.
 
     >>> [backoff_delay(n, 0.5, 3.0) for n in (0, 1, 2, 3, 1_000_000)]
     [0.5, 1.0, 2.0, 3.0, 3.0]
@@ -15,7 +15,7 @@ def backoff_delay(failures: int, first_s: float, most_s: float) -> float:
 
 
 def jittered(delay_s: float, jitter: float) -> float:
-    """Return between half of the delay and the whole delay, by `jitter` in [0, 1).
+    """Return a delay between half of `delay_s` and all of it, chosen by `jitter` in [0, 1).
 
     >>> jittered(4.0, 0.0), jittered(4.0, 0.5)
     (2.0, 3.0)

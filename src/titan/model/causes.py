@@ -21,7 +21,7 @@ class Cause(IntEnum):
     ANCESTOR_NOT_NEEDED = 4
     """The job depends on a failure handler that was not needed."""
     SERVICE = 5
-    """A user stopped a service that the job depends on before the job began."""
+    """The job had not begun when a user stopped a service that it depends on."""
     DEADLINE = 6
     """The deadline of the run passed."""
     REPLACED = 7
@@ -31,15 +31,14 @@ class Cause(IntEnum):
 
 
 CONSEQUENCES = (Cause.ANCESTOR, Cause.NOT_NEEDED, Cause.ANCESTOR_NOT_NEEDED)
-"""Causes that follow from the end of another job. When that job is tried again, these jobs wait
-again."""
+"""Causes that follow from the end of another job. When a user retries that job, the jobs cancelled
+for these causes go back to WAITING."""
 UNNEEDED = (Cause.NOT_NEEDED, Cause.ANCESTOR_NOT_NEEDED)
 """Causes that do not make a run FAILED."""
 
 
 def cause_of_old(reason: str) -> Cause:
-    """Return the cause for a reason text of an older Titan, which journaled only the text. Used in
-    replays.
+    """Return the cause for a reason text of an older Titan, which journaled only the text.
 
     >>> cause_of_old("its ancestor a is DEAD: exit code 1"), cause_of_old("not needed")
     (<Cause.ANCESTOR: 2>, <Cause.NOT_NEEDED: 3>)
@@ -54,7 +53,9 @@ def cause_of_old(reason: str) -> Cause:
 
 
 def is_release_of_old(outcome: int, reason: str) -> bool:
-    """Return whether a note of an older Titan says that an affinity was released.
+    """Return whether an entry of a job's history records the release of an affinity.
+
+    An older Titan journaled only the text.
 
     >>> is_release_of_old(-1, "affinity released: worker w2, where its parent ran, is draining")
     True

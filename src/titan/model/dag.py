@@ -1,8 +1,8 @@
-"""Submissions: job templates and DAGs, in the columns that are sent and journaled.
+"""Submissions: job templates and DAGs, in columns that are sent and journaled as they are.
 
 A `JobTemplate` holds everything that similar jobs share. 100,000 jobs that differ only in their
-arguments are one template and 100,000 small rows. This module owns the shape and its limits;
-`graph` owns the rules of a valid DAG.
+arguments are one template and 100,000 small rows. This module owns the data structures and their
+limits; `graph` owns the rules of a valid DAG.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ MAX_JOBS = 1_000_000
 MAX_ARGS_BYTES = 128 * 1024
 MAX_PAYLOAD_BYTES = 1024 * 1024
 MAX_INPUT_BYTES = 48 * 1024 * 1024
-"""Maximum size of parents' values that are passed to a call inline."""
+"""Maximum total bytes of the parents' values that a call receives inline."""
 MAX_TEMPLATE_BYTES = 1024 * 1024
 """Maximum characters of a job specification: command, environment and all other fields."""
 MAX_VERSION = 256
 TEMPLATE_BYTES = 256
-"""Size of a template whose fields are all empty."""
+"""Estimated size of a template whose fields are all empty."""
 MAX_RETRIES = 1_000
 MAX_PRIORITY = 1_000_000
 MAX_SECONDS = 10 * 366 * 86_400.0
@@ -80,7 +80,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Gate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Human decision. A gate that is undecided after `max_wait_s` is rejected."""
+    """Human decision. The master rejects a gate that is undecided after `max_wait_s`."""
 
     message: str = ""
     max_wait_s: float = 48 * 3600.0
@@ -110,18 +110,19 @@ class Service(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Number of failed checks in a row that make the service unhealthy; 0: the default in
     `titan.model.services`."""
     max_restarts: int = 0
-    """Maximum number of restarts without a long healthy time in between; 0: no limit."""
+    """Maximum number of restarts since the service was last READY for `STEADY_S` of
+    `titan.model.services`; 0: no limit."""
 
 
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Program of a job and its options.
 
     Exactly one of `file`, `command`, `argv`, `function` is set. `file` is a path inside the project
-    archive, or the name of a staged script. `file_hash` (SHA-256, hex) is "" for a file of a
-    project. `command` is passed to /bin/sh -c. `argv` is run unchanged. `function` is the SHA-256
-    of a pickled function, staged like a file. `driver` "process" requests a fresh process instead
-    of a warm one. `python` is the interpreter of a script; "" is the worker's own. Times are in
-    seconds; `timeout_s` 0 means no timeout.
+    archive, or the name of a staged script, one that the client uploaded. `file_hash` (SHA-256,
+    hex) is "" for a file of a project. `command` is passed to /bin/sh -c. `argv` is run unchanged.
+    `function` is the SHA-256 of a pickled function, which is staged like a script. `driver`
+    "process" requests a fresh process instead of a warm one. `python` is the interpreter of a
+    script; "" is the worker's own. Times are in seconds; `timeout_s` 0 means no timeout.
     """
 
     file: str = ""
@@ -160,10 +161,10 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """(path in the job's folder, id of the source job, name of that job's output) of files that are
     placed before the job starts."""
     session: str = ""
-    """Id of the program that makes these calls. A function runner serves the calls of one
+    """Id of the program that submits these calls. A function runner serves the calls of a single
     session."""
     cwd: str = ""
-    """Absolute folder on the worker's machine in which the job runs; "" is a folder of its own."""
+    """Absolute folder on the worker's machine in which the job runs; "": a sandbox of its own."""
     stdin: str = ""
     """Content of the standard input: a SHA-256 (hex), or with `cwd` an absolute path on the
     worker's machine. "": empty input."""

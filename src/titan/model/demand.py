@@ -1,8 +1,8 @@
 """Demand of a job on its worker: capabilities, and resources in whole units so that sums are exact.
 
 Jobs with equal demands are alike to the scheduler and share a lane. Nearly all jobs demand one
-capability and nothing else; their demand is that capability's name. Must not know which job has a
-demand, or which resources are free.
+capability and nothing else; their demand is that capability's name. This module must not know which
+job has a demand, or which resources are free.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def within(a: Amounts, b: Amounts) -> bool:
 
 
 def fits_beside(asked: Amounts, taken: Amounts, total: Amounts) -> bool:
-    """Return whether enough is left of each resource that is asked for; others do not matter."""
+    """Return whether `total` minus `taken` covers each amount in `asked` that is not 0."""
     return all(not want or have + want <= all_ for want, have, all_ in zip(asked, taken, total, strict=True))
 
 

@@ -1,7 +1,8 @@
 """Free space on the disk of a worker's home, and the changes that a worker reports.
 
-A worker reports its free space when it registers. A heartbeat repeats it only when the disk becomes
-full, when it is no longer full, and when the free space has halved or doubled.
+A worker reports its free space when it registers. A heartbeat reports it again only when the disk
+became full, is no longer full, or has less than half or more than twice the free space of the last
+report.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 FREE_DISK = "disk_free_bytes"
-"""The name of the fact."""
+"""Name of the fact, in a worker's report, that holds the free bytes."""
 FULL_DISK_BYTES = 64 << 20
 """A disk with less free space counts as full."""
 _LEAST_BYTES = 1 << 20
-"""Changes below this amount are not reported."""
+"""A smaller amount of free space counts as this amount, so changes below it are not reported."""
 
 Facts = Mapping[str, str | int | float]
 
 
 def free_disk(facts: Facts) -> int | None:
-    """Return the reported free bytes; None if the worker, such as an older one, reports none."""
+    """Return the reported free bytes; None if the worker reports none, as older workers do."""
     value = facts.get(FREE_DISK)
     return int(value) if isinstance(value, (int, float)) and value >= 0 else None
 
@@ -38,6 +39,6 @@ def is_news(free: int, reported: int) -> bool:
 
 
 def news_of(facts: Facts, known: Facts) -> dict[str, str | int | float]:
-    """Return the facts that changed enough since `known` to be reported while connected."""
+    """Return the facts that changed so much since `known` that a heartbeat must report them."""
     free, reported = free_disk(facts), free_disk(known)
     return {FREE_DISK: free} if free is not None and (reported is None or is_news(free, reported)) else {}

@@ -1,7 +1,8 @@
 """Registry of drivers: the jobs that each driver starts, and the drivers that a job may request.
 
-Owns the only list of driver names. The checks of a graph, the SDK's field `driver`, staging and the
-worker's table of classes follow it. `worker/drivers` owns how a driver starts a process.
+This module owns the only list of driver names. The checks of a graph, the SDK's field `driver`,
+staging and the worker's table of driver classes all use this list. `worker/drivers` owns how a
+driver starts a process.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ WORK = ("file", "command", "argv", "function")
 
 class DriverRow(NamedTuple):
     doc: str = ""
-    """Effect of requesting the driver, as a part of a sentence in Markdown. "": no job can request
-    it."""
+    """Effect of requesting the driver, as a part of a sentence in Markdown. "": jobs cannot request
+    this driver."""
     has: Callable[[JobTemplate], bool] | None = None
-    """Predicate: does the driver run a template that no earlier row runs? None: it runs the
-    templates whose `driver` is its name."""
+    """Predicate that is true for the templates that the driver runs, if no earlier row accepted
+    them. None: the driver runs the templates that name it in `driver`."""
     runs: tuple[str, ...] = ("file", "command", "argv")
-    """The fields of `WORK` that its jobs may set."""
+    """The fields of `WORK` that jobs of this driver may set."""
     suffix: str = ""
     """Required suffix of the file's name."""
     implied: bool = False
-    """The templates of a job that requests this driver name no driver, since they would get it
-    anyway."""
+    """True if a template gets this driver without naming it. If a job requests the driver, its
+    template then leaves `driver` empty."""
 
 
 DRIVERS: dict[str, DriverRow] = {
@@ -66,7 +67,7 @@ def choices() -> tuple[str, ...]:
 
 
 def named_in_template(choice: str | None) -> str:
-    """Return `JobTemplate.driver` for a job's `driver`."""
+    """Return the value of `JobTemplate.driver` for a job that requests the driver `choice`."""
     return "" if choice is None or DRIVERS[choice].implied else choice
 
 
@@ -74,14 +75,14 @@ def driver_problem(template: JobTemplate) -> str:
     """Return the problem with the driver that a template requests; "" if there is none.
 
     >>> driver_problem(JobTemplate(command="x", driver="fork"))
-    "driver 'fork' is unknown: leave it out, or say process"
+    "driver 'fork' is unknown: leave it out, or use process"
     """
     name = template.driver
     if not name:
         return ""
     asked = [choice for choice in choices() if not DRIVERS[choice].implied]
     if name not in asked:
-        return f"driver {name[:80]!r} is unknown: leave it out, or say {' or '.join(asked)}"
+        return f"driver {name[:80]!r} is unknown: leave it out, or use {' or '.join(asked)}"
     row = DRIVERS[name]
     wrong = [work for work in WORK if getattr(template, work) and work not in row.runs]
     if wrong:
@@ -92,5 +93,5 @@ def driver_problem(template: JobTemplate) -> str:
 
 
 def choices_doc() -> str:
-    """Return a sentence about the field `driver`, in Markdown."""
+    """Return a sentence that documents the field `driver`, in Markdown."""
     return f"Driver that starts it: {'; '.join(f'`{name}` {row.doc}' for name, row in DRIVERS.items() if row.doc)}."

@@ -1,7 +1,8 @@
 """Reserved variables of a job's environment: TITAN_*. A job's `env` may set all others.
 
-The SDK and the master both check with this module. As a second line of defence the worker drops
-reserved variables that it receives nevertheless, for example from an older journal.
+The SDK and the master both reject a job that sets a reserved variable. As a second line of defence
+the worker drops reserved variables that it receives nevertheless, for example from an older
+journal.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def own_problem(names: Iterable[str]) -> str:
 
 
 def environment_of(template: JobTemplate) -> dict[str, str]:
-    """Return the variables that a template sets, without those that only Titan may set."""
+    """Return the variables that a template sets, except reserved ones that Titan did not add."""
     return {
         name: value
         for name, value in template.env

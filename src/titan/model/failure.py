@@ -1,8 +1,8 @@
 """Checks of a template's failure fields and gates: retries, back-off, final exit codes, gate
 fields.
 
-The SDK checks before it sends and the master when it receives. Both call this module, so their
-errors are the same.
+The SDK makes these checks before it sends a DAG, and the master makes them when it receives one.
+Both call this module, so their errors are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _URL = re.compile(r"https?://[^\s/?#@\\]+(?:[/?#][^\s]*)?", re.IGNORECASE)
 def with_loss(reason: str, lost: str) -> str:
     """Return an attempt's reason, extended by the reason for lost output if there is one.
 
-    For people: decisions read `lost`.
+    The text is for people. Code that decides reads `lost`.
 
     >>> with_loss("exit code 1", "the disk is full"), with_loss("exit code 1", "")
     ('exit code 1; output lost: the disk is full', 'exit code 1')
@@ -41,13 +41,13 @@ def template_problem(t: JobTemplate) -> str:
     if t.kind not in Kind.__members__.values():
         return f"type {t.kind[:80]!r} is unknown: this master may be older than its client"
     if (t.gate is not None) is not (t.kind == Kind.GATE):
-        return "type gate and a gate's own fields go together"
+        return "a job of type gate needs the fields of a gate, and only such a job may have them"
     if t.on_failure not in ("", *ON_FAILURE):
-        return f"on_failure {t.on_failure[:80]!r} is unknown: say cancel or continue, or name a job that runs then"
+        return f"on_failure {t.on_failure[:80]!r} is unknown: use cancel, continue, or the name of a failure handler"
     if t.on_failure == "continue" and (t.function or t.kind == Kind.GATE):
         if t.kind == Kind.GATE:
-            return "on_failure continue: a rejected gate cancels the jobs that wait for it: they cannot go on without it"
-        return "on_failure continue: the children of a call need its value: they cannot go on without it"
+            return "on_failure continue: a gate cannot have it, because a rejected gate cancels the jobs that wait for it"
+        return "on_failure continue: a call cannot have it, because the children of a call need its value"
     if t.retry is not None and (problem := retry_problem(t.retry)):
         return problem
     return gate_problem(t.gate) if t.gate is not None else ""
@@ -91,7 +91,7 @@ def message_problem(text: str) -> str:
 
 
 def webhook_problem(url: str) -> str:
-    """Return the problem with a webhook's URL; "" if there is none, or no URL."""
+    """Return the problem with a webhook's URL; "" if there is none, or if the URL is empty."""
     if not url:
         return ""
     if len(url) > MAX_URL:

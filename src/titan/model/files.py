@@ -1,7 +1,7 @@
 """Files that jobs exchange: outputs, inputs, and content that is published under a key.
 
 Content is identified by its SHA-256. A folder is transferred as one tar file. This module owns the
-shapes, their limits and the rules for paths and keys.
+data structures, their limits and the rules for paths and keys.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from titan.errors import InvalidGraph
 from titan.model.dag import JobTemplate, Kind
 
 MAX_FILES = 256
-"""Maximum outputs of one job; maximum inputs of one job."""
+"""Maximum number of outputs of one job, and maximum number of its inputs."""
 MAX_PATH = 1024
 MAX_FOLDER = 4096
 MAX_PART = 255
@@ -25,11 +25,12 @@ MAX_KEYS = 10_000
 """Maximum keys of a run."""
 MAX_SHARED_KEYS = 100_000
 MAX_VERSIONS = 8
-"""Number of newest versions of a key that are kept."""
+"""Number of versions of a key that the master keeps; it drops the oldest first."""
 FILE, PROGRAM, FOLDER = 0, 1, 2
 """Kinds of outputs: a file, an executable file, a folder."""
 INDEX = "${index}"
-"""Placeholder in an input's source job, for arrays: the position of the job that gets the input."""
+"""Placeholder in the name of an input's source job. In an array it stands for the array position of
+the job that gets the input."""
 KEY_RULE = "1 to 256 characters, parts of A-Z a-z 0-9 _ . : @ + = , - with / between them, none of which begins with a dot"
 
 _PART = r"[A-Za-z0-9_:@+=,-][A-Za-z0-9_.:@+=,-]*"
@@ -39,7 +40,7 @@ _INDEX_OF = re.compile(r"\[([0-9]+)\]$")
 
 
 class StoredFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """File by content. `name` is the name of an output, or the path of an input."""
+    """File, identified by its content. `name` is the name of an output, or the path of an input."""
 
     name: str
     hash: str
@@ -57,7 +58,7 @@ class Published(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kind: int
     at: float
     by: str = ""
-    """The job that published it, RUN/JOB; "" for a client."""
+    """RUN/JOB of the job that published the content; "" for a client."""
 
 
 def is_key(key: str) -> bool:
@@ -65,7 +66,7 @@ def is_key(key: str) -> bool:
 
 
 def is_run(text: str) -> bool:
-    """Return whether a text has the form of a run id. Shared keys must not begin with one."""
+    """Return whether a text has the form of a run id. Shared keys must not begin with a run id."""
     return _RUN.fullmatch(text) is not None
 
 
@@ -94,19 +95,21 @@ def nested_problem(paths: Sequence[str]) -> str:
     """Return the problem if two paths are equal or one lies in another; "" if there is none."""
     known = set(paths)
     if len(known) < len(paths):
-        return f"{next(p for i, p in enumerate(paths) if p in paths[:i])!r} is there twice"
+        return f"{next(p for i, p in enumerate(paths) if p in paths[:i])!r} appears twice"
     for path in paths:
         at = path.find("/")
         while at >= 0:
             if path[:at] in known:
-                return f"{path!r} lies in {path[:at]!r}, which is there too"
+                return f"{path!r} lies in {path[:at]!r}, which is also listed"
             at = path.find("/", at + 1)
     return ""
 
 
 def files_problem(t: JobTemplate) -> str:
-    """Return the problem with a template's outputs and inputs, seen without its parents; "" if
-    there is none."""
+    """Return the problem with a template's outputs and inputs; "" if there is none.
+
+    `check_inputs` compares the inputs with the outputs of the parents.
+    """
     if not t.outputs and not t.inputs:
         return ""
     if t.kind == Kind.GATE or t.function:
@@ -123,7 +126,7 @@ def files_problem(t: JobTemplate) -> str:
     if problem := next((p for name in names if (p := name_problem(name))), ""):
         return f"outputs: {problem}"
     if len(set(names)) < len(names):
-        return f"outputs: {next(n for i, n in enumerate(names) if n in names[:i])!r} is there twice"
+        return f"outputs: {next(n for i, n in enumerate(names) if n in names[:i])!r} appears twice"
     for field, paths in (("outputs", [p for _, p in t.outputs]), ("inputs", [p for p, _, _ in t.inputs])):
         problem = next((p for path in paths if (p := path_problem(path))), "") or (
             nested_problem(paths) if field == "inputs" else ""
@@ -136,7 +139,8 @@ def files_problem(t: JobTemplate) -> str:
 
 
 def giver_of(job: str, source: str) -> str:
-    """Return the source job of an input of `job`, with `INDEX` replaced by the job's position."""
+    """Return the source job of an input of `job`, with `INDEX` replaced by the job's array
+    position."""
     if INDEX not in source:
         return source
     found = _INDEX_OF.search(job)

@@ -1,7 +1,8 @@
 """Validation of DAGs, with an error message for each rule.
 
-The SDK calls `resolve` before it sends, so that a user sees the error at once. The master calls it
-when it receives, which covers all clients. A DAG is rejected as a whole.
+The SDK calls `resolve` before it sends a DAG, so that a user sees the error at once. The master
+calls `resolve` for each DAG that it receives, because a client may not have checked. A DAG is
+rejected as a whole.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def resolve_addition(
     """Return the parents of jobs that are added to a run of `count` jobs, as positions in that run.
 
     `known` maps a job id of the run to its position. `job_at` returns the id and template at a
-    position. Raises InvalidGraph. Does not look for cycles.
+    position. Raises InvalidGraph. This function does not look for cycles.
     """
     for name in dag.ids:
         if known(name) is not None:
@@ -150,7 +151,7 @@ class ResolvedPart(Part, Protocol):
 def check_head(
     name: str, templates: list[JobTemplate], count: int, deadline_s: float = 0.0, group: str = "", version: str = ""
 ) -> None:
-    """Raise InvalidGraph for problems that show before the jobs of a DAG arrive."""
+    """Raise InvalidGraph for problems that can be found before the jobs of a DAG arrive."""
     if not name or len(name) > 256 or not name.isprintable():
         raise InvalidGraph("a DAG's name is 1 to 256 printable characters")
     if count <= 0:

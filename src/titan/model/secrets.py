@@ -1,8 +1,8 @@
-"""Rules for secrets: their names, their sizes, and the secrets fields of a template. Values are
-handled elsewhere, by the master's shell and the worker.
+"""Rules for secrets: their names, their sizes, and the secrets fields of a template. The master's
+shell and the worker handle the values.
 
-The SDK checks before it sends and the master when it receives. Both call this module, so their
-errors are the same.
+The SDK makes these checks before it sends, and the master makes them when it receives. Both call
+this module, so their errors are the same.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from titan.model.dag import JobTemplate, Kind
 from titan.model.environment import OWN_PREFIX
 
 MIN_VALUE = 4
-"""Minimum bytes of a value. A shorter value appears in any output by chance and could not be
-masked."""
+"""Minimum bytes of a value. A shorter value could not be masked, because it appears in any output
+by chance."""
 MAX_VALUE = 64 * 1024
 MAX_SECRETS = 10_000
 MAX_TOTAL = 64 * 1024 * 1024

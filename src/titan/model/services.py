@@ -1,11 +1,11 @@
 """Fields of a service with their defaults, and the placeholders for its address.
 
-In a job that depends on the service `db`, ``${service:db}`` stands for its HOST:PORT. The
+In a job that depends on the service `db`, ``${service:db}`` stands for the HOST:PORT of `db`. The
 placeholder works in arguments, values of `env` and the command; TITAN_SERVICE_DB holds the same
-address. In a service's own arguments and `env`, ``${port}`` stands for its port. An additional
-``$`` in front keeps a placeholder as it is.
+address. In a service's own arguments and `env`, ``${port}`` stands for its port. A placeholder with
+an additional ``$`` in front is not replaced.
 
-Pure: must not know which worker runs a service, or whether it is healthy.
+This module is pure. It must not know which worker runs a service, or whether a service is healthy.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ INTERVAL_S, TIMEOUT_S, START_S = 2.0, 2.0, 60.0
 """Defaults: interval between two checks, timeout of a check, and time from the start until the
 service must be healthy."""
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 30.0
-"""Default back-off before the first restart, and its maximum. It doubles with each restart."""
+"""Default back-off before the first restart, and its maximum. The back-off doubles with each
+restart."""
 MISSES = 3
 STEADY_S = 30.0
-"""Time of being READY after which a service's back-off begins anew."""
+"""Time of being READY after which a service's back-off starts again from its first value."""
 
 _SERVICE = re.compile(r"(?<!\$)\$\{service:([^{}]*)\}")
 _PORT = re.compile(r"(?<!\$)\$\{port\}")
@@ -57,7 +58,7 @@ def service_problem(template: JobTemplate) -> str:
     if service is None:
         return "type service needs the fields of a service" if template.kind == Kind.SERVICE else ""
     if template.kind != Kind.SERVICE:
-        return "port, health, restart and keep are for a service: say type: service"
+        return "port, health, restart and keep are for a service: add type: service"
     if template.function:
         return "a function cannot be a service: give a file or a command"
     if template.timeout_s:
@@ -100,8 +101,8 @@ def names_in(text: str) -> list[str]:
 
 
 def put_services(text: str, address_of: Callable[[str], str]) -> str:
-    """Replace each placeholder of a service by its address. Errors of `address_of` are passed
-    on."""
+    """Replace each placeholder of a service by the service's address. Errors of `address_of`
+    propagate."""
     return _SERVICE.sub(lambda match: address_of(match[1]), text) if "${" in text else text
 
 

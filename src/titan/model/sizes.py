@@ -1,7 +1,7 @@
 """Parsing and formatting of sizes such as `512MiB`, `1.5GB` or a number of bytes.
 
-A limit (`parse_size`) is exact and needs its full unit. A job's request (`size_of`) may use a short
-unit. Both use the same table of units.
+`parse_size` reads a limit, which needs its full unit. `size_of` reads a job's request, which may
+use a short unit such as `4G`. Both use the same table of units.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _UNITS: Final[dict[str, int]] = {
 }
 _SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
 _SHORT: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][0-9]{1,2})?) *([kKmMgGtT]?)((?:[iI]?[bB])?|(?<=[kKmMgGtT])[iI])")
-SIZE_RULE: Final = "bytes, or a number with KiB, MiB, GiB, TiB (1024) or KB, MB, GB, TB (1000), as 512MiB"
+SIZE_RULE: Final = "bytes, or a number with KiB, MiB, GiB, TiB (1024) or KB, MB, GB, TB (1000), such as 512MiB"
 
 
 def parse_size(text: str) -> int | None:

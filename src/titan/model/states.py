@@ -1,6 +1,6 @@
 """States of jobs, runs and workers, and the transitions between them.
 
-Owns the transition table, which also draws the diagram in docs/glossary.md. Must not know how a
+This module owns the transition table; docs/glossary.md has a diagram of it. It must not know how a
 state is stored or why it changes.
 """
 
@@ -30,8 +30,8 @@ class RunState(IntEnum):
     CANCELLED = 3
     """Cancelled by a user, or replaced by its schedule."""
     OPENING = 4
-    """Jobs are still arriving. The run is not visible yet. It is dropped if the master or the
-    submitter dies first."""
+    """Jobs are still arriving, and users do not see the run yet. The run is dropped if the master
+    or the submitter dies before all jobs have arrived."""
 
 
 class WorkerState(IntEnum):
@@ -39,7 +39,8 @@ class WorkerState(IntEnum):
     SUSPECT = 1
     """The connection broke. The worker keeps its attempts if it returns before its deadline."""
     LOST = 2
-    """The worker was silent past its deadline: its attempts were fenced and queued again."""
+    """The worker was silent past its deadline. The master fenced its attempts and queued them
+    again."""
     LEFT = 3
     """The worker signed off."""
 
@@ -64,8 +65,8 @@ TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
 }
 
 REVIVABLE = (JobState.DEAD, JobState.CANCELLED)
-"""States that a retry from the dead letter queue sets back to WAITING: the DEAD job, and jobs that
-were CANCELLED because of it."""
+"""States of the jobs that a retry sets back to WAITING: the DEAD job, and jobs that were CANCELLED
+because of that job."""
 STOPPABLE = (JobState.WAITING, JobState.DELAYED, JobState.QUEUED, JobState.FAILED)
 """Additional states from which a service goes straight to COMPLETED when it is stopped."""
 
@@ -83,13 +84,14 @@ class Outcome(IntEnum):
     """A signal ended the process. Also used for a call whose process died in any way."""
     TIMED_OUT = 3
     REFUSED = 4
-    """The attempt cannot be started and never could be: no such file, bad interpreter, no
-    permission. Not retried."""
+    """The worker cannot start the attempt, and a retry would not help: no such file, bad
+    interpreter, no permission. The job is not retried."""
     BROKEN = 5
-    """The worker failed: disk full, no runner. The job is tried again, on another worker if
-    possible. This costs no retry."""
+    """The worker itself failed: disk full, no runner. The job is tried again, on another worker if
+    possible, and this costs no retry."""
     STOPPED = 6
-    """Killed on the master's order. The lease is fenced already."""
+    """The worker killed the attempt on the master's order. The master has fenced the lease
+    already."""
     RETURNED = 7
-    """The attempt never started: returned, or abandoned by a worker that leaves. Not counted as a
-    failure."""
+    """The attempt never started: the master recalled it, or its worker left. This does not count as
+    a failure."""

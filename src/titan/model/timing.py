@@ -1,12 +1,12 @@
 """Times of a schedule: cron expressions in a time zone, or a plain interval.
 
-Pure: the next time depends on the timing, on the start of the search and on the machine's time zone
-database. No clock is read.
+This module is pure and reads no clock: the next time depends only on the timing, on the start of
+the search and on the machine's time zone database.
 
-Expressions follow Debian cron, also when the clocks change (cronsim). A fixed hour that falls into
-the gap runs as soon as the gap is over. A fixed hour that falls into the repeated hour runs once.
-With ``*`` for the minute or the hour, elapsed time counts. An expression of six fields begins with
-the seconds.
+Expressions follow Debian cron, as `cronsim` implements it. When the clocks go forward, a fixed hour
+within the skipped time runs as soon as that time is over. When the clocks go back, a fixed hour
+within the repeated time runs once. With ``*`` for the minute or the hour, elapsed time counts
+instead. An expression of six fields begins with the seconds.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def times(timing: Timing, after: float) -> Iterator[float]:
 
 
 def some_times(timing: Timing, after: float, until: float, most: int) -> list[float]:
-    """Return the first times after `after` up to and including `until`, at most `most`."""
+    """Return the first `most` times after `after` and not after `until`, or all if fewer."""
     found = []
     for at in islice(times(timing, after), most):
         if at > until:
@@ -108,16 +108,16 @@ def some_times(timing: Timing, after: float, until: float, most: int) -> list[fl
 
 
 def last_times(timing: Timing, after: float, until: float, most: int) -> list[float]:
-    """Return the last times after `after` up to and including `until`, at most `most`, in order.
+    """Return the last `most` times after `after` and not after `until`, in order; all if fewer.
 
-    The work is bounded by `most` and the logarithm of the span, regardless of the number of times
-    in it.
+    The work grows with `most` and the logarithm of the span, not with the number of times in the
+    span.
     """
     found = some_times(timing, after, until, most + 1)
     if len(found) <= most:
         return found
-    # Too many times: narrow the span. A span from `low` always holds too many, a span from `high`
-    # does not.
+    # Too many times: narrow the span by bisection. A span from `low` always holds more than `most`
+    # times, a span from `high` never does.
     low, high = floor(after), floor(until) + 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -164,7 +164,7 @@ def _interval_times(timing: Timing, after: float) -> Iterator[float]:
 def _cron_times(cron: _Cron, after: float) -> Iterator[float]:
     whole = floor(after)
     # Begin two minutes earlier, so that the remaining seconds of the current minute are included.
-    # When the clocks change, cronsim may begin with past times, which are skipped.
+    # When the clocks change, cronsim may begin with past times. The loop skips them.
     begin = (datetime.fromtimestamp(whole, UTC) - timedelta(minutes=2)).astimezone(cron.zone)
     last = after
     for minute in CronSim(cron.five, begin):
@@ -177,7 +177,7 @@ def _cron_times(cron: _Cron, after: float) -> Iterator[float]:
 
 @lru_cache(4096)
 def _parsed(expression: str, tz: str) -> _Cron:
-    """Parse an expression. Raises CallerError that names the wrong field."""
+    """Parse an expression. Raises a CallerError that names the wrong field."""
     zone = zone_of(tz)
     shown = repr(expression[:80])
     text = _SHORT.get(expression.strip().lower(), expression)

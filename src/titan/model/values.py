@@ -12,11 +12,12 @@
     b"k" + digest + size    a job's own result in JSON, by content
     b"x" + text             the reason why a value is not available (only on its way to a worker)
 
-Arguments are their pickle, whose first byte differs from all of these, or by content as with "h".
+Arguments are encoded as their pickle, whose first byte differs from all of these tags, or by
+content as with "h".
 
 A failure is the byte 1, four lengths (4 bytes each, big-endian), three texts in UTF-8 and the
 pickle. The fourth length is the length of the pickle plus one; 0 means that there is no pickle.
-Reading a failure executes nothing, since only the caller opens the pickle. Older journals hold a
+`failure_of` executes no code of a job, because it does not open the pickle. Older journals hold a
 pickle of all four parts instead.
 """
 
@@ -34,7 +35,7 @@ PIECE_BYTES = 1024 * 1024
 NOTHING, RETURNED, RAISED, RETURNED_AT, RAISED_AT, REFUSED = b"", b"i", b"e", b"h", b"r", b"x"
 JSON, JSON_AT = b"j", b"k"
 RETURNED_FILE, JSON_FILE = b"f", b"g"
-"""Tags of values by content in the form that jobs and runners get: the path of the artifact."""
+"""Tags of values by content for jobs and runners: the tag is followed by the artifact's path."""
 _AT = (RETURNED_AT, RAISED_AT, JSON_AT)
 BY_CONTENT_BYTES = 1 + 32 + 8
 
@@ -58,7 +59,7 @@ def size_of(value: bytes) -> int:
 
 
 def is_failure(data: bytes | bytearray | memoryview) -> bool:
-    """Return whether a failure is in plain fields; an older Titan wrote a pickle."""
+    """Return whether an encoded failure has the format above; an older Titan wrote a pickle."""
     return len(data) > 0 and data[0] == _FAILURE_MARK
 
 

@@ -1,5 +1,5 @@
 """Prediction of a pipeline's duration: the core with a simulated clock and simulated workers.
 
-Pure: durations, latencies and the start time are arguments. It must not know where recordings come
-from, nor the faults of `titan.sim`.
+The package is pure: durations, latencies and the start time are arguments. It must not know where
+recordings come from, and it simulates none of the faults of `titan.sim`.
 """

@@ -2,7 +2,7 @@
 
 Attempts fail only where the plan says so. No message is lost, and no worker falls silent. A report
 takes half of `link_s` to the master, and a dispatch takes the other half to the worker. All
-messages that arrive at the same time are one turn.
+messages that arrive at the same time are handled in one turn.
 """
 
 from __future__ import annotations
@@ -30,42 +30,43 @@ from titan.scheduling.lane import job_of
 
 PART_JOBS = 5_000
 FOREVER_S = 1e9
-"""Timeout for settings about silent workers, which do not occur here. No timer of the run is due so
-late."""
+"""Value of the timeouts for silent workers, which do not occur here. A prediction stops when
+nothing is due within half of this time."""
 PROGRESS_EVERY = 5_000
 """Jobs between two calls of `progress`."""
 _RUN, _CLIENT = "predicted", 1
 _AMPLE: dict[str, str | int | float] = {"cpus": 65_536, "memory_bytes": 1 << 50, "gpus": 1024}
 
 Progress = Callable[[int, int], None]
-"""Callback with two numbers: the ended jobs and all jobs."""
+"""Callback with two numbers: the completed jobs and all jobs."""
 
 
 class Timeline(msgspec.Struct):
     """The timeline of a run. Arrays have one entry per job; times are seconds since the submission.
 
-    A start or end of -1 means that it did not happen.
+    -1 stands for a start or an end that did not happen.
     """
 
     starts: array[float]
     """Starts of the last attempts."""
     ends: array[float]
     workers: array[int]
-    """Numbers of the workers, 0 for none."""
+    """Number of the worker that ran the last attempt, 0 for none."""
     after: array[int]
-    """The job that ended last on the same worker before the start, -1 for none."""
+    """Position of the job that ended last on the same worker before this job's start, -1 for
+    none."""
     makespan_s: float = 0.0
     state: str = "RUNNING"
-    """State of the run. RUNNING means that it can never end."""
+    """Final state of the run. RUNNING means that the run can never end."""
     tally: dict[str, int] = {}
     stuck: dict[LaneKey, int] = {}
     """Demand -> number of jobs whose demand no worker can meet."""
     waited_s: dict[LaneKey, float] = {}
-    """Demand -> seconds in which a job with this demand waited in a queue."""
+    """Demand -> seconds in which at least one job with this demand waited in a queue."""
     busy_s: float = 0.0
     """Seconds of use, summed over all slots."""
     cpu_full_s: float = 0.0
-    """Seconds in which all CPUs of a machine were in use, for the machine with the most."""
+    """Seconds in which all CPUs of a machine were in use; the maximum over all machines."""
     attempts: int = 0
     turns: int = 0
 
@@ -93,7 +94,7 @@ class _Engine:
         self._machines: list[Machine] = []
         self._over = False
         self._first = 0
-        # No job runs, so files and secrets are left out.
+        # The simulation executes no job, so the templates need no files and no secrets.
         bare = [msgspec.structs.replace(t, outputs=(), inputs=(), secrets=()) for t in plan.pipeline.templates]
         self._templates = bare
         self._needs = [amounts_of(t.needs) if t.needs is not None else NOTHING for t in plan.pipeline.templates]
@@ -202,7 +203,7 @@ class _Engine:
     def _submit(self) -> None:
         """Submit the DAG in parts, as a client does with a large one.
 
-        The parts take no time; `begin_s` stands for the whole submission.
+        The parts themselves take no simulated time; `begin_s` covers the whole submission.
         """
         p, count = self.plan.pipeline, len(self.plan.pipeline.ids)
         self._step([inputs.RunBegun(_CLIENT, 1, _RUN, "", p.name, "", self._templates, count, p.deadline_s)])
@@ -225,7 +226,7 @@ class _Engine:
         worker, jobs = self._workers[order.worker], self.state.jobs
         for lease, number in enumerate(order.jobs, order.first_lease):
             job = jobs[number]
-            if job.lease == lease:  # else it was cancelled while the dispatch was on its way
+            if job.lease == lease:  # else the job was cancelled while the dispatch was on its way
                 attempt = self._attempt(lease, number - self._first, job.failures)
                 worker.waiting.append(attempt)
                 self._count_waiting(attempt, 1)

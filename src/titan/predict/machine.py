@@ -1,10 +1,10 @@
 """Simulated machines, whose CPUs are shared by the running attempts, and their workers.
 
 An attempt ends after `seconds` of progress. While the running attempts need no more CPUs than the
-machine has, one second of progress takes one second. Otherwise the part of it that needs a CPU
-slows down in proportion to the overload. Attempts that need about the same share of a CPU progress
-at the same pace. Each such class has one progress clock and one heap. An attempt therefore costs
-O(log n), however often the load changes.
+machine has, one second of progress takes one second. Otherwise the CPU-bound share of that second
+takes longer, in proportion to the overload. Attempts that need about the same share of a CPU form a
+class and progress at the same pace. Each class has one progress clock and one heap. An attempt
+therefore costs O(log n), however often the load changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 ROUNDING_S = 1e-6
-"""Tolerance for ends. Floats of seconds since the epoch are exact to a quarter of this."""
+"""Tolerance for the times of ends. A float of seconds since the epoch is exact to a quarter of this
+tolerance."""
 CLASSES = 10
 """Number of classes of CPU shares: tenths of a CPU."""
 
@@ -25,7 +26,7 @@ class Attempt(NamedTuple):
     """Position in the pipeline."""
     seconds: float
     cpu: float
-    """CPUs that it uses at full progress."""
+    """CPUs that the attempt uses at full pace."""
     outcome: int
     is_service: bool
     needs: tuple[int, int, int]
@@ -45,7 +46,7 @@ class Machine:
         """Number of changes. A result of `next_end` is void after a change."""
         self._at = now
         self._clock: dict[int, float] = {}
-        """Class with running attempts -> its progress, in seconds."""
+        """Class with running attempts -> reading of its progress clock, in seconds."""
         self._ends: dict[int, list[tuple[float, int, SimulatedWorker, Attempt]]] = {}
         self._gone: dict[int, None] = {}
         """Leases of stopped attempts that are still in a heap."""
@@ -64,7 +65,7 @@ class Machine:
         self._load(-attempt.cpu)
 
     def next_end(self) -> float | None:
-        """Return the time at which the next attempt ends if no other begins, None without any."""
+        """Return the time at which the next attempt ends if no other begins; None if none runs."""
         soonest = None
         for kind in list(self._ends):
             if self._prune(kind):
@@ -110,7 +111,7 @@ class Machine:
             self._at = now
 
     def _pace(self, kind: int) -> float:
-        """Return the progress per second."""
+        """Return the progress of a class per second of simulated time."""
         if not self.cpus or self.load <= self.cpus:
             return 1.0
         share = kind / CLASSES
@@ -122,7 +123,7 @@ def _class_of(cpu: float) -> int:
 
 
 class SimulatedWorker:
-    """A simulated worker. Attempts wait in a queue and begin when a slot and their resources are
+    """Simulated worker. Attempts wait in its queue and begin when a slot and their resources are
     free."""
 
     __slots__ = ("busy_s", "free", "last", "machine", "number", "running", "slots", "waiting")
@@ -136,11 +137,14 @@ class SimulatedWorker:
         """Attempts by lease, including those that are about to begin."""
         self.waiting: deque[Attempt] = deque()
         self.last = -1
-        """The job that ended last on this worker, -1 for none."""
+        """Position of the job that ended last on this worker, -1 for none."""
         self.busy_s = 0.0
 
     def next_waiting(self) -> Attempt | None:
-        """Take the first attempt that can begin now, with its slot; None if there is none."""
+        """Remove the first waiting attempt that can begin now, give it a slot and return it.
+
+        Return None if no attempt can begin.
+        """
         if len(self.running) >= self.slots:
             return None
         for attempt in self.waiting:

@@ -10,7 +10,8 @@ from titan.model.dag import JobTemplate
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Identical workers. `cpus` 0: each has its own machine with enough CPUs. Memory in bytes."""
+    """Identical workers. `memory` is in bytes. `cpus` 0: each worker has a machine of its own, with
+    enough CPUs."""
 
     count: int
     slots: int = 1
@@ -24,12 +25,13 @@ class Overheads(msgspec.Struct, frozen=True):
     """Overheads in seconds. The defaults are those of a local cluster."""
 
     begin_s: float = 0.01
-    """From the submission to the first start."""
+    """Time from the submission to the first start."""
     link_s: float = 0.004
-    """From the end of a job's last parent to its start on an idle worker: a report, a decision and
-    a dispatch."""
+    """Time from the end of a job's last parent to the job's start on an idle worker: a report, a
+    decision and a dispatch."""
     turn_s: float = 0.001
-    """From the end of an attempt to the start of the next one in the queue of the same worker."""
+    """Time from the end of an attempt to the start of the next attempt that waits on the same
+    worker."""
 
 
 class JobDuration(msgspec.Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""Measurements from ended runs: the duration of each job by itself, and the overheads between jobs.
+"""Measurements from ended runs: the duration of each job alone, and the overheads between jobs.
 
 A job that shared the CPUs of its machine with too many others took longer than it needs. The
 recorded duration is corrected for this. The correction uses the load of the machine during the job,
@@ -20,7 +20,7 @@ from titan.predict.plan import JobDuration, Overheads
 BUSY, FULL = 0.65, 0.95
 """Loads of a machine, as shares of its CPUs.
 
-Below BUSY no job waited for a CPU; above FULL every job did; between them, a part of the jobs.
+Below BUSY no job waited for a CPU, above FULL every job did, and between them some jobs did.
 """
 MAX_SAMPLES = 100_000
 
@@ -56,7 +56,7 @@ class Recording(msgspec.Struct):
 def recorded_durations(recordings: Iterable[Recording]) -> dict[str, JobDuration]:
     """Return the median duration over the recordings, by job id.
 
-    Failed attempts count as long as the last attempt.
+    Each failed attempt is assumed to have taken as long as the last attempt.
     """
     found: dict[str, list[tuple[float, float, int]]] = {}
     for recording in recordings:
@@ -70,9 +70,9 @@ def recorded_durations(recordings: Iterable[Recording]) -> dict[str, JobDuration
 
 
 def overheads_of(recordings: Iterable[Recording], parents: Mapping[str, Sequence[str]]) -> Overheads:
-    """Return the medians of the recorded overheads, and the defaults for the others.
+    """Return the median of each overhead, or the default if the recordings do not show it.
 
-    `parents` has the parents of all jobs that start without a delay, by job id.
+    `parents` maps the id of each job that starts without a delay to the ids of its parents.
     """
     begins: list[float] = []
     links: list[float] = []
@@ -98,8 +98,8 @@ def _gaps(recording: Recording, parents: Mapping[str, Sequence[str]], links: lis
     ends = {row.id: row.finished for row in recording.rows}
     busy: dict[str, list[float]] = {}
     free: dict[str, list[float]] = {}
-    """By worker: `busy` has the ends of the running attempts; `free` has the times since which its
-    free slots are free, 0 for a slot that was never used."""
+    """By worker: `busy` has the ends of the running attempts. `free` has, for each free slot, the
+    time since which the slot is free; 0 for a slot that was never used."""
     for row in sorted(recording.rows, key=lambda row: row.started):
         running = busy.setdefault(row.worker, [])
         slots = free.setdefault(row.worker, [0.0] * recording.hosts.get(row.worker, Host()).slots)
@@ -115,7 +115,7 @@ def _gaps(recording: Recording, parents: Mapping[str, Sequence[str]], links: lis
             if taken is not None:
                 slots.remove(taken)
         if needed is None or len(known) < len(needed):
-            continue  # the job is delayed, was added later, or a parent of it did not run
+            continue  # the job was delayed or added later, or one of its parents did not run
         if freed is not None:
             turns.append(row.started - freed)
         elif idle is not None and known and row.started > ready:
@@ -136,7 +136,7 @@ def _own_seconds(recording: Recording) -> list[float]:
 
 
 def _correct_for_load(rows: list[Row], members: list[int], own: list[float], cpus: float) -> None:
-    """Shorten the durations `own` of the jobs `members` of a machine by their waits for a CPU."""
+    """Subtract from the durations `own` the time for which the jobs `members` waited for a CPU."""
     changes: list[tuple[float, float, int]] = []
     for i in members:
         rate = rows[i].cpu_s / own[i] if own[i] else 0.0

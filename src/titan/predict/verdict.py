@@ -1,4 +1,4 @@
-"""Verdict on a timeline: its critical path, the lower bound of its duration, and its bottleneck."""
+"""Verdict on a timeline: critical path, lower bound of the duration, and bottleneck."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from titan.predict.plan import Plan
 
 
 class Link(NamedTuple):
-    """A job of the critical path. `waited` is "parent" or "slot"; "begin" means that the job did
-    not wait."""
+    """Job of the critical path. `waited` is the last thing that the job waited for: "parent" or
+    "slot"; "begin" means that the job did not wait."""
 
     job: int
     start_s: float
@@ -24,7 +24,8 @@ class Verdict(NamedTuple):
     utilisation: float
     """Share of the slots' time in which an attempt ran."""
     chain: list[Link]
-    """The critical path, first job first. Each job waited last for the one before it."""
+    """The critical path, first job first. The last thing that each job waited for was the job
+    before it, or the slot of that job."""
     least_s: float
     """Duration of the longest chain of dependencies, which no number of workers can shorten."""
     limited_by: str
@@ -65,9 +66,9 @@ def _chain(plan: Plan, timeline: Timeline) -> list[Link]:
 
 
 def _was_ready(timeline: Timeline, at: int, parent: int, before: int) -> bool:
-    """Return whether the job started because the slot of `before` became free.
+    """Return whether the job `at` started because the slot of the job `before` became free.
 
-    Otherwise it started some time later, after a delay.
+    Otherwise the job started some time later, after a delay.
     """
     return timeline.starts[at] - timeline.ends[before] < 0.05 + 0.01 * timeline.makespan_s or parent < 0
 

@@ -1,2 +1,2 @@
-"""TITAN_PROTO: frames, messages, handshake. Pure and sans-IO: bytes in, messages out.
+"""TITAN_PROTO: frames, messages, handshake. The package does no I/O: bytes in, messages out.
 docs/protocol.md is the specification."""

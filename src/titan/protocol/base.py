@@ -1,4 +1,5 @@
-"""Base class of messages. A feature's messages may have their own file; `messages` has all."""
+"""Base class of messages. A feature's messages may have their own module; `messages` exports all
+messages."""
 
 from __future__ import annotations
 

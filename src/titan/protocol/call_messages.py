@@ -9,7 +9,7 @@ from titan.protocol.ranges import Column, Lease
 class Awaiting(Message, frozen=True):
     """All calls of the worker that wait for other calls and use no slot meanwhile.
 
-    The worker sends the whole list whenever it changes.
+    The worker sends the whole list whenever the list changes.
     """
 
     leases: Column[Lease]

@@ -32,8 +32,8 @@ from titan.protocol.ranges import MAX_INT
 _length = Struct(">I")
 _encode = msgspec.msgpack.Encoder().encode
 _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {}
-"""Decoders by opcode, created when the first message of a kind arrives. Creating all of them takes
-6 ms."""
+"""Decoders by opcode. A decoder is created when the first message of its kind arrives, because
+creating all of them takes 6 ms."""
 _ERROR_OPCODE = OPCODE_OF[Error]
 
 
@@ -64,9 +64,9 @@ def encode(message: Message, blob: Blob | None = None, *, compress: bool = False
 
 
 def encode_prefix(message: Message, blob: Blob) -> bytes:
-    """Return the part of a frame before its blob, so that the blob is written without a copy.
+    """Return the part of a frame before its blob. The caller can then write the blob uncopied.
 
-    The frame must not be over MAX_FRAME.
+    The whole frame must not be larger than MAX_FRAME.
     """
     payload = _encode(message)
     header = frame_header(OPCODE_OF[type(message)], 4 + len(payload) + len(blob), BLOB)
@@ -74,7 +74,8 @@ def encode_prefix(message: Message, blob: Blob) -> bytes:
 
 
 class MessageDecoder:
-    """Decoder of a stream of messages. Raises PeerError when the stream can no longer be read."""
+    """Decoder of a stream of messages. Raises PeerError when the rest of the stream is
+    unreadable."""
 
     def __init__(
         self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX, *, compressed: bool = True
@@ -101,7 +102,7 @@ class MessageDecoder:
         return self._frames.memory
 
     def drop(self) -> None:
-        """Drop incomplete data, since no more data will arrive."""
+        """Drop incomplete data. Call this when no more data will arrive."""
         self._frames.drop()
 
     def space(self) -> memoryview:

@@ -13,14 +13,15 @@ from titan.protocol.ranges import Bytes, Column, Count, Fraction, Lease, Name, T
 class WhoAmI(Message, frozen=True):
     """Ask for the job's identity. Answered by Identity.
 
-    In a call, the connection belongs to call `seq` of its runner from now on; 0: the running call.
+    If the job is a call, the connection from now on belongs to call `seq` of the job's runner; 0:
+    the call that is running.
     """
 
     seq: Count = 0
 
 
 class Identity(Message, frozen=True):
-    """Identity of a job. `archive`: the SHA-256 of its project, if it belongs to one."""
+    """Identity of a job. `archive`: the SHA-256 of the job's project, "" if it has none."""
 
     lease: Lease
     run: Name
@@ -34,7 +35,7 @@ class Noted(Message, frozen=True):
 
 
 class ReportProgress(Message, frozen=True):
-    """Progress of the attempt, 0 to 1, or -1 for unknown, with at most 1 KiB of text.
+    """Report the progress of the attempt, 0 to 1, or -1 for unknown, with at most 1 KiB of text.
 
     Only the newest report counts.
     """
@@ -44,17 +45,18 @@ class ReportProgress(Message, frozen=True):
 
 
 class SetStatus(Message, frozen=True):
-    """Status text of the job, at most 1 KiB; kept with the job. Answered by Noted."""
+    """Set the status text of the job, at most 1 KiB. The master keeps it with the job. Answered by
+    Noted."""
 
     text: Text
 
 
 class SetResult(Message, frozen=True):
-    """Piece of the job's value, in the blob. The value is JSON if `json`, otherwise a pickle.
+    """Set the job's value, piece by piece. The blob is one piece. `json`: JSON, else a pickle.
 
-    `size` is the size of the whole value in bytes. Pieces are sent in order, each at most 1 MiB and
-    answered by Noted. The last piece sets the value. If the attempt succeeds, the value that was
-    set last counts.
+    `size` is the size of the whole value in bytes. The job sends pieces of at most 1 MiB in order;
+    each is answered by Noted. The last piece sets the value. If the attempt succeeds, the value
+    that was set last counts.
     """
 
     json: bool
@@ -71,10 +73,10 @@ class ReadValue(Message, frozen=True):
 
 
 class ValueRead(Message, frozen=True):
-    """Value as in Values.
+    """Value of a job, encoded as in Values.
 
-    A job gets "f" and the path of a file with the pickle in place of a value by content; "g" for
-    JSON.
+    In an answer to a job, a value by content is replaced by "f" and the path of a file with the
+    pickle, or by "g" and the path of a file with the JSON.
     """
 
     value: Bytes
@@ -92,9 +94,9 @@ class Progress(Message, frozen=True):
 
 
 class Statuses(Message, frozen=True):
-    """Status of each attempt whose status changed; of all attempts after a registration.
+    """Status of each attempt whose status changed. From a worker, in columns.
 
-    From a worker, in columns.
+    After a registration, the worker sends the status of all attempts.
     """
 
     leases: Column[Lease]

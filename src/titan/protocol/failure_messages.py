@@ -65,9 +65,9 @@ class Gates(Message, frozen=True):
 
 
 class RetryDead(Message, frozen=True):
-    """Take a DEAD job off the dead letter queue and run it again; `job` "": all of the run.
+    """Take a DEAD job off the dead letter queue and run it again. `job` "": all in the run.
 
-    Jobs that were cancelled because of it wait again. `key` as in Decide.
+    Jobs that were cancelled because of the DEAD job wait again. `key` is as in Decide.
     """
 
     run: Name
@@ -77,8 +77,7 @@ class RetryDead(Message, frozen=True):
 
 
 class Retried(Message, frozen=True):
-    """Number of jobs that run again, and number of cancelled jobs that wait again because of
-    them."""
+    """Number of jobs that run again, and number of cancelled jobs that wait for them again."""
 
     run: Name
     retried: Count
@@ -86,7 +85,7 @@ class Retried(Message, frozen=True):
 
 
 class PurgeDead(Message, frozen=True):
-    """Take a DEAD job off the dead letter queue; `job` "": all of the run. They stay DEAD."""
+    """Take a DEAD job off the dead letter queue; it stays DEAD. `job` "": all in the run."""
 
     run: Name
     job: Name = ""

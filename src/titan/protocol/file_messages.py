@@ -10,26 +10,25 @@ from titan.protocol.base import Message
 from titan.protocol.ranges import Column, Count, Lease, Measured, Name, Text
 
 FILE_WINDOW = 16 << 20
-"""Maximum bytes of a file that are in transit or wait for the receiver's disk. FileTaken lets the
-sender continue."""
+"""Maximum bytes of a file that the receiver has not yet written to its disk. FileTaken reports
+written bytes, so that the sender can continue."""
 
 
 class SendFile(Message, frozen=True):
     """Upload content of `size` bytes. `key` is a random id of the upload.
 
     After a lost connection the upload continues under the same key. `hash` "" means that the hash
-    is not known yet. Answered by SendFrom; by Stored, if the master has the content; or by an
-    Error.
+    is not known yet. The answer is SendFrom; Stored, if the master has the content; or an Error.
 
     Small content of a known hash may be sent whole, in the blob. The answer is then Stored, once
     the content is on the master's disk, or an Error. A job always sends content whole.
 
-    `path` is the finished file, if `proof` proves that sender and master share a machine (see
-    `content.nearby`) and the hash is known. The master then takes the file itself and answers
+    If `proof` proves that sender and master share a machine (see `content.nearby`) and the hash is
+    known, `path` may name the finished file. The master then takes the file itself and answers
     Stored, or SendFrom if it cannot.
 
-    `inode` and `mtime_ns` are the seal of that file from when its writer hashed it. 0 and 0: the
-    file was not hashed while it was written. The master hashes a file that comes from a client, has
+    `inode` and `mtime_ns` are the seal of that file: its inode and time of change when its writer
+    hashed it. 0 and 0: the file has no seal. The master hashes a file that comes from a client, has
     no seal, or does not match its seal.
     """
 
@@ -73,8 +72,8 @@ class FileTaken(Message, frozen=True):
 class FetchFile(Message, frozen=True):
     """Download a file from `offset` on. Answered by at least one FilePiece.
 
-    From workers and clients. With a `proof` that both share a machine (see `content.nearby`) the
-    answer may be FileHere instead.
+    From workers and clients. With a `proof` that the sender and the master share a machine (see
+    `content.nearby`) the answer may be FileHere instead.
     """
 
     hash: Name
@@ -83,9 +82,9 @@ class FetchFile(Message, frozen=True):
 
 
 class FileHere(Message, frozen=True):
-    """Open the content in the offered folder, under its hash.
+    """Open the file in the master's content folder (`content` of Welcome), under its hash.
 
-    The receiver must download the file instead if the file does not match these fields.
+    If the file does not match these fields, the receiver must download the content instead.
     """
 
     inode: Count
@@ -102,7 +101,7 @@ class StopSending(Message, frozen=True):
 class NameContent(Message, frozen=True):
     """Put content that the master has into perm_files/ under a name. Answered by Resolved.
 
-    It replaces a file of the same name.
+    A file of the same name is replaced.
     """
 
     name: Name
@@ -128,7 +127,7 @@ class Publish(Message, frozen=True):
 class ArtifactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One version of published content.
 
-    `key` is RUN/KEY, or KEY if it is shared. `by`: RUN/JOB, "" for a client.
+    `key` is RUN/KEY, or KEY for a shared key. `by`: RUN/JOB, "" for a client.
     """
 
     key: Name
@@ -140,7 +139,7 @@ class ArtifactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class FindArtifact(Message, frozen=True):
-    """Find the versions of a key, the newest first. Answered by Artifacts, or by an Error if none.
+    """Find the versions of a key, newest first. Answered by Artifacts, or an Error if none exists.
 
     For a worker's attempt `lease`, the keys of the run are searched first, then the shared keys.
     """
@@ -164,7 +163,7 @@ class Artifacts(Message, frozen=True):
 
 
 class RemoveArtifact(Message, frozen=True):
-    """Remove a shared key with all its versions. Answered by Artifacts, the removed versions."""
+    """Remove a shared key with all its versions. Answered by Artifacts with those versions."""
 
     key: Name
 

@@ -1,9 +1,9 @@
-"""Frames: an 8-byte header and a payload. Any split of the bytes gives the same frames.
+"""Frames: an 8-byte header and a payload. Received bytes may be split anywhere.
 
     version 1B | opcode 1B | flags 1B | spare 1B (0) | payload length 4B, big-endian
 
-Owns the header, its limits and the joining of the frames of one message. Must not know what a
-payload means.
+This module owns the header, its limits and the joining of the frames of one message. It must not
+know the meaning of a payload.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ VERSION = 1
 MAX_FRAME = 64 * 1024 * 1024
 """Maximum payload bytes of one frame."""
 MAX_MESSAGE = 512 * 1024 * 1024
-"""Maximum payload bytes of frames that are joined by MORE, after decompression."""
+"""Maximum payload bytes of one message, whose frames are joined by the flag MORE, and maximum bytes
+of a decompressed payload."""
 MAX_PARTS = 65_536
 """Maximum number of frames that are joined by MORE."""
 COMPRESS_FROM = 32 * 1024
 LARGE = 64 * 1024
-"""Payload bytes from which a frame that arrives in parts is assembled in place."""
+"""A frame with at least this many payload bytes that arrives in parts is assembled in place."""
 INBOX = 128 * 1024
 FIRST_FRAME = 4 * 1024
 """Maximum payload bytes of a peer's first frame, its Hello."""
 GROWTH = 8
-"""Maximum ratio of a large frame's memory to its received bytes. A header that announces a large
-frame thus takes no memory by itself."""
+"""Maximum ratio of a large frame's memory to its received bytes. A header that only announces a
+large frame thus takes little memory."""
 RATIO = 100
 """Maximum ratio of decompressed to compressed bytes, for sizes above FREE_BYTES."""
 FREE_BYTES = 1024 * 1024
 MAX_WINDOW = 8 * 1024 * 1024
-"""Maximum zstd window of a sender. The receiver needs this much memory for it."""
+"""Maximum zstd window of a sender. The receiver needs this much memory to decompress."""
 _STEP = 1024 * 1024
 _LEAST = 4 * 1024
 _OFTEN = 2 * 1024 * 1024
-"""Size up to which the memory of a large frame grows by GROWTH, then by doubling. Pieces of files
-and values have about this size and are assembled in few steps."""
+"""Size up to which the memory of a large frame grows by the factor GROWTH; above this size it
+doubles. Pieces of files and values are about this large and are thus assembled in few steps."""
 _SKIPPED = Struct("<II")
 _SKIPPED_MAGIC = 0x184D2A50
 """Magic number of a zstd frame that readers skip."""
@@ -69,7 +70,7 @@ def encode_frame(opcode: int, payload: bytes, flags: int = 0, *, compress: bool 
     if compress and len(payload) >= COMPRESS_FROM:
         packed = zstandard.ZstdCompressor(level=1).compress(payload)
         least = len(payload) // RATIO + 1
-        # pad a ratio that the receiver would reject as a decompression bomb
+        # Pad a payload that the receiver would reject as a decompression bomb.
         if len(packed) < least and len(payload) > FREE_BYTES:
             packed += _SKIPPED.pack(_SKIPPED_MAGIC, least - len(packed)) + bytes(least - len(packed))
         if len(packed) < len(payload) * 0.9:
@@ -101,7 +102,7 @@ class FrameDecoder:
         self._buffer = bytearray()
         self._inbox = bytearray(inbox)
         self._large: bytearray | None = None
-        """The first `_filled` bytes of a large frame of `_size` bytes, with room for more."""
+        """Memory for a large frame of `_size` bytes, of which the first `_filled` have arrived."""
         self._filled = self._size = 0
         self._compressed = compressed
         self._max_frame = max_frame
@@ -117,17 +118,17 @@ class FrameDecoder:
 
     @property
     def memory(self) -> int:
-        """Memory that these bytes take, including the room for more."""
+        """Bytes of memory that the incomplete message takes, including room for its next bytes."""
         return len(self._buffer) + (len(self._large) if self._large is not None else 0) + self._parts_bytes
 
     def allow(self, max_frame: int, max_message: int, inbox: int = INBOX) -> None:
-        """Accept frames of these sizes, compressed ones too. Not to be called from `received`."""
+        """Accept frames of these sizes, and compressed frames. Do not call this from `received`."""
         self._max_frame, self._max_message, self._compressed = max_frame, max_message, True
         if len(self._inbox) != inbox:
             self._inbox = bytearray(inbox)
 
     def drop(self) -> None:
-        """Drop incomplete data, since no more data will arrive."""
+        """Drop incomplete data. Call this when no more data will arrive."""
         self._large, self._filled = None, 0
         self._buffer.clear()
         self._parts, self._parts_bytes = [], 0
@@ -142,7 +143,7 @@ class FrameDecoder:
         return memoryview(self._room(self._filled + 1))[self._filled :]
 
     def received(self, count: int) -> list[Frame]:
-        """Decode `count` bytes that were put into `space`. Raises as `receive_data` does."""
+        """Decode `count` bytes that were put into `space`. Raises the errors of `receive_data`."""
         if self._large is None:
             return self.receive_data(memoryview(self._inbox)[:count])
         frames: list[Frame] = []
@@ -152,7 +153,7 @@ class FrameDecoder:
         return frames
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Frame]:
-        """Return the complete frames so far.
+        """Decode `data`, and return the frames that are complete now.
 
         Raises VersionMismatch, or ProtocolError for a frame over the limit or out of order.
         """
@@ -202,7 +203,7 @@ class FrameDecoder:
             more = min(self._size, max(needed, times * len(large))) - len(large)
             try:
                 large += bytes(more)
-            except BufferError:  # a view of it exists, so it cannot be resized in place
+            except BufferError:  # a view of the memory exists, so it cannot be resized in place
                 large = self._large = bytearray().join((large, bytes(more)))
         return large
 

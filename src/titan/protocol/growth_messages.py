@@ -13,9 +13,9 @@ class Grow(Message, frozen=True):
     """Add jobs to a run that is not over, all or none.
 
     A worker adds to the run of its attempt `lease`, a client to `run`. Parents in `dag` are ids of
-    its own jobs or of the run's jobs. `before`: ids of jobs that must also wait for the addition;
-    they must not be waiting for a worker yet. `before_children`: the children of the requesting job
-    must also wait. `key` as in Submit, within the requesting job.
+    jobs in `dag` or in the run. `before`: ids of jobs in the run that must also wait for the new
+    jobs; those jobs must still be WAITING. `before_children`: the children of the requesting job
+    must also wait. `key` is as in Submit, but unique only within the requesting job.
     """
 
     lease: Lease
@@ -52,7 +52,7 @@ class RemovePipeline(Message, frozen=True):
 
 
 class ListPipelines(Message, frozen=True):
-    """List the pipelines whose names follow `after`, at most `limit`."""
+    """List at most `limit` pipelines, by name, whose names sort after `after`."""
 
     after: Name = ""
     limit: Count = 1000

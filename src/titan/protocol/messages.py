@@ -1,8 +1,9 @@
 """Messages: one typed struct per opcode, sent as a MessagePack array of its fields in order.
 
 The first field of each message is the request id. An answer carries the id of its request; 0 is for
-messages without an answer. Batches have columns as fields. New fields are appended and have a
-default; readers ignore unknown fields. Raw bytes (logs, artifacts) follow the array, see `codec`.
+messages without an answer. A batch has columns as fields: entry i of each column belongs to item i.
+New fields are appended and have a default; readers ignore unknown fields. Raw bytes (logs,
+artifacts) follow the array, see `codec`.
 """
 
 from __future__ import annotations
@@ -121,8 +122,8 @@ from titan.protocol.store_messages import StoreStream as StoreStream
 class Hello(Message, frozen=True):
     """First message of the side that connects. `role`: "client" or "worker".
 
-    `features`: "zstd" if it can read compressed frames. `user`: USER@HOST, recorded as the author
-    of a client's changes.
+    `features`: "zstd" if the sender can read compressed frames. `user`: USER@HOST, which the master
+    records as the author of a client's changes.
     """
 
     role: Name
@@ -133,7 +134,7 @@ class Hello(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """Answer to Hello. `cluster` is the id of the log: leases of another cluster are invalid.
+    """Answer to Hello. `cluster` is the id of the journal; leases of other clusters are invalid.
 
     Workers adjust the times in their reports to `now`. `content`: the absolute path of the master's
     content folder, offered to peers on its machine (see `content.nearby`), or "".
@@ -149,7 +150,7 @@ class Welcome(Message, frozen=True):
 
 
 class Error(Message, frozen=True):
-    """`code` is stable. `message` says what happened and what to do. `job`: the job at fault."""
+    """Error answer. `code` is stable. `message` is for people. `job`: the job at fault."""
 
     code: Name
     message: Text
@@ -169,9 +170,9 @@ class Pong(Message, frozen=True):
 class Submit(Message, frozen=True):
     """Submit a DAG. `key` is an idempotency key: the same key sent twice is one run.
 
-    `collect`: after the answer, the results of jobs are sent as Values, as soon as each job is
-    over. `wanted`, if not empty: send only the results of the jobs at these positions, and of DEAD
-    jobs.
+    `collect`: after the answer, the master sends the result of each job in Values as soon as the
+    job is over. `wanted`, if not empty: the master sends only the results of the jobs at these
+    positions, and of DEAD jobs.
     """
 
     key: Name
@@ -202,7 +203,7 @@ class OpenRun(Message, frozen=True):
 class AddJobs(Message, frozen=True):
     """Jobs of a DAG from `position` on, in columns. Jobs that have arrived already are skipped.
 
-    `parents` are positions in the DAG, each before its child.
+    `parents` are positions in the DAG; each parent comes before its child.
     """
 
     position: Count
@@ -242,10 +243,10 @@ class GetRun(Message, frozen=True):
 class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Job as users see it. Times are in seconds since the epoch, 0 for not yet.
 
-    `exit_code`: -1 for none. `progress`: progress of the running attempt, 0 to 1, or -1, with its
-    text in `message`. `status`: status text of the newest attempt. `cause`: cause of a cancellation
-    (titan.model.causes.Cause). `lost`: the reason why output of the newest ended attempt is lost,
-    "" if none is.
+    `exit_code`: -1 for none. `progress`: progress of the running attempt, 0 to 1, or -1 for
+    unknown, with its text in `message`. `status`: status text of the newest attempt. `cause`: cause
+    of a cancellation (titan.model.causes.Cause). `lost`: the reason why output of the newest ended
+    attempt is lost, "" if no output is lost.
     """
 
     id: Name
@@ -267,11 +268,11 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Run as users see it. `tally`: number of its jobs in each state, by the state's number.
+    """Run as users see it. `tally`: number of jobs in each state, by the state's number.
 
-    `schedule`: the schedule that started it, for the nominal time `scheduled_at`. `deadline_at`:
-    its deadline. `actor`: the user who requested it. For a run in the history, only the status of
-    that run has these fields.
+    `schedule`: the schedule that started the run, for the nominal time `scheduled_at`.
+    `deadline_at`: the run's deadline. `actor`: the user who requested the run. For a run in the
+    history, RunStatus has these fields and Runs does not.
     """
 
     run: Name
@@ -299,7 +300,7 @@ class RunStatus(Message, frozen=True):
 
 
 class ListRuns(Message, frozen=True):
-    """List the newest `limit` runs, only those before the run `before` if it is set.
+    """List the newest `limit` runs. If `before` is set, list only runs older than that run.
 
     Optional filters: the DAG `dag`, the group `group`, submission at or after `since`, one of
     `states`.
@@ -331,10 +332,10 @@ class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     joined_at: Measured
     facts: Facts
     taken: tuple[Count, Count, Count] = (0, 0, 0)
-    """Resources that its attempts reserved: thousandths of a CPU, bytes of memory, GPUs. The totals
-    are `cpus`, `memory_bytes`, `gpus` of its facts."""
+    """Resources that the worker's attempts take: thousandths of a CPU, bytes of memory, GPUs. The
+    totals are `cpus`, `memory_bytes`, `gpus` of `facts`."""
     told_by: Name = ""
-    """User who told it to leave."""
+    """User who told the worker to leave."""
 
 
 class Workers(Message, frozen=True):
@@ -363,9 +364,9 @@ class DeadJobs(Message, frozen=True):
 
 
 class Watch(Message, frozen=True):
-    """Subscribe to a run: its present state, then all changes until it is over.
+    """Subscribe to a run: its present state, then all changes until the run is over.
 
-    Each is sent as Changes with this request id. `jobs` false: only the run's own row.
+    The master sends them as Changes with this request id. `jobs` false: send only the run's row.
     """
 
     run: Name
@@ -381,10 +382,10 @@ class Unwatch(Message, frozen=True):
 class Changes(Message, frozen=True):
     """Changes of a watched run. `run` is the run after these changes.
 
-    `first`: the message holds the present state at the start of the watch. `last`: nothing follows.
-    `moved`: ids of jobs of which only the progress changed, with the newest `fractions` and `texts`
-    in the same order. It is sent at most five times a second, less often to a watcher that reads
-    slowly.
+    `first`: the message holds the present state at the start of the watch. `last`: no message
+    follows. `moved`: ids of jobs of which only the progress changed, with the newest `fractions`
+    and `texts` in the same order. The master sends Changes at most five times a second, and less
+    often to a watcher that reads slowly.
     """
 
     run: RunRow
@@ -397,7 +398,7 @@ class Changes(Message, frozen=True):
 
 
 class ReadLogs(Message, frozen=True):
-    """Read the logs of an attempt, 0 for the newest. `follow`: continue until it is over."""
+    """Read the logs of an attempt, 0 for the newest. `follow`: continue until the attempt ends."""
 
     run: Name
     job: Name
@@ -406,8 +407,9 @@ class ReadLogs(Message, frozen=True):
 
 
 class LogChunk(Message, frozen=True):
-    """Bytes of an attempt's stream (1 stdout, 2 stderr), in the blob. `last`: nothing follows.
-    `skipped` bytes before them were dropped; `offset` does not count those."""
+    """Bytes of an attempt's stream (1 stdout, 2 stderr), in the blob. `last`: no more follow.
+    `skipped`: number of bytes that the worker dropped before these; `offset` does not count them.
+    """
 
     attempt: Count
     stream: Count
@@ -417,14 +419,14 @@ class LogChunk(Message, frozen=True):
 
 
 class Values(Message, frozen=True):
-    """Results of jobs, in columns. A job may be reported twice. `last`: nothing follows.
+    """Results of jobs, in columns. A job may be reported twice. `last`: no message follows.
 
     Entry i: the job's position in its DAG, its final state, its value, and the reason if there is
-    one. A value is empty (None), or a byte and data. "i": the pickle of the returned value. "e":
-    the encoding of an exception (see `titan.model.values`): its own pickle or none, its type, its
-    text and the traceback. "h" and "r" are the same by content: the SHA-256 (32 bytes) and the
-    length (8 bytes, big-endian) of an artifact that is the pickle. "j": the job's own result in
-    JSON; "k": the same by content.
+    one. A value is empty (None), or a tag byte and data. "i": the pickle of the returned value.
+    "e": an encoded exception (see `titan.model.values`): its type, its text, the traceback, and its
+    pickle if it has one. "h" and "r": the same two by content, as the SHA-256 (32 bytes) and the
+    length (8 bytes, big-endian) of an artifact. "j": the job's own result in JSON; "k": the same by
+    content.
     """
 
     positions: Column[Count]
@@ -447,7 +449,7 @@ class ReadValues(Message, frozen=True):
 class Stage(Message, frozen=True):
     """Ask which of these contents (SHA-256, hex) the master lacks. Answered by Staged.
 
-    The master keeps the others for at least `file_grace_s`.
+    The master keeps the contents that it has for at least `file_grace_s`.
     """
 
     hashes: Column[Name]
@@ -483,8 +485,9 @@ class Stop(Message, frozen=True):
 class Register(Message, frozen=True):
     """Register a worker, with its attempts in `leases` and `started`.
 
-    An attempt is running (start time), waiting (0), or finished and not yet acknowledged. Lease i
-    was sent by the Dispatch whose draw is `draws[draw_of[i]]`.
+    `started` is the start time of an attempt that runs, or has finished and is not yet
+    acknowledged; 0 for an attempt that waits. Lease i came in a Dispatch with the draw
+    `draws[draw_of[i]]`.
     """
 
     name: Name
@@ -510,7 +513,8 @@ class Registered(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
-    """Attempts of a worker as in Register. `facts`: facts that changed since the last report."""
+    """Heartbeat of a worker, with its attempts as in Register. `facts`: facts that changed since
+    the last report."""
 
     leases: Column[Lease]
     started: Column[Moment]
@@ -527,12 +531,12 @@ class Dispatch(Message, frozen=True):
     """Attempts for a worker, in columns.
 
     Entry i: lease, run, job, attempt, template (a position in `templates`) and arguments. The
-    columns with a default may be empty. `payloads`: the pickled arguments of calls; they may be by
-    content, as "h" in Values. `inputs`: the values of a call's parents, in order, as in Values, or
-    "x" and the reason why they are not available. Persistent id i of the pickle stands for value i.
-    `services`: (id, HOST:PORT) of the services that a job depends on. `files`: a job's input files
-    (name: the path in its folder). `draw` identifies the start of the master that issued the
-    leases.
+    columns with a default may be empty. `payloads`: the pickled arguments of calls, or their
+    content hash like "h" in Values. `inputs`: the values of a call's parents, in order, as in
+    Values, or "x" and the reason why they are not available. Persistent id i in the pickled
+    arguments stands for value i. `services`: (id, HOST:PORT) of the services that a job depends on.
+    `files`: a job's input files (name: the path in the job's folder). `draw` identifies the start
+    of the master that issued the leases.
     """
 
     templates: Column[JobTemplate]
@@ -558,9 +562,9 @@ class Results(Message, frozen=True):
     """Results of attempts, in columns. `outcomes` are titan.model.states.Outcome.
 
     An exit by signal n has exit code 128 + n. The columns with a default may be empty. `values` are
-    as in Values. `outputs`: the output files of each attempt, which the master has (Stored).
-    `lost`: the reason why output of an attempt could not be kept, "" if nothing is lost. `reasons`
-    include it.
+    as in Values. `outputs`: the output files of each attempt; the worker has uploaded them before
+    (Stored). `lost`: the reason why output of an attempt could not be kept, "" if no output is
+    lost. `reasons` include this reason.
     """
 
     leases: Column[Lease]
@@ -577,7 +581,7 @@ class Results(Message, frozen=True):
 
 
 class Acked(Message, frozen=True):
-    """These results are durable; the worker may forget them."""
+    """The results of these attempts are durable or fenced; the worker may drop them."""
 
     leases: Column[Lease]
 
@@ -596,10 +600,10 @@ class Recall(Message, frozen=True):
 
 
 class LogData(Message, frozen=True):
-    """Output of attempts. Entry i is `sizes[i]` bytes of the blob at `offsets[i]` of its stream.
+    """Output of attempts, in the blob, one entry after the other.
 
-    `skipped[i]` bytes before it were dropped, because a worker keeps a limited amount of output.
-    Offsets do not count them. Empty if nothing was dropped.
+    Entry i has `sizes[i]` bytes. They belong at `offsets[i]` of the stream. `skipped[i]`: number of
+    bytes that the worker dropped before them; offsets do not count those. Empty if none dropped.
     """
 
     runs: Column[Name]
@@ -612,9 +616,9 @@ class LogData(Message, frozen=True):
 
 
 class LogResume(Message, frozen=True):
-    """Sizes of each attempt's stdout and stderr on the master, after a registration.
+    """Sizes of each attempt's stdout and stderr on the master. Sent after a registration.
 
-    The worker continues from these offsets.
+    The worker continues to send output from these offsets.
     """
 
     leases: Column[Lease]

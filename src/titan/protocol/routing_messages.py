@@ -16,7 +16,7 @@ class Why(Message, frozen=True):
 
 
 class ReasonRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Reason: `code` is stable, `text` is for people, `detail` has the text's names and numbers.
+    """Reason. `code` is stable, `text` is for people, `detail` has the names and numbers in it.
 
     Times are in seconds since the epoch.
     """
@@ -27,17 +27,17 @@ class ReasonRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class WorkerReasons(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Reasons why one worker does not take the job, the most lasting reason first."""
+    """Reasons why one worker does not take the job."""
 
     worker: Name
     reasons: Column[ReasonRow]
 
 
 class Reasons(Message, frozen=True):
-    """Reasons of a job in `state`.
+    """Reasons why a job in `state` does not run.
 
-    `workers`, for a QUEUED job: the workers that could take it soonest come first. `left_off` is
-    the number of workers that are not listed.
+    `workers`, for a QUEUED job: reasons by worker; the workers that could take the job soonest come
+    first. `left_off` is the number of workers that are not listed.
     """
 
     run: Name

@@ -12,7 +12,7 @@ from titan.protocol.ranges import Column, Count, Measured, Name, Seconds, Text
 class TellWorker(Message, frozen=True):
     """Tell a worker to take no new attempts, finish the running ones and leave.
 
-    `now`: kill running attempts and return them. Answered by Told.
+    `now`: the worker kills running attempts and returns them to the master. Answered by Told.
     """
 
     name: Name
@@ -20,9 +20,9 @@ class TellWorker(Message, frozen=True):
 
 
 class Told(Message, frozen=True):
-    """The order to leave is recorded and repeated until the worker has left.
+    """The order to leave is recorded. The master repeats it until the worker has left.
 
-    `state`: current state of the worker. `held`: number of attempts that it still has.
+    `state`: current state of the worker. `held`: number of attempts that the worker still has.
     """
 
     state: Name
@@ -30,7 +30,7 @@ class Told(Message, frozen=True):
 
 
 class GetScale(Message, frozen=True):
-    """Ask for the number of burst workers and the reasons. Answered by Scale."""
+    """Ask for the burst workers of each scaling rule and the last decisions. Answered by Scale."""
 
 
 class ScaleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -55,7 +55,7 @@ class ScaleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Scale(Message, frozen=True):
-    """`every_s`: interval between two reviews. No rows: scaling is off."""
+    """State of all scaling rules. `every_s`: interval between two reviews. No rows: no rules."""
 
     rows: Column[ScaleRow]
     every_s: Seconds

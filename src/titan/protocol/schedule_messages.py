@@ -13,9 +13,9 @@ from titan.protocol.ranges import Column, Count, Measured, Name
 class ScheduleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Schedule as users see it. Times are in seconds since the epoch, 0 for none.
 
-    `next_at` is the next nominal time, `last_at` the nominal time of the newest run `last_run`.
-    `waiting` is the number of nominal times that wait for an earlier run. `fired`, `skipped` (a run
-    was open) and `missed` (no master was running; a lower bound) count nominal times.
+    `next_at` is the next nominal time; `last_at` is the nominal time of the newest run, `last_run`.
+    `waiting` is the number of nominal times that wait for an earlier run to end. `fired`, `skipped`
+    (a run was open) and `missed` (no master was running; a lower bound) count nominal times.
     """
 
     name: Name
@@ -61,7 +61,7 @@ class Scheduled(Message, frozen=True):
 
 
 class ListSchedules(Message, frozen=True):
-    """List schedules by name: those after `after`, at most `limit`; or only `name`."""
+    """List at most `limit` schedules whose names sort after `after`; or only `name`, if set."""
 
     name: Name = ""
     after: Name = ""
@@ -69,7 +69,7 @@ class ListSchedules(Message, frozen=True):
 
 
 class Schedules(Message, frozen=True):
-    """Page of schedules. `more`: there are others after the last of these."""
+    """Page of schedules. `more`: there are further schedules after this page."""
 
     schedules: Column[ScheduleRow]
     more: bool = False

@@ -22,7 +22,7 @@ class _Hidden(Message, frozen=True):
 
 
 class SetSecret(_Hidden, frozen=True):
-    """Set the value of a secret, 4 bytes to 64 KiB without NUL; an earlier value is replaced.
+    """Set or replace the value of a secret: 4 bytes to 64 KiB, without NUL.
 
     Answered by SecretSet.
     """
@@ -32,7 +32,8 @@ class SetSecret(_Hidden, frozen=True):
 
 
 class SecretRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Secret, with the number of times it was set and the last time (seconds since the epoch)."""
+    """Secret without its value. `version`: number of times that the secret was set. `set_at`: the
+    last of these times, in seconds since the epoch."""
 
     name: Name
     version: Count
@@ -40,7 +41,7 @@ class SecretRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SecretSet(Message, frozen=True):
-    """The secret is on the disk."""
+    """The secret is on the master's disk."""
 
     secret: SecretRow
 
@@ -56,7 +57,7 @@ class Secrets(Message, frozen=True):
 
 
 class RemoveSecret(Message, frozen=True):
-    """Remove a secret. Running attempts keep it. Answered by SecretRemoved."""
+    """Remove a secret. Running attempts keep its value. Answered by SecretRemoved."""
 
     name: Name
 
@@ -66,7 +67,7 @@ class SecretRemoved(Message, frozen=True):
 
 
 class GiveSecrets(_Hidden, frozen=True):
-    """Secrets of attempts. Sent to a worker before the Dispatch of these leases.
+    """Secrets of attempts. The master sends them to a worker before the Dispatch of these leases.
 
     `given` lists the secrets of each lease as positions in `names` and `values`. An empty value
     means that the secret was removed: the worker reports the attempt as REFUSED.

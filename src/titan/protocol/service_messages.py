@@ -18,9 +18,10 @@ class ListServices(Message, frozen=True):
 class ServiceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Service as users see it. `state`: READY, or the state of its job.
 
-    `since`: start of that state (seconds since the epoch). `address`: the current or last
-    HOST:PORT, "" if the service was never READY. `restarts`: restarts over all attempts. `reason`:
-    the reason why the service is not READY, or of its last restart.
+    `since`: time since which the service is in this state (seconds since the epoch). `address`: the
+    current or last HOST:PORT, "" if the service was never READY. `restarts`: number of restarts in
+    all attempts. `reason`: the reason why the service is not READY, or the reason of its last
+    restart.
     """
 
     run: Name
@@ -40,14 +41,14 @@ class Services(Message, frozen=True):
 
 
 class StopService(Message, frozen=True):
-    """Stop a service, which is then COMPLETED; `job` "" means all services of the run."""
+    """Stop a service; the service is then COMPLETED. `job` "" means all services of the run."""
 
     run: Name
     job: Name = ""
 
 
 class ServicesStopped(Message, frozen=True):
-    """Number of services that were stopped; 0: all were over."""
+    """Number of services that were stopped; 0: they were over already."""
 
     jobs: Count
 
@@ -55,7 +56,8 @@ class ServicesStopped(Message, frozen=True):
 class ReplaceService(Message, frozen=True):
     """Restart a service, unchanged or with another `file`, `command` or `argv`.
 
-    `file` is staged as `file_hash`. `args` nil keeps the arguments.
+    The content of `file` must be on the master (staged) under `file_hash`. `args` nil keeps the
+    arguments.
     """
 
     run: Name
@@ -68,18 +70,21 @@ class ReplaceService(Message, frozen=True):
 
 
 class ServiceReplaced(Message, frozen=True):
-    """`rolling`: the old process runs until the new one is READY. Otherwise it is stopped first."""
+    """A service was replaced. `rolling`: the old process runs until the new process is READY.
+
+    Otherwise the old process is stopped first.
+    """
 
     rolling: bool
 
 
 class ServiceStates(Message, frozen=True):
-    """Services that a worker runs, in columns; repeated with each heartbeat.
+    """Services that a worker runs, in columns. The worker repeats them with each heartbeat.
 
     `started`: start of the attempt. `ready_ats`: time since which the service is READY, 0 if it is
-    not. `restarts`: number of restarts of the process, the last for the reason in `reasons`.
-    `next_starts`: start of the next process, 0 if one is running. `serials` number the states of
-    each attempt; a state that is not newer than the last received one is ignored.
+    not. `restarts`: number of restarts of the process; `reasons` has the reason of the last one.
+    `next_starts`: start of the next process, 0 if a process is running. `serials` number the states
+    of each attempt; the master ignores a state that is not newer than the last one received.
     """
 
     leases: Column[Lease]

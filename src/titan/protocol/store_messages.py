@@ -9,10 +9,10 @@ from titan.protocol.ranges import Bytes, Column, Count, Lease, Name
 class StoreCommands(Message, frozen=True):
     """Redis commands, each with its arguments. Answered by StoreReplies.
 
-    They are executed in order. Commands of other clients may come in between, except within a
-    transaction. The commands of one `lane` of a connection share a session: they wait for one
-    another, and the effects of MULTI, WATCH and SELECT last. `run`: use the keys of that run
-    instead of the shared keys.
+    The master executes the commands in order. Commands of other clients may come in between, except
+    within a transaction. The commands of one `lane` of a connection share a session: a command
+    waits for the one before it, and the effects of MULTI, WATCH and SELECT last. `run`: use the
+    keys of that run instead of the shared keys.
     """
 
     commands: Column[Column[Bytes]]
@@ -21,7 +21,7 @@ class StoreCommands(Message, frozen=True):
 
 
 class StoreReplies(Message, frozen=True):
-    """Replies to store commands, sent when all their changes are durable.
+    """Replies to store commands. The master sends them when all changes are durable.
 
     The blob is RESP3 with one reply, possibly an error, for each command.
     """
@@ -36,13 +36,13 @@ class CloseLane(Message, frozen=True):
 
 
 class StoreStream(Message, frozen=True):
-    """Part of a job's connection to TitanStore, in either direction, over its worker's connection.
+    """Next bytes of a job's connection to TitanStore. The worker relays them, in both directions.
 
     `request` is the number of the job's connection, chosen by the worker. The blob holds the next
-    bytes of RESP. The first message from the worker has the job's `lease`, 0 for none, and selects
-    the keys of its run or the `shared` keys. `taken`: number of additional bytes that were
-    processed. Each side sends at most 4 MiB (WINDOW) that are not processed yet. `closed`: no more
-    bytes follow.
+    bytes of RESP. The worker's first message has the job's `lease`, 0 for none, and selects the
+    keys of the job's run or the `shared` keys. `taken`: number of additional bytes that the sender
+    has processed. Each side sends at most 4 MiB (WINDOW) more than the other has processed.
+    `closed`: no more bytes follow.
     """
 
     lease: Lease = 0

@@ -1,2 +1,2 @@
 """Placement of jobs: lanes of ready jobs, the pool of workers by load, and the match between them.
-Pure."""
+The package is pure: no I/O, no clock."""

@@ -1,11 +1,12 @@
 """The active job queue of one demand: ready jobs by priority, then age.
 
-A job's age is its number, which grows with submission. A retried job, or one whose worker was lost,
-thus returns to its old place. Most jobs arrive in order. The lane keeps those in a sorted run of
-keys that grows at its end, O(1), and the others in a heap, O(log n).
+A job's age is its number; jobs that were submitted later have higher numbers. A retried job, or a
+job whose worker was lost, thus returns to its old place. Most jobs arrive in order. The lane
+appends their keys to a sorted deque, O(1), and puts the keys of the others into a heap, O(log n).
 
-Removal is lazy. A cancelled job stays until it reaches the front, where `alive` tells that it is
-gone. The owner therefore keeps the count of jobs that are really queued.
+Removal is lazy. The entry of a cancelled job stays until it reaches the front, where the callback
+`alive` returns False for it. The owner of the lane therefore maintains `count`, the number of jobs
+that are really queued.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class Lane:
         self._heap: list[int] = []
         self.alive = alive
         self.count = 0
-        """Number of jobs that are really queued here; kept by the owner."""
+        """Number of jobs that are really queued here; maintained by the owner of the lane."""
         self.blocked_at = -1.0
-        """Time since which the first job fits nowhere although some worker has enough in total; -1
-        if it is not so. Kept by `place`."""
+        """Time since which the first job has fitted on no worker although some worker has enough
+        resources in total; -1 otherwise. Maintained by `place`."""
         self.home = -1
-        """Worker that holds a reservation for that job."""
+        """Worker that last had a reservation for the first job; -1 if none had."""
 
     def push(self, priority: int, job: int) -> None:
         key = sort_key(priority, job)
@@ -55,7 +56,7 @@ class Lane:
             heappush(self._heap, key)
 
     def head(self) -> int | None:
-        """Return the key of the first job that is alive, or None. Drops dead entries before it."""
+        """Return the key of the first job that is alive, or None. Entries before it are dropped."""
         run, heap = self._run, self._heap
         while True:
             if run and (not heap or run[0] <= heap[0]):
@@ -75,7 +76,8 @@ class Lane:
             return None
         run, heap = self._run, self._heap
         key = run.popleft() if run and (not heap or run[0] <= heap[0]) else heappop(heap)
-        # A job that left and returned before its first entry reached the front has two entries.
+        # A job that left the lane and was queued again, before its first entry reached the front,
+        # has two entries.
         while run and run[0] == key:
             run.popleft()
         while heap and heap[0] == key:
@@ -83,8 +85,8 @@ class Lane:
         return key & _JOB_MASK
 
     def ahead(self, key: int) -> int:
-        """Return the number of jobs before `key`. Beyond EXACT entries, jobs that have left may be
-        counted."""
+        """Return the number of jobs before `key`. Beyond EXACT entries, the number may include jobs
+        that have left the lane."""
         run, heap = self._run, self._heap
         low, high = 0, len(run)
         while low < high:
@@ -100,8 +102,7 @@ class Lane:
         return sum(self.alive(k & _JOB_MASK) for k in found)
 
     def first(self, limit: int) -> list[int]:
-        """Return the first `limit` jobs that are alive, in order. Reads little more than it
-        returns."""
+        """Return the first `limit` jobs that are alive, in order, without sorting the lane."""
         keys = merge(self._run, nsmallest(limit, self._heap))
         jobs = (key & _JOB_MASK for key in keys)
         return list(islice(dict.fromkeys(islice((job for job in jobs if self.alive(job)), 2 * limit)), limit))

@@ -1,12 +1,13 @@
 """Placement: decides which queued jobs go to which workers now.
 
-Jobs are placed by priority, then age. Each goes to the least loaded worker that has its
-capabilities and room. A pinned job (its affinity names a node) waits for that worker only and
-blocks no other job; the jobs pinned to one node keep their order. A job whose resources are free
-nowhere lets others pass, but not for ever: a worker makes a reservation for it (`Pool.keep_room`).
+Jobs are placed by priority, then age. A job goes to the least loaded worker that has the job's
+capabilities and room for it. A pinned job (its affinity names a node) waits for that node only and
+blocks no other job; the jobs pinned to one node keep their order. If no worker has the resources of
+a job free, later jobs overtake it, but not for ever: the pool reserves room for the job on one
+worker (`Pool.keep_room`).
 
-Placement removes jobs from the lanes and room from the pool. The caller must apply the assignment
-at once.
+Placement removes jobs from the lanes and room from the pool. The caller must apply the returned
+assignment at once.
 """
 
 from __future__ import annotations
@@ -22,23 +23,26 @@ from titan.scheduling.pool import Pool
 
 
 class Terms(msgspec.Struct):
-    """Parameters of a placement besides lanes and workers. Reusable with another `now`."""
+    """Parameters of a placement besides lanes and workers. The caller may reuse the object with
+    another `now`."""
 
     demand_of: Callable[[int], LaneKey] = lambda job: ""
     """Returns the demand of a job."""
     now: float = 0.0
     patience_s: float = 0.0
-    """Time for which later jobs may pass the first job of a lane and leave it no room."""
+    """Time for which later jobs may overtake the first job of a lane and take the room it needs."""
 
 
 def place(
     lanes: Mapping[LaneKey, Lane], pinned: Mapping[int, Lane], touched: Iterable[int], pool: Pool, terms: Terms | None = None
 ) -> dict[int, list[int]]:
-    """Return worker -> jobs to dispatch there. `touched` are the workers whose pinned jobs or room
-    changed since the last call. O(log n) per job."""
+    """Return the jobs to dispatch, by worker. O(log n) per job.
+
+    `touched` are the workers whose pinned jobs or room changed since the last call.
+    """
     placed: dict[int, list[int]] = {}
     terms = terms or Terms()
-    # Reservations are made anew, so jobs pinned to these workers may now have room.
+    # This placement makes all reservations anew, so jobs pinned to these workers may have room now.
     reserved = list(pool.holds)
     if reserved or pool.stuck:
         pool.begin()
@@ -59,17 +63,16 @@ def place(
 def _fill(
     lanes: Mapping[LaneKey, Lane], pinned: Mapping[int, Lane], pool: Pool, placed: dict[int, list[int]], terms: Terms
 ) -> None:
-    """Place the jobs that any capable worker may take, in order over all lanes that a worker
-    serves.
+    """Place the jobs that are not pinned, in order over all lanes.
 
-    A worker that is chosen first takes the jobs pinned to it that come before the chosen job.
+    Before a chosen worker takes a job, it takes the jobs pinned to it that come before that job.
     """
     heads = _heads(lanes, pool)
     while heads:
         key, demand = heappop(heads)
         limit = heads[0][0] if heads else None
         lane = lanes[demand]
-        while True:  # stay on this lane while it leads
+        while True:  # stay on this lane while its first job comes before those of the other lanes
             worker = pool.best(demand)
             if worker is None:
                 if type(demand) is not str and pool.may_hold(demand):
@@ -95,8 +98,8 @@ def _fill(
 
 
 def _heads(lanes: Mapping[LaneKey, Lane], pool: Pool) -> list[tuple[int, LaneKey]]:
-    """Return a heap of (key of the first job, demand), over the lanes that a worker serves. Keys
-    are unique."""
+    """Return a heap of (key of the first job, demand) for the lanes whose first job some worker can
+    take or reserve room for. Keys are unique."""
     heads: list[tuple[int, LaneKey]] = []
     for demand, lane in lanes.items():
         if lane.count and (pool.best(demand) is not None or (type(demand) is not str and pool.may_hold(demand))):

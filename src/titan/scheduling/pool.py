@@ -2,18 +2,18 @@
 
 Workers with equal capabilities form a group. A group keeps its members in a heap by load (attempts
 per slot). A worker whose load changes gets a new entry, and only a worker's newest entry is valid.
-Beyond its slots a worker may prefetch a few attempts (`depth`). Its load is then above 1, so these
-are only used when no slot is free. A change or a choice costs O(log workers), whatever the number
-of capabilities or jobs.
+Beyond its slots a worker may prefetch `depth` attempts. Its load is then above 1, so the pool
+prefetches only when no slot is free. To change a load or to choose a worker costs O(log workers),
+whatever the number of capabilities or jobs.
 
-A job that asks for resources gets a free slot or nothing. Waiting on a worker, it would block
-resources that it does not use yet. The workers that can take such jobs are kept by demand: see
-`view`.
+A job that asks for resources is only placed on a free slot. If it waited on a worker, it would
+block resources that it does not use yet. The module `view` keeps the workers that can take such
+jobs, by demand.
 
-If such a job comes before others and fits nowhere, a worker makes a *reservation* for it. At first,
-no later job may wait on that worker beyond its slots. When the reservation is firm, the job counts
-for later jobs as if it were there. Reservations are made in the order of the jobs. The next
-placement makes them anew.
+If such a job is the first of its lane and fits nowhere, the pool makes a *reservation* for it on
+one worker. At first, the reservation only keeps that worker from prefetching later jobs. When the
+reservation is firm, later jobs see the worker as if the reserved job were running there. Each
+placement makes the reservations anew, in the order of the jobs.
 """
 
 from __future__ import annotations
@@ -29,19 +29,21 @@ from titan.scheduling.view import View
 MAX_VIEWS = 256
 FIRST = 4
 FRESH = 64
-"""Maximum number of changed workers to check one by one."""
+"""Maximum number of changed workers that the pool checks one by one for a demand."""
 MAX_RESERVATIONS = 8
-"""Maximum number of reservations at a time. Each costs some room, and work in each placement."""
+"""Maximum number of reservations at a time. Each reservation leaves capacity unused and adds work
+to each placement."""
 
 
 class Reservation(msgspec.Struct, frozen=True, gc=False):
-    """Room on a worker for one job."""
+    """Room that a worker keeps free for one job."""
 
     key: int
     """Sort key of the job; later jobs have greater keys."""
     amounts: Amounts
     firm: bool
-    """True if the job counts as if it were there. Otherwise no job may wait beyond the slots."""
+    """True: later jobs see the worker as if the reserved job were running there. False: the
+    worker only prefetches no later jobs."""
 
 
 class Seat(msgspec.Struct):
@@ -61,14 +63,16 @@ class Seat(msgspec.Struct):
 
     @property
     def room(self) -> int:
-        """Room for jobs without resources that come after the job of the reservation."""
+        """Number of further jobs that the worker can take if they ask for no resources and come
+        after the job of the reservation."""
         if not self.open:
             return 0
         return self.slots + self.depth - self.used if self.hold is None else self.slots - self.used - self.hold.firm
 
     @property
     def unheld(self) -> int:
-        """Room for jobs without resources that come before the job of the reservation."""
+        """Number of further jobs that the worker can take if they ask for no resources and come
+        before the job of the reservation."""
         return self.slots + self.depth - self.used if self.open else 0
 
 
@@ -96,17 +100,17 @@ class Pool:
         self._stamp = 0
         self._views: dict[Demand, View] = {}
         self._log: list[int] = []
-        """Workers that changed, for the views."""
+        """Workers that changed. Each view reads the log from its own position."""
         self._read = 0
         """Number of entries dropped from the start of the log."""
         self.stuck: dict[Demand, None] = {}
-        """Demands that fit nowhere. Only a worker that changed since can meet them."""
+        """Demands that fit nowhere. Only a worker that has changed since then can meet them."""
         self._changed: dict[int, None] = {}
-        """Workers that changed since this placement began. Kept while any demand is stuck."""
+        """Workers that changed since this placement began; recorded while any demand is stuck."""
         self._fresh: dict[int, None] = {}
-        """Workers that changed before this placement began and since the last one did."""
+        """Workers that changed between the start of the last placement and that of this one."""
         self._most: Amounts | None = None
-        """Greatest free amount of each resource among `_fresh`; None if not computed yet."""
+        """Greatest free amount of each resource on any worker in `_fresh`; None: not computed."""
         self._hopeless: dict[Demand, None] = {}
         """Demands for which no worker has enough in total. Cleared when a worker joins or
         changes."""
@@ -129,7 +133,7 @@ class Pool:
         total: Amounts = NOTHING,
         taken: Amounts = NOTHING,
     ) -> None:
-        """Add a worker, or replace all that is known of it."""
+        """Add a worker, or replace the record of it."""
         seat = self.seats.get(worker)
         if seat is not None and seat.group.capabilities != capabilities:
             self.drop(worker)
@@ -161,8 +165,8 @@ class Pool:
                 self._note_change(worker)
 
     def use(self, worker: int, used: int, taken: Amounts | None = None) -> None:
-        """Set the number of attempts that a worker holds, and the resources in use. `taken` None
-        keeps the latter."""
+        """Set the number of attempts that a worker holds, and its resources in use. If `taken` is
+        None, the resources stay as they are."""
         seat = self.seats[worker]
         seat.used = used
         if taken is not None:
@@ -170,8 +174,8 @@ class Pool:
         self._enter(worker, seat)
 
     def deepen(self, worker: int, depth: int) -> None:
-        """Set how many attempts a worker may hold beyond its slots. The caller then calls `use`,
-        which makes it effective."""
+        """Set how many attempts a worker may hold beyond its slots. The caller must then call
+        `use`, which enters the worker into its group's heap again."""
         self.seats[worker].depth = depth
 
     def best(self, demand: LaneKey) -> int | None:
@@ -207,7 +211,7 @@ class Pool:
         return _has_free(seat, demand.amounts, hold)
 
     def able(self, demand: Demand) -> dict[int, None]:
-        """Return the workers that take work and have enough in total for a demand for resources."""
+        """Return the workers that take work and whose total resources meet a demand."""
         return self._view(demand).able
 
     # -- reservations ------------------------------------------------------------------------------
@@ -228,8 +232,8 @@ class Pool:
         return not isinstance(demand, str) and demand.scarce and len(self.holds) < MAX_RESERVATIONS and demand not in self._hopeless
 
     def begin(self) -> None:
-        """Begin a placement: clear the reservations, and make the workers that changed since the
-        last placement fresh."""
+        """Begin a placement: clear the reservations, and set `_fresh` to the workers that changed
+        since the last placement began."""
         for worker in self.holds:
             seat = self.seats[worker]
             seat.hold = None
@@ -239,8 +243,12 @@ class Pool:
             self._fresh, self._changed, self._most = self._changed, {}, None
 
     def nearest(self, demand: Demand, preferred: int) -> int | None:
-        """Return the worker without a reservation where the least has to become free, or None.
-        `preferred` wins if it qualifies."""
+        """Return the worker on which the smallest share of resources has to become free for a
+        demand, or None.
+
+        Workers with a reservation do not count. `preferred` is chosen if its total resources meet
+        the demand.
+        """
         seat = self.seats.get(preferred)
         if seat is not None and seat.hold is None and _is_able(seat, demand):
             return preferred
@@ -273,8 +281,8 @@ class Pool:
         return view
 
     def _note_change(self, worker: int) -> None:
-        """Log a changed worker for the views. Drop views that lag so far that a rebuild is no more
-        work."""
+        """Log a changed worker for the views. Drop views that lag so far behind the log that a
+        rebuild costs no more than catching up."""
         self._log.append(worker)
         if len(self._log) > 2 * len(self.seats) + 1024:
             gone = len(self._log) // 2
@@ -297,7 +305,7 @@ class Pool:
             view.compact({worker: seat.stamp for worker, seat in self.seats.items()})
 
     def _best_for(self, demand: Demand) -> int | None:
-        """Return the same as `best` for a demand for resources."""
+        """Return the result of `best` for a demand that includes resources."""
         if demand in self.stuck:
             if len(self._fresh) <= FRESH:
                 return self._best_fresh(demand)
@@ -310,8 +318,8 @@ class Pool:
         return worker
 
     def _first_fit(self, demand: Demand) -> int | None:
-        """Return the least loaded worker where the demand fits, if it is among the first few by
-        load. No view is needed then."""
+        """Return the least loaded worker where the demand fits, if it is among the FIRST workers of
+        each group by load; otherwise None. This search needs no view."""
         chosen: tuple[float, int] | None = None
         for group in self._groups.values():
             if not _offers(group.capabilities, demand):
@@ -334,8 +342,7 @@ class Pool:
         return chosen[1] if chosen is not None else None
 
     def _best_fresh(self, demand: Demand) -> int | None:
-        """Return the least loaded fresh worker where the demand fits, or None. Fresh workers are
-        few."""
+        """Return the least loaded worker in `_fresh` where the demand fits, or None."""
         if self._most is None:
             self._most = NOTHING
             for worker in self._fresh:
@@ -407,7 +414,7 @@ def _greatest(a: Amounts, b: Amounts) -> Amounts:
 
 
 def _is_able(seat: Seat, demand: Demand) -> bool:
-    """Return True if a worker takes work and has enough in total, free or not."""
+    """Return True if a worker takes work and its total resources, free or not, meet a demand."""
     return seat.open and within(demand.amounts, seat.total) and _offers(seat.group.capabilities, demand)
 
 
@@ -420,7 +427,8 @@ def _has_free(seat: Seat, amounts: Amounts, hold: Reservation | None) -> bool:
 
 
 def _shortage(seat: Seat, amounts: Amounts) -> tuple[float, float]:
-    """Return (greatest share of a total that has to become free, load)."""
+    """Return the greatest share of a resource or of the slots that has to become free, and the
+    load."""
     lacking = [
         max(0, have + want - total) / total for want, have, total in zip(amounts, seat.taken, seat.total, strict=True) if want
     ]

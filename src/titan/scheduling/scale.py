@@ -1,13 +1,13 @@
 """Number of burst workers: compares the demand of one scaling rule with its capacity.
 
-A rule names capabilities and limits the burst workers that offer them, beside the permanent
-workers. Pure: the facts come in as a `Look`, and the decision goes out as a `Plan` with a reason
-for people. Must not know states of workers or jobs.
+A rule names capabilities and limits the number of burst workers that offer them; permanent workers
+do not count. The module is pure: the facts come in as a `Look`, and the decision goes out as a
+`Plan` with a reason for people. It must not know the states of workers or jobs.
 
-Two thresholds prevent oscillation. More than `up` queued jobs per slot start workers. Idle workers
-leave only when nothing is queued. In between, workers are started when jobs have waited for
-`patience_s`: behind long attempts, even a few jobs would wait long. After any change, nothing is
-started for `cooldown_s`.
+Two thresholds prevent oscillation. Above `up` queued jobs per slot, workers are started. Idle
+workers leave only when nothing is queued. In between, workers are started only when jobs have
+waited for `patience_s`, because even a few jobs would wait long behind long attempts. For
+`cooldown_s` after any change, no worker is started.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ class Look(NamedTuple):
     demand: int
     """Number of jobs that wait for a slot."""
     slots: int
-    """Slots of all workers that take such work, including permanent ones."""
+    """Slots of all workers that take work and offer one of the rule's capabilities, including
+    permanent workers."""
     coming: int
     """Slots of burst workers that were requested and have not registered."""
     bursts: int
     """Number of burst workers that are not leaving."""
     leaving: int
-    """Number of burst workers that are leaving but have not ended. They count against the
+    """Number of burst workers that are leaving but have not ended. These workers count towards the
     maximum."""
     idle: tuple[tuple[str, float], ...]
     """(name, idle seconds) of idle burst workers, the longest idle first."""
     since_change_s: float
     """Seconds since a worker was last started or retired."""
     waited_s: float = 0.0
-    """Seconds for which jobs have waited at every review."""
+    """Seconds since the first of the consecutive reviews that found jobs waiting."""
 
 
 class Knobs(NamedTuple):
@@ -57,7 +58,7 @@ class Knobs(NamedTuple):
     up: float
     """Queued jobs per slot above which workers are started."""
     patience_s: float
-    """Maximum wait of fewer queued jobs before workers are started."""
+    """Time after which workers are also started for fewer queued jobs, if jobs wait that long."""
     idle_s: float
     cooldown_s: float
     slots: int
@@ -73,8 +74,11 @@ class Plan(NamedTuple):
 
 
 def plan(rule: Rule, look: Look, knobs: Knobs) -> Plan:
-    """Return the decision for one rule. The count never exceeds the maximum, including workers that
-    are leaving. Lack of work never reduces it below the minimum."""
+    """Return the decision for one rule.
+
+    The decision never starts workers beyond the maximum, which includes workers that are leaving.
+    Lack of work never reduces the number of workers below the minimum.
+    """
     room = max(0, rule.most - look.bursts - look.leaving)
     if look.bursts < rule.least:
         start = min(rule.least - look.bursts, room)
@@ -99,7 +103,7 @@ def _grow(rule: Rule, look: Look, knobs: Knobs, room: int) -> Plan:
     if missing <= 0:
         return Plan(0, (), f"{queue}, of which {look.coming} are starting")
     if look.demand <= knobs.up * slots and look.waited_s < knobs.patience_s:
-        return Plan(0, (), f"{queue}: not more than {knobs.up:g} per slot, nor for {knobs.patience_s:g} s")
+        return Plan(0, (), f"{queue}: not more than {knobs.up:g} per slot, and not yet for {knobs.patience_s:g} s")
     if not room:
         return Plan(0, (), f"{queue}, and the maximum of {rule.most} is reached")
     if look.since_change_s < knobs.cooldown_s:

@@ -1,8 +1,9 @@
-"""Workers that can meet one demand for resources, and those by load that can meet it now.
+"""View of the workers for one demand for resources: those that can meet it, and a heap by load of
+those that can meet it now.
 
-A view is made when the first job of its demand is placed. Each later query catches up with the
-pool's log of changed workers. A cluster without such jobs thus pays nothing; otherwise each waiting
-demand costs O(changes) per turn.
+The pool makes a view when it first needs one for a demand. On each later query the view reads the
+pool's log of changed workers. A cluster without such jobs thus pays nothing; otherwise
+each waiting demand costs O(changes) per turn.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ class View:
     def __init__(self, demand: Demand) -> None:
         self.demand = demand
         self.able: dict[int, None] = {}
-        """Workers that take work and have enough in total, free or not."""
+        """Workers that take work and whose total resources, free or not, meet the demand."""
         self.heap: list[tuple[float, int, int]] = []
-        """(load, worker, stamp) of the workers where it is free. An entry is valid while its stamp
-        is the worker's newest."""
+        """(load, worker, stamp) of the workers that can meet the demand now. An entry is valid
+        while its stamp is the worker's newest."""
         self.cursor = -1
         """Position in the pool's log up to which the view has read; -1 if it must be built."""
 
     def note(self, worker: int, *, able: bool, load: float, stamp: int) -> None:
-        """Record a changed worker. A `load` below 0 means that the demand cannot be met there
+        """Record a changed worker. A `load` below 0 means that the worker cannot meet the demand
         now."""
         if able:
             self.able[worker] = None

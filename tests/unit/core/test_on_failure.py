@@ -119,8 +119,11 @@ def test_a_poisonous_job_has_its_handler_run() -> None:
 def test_a_handler_that_nobody_names_and_bad_words_are_refused() -> None:
     wrong = [
         (HANDLER, "is a handler that no job names"),
-        (JobTemplate(command="x", on_failure="ignore"), "on_failure 'ignore' is unknown: say cancel or continue"),
-        (JobTemplate(command="x", kind="gate"), "type gate and a gate's own fields go together"),
+        (
+            JobTemplate(command="x", on_failure="ignore"),
+            "on_failure 'ignore' is unknown: use cancel, continue, or the name of a failure handler",
+        ),
+        (JobTemplate(command="x", kind="gate"), "a job of type gate needs the fields of a gate, and only such a job may have them"),
         (JobTemplate(command="x", kind="what"), "type 'what' is unknown"),
     ]
     for template, why in wrong:

@@ -51,10 +51,10 @@ def test_keys_are_told_from_paths_and_run_ids() -> None:
     [
         (JobTemplate(command="x", outputs=(("", "a"),)), "an output's name"),
         (JobTemplate(command="x", outputs=(("a", "../a"),)), "plain path inside"),
-        (JobTemplate(command="x", outputs=(("a", "a"), ("a", "b"))), "'a' is there twice"),
+        (JobTemplate(command="x", outputs=(("a", "a"), ("a", "b"))), "'a' appears twice"),
         (JobTemplate(command="x", outputs=tuple((str(i), str(i)) for i in range(MAX_FILES + 1))), "the limit is 256"),
         (takes(("/etc/passwd", "j", "o")), "plain path inside"),
-        (takes(("a", "j", "o"), ("a", "j", "p")), "'a' is there twice"),
+        (takes(("a", "j", "o"), ("a", "j", "p")), "'a' appears twice"),
         (takes(("a", "j", "o"), ("a/b", "j", "p")), "lies in 'a'"),
         (JobTemplate(file="x.py", file_hash="0" * 64, inputs=(("x.py", "j", "o"),)), "the script itself"),
         (JobTemplate(kind="gate", gate=Gate(), outputs=(("a", "a"),)), "a gate has no folder"),

@@ -40,7 +40,7 @@ def test_those_on_their_way_are_slots_already() -> None:
 
 def test_a_short_queue_has_to_last() -> None:
     few = look(demand=1, slots=4)
-    assert plan(RULE, few, KNOBS) == Plan(0, (), "1 queued for 4 slots: not more than 1 per slot, nor for 60 s")
+    assert plan(RULE, few, KNOBS) == Plan(0, (), "1 queued for 4 slots: not more than 1 per slot, and not yet for 60 s")
     assert plan(RULE, few._replace(waited_s=60.0), KNOBS) == Plan(1, (), "1 queued for 4 slots")
 
 

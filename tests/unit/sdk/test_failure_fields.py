@@ -174,11 +174,20 @@ def test_what_only_the_whole_graph_shows(jobs: list[Job], says: str) -> None:
         (model.JobTemplate(kind="gate", gate=model.Gate(webhook="file:///etc/passwd")), "webhook must be an http"),
         (model.JobTemplate(kind="gate", gate=model.Gate("m\0")), "message holds a NUL"),
         (model.JobTemplate(kind="gate", gate=model.Gate(), command="x"), "give exactly one of file and command"),
-        (model.JobTemplate(kind="gate", gate=model.Gate(), on_failure="continue"), "on_failure continue: a rejected gate cancels"),
-        (model.JobTemplate(command="x", gate=model.Gate()), "type gate and a gate's own fields go together"),
+        (
+            model.JobTemplate(kind="gate", gate=model.Gate(), on_failure="continue"),
+            "on_failure continue: a gate cannot have it, because a rejected gate cancels",
+        ),
+        (
+            model.JobTemplate(command="x", gate=model.Gate()),
+            "a job of type gate needs the fields of a gate, and only such a job may have them",
+        ),
         (model.JobTemplate(command="x", retry=model.Retry(-1.0)), "backoff must be 0 to"),
         (model.JobTemplate(command="x", retry=model.Retry(final_codes=(300,))), "no_retry must be exit codes, 1 to 255, not 300"),
-        (model.JobTemplate(function="0" * 64, on_failure="continue"), "on_failure continue: the children of a call need its value"),
+        (
+            model.JobTemplate(function="0" * 64, on_failure="continue"),
+            "on_failure continue: a call cannot have it, because the children of a call need its value",
+        ),
     ],
 )
 def test_the_master_refuses_what_no_sdk_sends(template: model.JobTemplate, says: str) -> None:

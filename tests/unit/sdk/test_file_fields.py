@@ -84,7 +84,7 @@ def test_fields_that_cannot_be(fields: dict[str, object], words: str) -> None:
     [
         (["train.nope"], "'train.nope' is not an output of a job of this DAG: job 'train' has model, v1.2/log"),
         (["nobody.model"], "there are train.model"),
-        (["train.model", "train.model"], "'out/model.bin' is there twice"),
+        (["train.model", "train.model"], "'out/model.bin' appears twice"),
         (["train[${index}].model"], "this is a single job"),
     ],
 )

@@ -63,8 +63,8 @@ def test_who_has_a_job(template: JobTemplate, name: str) -> None:
     ("template", "problem"),
     [
         (JobTemplate(command="x", driver="process"), ""),
-        (JobTemplate(command="x", driver="python"), "driver 'python' is unknown: leave it out, or say process or lua"),
-        (JobTemplate(command="x", driver="service"), "driver 'service' is unknown: leave it out, or say process or lua"),
+        (JobTemplate(command="x", driver="python"), "driver 'python' is unknown: leave it out, or use process or lua"),
+        (JobTemplate(command="x", driver="service"), "driver 'service' is unknown: leave it out, or use process or lua"),
         (JobTemplate(function="f", driver="process"), "driver process runs no function: give it file or command or argv"),
         (JobTemplate(file="x.lua", driver="lua"), ""),
         (JobTemplate(file="x.py", driver="lua"), "driver lua goes with a .lua file only"),

@@ -1,1 +1,1 @@
-"""Writers of the state, by subject: the only code that changes it, live and in recovery."""
+"""Writers of the state, by subject: the only code that changes the state, live and in recovery."""

@@ -1,7 +1,8 @@
 """`apply(state, event)`: the only writer of the state, both live and in recovery.
 
-A writer carries out a decision and makes none. It asserts what must hold: an impossible transition
-raises Bug with the job's story. Each module of this package holds the writers of one subject.
+A writer carries out a decision and makes none. It asserts its preconditions: an impossible
+transition raises Bug with the job's story (its recorded history). Each module of this package holds
+the writers of one subject.
 """
 
 from __future__ import annotations

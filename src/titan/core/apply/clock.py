@@ -1,4 +1,4 @@
-"""Writer of the event that the clock was set back."""
+"""Writer of the event ClockSetBack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from titan.model.timing import Timing
 
 def timing_at(schedule: Schedule, at: float) -> Timing:
     """Return the timing of a schedule, corrected if the clock was ahead when the schedule was
-    added: its start is then as far in the future as it was at that time."""
+    added.
+
+    The corrected start is as far in the future as the start was when the schedule was added.
+    """
     ahead = schedule.added_at - at
     return (
         replace(schedule.timing, start=schedule.timing.start - ahead)

@@ -23,7 +23,7 @@ def _run_restored(state: State, e: ev.RunRestored) -> None:
     assert max((part.stop for part in run.ranges(0, run.count)), default=0) <= before, run.id
     for number in run.numbers():
         job = state.jobs[number]
-        # The number is from another journal. A forgotten worker keeps its number.
+        # A number from another journal names no worker here. A forgotten worker keeps its number.
         if job.worker >= state.next_worker:
             job.worker = NO_WORKER
         if job.in_dlq:
@@ -49,12 +49,12 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
             if goes_on or entry.template.kind == HANDLER:
                 entry.missing += 1
                 if job.service is not None:
-                    state.unsettled[child] = None  # waits again unless it was dispatched
+                    state.unsettled[child] = None  # `hold` moves it to WAITING unless dispatched
         stopped = job.state is JobState.COMPLETED
         revive(state, number, job, e.at)
         if job.service is not None:
             job.service.refused_by.clear()
-            job.service.ready_at = 0.0  # may still be set if the service ended by itself
+            job.service.ready_at = 0.0  # is still set if the service ended by itself
         state.dead.pop(number, None)
         if dead:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"taken off the dead letter queue by {e.by}: {job.reason}"))
@@ -71,7 +71,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
                 for number in e.jobs[: e.retried]:
                     counted.pop(number, None)
     run.state, run.finished_at = RunState.RUNNING, 0.0
-    run.deadline_s, run.expired = 0.0, False  # the user who retries decides how long it may take
+    run.deadline_s, run.expired = 0.0, False  # the retrying user decides how long it may take
     if run.schedule:
         state.live.setdefault(run.schedule, {})[run.id] = None
     run.changes += 1

@@ -1,4 +1,4 @@
-"""Writers of events about growing runs and saved pipelines."""
+"""Writers of events about jobs added to running runs, and about saved pipelines."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ WAITING, DELAYED, QUEUED, DISPATCHED, RUNNING = (
     JobState.RUNNING,
 )
 BROKEN_ON_KEPT = 8
-"""Maximum number of workers to remember that broke a job's attempts."""
+"""Maximum number of workers recorded per job as having broken its attempts."""
 COMPLETED, FAILED, DEAD, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.DEAD, JobState.CANCELLED
 
 

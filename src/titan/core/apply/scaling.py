@@ -1,4 +1,4 @@
-"""Writers of events about burst workers, and workers that are told to leave or forgotten."""
+"""Writers of events about burst workers, orders to leave, and forgotten workers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ def _burst_ended(state: State, e: ev.BurstEnded) -> None:
 
 
 def _workers_forgotten(state: State, e: ev.WorkersForgotten) -> None:
-    """Remove workers from the state but keep their names.
+    """Remove workers from the state but keep their names for the jobs that ran on them.
 
-    A job can only refer to a worker if its run was there before the worker left. Without runs, no
-    name needs to be kept.
+    If the state has no runs, no job refers to a worker, so no name needs to be kept.
     """
     for number in e.workers:
         worker = state.workers.pop(number)

@@ -71,7 +71,7 @@ def _schedule_skipped(state: State, e: ev.ScheduleSkipped) -> None:
 
 
 def _settle(state: State, schedule: Schedule, nominal: float, due: float) -> None:
-    """Remove the nominal time that was decided: the first that waited, or the one that was due."""
+    """Remove a decided nominal time, which is the first of `waiting` or the time that was due."""
     if schedule.waiting and schedule.waiting[0] == nominal:
         del schedule.waiting[0]
     else:

@@ -1,5 +1,5 @@
-"""Writes what events say of secrets: nothing. They are a record for people, and the state has no
-secrets."""
+"""Writer of the event SecretChanged, which changes nothing. The event is a record for people, and
+the state has no secrets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from titan.core.state.state import State
 
 
 def _secret_changed(state: State, e: ev.SecretChanged) -> None:
-    """The vault has the change."""
+    """Do nothing: the shell has already changed the vault."""
 
 
 WRITERS: dict[type, Callable[[State, Any], None]] = {ev.SecretChanged: _secret_changed}

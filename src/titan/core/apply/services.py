@@ -25,7 +25,7 @@ def _services_reported(state: State, e: ev.ServicesReported) -> None:
         s.serial, s.restarts, s.reason = e.serials[i], e.restarts[i], e.reasons[i]
         s.next_start = e.next_starts[i] if e.next_starts else 0.0
         if s.old_lease and not now:
-            continue  # the old attempt is still READY
+            continue  # the service counts as READY because the old attempt still is
         replaced = bool(s.old_lease)
         s.ready_at, s.address = e.ready_ats[i], e.addresses[i] or s.address
         end_old(state, job)

@@ -1,8 +1,9 @@
-"""Writer of the event that TitanStore changed. One recovery thus restores jobs and data alike.
+"""Writer of the event StoreChanged. One recovery thus restores both jobs and store data.
 
-The store executes commands itself, and each command leaves the commands that repeat its effect.
-Live, their effect is already in the store when the event is applied. In recovery, and where the
-store is not live, they are repeated.
+The store executes commands itself, and returns for each command the commands that repeat its
+effect. In the process that executed them, the effect is already in the store when the event is
+applied. In recovery, and in processes without a live store, this writer executes the repeating
+commands.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def move(state: State, number: int, job: Job, new: JobState, at: float) -> None:
 
 
 def revive(state: State, number: int, job: Job, at: float) -> None:
-    """Move a job out of a terminal state, back to WAITING. Only a user's request does this."""
+    """Move a job from a terminal state back to WAITING. This happens only on a user's request."""
     assert job.state in REVIVABLE or (job.service is not None and job.state is JobState.COMPLETED), job.name
     if job.service is not None:
         state.add_service(number, job)
@@ -51,9 +51,9 @@ def _set_state(job: Job, new: JobState, at: float) -> None:
 def satisfies(parent: Job, child: Job) -> bool:
     """Return True if a child no longer has to wait for this parent.
 
-    A handler waits until all its parents are over; it runs as soon as one is DEAD. Any other job
-    waits for a parent to be COMPLETED, to be a READY service, or to be DEAD with `on_failure`
-    "continue".
+    A failure handler waits for each parent to be over. (It runs as soon as one parent is DEAD, even
+    if others are open.) Any other job waits for a parent to be COMPLETED, a READY service, or DEAD
+    with `on_failure` "continue".
     """
     if child.template.kind == HANDLER:
         return parent.state in TERMINAL
@@ -99,16 +99,16 @@ def hush(job: Job) -> None:
 
 
 def rest(worker: Worker, at: float) -> None:
-    """Record the time if the worker has no attempts left."""
+    """Record the time since which the worker is idle, if it has no attempts left."""
     if not worker.held and not worker.retiring:
         worker.idle_since = at
 
 
 def give_back(worker: Worker, lease: int, needs: Needs) -> None:
-    """Return the resources of an attempt that leaves `held`.
+    """Release the resources of an attempt that leaves `held`.
 
-    They stay in `fenced` for some time. If the process still runs, or the worker turns out to hold
-    the attempt, they count again until it ends.
+    The amounts stay in `fenced` for some time. If the process still runs, or the worker reports
+    that it still holds the attempt, the amounts count as in use until the attempt ends.
     """
     amounts = amounts_of(needs)
     if amounts == NOTHING:
@@ -124,7 +124,7 @@ def give_back(worker: Worker, lease: int, needs: Needs) -> None:
 
 
 def end_old(state: State, job: Job) -> None:
-    """Move the old attempt of a service under replacement to `ending`, if there is one."""
+    """If a service is being replaced, move its old attempt to `ending`."""
     s = job.service
     if s is not None and s.old_lease:
         worker = state.workers[s.old_worker]
@@ -135,8 +135,8 @@ def end_old(state: State, job: Job) -> None:
 
 
 def count_missing(state: State, job: Job, change: int) -> None:
-    """Add `change` to `missing` of a service's children: 1 if it is no longer READY, -1 if it is
-    READY now."""
+    """Add `change` to `missing` of a service's children: 1 if the service is no longer READY, -1 if
+    it is READY now."""
     for child in job.children or ():
         if state.jobs[child].template.kind == HANDLER:
             continue  # handlers wait for the end of the service

@@ -86,7 +86,7 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
 
 def _worker_facts_changed(state: State, e: ev.WorkerFactsChanged) -> None:
     worker = state.workers[e.worker]
-    worker.facts = {**worker.facts, **e.facts}  # the current dict belongs to an event
+    worker.facts = {**worker.facts, **e.facts}  # not in place: the current dict belongs to an event
 
 
 def _worker_drained(state: State, e: ev.WorkerDrained) -> None:
@@ -147,7 +147,7 @@ def _worker_connected(state: State, e: ev.WorkerConnected) -> None:
 
 def _worker_heard(state: State, e: ev.WorkerHeard) -> None:
     worker = state.workers[e.worker]
-    # A recall may have been lost: allow another one for attempts that still wait there.
+    # A recall may have been lost: allow another recall of attempts that still wait on the worker.
     worker.recalled.clear()
     _hear(state, worker, e.at)
 

@@ -1,1 +1,1 @@
-"""Events: facts that were decided, as the journal holds them."""
+"""Events: decided facts, in the form in which the journal holds them."""

@@ -6,4 +6,4 @@ import msgspec
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A decided fact. Its tag is its name in the journal."""
+    """A decided fact. The tag of its class is its name in the journal."""

@@ -1,11 +1,10 @@
 """Events: decided facts, in the past tense. The journal holds them and `apply` applies them.
 
 The tag of an event is its name in the journal and never changes. Fields are only added at the end,
-with a default. `actor` is the actor of the input that led to the event; "" if there is none or it
-is not known.
+with a default. `actor` is the actor of the input that led to the event; "" if no actor is known.
 
-Volatile events (who is connected, who sent a heartbeat) are applied but not journaled, so a restart
-does not know them.
+Volatile events, such as connections and heartbeats of workers, are applied but not journaled. Their
+effect is lost at a restart. "Not durable" marks them below.
 """
 
 from __future__ import annotations
@@ -69,10 +68,10 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
 
 
 class RunOpened(_Fact, frozen=True, tag="run_opened"):
-    """A run whose jobs come in parts was opened. It owns the job numbers `first_job` to `first_job
-    + count - 1`.
+    """A run whose jobs arrive in parts was opened. The run owns the job numbers from `first_job` to
+    `first_job + count - 1`.
 
-    RunSealed or RunDropped follows.
+    RunSealed follows when all jobs have arrived, or RunDropped.
     """
 
     run: str
@@ -91,8 +90,8 @@ class RunOpened(_Fact, frozen=True, tag="run_opened"):
 
 
 class JobsAdded(_Fact, frozen=True, tag="jobs_added"):
-    """The next jobs of an OPENING run arrived. `parents` are positions in the run, each before its
-    child."""
+    """The next jobs of an OPENING run arrived. `parents` are positions in the run; each parent
+    comes before its child."""
 
     run: str
     ids: list[str]
@@ -104,37 +103,39 @@ class JobsAdded(_Fact, frozen=True, tag="jobs_added"):
 
 
 class RunSealed(_Fact, frozen=True, tag="run_sealed"):
-    """All jobs of an OPENING run have arrived. From now on the run is like any other."""
+    """All jobs of an OPENING run have arrived, and the run is RUNNING."""
 
     run: str
     at: float
 
 
 class RunDropped(_Fact, frozen=True, tag="run_dropped"):
-    """An OPENING run was dropped with its jobs before it was sealed."""
+    """An OPENING run was dropped, with its jobs, before all jobs had arrived."""
 
     run: str
     at: float = 0.0
 
 
 class RunArchived(_Fact, frozen=True, tag="run_archived"):
-    """A finished run left the state with its jobs. The history has it."""
+    """A finished run left the state with its jobs. The history has the run."""
 
     run: str
     at: float
 
 
 class RootsReleased(_Fact, frozen=True, tag="roots_released"):
-    """The parentless jobs before `position` of a run were made ready. Not durable: the states of
-    the jobs show it."""
+    """The jobs before `position` of a run that have no open parents were made ready. Not durable: a
+    restart finds the remaining jobs by their states."""
 
     run: str
     position: int
 
 
 class JobsQueued(_Fact, frozen=True, tag="jobs_queued"):
-    """Jobs whose parents are done, or whose time has come, were queued. `pins` is empty, or holds
-    for each job the only worker that may take it."""
+    """Jobs whose parents are done, or whose time has come, were queued.
+
+    `pins` is empty, or holds for each job the only worker that may take the job.
+    """
 
     jobs: list[int]
     at: float
@@ -148,7 +149,7 @@ class JobsDelayed(_Fact, frozen=True, tag="jobs_delayed"):
 
 
 class JobsReleased(_Fact, frozen=True, tag="jobs_released"):
-    """The affinity of jobs cannot be kept: any capable worker may take them."""
+    """The affinity of jobs to `worker` was released: any capable worker may take them."""
 
     jobs: list[int]
     worker: int
@@ -157,8 +158,8 @@ class JobsReleased(_Fact, frozen=True, tag="jobs_released"):
 
 
 class JobsBound(_Fact, frozen=True, tag="jobs_bound"):
-    """QUEUED jobs with affinity whose parent was dispatched to another worker than before: the one
-    worker that may take each."""
+    """QUEUED jobs with affinity were pinned to another worker, because their parent was dispatched
+    to another worker than before. `pins` holds the new worker of each job."""
 
     jobs: list[int]
     pins: list[int]
@@ -175,8 +176,8 @@ class JobsDispatched(_Fact, frozen=True, tag="jobs_dispatched"):
 
 
 class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
-    """Attempts started. `ats` are times by the worker's clock. `at` is when the master got the
-    report; 0 in older journals."""
+    """Attempts started. `ats` are their start times by the worker's clock. `at` is the time at
+    which the master received the report; 0 in older journals."""
 
     worker: int
     jobs: list[int]
@@ -190,7 +191,7 @@ class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
     - `values` are the results of calls, as their workers encoded them.
     - `outputs` are the output files of each job.
     - `reasons` are remarks about jobs that completed.
-    - `lost` is the reason why some output of a job was lost; "" if none was.
+    - `lost` is the reason why some output of a job was lost; "" if no output was lost.
     """
 
     worker: int
@@ -207,8 +208,12 @@ class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
 
 
 class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
-    """Attempts failed. A `retry_at` of 0 means no further attempt; JobsDied follows. `blameless`
-    are jobs whose attempts the worker broke. `lost` as in JobsCompleted."""
+    """Attempts failed.
+
+    - `retry_at` is the time of the next attempt; 0 means no further attempt, and JobsDied follows.
+    - `blameless` are jobs whose attempts the worker broke, through no fault of the job.
+    - `lost` is as in JobsCompleted.
+    """
 
     worker: int
     jobs: list[int]
@@ -230,8 +235,8 @@ class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
     """Attempts ended without a result. Their jobs are queued again at once, with `pins` as in
     JobsQueued.
 
-    `blamed` jobs were running when the worker was lost. `doubted` jobs were first in line there and
-    may have been running.
+    `blamed` jobs were running when the worker was lost. `doubted` jobs were next to start on the
+    worker and may have been running.
     """
 
     worker: int
@@ -244,7 +249,7 @@ class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
 
 
 class JobsDied(_Fact, frozen=True, tag="jobs_died"):
-    """Jobs are DEAD: out of retries, or poison. A `reason` of "" keeps each job's own."""
+    """Jobs are DEAD: out of retries, or poison. A `reason` of "" keeps each job's own reason."""
 
     jobs: list[int]
     reason: str
@@ -271,11 +276,11 @@ class RunRestored(_Fact, frozen=True, tag="run_restored"):
 
 
 class JobsRevived(_Fact, frozen=True, tag="jobs_revived"):
-    """A user retried `jobs[:retried]` from the dead letter queue. The other jobs had been cancelled
-    because of those. All belong to one run.
+    """A user retried `jobs[:retried]` from the dead letter queue. The other jobs are revived with
+    them: jobs that were cancelled because of them, and stopped services that they need.
 
-    They are WAITING again, with no failure counted. JobsQueued follows for jobs without open
-    parents. `key` is the idempotency key of the request.
+    All jobs belong to one run and are WAITING again. The failures of the retried jobs are reset.
+    JobsQueued follows for jobs without open parents. `key` is the idempotency key of the request.
     """
 
     run: str
@@ -304,8 +309,8 @@ class GatesOpened(_Fact, frozen=True, tag="gates_opened"):
 
 
 class TokenIssued(_Fact, frozen=True, tag="token_issued"):
-    """A token was issued for a gate. Its holder may decide about the gate, once. `digest` is the
-    token's SHA-256."""
+    """A token was issued for a gate. The holder of the token may decide about the gate, once.
+    `digest` is the token's SHA-256."""
 
     job: int
     digest: bytes
@@ -349,8 +354,8 @@ class RunExpired(_Fact, frozen=True, tag="run_expired"):
 
 
 class ScheduleAdded(_Fact, frozen=True, tag="schedule_added"):
-    """A schedule was added or replaced. A replaced one keeps its number and counts, and loses its
-    waiting times.
+    """A schedule was added or replaced. A replaced schedule keeps its number and counts, and loses
+    its waiting nominal times.
 
     `key` is the idempotency key of the request. `due` is the first nominal time.
     """
@@ -381,7 +386,7 @@ class ScheduleChanged(_Fact, frozen=True, tag="schedule_changed"):
 
 
 class ScheduleRemoved(_Fact, frozen=True, tag="schedule_removed"):
-    """A schedule was removed. It makes no further run; its existing runs go on."""
+    """A schedule was removed. It makes no further runs; existing runs continue."""
 
     name: str
     at: float
@@ -389,8 +394,8 @@ class ScheduleRemoved(_Fact, frozen=True, tag="schedule_removed"):
 
 
 class ScheduleFired(_Fact, frozen=True, tag="schedule_fired"):
-    """A schedule made `run` for the nominal time `nominal`: the one that was due, or the first that
-    waited. `due` is the next nominal time."""
+    """A schedule made `run` for the nominal time `nominal`, which was due or the first of the
+    waiting times. `due` is the next nominal time."""
 
     name: str
     nominal: float
@@ -403,14 +408,14 @@ class ScheduleFired(_Fact, frozen=True, tag="schedule_fired"):
 
 
 class ScheduleWaited(_Fact, frozen=True, tag="schedule_waited"):
-    """Nominal times will wait. Their runs are made one after the other, when the schedule has no
-    other open run. `due` is the next nominal time.
+    """Nominal times were put into the schedule's `waiting` list. The schedule makes their runs one
+    after the other, each when it has no other open run. `due` is the next nominal time.
 
     `why` is one of:
 
     - "overlap": a run was open
-    - "missed": the master was away or the schedule paused
-    - "parts": the DAG is large, so its run comes in parts
+    - "missed": the master was down or the schedule was paused
+    - "parts": the DAG is large, so its run is made in parts
     """
 
     name: str
@@ -426,11 +431,12 @@ class ScheduleSkipped(_Fact, frozen=True, tag="schedule_skipped"):
     `why` is one of:
 
     - "overlap": another run of the schedule was open
-    - "missed": the master was away or the schedule paused, and the catch-up policy skips them
+    - "missed": the master was down or the schedule was paused, and the catch-up policy skips them
     - "full": too many nominal times waited
     - "made": the run exists already
 
-    `more`: there were more than could be counted. `due` is the next nominal time.
+    `more`: more than `count` times were skipped; counting stopped at a limit. `due` is the next
+    nominal time.
     """
 
     name: str
@@ -450,7 +456,8 @@ class RunFinished(_Fact, frozen=True, tag="run_finished"):
 
 
 class WorkerJoined(_Fact, frozen=True, tag="worker_joined"):
-    """A worker is new, is back from LOST or LEFT, or is a new process under an old name."""
+    """A worker registered that is new, was LOST or LEFT, has restarted, or has changed its
+    capabilities, slots, resources or address."""
 
     worker: int
     name: str
@@ -462,7 +469,7 @@ class WorkerJoined(_Fact, frozen=True, tag="worker_joined"):
 
 
 class WorkerFactsChanged(_Fact, frozen=True, tag="worker_facts_changed"):
-    """Some facts of a worker changed; `facts` holds only those."""
+    """Some facts of a worker changed; `facts` holds only the changed facts."""
 
     worker: int
     facts: dict[str, str | int | float]
@@ -470,7 +477,7 @@ class WorkerFactsChanged(_Fact, frozen=True, tag="worker_facts_changed"):
 
 
 class WorkerDrained(_Fact, frozen=True, tag="worker_drained"):
-    """A worker drains: it takes nothing new."""
+    """A worker drains: it takes no new attempts."""
 
     worker: int
     at: float
@@ -488,8 +495,8 @@ class WorkerLeft(_Fact, frozen=True, tag="worker_left"):
 
 
 class WorkerAsked(_Fact, frozen=True, tag="worker_asked"):
-    """A worker is told to finish its attempts and leave; with `now`, not to finish them. The order
-    is repeated until the worker has left."""
+    """A worker was told to leave, after its attempts have finished or, with `now`, at once. The
+    core repeats the order until the worker has left."""
 
     worker: int
     now: bool
@@ -498,8 +505,8 @@ class WorkerAsked(_Fact, frozen=True, tag="worker_asked"):
 
 
 class StoreChanged(_Fact, frozen=True, tag="store_changed"):
-    """Commands that repeat changes to TitanStore, each with its database. A transaction stands
-    between MULTI and EXEC."""
+    """TitanStore changed. `commands` repeat the changes, each in its database. The commands of a
+    transaction stand between MULTI and EXEC."""
 
     databases: list[int]
     commands: list[list[bytes]]
@@ -507,7 +514,7 @@ class StoreChanged(_Fact, frozen=True, tag="store_changed"):
 
 
 class LeasesEnding(_Fact, frozen=True, tag="leases_ending"):
-    """Fenced attempts that a worker still holds and was told to stop."""
+    """A worker still holds these fenced attempts and was told to stop them."""
 
     worker: int
     leases: list[int]
@@ -515,7 +522,7 @@ class LeasesEnding(_Fact, frozen=True, tag="leases_ending"):
 
 
 class LeasesEnded(_Fact, frozen=True, tag="leases_ended"):
-    """Fenced attempts that a worker no longer holds."""
+    """A worker no longer holds these fenced attempts."""
 
     worker: int
     leases: list[int]
@@ -538,7 +545,7 @@ class WorkerHeard(_Fact, frozen=True, tag="worker_heard"):
 
 
 class LeasesRecalled(_Fact, frozen=True, tag="leases_recalled"):
-    """A worker was asked to hand back these attempts if they have not started. Not durable."""
+    """A worker was asked to return these attempts if they have not started. Not durable."""
 
     worker: int
     leases: list[int]
@@ -633,8 +640,8 @@ VOLATILE: tuple[type, ...] = (
 )
 
 SYNCED: frozenset[type] = frozenset((MasterStarted, TermRaised))
-"""Events that must be on disk, whatever the sync policy, before anything that follows from them is
-done."""
+"""Events that must be on disk, whatever the sync policy, before the shell performs any effect that
+follows from them."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])

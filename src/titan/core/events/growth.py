@@ -1,4 +1,5 @@
-"""Events about growing runs and saved pipelines. See `events` for the rules of all events."""
+"""Events about jobs added to running runs, and about saved pipelines. See `events` for the rules of
+all events."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from titan.model.dag import DagSpec, JobTemplate
 class RunGrown(Fact, frozen=True, tag="run_grown"):
     """Jobs were added to a run, all or none. Job i of the columns has number `first_job + i`.
 
-    `parents` are positions in the run, including those of earlier jobs. `before` are (number,
-    positions) of jobs that must also wait for these. `by` is the job that added them, 0 for a user.
-    `depth` and `key` as in Growth.
+    `parents` are positions in the run; a parent may be an earlier job of the run. `before` lists
+    earlier jobs that must also wait for new jobs: (number of the earlier job, positions of the new
+    jobs). `by` is the job that added the new jobs, 0 for a user. `depth` and `key` are as in
+    `Growth`.
     """
 
     run: str
@@ -31,7 +33,7 @@ class RunGrown(Fact, frozen=True, tag="run_grown"):
 
 
 class PipelineSaved(Fact, frozen=True, tag="pipeline_saved"):
-    """A DAG was saved under a name. It replaces an earlier one of that name."""
+    """A DAG was saved under a name. It replaces an earlier DAG of that name."""
 
     name: str
     dag: DagSpec

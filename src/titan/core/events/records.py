@@ -1,9 +1,9 @@
 """Division of the events of one turn into several records, if they are too large for one.
 
-A journal record is read whole and holds at most 1 GiB. One turn may decide more: several
-connections of TitanStore can each have written hundreds of megabytes. No answer is sent before the
-last record of the turn is durable. A cut between two records is therefore like a crash before the
-second was decided.
+A journal record is read whole and holds at most 1 GiB. The events of one turn may be larger:
+several connections of TitanStore can each have written hundreds of megabytes. The master sends no
+answer before the last record of the turn is durable. If a crash leaves only the first of two
+records, the result is therefore the same as after a crash before the second record was decided.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from titan.store.context import Change
 RECORD_BYTES = 256 << 20
 """Size up to which events share a record."""
 MOST_BYTES = 1 << 30
-"""Maximum size of a record. A transaction, which stays together, may have this size."""
+"""Maximum size of a record. Only a transaction, which is not split, may make a record this
+large."""
 
 
 def divided(events: list[ev.Event], most: int = RECORD_BYTES, limit: int = MOST_BYTES) -> Iterator[list[ev.Event]]:
@@ -55,7 +56,7 @@ def _pieces(event: ev.StoreChanged, most: int, limit: int) -> Iterator[ev.StoreC
 def _units(event: ev.StoreChanged, limit: int) -> Iterator[list[Change]]:
     """Yield groups of changes that stay together: a single change, or a transaction.
 
-    A transaction beyond `limit` cannot stay together; its changes come without MULTI and EXEC.
+    A transaction larger than `limit` is split; its changes come without MULTI and EXEC.
     """
     changes = iter(zip(event.databases, event.commands, strict=True))
     for change in changes:

@@ -6,8 +6,8 @@ from titan.core.events.base import Fact
 
 
 class ProgressReported(Fact, frozen=True, tag="progress_reported"):
-    """Progress of attempts, by job; -1 if not known. Not durable: workers report it again to the
-    next master."""
+    """Attempts of `jobs` reported their progress; -1 if not known. Not durable: workers report the
+    progress again to the next master."""
 
     jobs: list[int]
     fractions: list[float]
@@ -16,7 +16,7 @@ class ProgressReported(Fact, frozen=True, tag="progress_reported"):
 
 
 class StatusReported(Fact, frozen=True, tag="status_reported"):
-    """Status lines of attempts, by job."""
+    """Attempts of `jobs` reported these status lines."""
 
     jobs: list[int]
     texts: list[str]
@@ -24,8 +24,8 @@ class StatusReported(Fact, frozen=True, tag="status_reported"):
 
 
 class SlotsLent(Fact, frozen=True, tag="slots_lent"):
-    """The complete list of the worker's calls that wait for other calls and use no slot. Not
-    durable: workers report it again."""
+    """A worker reported the complete list of its calls that wait for other calls and use no slot.
+    Not durable: workers report the list again to the next master."""
 
     worker: int
     leases: list[int]

@@ -17,7 +17,8 @@ class BurstRequested(Fact, frozen=True, tag="burst_requested"):
 
 
 class BurstRetired(Fact, frozen=True, tag="burst_retired"):
-    """Burst workers were told to leave. They count against the maximum until they have ended."""
+    """Burst workers were told to leave. They count towards the maximum of their rule until they
+    have ended."""
 
     names: list[str]
     reason: str

@@ -1,4 +1,4 @@
-"""Events about secrets; see `events`. No value is in one."""
+"""Events about secrets; see `events`. No event contains the value of a secret."""
 
 from __future__ import annotations
 

@@ -8,11 +8,11 @@ from titan.model.dag import JobTemplate
 
 
 class ServicesReported(Fact, frozen=True, tag="services_reported"):
-    """A worker's report of its services.
+    """A worker reported the states of its services.
 
-    - `serials` number the reports of each service.
-    - `ready_ats` is 0 for a service that is not READY.
-    - `next_starts` is when the next process starts; 0 if a process runs.
+    - `serials` number the reports of each attempt of a service.
+    - `ready_ats` is the time since which a service is READY; 0 if it is not READY.
+    - `next_starts` is the time at which the next process starts; 0 if a process runs.
     """
 
     worker: int
@@ -27,10 +27,11 @@ class ServicesReported(Fact, frozen=True, tag="services_reported"):
 
 
 class ServicesStopped(Fact, frozen=True, tag="services_stopped"):
-    """Services were stopped and are COMPLETED. Workers are told to stop their processes.
+    """Services were stopped and are COMPLETED. The master tells their workers to stop the
+    processes.
 
-    `by_user`: a user asked for it; otherwise all jobs that needed them are over. Always False in
-    journals of older Titan versions.
+    `by_user`: a user requested the stop; otherwise all jobs that needed the services are over. The
+    field is always False in journals of older Titan versions.
     """
 
     jobs: list[int]
@@ -43,8 +44,8 @@ class ServicesStopped(Fact, frozen=True, tag="services_stopped"):
 class ServiceReplaced(Fact, frozen=True, tag="service_replaced"):
     """A service was replaced and now has this template and these arguments.
 
-    `rolling`: the old process goes on until the new one is READY; otherwise it is told to stop.
-    `pin` as in JobsQueued.
+    `rolling`: the old process continues until the new one is READY; otherwise the master tells the
+    worker to stop the old process first. `pin` is as in JobsQueued.
     """
 
     job: int

@@ -6,7 +6,7 @@ from titan.core.events.base import Fact
 
 
 class WorkerSetAside(Fact, frozen=True, tag="worker_set_aside"):
-    """A worker was set aside until this time because it broke its attempts."""
+    """A worker was set aside until the time `until` because it broke its attempts."""
 
     worker: int
     reason: str
@@ -15,14 +15,14 @@ class WorkerSetAside(Fact, frozen=True, tag="worker_set_aside"):
 
 
 class WorkerProbed(Fact, frozen=True, tag="worker_probed"):
-    """A worker gets one attempt on trial."""
+    """The time aside of a worker is over. The worker gets one attempt on trial."""
 
     worker: int
     at: float
 
 
 class WorkerTakenBack(Fact, frozen=True, tag="worker_taken_back"):
-    """An attempt ran to its end on a worker on trial. It takes work as before."""
+    """An attempt ran to its end on a worker on trial. The worker takes work again as before."""
 
     worker: int
     at: float

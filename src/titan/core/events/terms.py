@@ -7,10 +7,11 @@ from titan.model.settings import LoggedSettings
 
 
 class MasterStarted(Fact, frozen=True, tag="master_started"):
-    """A term began. Every worker has until its deadline to come back.
+    """A master started and a term began. Every worker has until its deadline to reconnect.
 
-    `draw` identifies this start; "" in older journals. A restored home can give out a term twice,
-    and the draw tells the two apart. `notice` is a message for operators about this start, or "".
+    `draw` is a random id of this start; "" in older journals. A home that was restored from a copy
+    can use a term number twice, and the draw distinguishes the two terms. `notice` is a message for
+    operators about this start, or "".
     """
 
     term: int
@@ -21,18 +22,19 @@ class MasterStarted(Fact, frozen=True, tag="master_started"):
 
 
 class SettingsChanged(Fact, frozen=True, tag="settings_changed"):
-    """The master started with settings other than those in the log, or the log had none.
-    MasterStarted follows."""
+    """The master started with settings that differ from those in the journal, or the journal had
+    none. MasterStarted follows."""
 
     settings: LoggedSettings
     at: float
 
 
 class ClockSetBack(Fact, frozen=True, tag="clock_set_back"):
-    """The master started at a time before the last recorded one. Times in the future are moved
-    back.
+    """The master started with a clock that is behind the last time in the journal. Recorded times
+    in the future are moved back to now.
 
-    `schedules` go on with `dues`. Jobs with a timer keep the rest of their wait.
+    `dues` are the next nominal times of `schedules`. A job with a timer waits for the rest of its
+    time.
     """
 
     schedules: list[str]
@@ -42,10 +44,10 @@ class ClockSetBack(Fact, frozen=True, tag="clock_set_back"):
 
 
 class TermRaised(Fact, frozen=True, tag="term_raised"):
-    """A worker's lease proved that terms were given out which this home does not know. `heard` is
-    the latest of them.
+    """A worker's lease proved that the journal lost terms that a master had begun. `heard` is the
+    latest term in such a lease.
 
-    The master goes on under a later term and a new draw.
+    The master continues under a later term and a new draw (the random id of a term).
     """
 
     term: int

@@ -1,1 +1,1 @@
-"""Handlers of inputs: each decides on events and effects for one subject."""
+"""Handlers of inputs. Each module decides on events and effects for one subject."""

@@ -10,8 +10,11 @@ from titan.model.states import RunState
 
 
 def on_history_kept(turn: Turn, received: HistoryKept) -> None:
-    """Archive the finished runs. A run that was retried or purged after it was written stays, and
-    is written again."""
+    """Archive the finished runs.
+
+    A run whose jobs were retried or purged after the history stored it stays in the state. The
+    history then stores the run again.
+    """
     for i, name in enumerate(received.runs):
         run = turn.state.runs.get(name)
         if run is None or (received.changes and run.changes != received.changes[i]):

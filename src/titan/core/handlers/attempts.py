@@ -30,8 +30,8 @@ def on_attempts_started(turn: Turn, received: AttemptsStarted) -> None:
 
 
 def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence[float]) -> None:
-    """Record the start of current attempts that are not yet known to run. An `at` of 0 means not
-    started."""
+    """Record the start of current attempts that are not yet known to run. A time of 0 in `ats`
+    means that the attempt has not started."""
     state = turn.state
     held = state.workers[worker].held
     times: dict[int, float] = {}
@@ -44,8 +44,8 @@ def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence
 
 
 def on_results_reported(turn: Turn, received: ResultsReported) -> None:
-    """Record results and acknowledge all of them. Results of attempts that are not current only
-    change the worker's load."""
+    """Record results and acknowledge all of them. A result of an attempt that is not current only
+    changes the worker's load."""
     state, succeeded = turn.state, Outcome.SUCCEEDED
     jobs, worker = state.jobs, state.workers[received.worker]
     good: list[int] = []
@@ -190,14 +190,14 @@ def _reason(job: Job, received: ResultsReported, i: int) -> str:
 
 def backoff_s(settings: Settings, retry: Retry | None, failures: int, jitter: float) -> float:
     """Return the wait in seconds after `failures` earlier failures: exponential and capped.
-    `jitter` in [0, 1) scales it to between half and all of that."""
+    `jitter` in [0, 1) scales the wait to between half and all of its length."""
     base = (retry.backoff_s if retry is not None else 0.0) or settings.backoff_base_s
     most = (retry.backoff_max_s if retry is not None else 0.0) or max(settings.backoff_max_s, base)
     return jittered(backoff_delay(failures, base, most), jitter)
 
 
 def bury(turn: Turn, jobs: list[int], reason: str) -> None:
-    """Mark jobs DEAD, cancel the dependents that cannot go on, and make their handlers ready."""
+    """Mark jobs DEAD, cancel the dependents that can never run, and make their handlers ready."""
     if not jobs:
         return
     turn.emit(ev.JobsDied(jobs, reason, turn.now))
@@ -208,12 +208,12 @@ def bury(turn: Turn, jobs: list[int], reason: str) -> None:
 
 
 def lose(turn: Turn, worker: int, jobs: list[int], blamed: list[int], reason: str, doubted: Sequence[int] = ()) -> None:
-    """Record attempts that ended without a result. A job lost with too many workers is poison and
-    becomes DEAD; the others are queued again.
+    """Record attempts that ended without a result. A job during whose attempts too many workers
+    were lost is poison and becomes DEAD; the other jobs are queued again.
 
-    `blamed` jobs were running. `doubted` jobs were first in line and may have been running: a job
-    that takes its worker down at once is never reported as started. A doubt counts half, because it
-    may be chance.
+    `blamed` jobs were running. `doubted` jobs were next to start and may have been running, because
+    a worker that a job takes down at once cannot report the start. A doubt counts half, because the
+    job may not be the cause.
     """
     if not jobs:
         return

@@ -15,7 +15,7 @@ from titan.model.states import TERMINAL, JobState, RunState
 
 
 def on_cancel_requested(turn: Turn, received: CancelRequested) -> None:
-    """Cancel a job or a run. Jobs that are over are left alone; that is no error."""
+    """Cancel a job or a run. A job that is already over stays as it is, without an error."""
     state = turn.state
     run = state.runs.get(received.run)
     if run is None and any(name == received.run for name, _ in reversed(state.archived.values())):
@@ -42,7 +42,7 @@ def on_cancel_requested(turn: Turn, received: CancelRequested) -> None:
         doomed = [number] if state.jobs[number].state not in TERMINAL else []
         if doomed:
             cancel(turn, doomed, Cause.ASKED, f"cancelled by {turn.asker}")
-            # A new list, because the old one belongs to an event.
+            # Make a new list, because the old list belongs to an event.
             doomed = [*doomed, *cancel_descendants(turn, number, f"its ancestor {received.job} was cancelled by {turn.asker}")]
     turn.order(fx.ReplyCancelled(received.origin, received.request, len(doomed)))
 
@@ -75,15 +75,15 @@ def is_consequence(job: Job) -> bool:
 
 
 def is_unneeded(job: Job) -> bool:
-    """Return True for a handler that was not needed, and for a job that waited for one. Such a job
-    does not make its run FAILED."""
+    """Return True for a handler that was not needed, and for a job that depended on such a handler.
+    These jobs do not make their run FAILED."""
     return job.cause in UNNEEDED
 
 
 def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Cause.ANCESTOR) -> list[int]:
-    """Cancel the descendants that a job which did not complete leaves blocked; return them.
+    """Cancel the descendants that can never run because a job did not complete, and return them.
 
-    Make ready the children that go on without the job, and the handlers of a DEAD job.
+    Make the handlers of a DEAD job ready, and its children if it has `on_failure` "continue".
     """
     cancelled: list[int] = []
     pending = [([number], reason, cause)]
@@ -101,8 +101,8 @@ def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Caus
 
 
 def dismiss(turn: Turn, handlers: list[int]) -> None:
-    """Cancel handlers whose parents are all over and none DEAD, with the jobs that wait for
-    them."""
+    """Cancel handlers that are not needed, because all their parents are over and none is DEAD.
+    Cancel the jobs that depend on these handlers too."""
     for roots, reason, cause in _unneeded(turn, handlers):
         for number in roots:
             cancel_descendants(turn, number, reason, cause)
@@ -115,8 +115,9 @@ def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str, Cau
 
 
 def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], dict[int, bool]]:
-    """Return the dependents of these jobs: those that are blocked for good, those that go on, and
-    the handlers. The value of a handler is True if one of its parents here is DEAD."""
+    """Return the dependents of the jobs `roots` in three groups: jobs that can never run, children
+    of DEAD jobs with `on_failure` "continue", and handlers. The value of a handler is True if one
+    of its parents among the visited jobs is DEAD."""
     jobs = turn.state.jobs
     doomed: dict[int, None] = {}
     ready: dict[int, None] = {}

@@ -1,5 +1,5 @@
-"""Start of a master whose clock is behind the times in the log, because an earlier clock was
-ahead."""
+"""Start of a master whose clock is behind the times in the journal. The clock of an earlier start
+was then ahead."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from titan.model.timing import next_time
 
 
 def set_back(turn: Turn, behind_s: float) -> None:
-    """Move times in the future back to the present. Schedules go on with their next time from now;
-    timers keep the rest of their wait."""
+    """Move recorded times in the future back to now. Schedules continue with their next nominal
+    time after now; timers wait for the rest of their time."""
     ahead: dict[str, float] = {}
     for schedule in turn.state.schedules.values():
         due = next_time(timing_at(schedule, turn.now), turn.now)

@@ -1,4 +1,5 @@
-"""Deadlines of runs: when one passes, the jobs that are not over are cancelled."""
+"""Deadlines of runs: when a deadline passes, the jobs of the run that are not over are
+cancelled."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from titan.model.states import TERMINAL
 
 
 def expire(turn: Turn, run: Run) -> None:
-    """Cancel the jobs of a run whose deadline passed. Do nothing if all are over."""
+    """Cancel the jobs of a run whose deadline passed. Do nothing if all jobs are over."""
     jobs = turn.state.jobs
     doomed = [j for j in run.numbers() if jobs[j].state not in TERMINAL]
     if doomed:

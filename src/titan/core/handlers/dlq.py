@@ -1,15 +1,16 @@
-"""Retry and purge of dead jobs. A DEAD job is in the dead letter queue until it is purged or
-retried.
+"""Retry and purge of dead jobs. A DEAD job is in the dead letter queue until a user retries or
+purges it.
 
 A retry also revives other jobs:
 
-- Jobs that were cancelled because of an ancestor, including handlers that were not needed, unless
+- Jobs that were cancelled because of the DEAD job, including handlers that were not needed, unless
   another parent blocks them.
-- Services that were stopped and that any revived job depends on.
+- Stopped services that a revived job depends on.
 
-Jobs that a user cancelled, rejected gates, and handlers that have run are not revived. A retried
-handler runs at once if one of its parents is still DEAD; it is not needed if all of them completed
-meanwhile. A run that has left the state is restored whole from the history.
+A retry does not revive jobs that a user cancelled, rejected gates, or handlers that have run. A
+retried handler runs at once if one of its parents is still DEAD. The handler is cancelled as not
+needed if all its parents have completed meanwhile. A run that has left the state is restored whole
+from the history.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _ready(state: State, revived: list[int]) -> tuple[list[int], list[int]]:
 
 
 def on_dead_dismissed(turn: Turn, received: DeadDismissed) -> None:
-    """Purge dead jobs. Those that are purged already are left alone; that is no error."""
+    """Purge dead jobs. A job that is already purged stays as it is, without an error."""
     try:
         run = _run(turn.state, received)
         state = _live_or_kept(turn.state, received)
@@ -106,7 +107,7 @@ def _live_or_kept(state: State, received: DeadRetried | DeadDismissed) -> State:
 
 
 def _wanted(state: State, received: DeadRetried | DeadDismissed) -> list[int]:
-    """Return the dead jobs that the request means, in the order of the DAG. Raises NotFound or
+    """Return the dead jobs that the request names, in the order of the DAG. Raises NotFound or
     Conflict."""
     run = state.runs[received.run]
     if not received.job:
@@ -131,8 +132,11 @@ def _nothing(state: State, received: DeadRetried) -> str:
 
 
 def plan(state: State, dead: list[int]) -> tuple[list[int], int]:
-    """Return the jobs to revive, and how many of them are retried. Those come first: the jobs of
-    `dead` that can run again. The cancelled jobs and services to revive with them follow."""
+    """Return the jobs to revive, and the number of retried jobs.
+
+    The retried jobs come first; they are the jobs of `dead` that can run again. The cancelled jobs
+    and stopped services that are revived with them follow.
+    """
     jobs = state.jobs
     region: dict[int, None] = dict.fromkeys(dead)
     fresh = list(dead)
@@ -146,7 +150,7 @@ def plan(state: State, dead: list[int]) -> tuple[list[int], int]:
 
 
 def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Job]) -> None:
-    """Add the jobs that were cancelled because of these to the region."""
+    """Add the jobs that were cancelled because of the jobs `fresh` to the region."""
     stack = list(fresh)
     while stack:
         for child in entry(stack.pop()).children or ():
@@ -163,8 +167,8 @@ def _services_of(region: dict[int, None], entry: Callable[[int], Job]) -> list[i
 
 
 def _narrow(region: dict[int, None], entry: Callable[[int], Job]) -> None:
-    """Remove from the region the jobs that a parent outside it blocks, and then their
-    dependents."""
+    """Remove from the region the jobs that are blocked by a parent outside the region, and then the
+    dependents of these jobs."""
 
     def stays(number: int) -> bool:
         job = entry(number)

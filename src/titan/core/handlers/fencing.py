@@ -1,13 +1,12 @@
 """Fencing: distinguishes leases in this home's recorded history from leases of another history.
 
-Each start of a master begins a term and generates a random id, the draw, for it. A home that was
-restored from an older copy, or that lost the end of its log, uses a term number again. It then also
-uses the same lease numbers and job numbers again. The draws of the two terms differ. So a lease is
-valid only if its draw is the one that this home recorded for the lease's term.
+Each start of a master begins a term and generates a random id for the term, the draw. A home that
+was restored from an older copy, or that lost the end of its journal, uses a term number a second
+time, and with it the same lease numbers and job numbers. The draws of the two terms differ. So a
+lease is valid only if its draw is the draw that this home recorded for the lease's term.
 
-A worker may hold a lease with another draw, or with a term later than this home's newest one. That
-proves that this home lost a part of its history. The master then begins a term that no worker
-knows.
+If a worker holds a lease with another draw, or with a term later than this home's newest term, then
+this home has lost a part of its history. The master then begins a term that no worker knows.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ from titan.core.turn import Turn
 
 TERM_LEAP = 1024
 """Number of terms that a home skips if it is known to be a copy. The original home may have begun
-as many terms since the copy was made."""
+up to this many terms since the copy was made."""
 TERMS_AHEAD = 1 << 20
-"""A lease whose term is further ahead than this proves nothing: nobody starts a master a million
-times."""
+"""A lease whose term is further ahead than this number is taken for an error and proves nothing,
+because nobody starts a master a million times."""
 TERMS_HEARD = 1 << 30
-"""A lease raises this home's term only if the lease's term is at most this. Numbers of leases and
-jobs have 31 bits for the term."""
+"""Highest term of a lease that can raise this home's term. Numbers of leases and jobs have 31 bits
+for the term."""
 
 
 def term_floor(state: State, *, copied: bool) -> int:
-    """Return the term that the next one must exceed. `copied`: the home is known to be a copy."""
+    """Return the number that the next term must exceed. `copied`: the home is known to be a
+    copy."""
     return state.term + (TERM_LEAP if copied else 0)
 
 
 def fence_foreign(turn: Turn, name: str, leases: Sequence[int], draws: Sequence[str], draw_of: Sequence[int]) -> dict[int, None]:
-    """Return the leases of worker `name` that this home did not give out. Begin a new term if there
-    are any.
+    """Return the leases of worker `name` that this home did not issue. If they prove a loss of
+    history that was not known, begin a new term.
 
-    Lease i was given under `draws[draw_of[i]]`. An empty draw, or empty `draws` and `draw_of`,
-    means that the worker does not report draws.
+    Lease i was issued under the draw `draws[draw_of[i]]`. An empty draw, or empty `draws` and
+    `draw_of`, means that the worker does not report draws.
     """
     state = turn.state
     held = {(lease >> 32, i) for lease, i in zip(leases, draw_of, strict=True)} if draw_of else {(n >> 32, -1) for n in leases}

@@ -1,5 +1,5 @@
-"""Published files: versions under a key of a run, or under a shared key. The newest version counts,
-and a few older ones are kept."""
+"""Published files: versions under a key of a run, or under a shared key. Readers get the newest
+version; the master keeps a few older versions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def on_unpublish_requested(turn: Turn, received: UnpublishRequested) -> None:
     versions = turn.state.published.get(received.key)
     if versions is None:
         refusal = NotFound(
-            f"there is no shared key {received.key[:200]!r}. The keys of a run go when the run goes: "
+            f"there is no shared key {received.key[:200]!r}. The keys of a run are removed with the run: "
             "`titan artifacts` lists the keys"
         )
         turn.order(fx.Refuse(received.origin, received.request, refusal.code, str(refusal)))
@@ -42,8 +42,8 @@ def on_unpublish_requested(turn: Turn, received: UnpublishRequested) -> None:
 
 
 def _place(state: State, received: PublishRequested) -> tuple[Run | None, str]:
-    """Return the run whose key it is (None for a shared key) and the name of the publisher. Raises
-    CallerError, Conflict or LimitExceeded."""
+    """Return the run to which the key belongs (None for a shared key) and the name of the
+    publisher. Raises CallerError, Conflict or LimitExceeded."""
     if not is_key(received.key):
         raise CallerError(f"{received.key[:200]!r} is not a valid key: a key is {KEY_RULE}")
     run, by = None, ""

@@ -1,9 +1,9 @@
-"""Gates: jobs that are human decisions. A gate takes no slot and no process. It is PAUSED until
-somebody decides or its time limit passes.
+"""Gates: jobs that are human decisions. A gate takes no slot and starts no process. It is PAUSED
+until a user decides or its time limit passes.
 
 An approved gate is COMPLETED. A rejected gate is CANCELLED with its dependents, so its run is
-FAILED. A rejection is not a failure of a job: nothing enters the dead letter queue, and nothing is
-retried.
+FAILED. A rejection is not a failure of a job: it puts no job into the dead letter queue and causes
+no retry.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def on_gate_decision_made(turn: Turn, received: GateDecisionMade) -> None:
 
 
 def find_gate(state: State, received: GateDecisionMade) -> int:
-    """Return the gate that the request means, whatever its state. Raises NotFound or
+    """Return the gate that the request names, whatever its state. Raises NotFound or
     CallerError."""
     if received.digest:
         number = state.tokens.get(received.digest)
@@ -63,8 +63,8 @@ def find_gate(state: State, received: GateDecisionMade) -> int:
 
 
 def is_repeated(facts: GateFacts, key: str, *, approve: bool) -> bool:
-    """Return True if this request repeats the decision that was made, because its answer was
-    lost."""
+    """Return True if a request repeats the decision already made. A client repeats a request whose
+    answer was lost."""
     return bool(key) and facts.key == key and facts.approved is approve and facts.decided_at > 0
 
 

@@ -1,8 +1,9 @@
-"""Growth of running runs, by one of their own jobs or by a user; and saved pipelines.
+"""Growth: jobs that one of a run's own jobs, or a user, adds to the running run. Also saved
+pipelines.
 
 An addition is accepted whole or refused. Its jobs may depend on each other and on jobs already in
-the run. Jobs of the run that are WAITING may be told to wait for it too. The limits are
-`Settings.run_jobs`, `Settings.growth_depth` and MAX_GROWTHS.
+the run. The request may also make WAITING jobs of the run wait for the added jobs. The limits are
+`Settings.run_jobs`, `Settings.growth_depth`, MAX_GROWTHS and MAX_ADDITION.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def on_run_growth_requested(turn: Turn, received: RunGrowthRequested) -> None:
     try:
         run, by = _requester(turn.state, received)
         known = turn.state.tables.growth_by(run, by, received.key)
-        if known is not None:  # repeated by another attempt, or because the answer was lost
+        if known is not None:  # the request is repeated by another attempt or after a lost answer
             turn.order(fx.ReplyGrown(received.origin, received.request, run.id, known.count))
             return
         event = _planned(turn, run, by, received)
@@ -45,7 +46,7 @@ def on_run_growth_requested(turn: Turn, received: RunGrowthRequested) -> None:
 
 
 def _requester(state: State, received: RunGrowthRequested) -> tuple[Run, int]:
-    """Return the run, and the job that asks (0 for a user). Raises NotFound or Conflict."""
+    """Return the run, and the requesting job (0 for a user). Raises NotFound or Conflict."""
     by = 0
     if received.worker:
         worker = state.workers.get(received.worker)
@@ -64,8 +65,8 @@ def _requester(state: State, received: RunGrowthRequested) -> tuple[Run, int]:
 
 
 def _planned(turn: Turn, run: Run, by: int, received: RunGrowthRequested) -> ev.RunGrown:
-    """Return the event for this addition. Raises InvalidGraph, NotFound or Conflict if it is
-    invalid."""
+    """Return the event for an addition. Raises InvalidGraph, NotFound or Conflict if the addition
+    is invalid."""
     state, dag = turn.state, received.dag
     origin = run.growth_of(by) if by else None
     depth = 1 + (origin.depth if origin is not None else 0)
@@ -108,8 +109,8 @@ def _check_bounds(state: State, run: Run, count: int, depth: int) -> None:
 
 
 def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], kinds: list[str]) -> None:
-    """Raise InvalidGraph for a job behind a parent that will never complete, and for a handler
-    behind a parent that is over."""
+    """Raise InvalidGraph for a job that depends on a parent that will never complete, and for a
+    handler of a parent that is over."""
     for name, kind, positions in zip(ids, kinds, parents, strict=True):
         for position in positions:
             if position >= run.count:
@@ -127,8 +128,8 @@ def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[i
 
 
 def _ends_of(run: Run, parents: list[tuple[int, ...]], kinds: list[str]) -> tuple[int, ...]:
-    """Return the positions of the new jobs without new dependents. Handlers are left out, because
-    they may not be needed."""
+    """Return the positions of the new jobs on which no other new job depends. Handlers are left
+    out, because a handler may turn out not to be needed."""
     inner = {p for kind, ps in zip(kinds, parents, strict=True) if kind != HANDLER for p in ps}
     return tuple([p for p, kind in enumerate(kinds, run.count) if p not in inner and kind != HANDLER])
 
@@ -136,8 +137,8 @@ def _ends_of(run: Run, parents: list[tuple[int, ...]], kinds: list[str]) -> tupl
 def _targets(
     state: State, run: Run, by: int, received: RunGrowthRequested, ends: tuple[int, ...]
 ) -> list[tuple[int, tuple[int, ...]]]:
-    """Return (number, positions) of the jobs that must wait for the addition. Raises NotFound,
-    Conflict or InvalidGraph."""
+    """Return the jobs that must wait for the addition: (number of the job, positions of the new
+    jobs that it waits for). Raises NotFound, Conflict or InvalidGraph."""
     targets: dict[int, None] = {}
     for name in received.before:
         number = state.find(run, name)
@@ -158,7 +159,7 @@ def _targets(
                 raise Conflict(f"{job.name} depends on {state.jobs[by].name} and is {_where(job)}: it cannot wait for the addition")
             targets[number] = None
     if targets and not ends:
-        raise InvalidGraph("nothing can wait for an addition of handlers alone")
+        raise InvalidGraph("no job can wait for an addition that has only handlers")
     return [(number, ends) for number in targets]
 
 
@@ -169,11 +170,12 @@ def _where(job: Job) -> str:
 def _check_no_cycle(
     state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], before: list[tuple[int, tuple[int, ...]]]
 ) -> None:
-    """Raise InvalidGraph if jobs would depend on each other.
+    """Raise InvalidGraph if the addition would make jobs depend on each other in a cycle.
 
-    The run had no cycle before, so a new one contains a new job. It lies among new jobs alone, or
-    it goes through a job that must wait for the addition. Parents of waiting jobs are not read,
-    because an addition may be one of thousands.
+    The run had no cycle before, so a new cycle contains a new job. The cycle either consists of new
+    jobs only, or goes through a job that must wait for the addition. So only these jobs and their
+    dependents are read. Reading the whole run would be slow, because a run can have thousands of
+    additions.
     """
     offset = run.count
     names, edges = list(ids), [[p - offset for p in ps if p >= offset] for ps in parents]
@@ -197,7 +199,7 @@ def _check_no_cycle(
 
 
 def _behind(state: State, jobs: list[int], first: int) -> dict[int, int]:
-    """Return these jobs and all that depend on them, numbered from `first` on."""
+    """Return `jobs` and all their dependents, numbered from `first` on: job -> number."""
     nodes: dict[int, int] = {}
     stack = jobs
     while stack:
@@ -240,6 +242,6 @@ def on_pipeline_removal_requested(turn: Turn, received: PipelineRemovalRequested
 
 
 def numbers_are_apart(run: Run) -> bool:
-    """Return True if the number ranges of a run's parts ascend without overlap. For `check`."""
+    """Return True if the number ranges of a run's parts ascend without overlap."""
     parts: Iterable[range] = run.ranges(0, run.count)
     return all(part.stop <= following.start for part, following in pairwise(parts))

@@ -1,5 +1,5 @@
-"""Jobs whose parents are done: they are delayed, or queued to any worker or to the worker of their
-affinity."""
+"""Jobs whose parents are done. Such a job is delayed, or queued for any capable worker, or queued
+for the one worker that its affinity names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from titan.model.states import JobState, RunState, WorkerState
 
 
 def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
-    """Move WAITING jobs on: to DELAYED, to QUEUED, or open them if they are gates."""
+    """Move WAITING jobs to DELAYED or QUEUED, and open gates."""
     at_once, later, until, gates = [], [], [], []
     for number in jobs:
         template = turn.state.jobs[number].template
@@ -35,8 +35,8 @@ def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
 
 
 def release_roots(turn: Turn) -> None:
-    """Make jobs without open parents ready in new or grown runs. Each turn handles a slice of each
-    run, so a large run does not delay others."""
+    """Make the jobs of new or grown runs that have no open parents ready. Each turn handles a slice
+    of each run, so that a large run does not delay others."""
     state = turn.state
     for run_id, begin in list(state.releasing.items()):
         run = state.runs[run_id]
@@ -64,8 +64,8 @@ def open_gates(turn: Turn, gates: list[int]) -> None:
 
 
 def unlock(turn: Turn, completed: Sequence[int]) -> list[int]:
-    """Make the children of COMPLETED jobs ready if they miss no other parent. Return the handlers
-    that are not needed."""
+    """Make the children of COMPLETED jobs ready if they have no other open parents. Return the
+    handlers that are not needed."""
     jobs = turn.state.jobs
     ready: dict[int, None] = {}
     unneeded: dict[int, None] = {}
@@ -94,9 +94,9 @@ def queue(turn: Turn, jobs: Sequence[int]) -> None:
 
 
 def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int, list[int]]]:
-    """Return the pins of jobs, and by worker the jobs whose affinity cannot be kept.
+    """Return the pin of each job, and the jobs whose affinity cannot be kept, by worker.
 
-    A pin is the only worker that may take a job. The list is empty if no job is pinned.
+    A pin is the only worker that may take a job. The list of pins is empty if no job is pinned.
     """
     pins: list[int] = []
     released: dict[int, list[int]] = {}
@@ -117,8 +117,8 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
 
 
 def _first_parent(state: State, job: Job) -> int:
-    """Return the job whose worker an affinity names: the first parent, or behind gates, which run
-    nowhere, the gate's own."""
+    """Return the job to whose worker an affinity binds: the first parent. If that is a gate, which
+    runs on no worker, take the gate's own first parent, and so on."""
     number = job.parents[0]
     while (parent := state.jobs[number]).template.kind == GATE and parent.parents:
         number = parent.parents[0]
@@ -126,12 +126,11 @@ def _first_parent(state: State, job: Job) -> int:
 
 
 def rebind(turn: Turn, moved: Sequence[int]) -> bool:
-    """Bind QUEUED jobs anew whose affinity names one of `moved`: jobs that were dispatched to
-    another worker than before.
+    """Choose the pin again of QUEUED jobs whose affinity names one of the jobs `moved`, which were
+    dispatched to another worker than before.
 
-    A job that is taken off the dead letter queue, or a service that is replaced, can have such
-    children. They are to run beside what its newest attempt leaves. Returns whether any was bound
-    or released.
+    A retried job, or a replaced service, can have such children. They must run on the node of its
+    newest attempt. Return True if any child was pinned or released.
     """
     state = turn.state
     below = [child for number in moved for child in state.jobs[number].children or ()]
@@ -156,7 +155,7 @@ def rebind(turn: Turn, moved: Sequence[int]) -> bool:
 
 def elsewhere(state: State, job: Job, *, besides: int = NO_WORKER) -> int:
     """Return the least loaded worker that can run a service, has not refused it, and is not
-    `besides`. NO_WORKER if there is none."""
+    `besides`; NO_WORKER if no worker qualifies."""
     refused, seats = (*job.service.refused_by, besides) if job.service is not None else (), state.pool.seats
     fit = [
         (seats[number].used / seats[number].slots, number)
@@ -167,8 +166,8 @@ def elsewhere(state: State, job: Job, *, besides: int = NO_WORKER) -> int:
 
 
 def unbroken(state: State, job: Job) -> int:
-    """Return the least loaded worker that can take a job and has not broken it; NO_WORKER if there
-    is none."""
+    """Return the least loaded worker that can take a job and has broken none of its recent
+    attempts; NO_WORKER if no worker qualifies."""
     broken = job.extra.broken_on if job.extra is not None else ()
     fit = [
         (worker.used / worker.slots, number)
@@ -212,7 +211,7 @@ def release(turn: Turn, worker: int, jobs: list[int]) -> None:
 
 
 def can_keep(state: State, worker: int, template: JobTemplate) -> bool:
-    """Return True if a worker can run such jobs, now or once it is free."""
+    """Return True if a worker can run jobs of a template, now or once it has free capacity."""
     entry = state.workers.get(worker)
     if entry is None:
         return False

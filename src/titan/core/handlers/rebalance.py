@@ -1,9 +1,9 @@
-"""Rebalancing: attempts that wait on a busy worker are recalled for an idle one. Prefetching thus
-never makes a job wait behind a long one.
+"""Rebalancing: the master recalls attempts that wait on a busy worker when another worker is idle.
+Prefetching thus never makes a job wait behind a long job.
 
-When all queues that an idle worker serves are empty, the master recalls attempts that wait
-elsewhere, the last dispatched first. The busy worker hands back those that have not started. They
-are queued again in their old place, and the idle worker takes them.
+When all queues that an idle worker serves are empty, the master recalls attempts that wait on other
+workers, the last dispatched first. The busy worker returns the attempts that have not started. The
+master queues their jobs again in their old place, and the idle worker takes them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from titan.model.demand import NOTHING, amounts_of
 from titan.model.states import JobState
 
 LOOK_AT = 16
-"""Maximum number of idle and of overfull workers to check in one turn. The next turn goes on."""
+"""Maximum number of idle workers, and of workers with waiting attempts, to check in one turn."""
 
 
 def take_back(turn: Turn) -> None:
@@ -30,9 +30,9 @@ def take_back(turn: Turn) -> None:
     for idle in islice(pool.idle, LOOK_AT):
         seat = pool.seats[idle]
         if seat.hold is not None:
-            continue  # its free slots wait for another job
-        # Quick jobs may exceed the slots of a worker: take an even share of the jobs that wait
-        # elsewhere.
+            continue  # a reservation keeps the free slots for another job
+        # If jobs are quick, a worker may prefetch beyond its slots. Let it take an even share of
+        # the jobs that wait on other workers.
         wanted = max(seat.slots - seat.used, min(seat.room, share)) - _recalled(turn.state, recalls)
         for other in islice(pool.surplus, LOOK_AT):
             if wanted <= 0:
@@ -47,8 +47,8 @@ def take_back(turn: Turn) -> None:
 
 
 def _behind_services(state: State) -> dict[int, list[int]]:
-    """Return by worker the leases of attempts that wait behind services in all its slots. They
-    would wait for ever, so they must be queued again."""
+    """Return the leases of attempts that wait on workers whose slots are all taken by services, by
+    worker. These attempts would wait for ever, so their jobs must be queued again."""
     recalls: dict[int, list[int]] = {}
     for number in islice(state.pool.surplus, LOOK_AT):
         worker = state.workers[number]
@@ -74,15 +74,15 @@ def _spare(state: State) -> int:
 
 
 def _recalled(state: State, recalls: dict[int, list[int]]) -> int:
-    """Return the number of attempts that were recalled but have not come back. They will fill slots
-    that are idle now."""
+    """Return the number of attempts that were recalled but not yet returned. Their jobs will fill
+    slots that are idle now."""
     asked = sum(len(state.workers[w].recalled) for w in islice(state.pool.surplus, LOOK_AT))
     return asked + sum(map(len, recalls.values()))
 
 
 def _waiting(state: State, worker: Worker, capabilities: tuple[str, ...], chosen: list[int]) -> list[int]:
-    """Return leases beyond the worker's slots that have not started and need only these
-    capabilities, newest first."""
+    """Return leases that a worker holds beyond its slots, newest first. Their attempts have not
+    started and need only `capabilities`."""
     if not worker.connection:
         return []
     spare = worker.used - worker.slots - len(worker.recalled) - len(chosen)
@@ -92,7 +92,8 @@ def _waiting(state: State, worker: Worker, capabilities: tuple[str, ...], chosen
             break
         job = state.jobs[worker.held[lease]]
         template = job.template
-        # An attempt that asks for resources has a slot, or gets one before those sent to wait.
+        # An attempt that asks for resources already has a slot, or gets one before the prefetched
+        # attempts.
         movable = job.state is JobState.DISPATCHED and not template.affinity and template.requirement in capabilities
         if movable and template.needs is not None:
             movable = amounts_of(template.needs) == NOTHING and all(c in capabilities for c in template.needs.capabilities)

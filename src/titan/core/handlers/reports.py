@@ -1,5 +1,5 @@
-"""Progress and status reports of running jobs. Reports of attempts that are not current are
-dropped."""
+"""Progress and status reports of running jobs. The core drops reports of attempts that are not
+current."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def on_progress_seen(turn: Turn, received: ProgressSeen) -> None:
 
 
 def on_statuses_seen(turn: Turn, received: StatusesSeen) -> None:
-    """Record new status lines. Workers repeat them after each registration, so known ones emit no
-    event."""
+    """Record new status lines. Workers repeat their status lines after each registration, so a
+    known status line emits no event."""
     state = turn.state
     held = state.workers[received.worker].held
     fresh: dict[int, str] = {}

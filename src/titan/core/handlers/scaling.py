@@ -1,11 +1,11 @@
 """Burst workers: started when jobs wait, retired when idle.
 
-A burst worker is one that the master requested from its provider. Its name identifies it from the
-request to its end, counts against its rule's maximum for that time, and is never used again. Any
-other worker is permanent and is left alone. The provider's report that a worker ended is final.
-Orders to the provider may be lost, so each review repeats them.
+A burst worker is a worker that the master requested from its provider. From the request to its end
+it has a name that is never used again, and counts towards its rule's maximum. All other workers are
+permanent, and scaling never stops them. The provider's report that a worker ended is final. Orders
+to the provider may be lost, so each review repeats them.
 
-`titan.scheduling.scale` decides how many burst workers there should be.
+`titan.scheduling.scale` decides the number of burst workers.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def take_resources(turn: Turn, existing: Iterable[str]) -> None:
     """Match the burst workers in the state with those that the provider has at the start of the
     master.
 
-    Burst workers of the state that are not in `existing` ended with the last master; their loss
-    counts against no job. Workers that the state does not know are stopped.
+    Burst workers in the state but not in `existing` ended with the master's last process; their
+    loss counts against no job. Burst workers that the state does not know are stopped.
     """
     names = dict.fromkeys(existing)
     for name in [name for name in turn.state.bursts if name not in names]:
@@ -67,8 +67,8 @@ def _worker_of(state: State, name: str) -> Worker | None:
 
 
 def forget_if_due(turn: Turn, number: int) -> None:
-    """Forget a worker that has been gone for `forget_s`. A burst worker is forgotten when it
-    ends."""
+    """Remove a worker from the state if it has been gone for `forget_s`. A burst worker is removed
+    when the provider reports its end."""
     worker = turn.state.workers.get(number)
     if worker is None or worker.state not in GONE or worker.name in turn.state.bursts:
         return
@@ -166,8 +166,8 @@ def _retire(turn: Turn, burst: Burst, reason: str) -> None:
 
 
 def _repeat_orders(turn: Turn) -> None:
-    """Stop burst workers that did not register in time, and those that are LOST or LEFT, in case
-    the provider still has them."""
+    """Stop burst workers that did not register in time, and burst workers that are LOST or LEFT,
+    because the provider may still have them."""
     state = turn.state
     for burst in list(state.bursts.values()):
         worker = _worker_of(state, burst.name)

@@ -1,5 +1,5 @@
-"""Actors that set and removed secrets. The vault has the secrets themselves; the core keeps the
-record, and answers once it is durable."""
+"""Record of the actors that set and removed secrets. The vault has the secrets themselves; the core
+journals who changed which secret, and answers once the record is durable."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 """Services: reports of their readiness, the effect on dependents, and their end.
 
-A READY service counts for its children like a COMPLETED job. When it is no longer READY, children
-that have not been dispatched wait again; running ones are left alone.
+For its children, a READY service counts like a COMPLETED job. When the service is no longer READY,
+children that have not been dispatched wait again; running children continue.
 
-A service that other jobs depend on is stopped when all other jobs of its run are over, and is then
-COMPLETED. These services go on until a user stops them:
+A service on which other jobs depend is stopped when all other jobs of its run are over, and is then
+COMPLETED. These services continue until a user stops them:
 
-- a service that no job depends on
+- a service on which no job depends
 - a service with `keep`
-- the services that any of those depend on
+- the services on which one of these depends
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from titan.scheduling.lane import sort_key
 
 
 def on_services_seen(turn: Turn, received: ServicesSeen) -> None:
-    """Record new reports of current attempts. Reports are repeated with each heartbeat and may
-    arrive late."""
+    """Record new reports of current attempts. Workers repeat reports with each heartbeat, and a
+    report may arrive late."""
     state = turn.state
     worker = state.workers[received.worker]
     fresh: dict[int, int] = {}
@@ -94,11 +94,11 @@ def service_retry_at(state: State, now: float, number: int, outcome: int) -> flo
     """Return the time of the next attempt of a service whose attempt ended; 0 for none.
 
     A service that could not be started (its port is in use, its program is missing) is retried at
-    once on a worker that has not refused it. A service whose process ended is over; its restart
-    policy was already applied by the worker.
+    once on a worker that has not refused the service. A service whose process ended gets no further
+    attempt, because its worker has already applied the restart policy.
     """
     job = state.jobs[number]
-    if job.service is not None and job.service.old_lease:  # the old attempt goes on meanwhile
+    if job.service is not None and job.service.old_lease:  # the old attempt continues meanwhile
         return now + backoff_delay(job.failures, state.settings.backoff_base_s, state.settings.backoff_max_s)
     if outcome == Outcome.REFUSED and job.failures < job.template.retries:
         return now if elsewhere(state, job, besides=job.worker) != NO_WORKER else 0.0
@@ -107,11 +107,11 @@ def service_retry_at(state: State, now: float, number: int, outcome: int) -> flo
 
 # -- the end of a service --------------------------------------------------------------------------
 def on_service_stop_requested(turn: Turn, received: ServiceStopRequested) -> None:
-    """Stop a service, or all services of a run. Services that are over are left alone; that is no
+    """Stop a service, or all services of a run. A service that is over stays as it is, without an
     error.
 
-    A service that has not begun is cancelled. The children of a stopped service that have not begun
-    are cancelled too.
+    A service that has not begun is cancelled. Children of a stopped service that have not begun are
+    cancelled too.
     """
     state = turn.state
     run = state.runs.get(received.run)
@@ -151,11 +151,11 @@ def on_service_stop_requested(turn: Turn, received: ServiceStopRequested) -> Non
 
 
 def on_service_replace_requested(turn: Turn, received: ServiceReplaceRequested) -> None:
-    """Replace a service. If a worker has room, the new attempt becomes READY before the old one is
-    stopped. Otherwise the old one is stopped first.
+    """Replace a service. If a worker has room for the new attempt, the old attempt is stopped only
+    when the new one is READY (a rolling replacement). Otherwise the old attempt is stopped first.
 
-    A service with a fixed port needs another worker for that. A second request before the new
-    attempt is READY replaces the new attempt, and the old one goes on.
+    A rolling replacement of a service with a fixed port needs another worker. If a second request
+    comes before the new attempt is READY, the new attempt is replaced, and the old one continues.
     """
     state = turn.state
     run = state.runs.get(received.run)
@@ -198,8 +198,7 @@ def on_service_replace_requested(turn: Turn, received: ServiceReplaceRequested) 
 
 
 def _template(old: JobTemplate, received: ServiceReplaceRequested) -> JobTemplate:
-    """Return the template of the replacement. What is executed changes; placement and limits do
-    not."""
+    """Return the template of the replacement. The program changes; placement and limits do not."""
     if not (received.file or received.file_hash or received.command or received.argv):
         return old
     return msgspec.structs.replace(
@@ -214,8 +213,8 @@ def _template(old: JobTemplate, received: ServiceReplaceRequested) -> JobTemplat
 
 
 def _place_beside(state: State, number: int, job: Job) -> tuple[bool, int]:
-    """Return whether a new attempt can run beside the READY one, and its pin (NO_WORKER for
-    none)."""
+    """Return whether a new attempt can run beside the READY attempt, and the pin of the new attempt
+    (NO_WORKER for none)."""
     s, service = job.service, job.template.service
     if s is None or service is None or not s.ready_at or s.old_lease or job.state is not JobState.RUNNING or job.template.affinity:
         return False, NO_WORKER
@@ -234,8 +233,8 @@ def _refuse(turn: Turn, received: ServiceStopRequested | ServiceReplaceRequested
 
 
 def stop(turn: Turn, services: list[int], reason: str, *, by_user: bool) -> None:
-    """Stop services that are not over: they become COMPLETED, and their processes are told to
-    end."""
+    """Stop services that are not over: they become COMPLETED, and their workers are told to stop
+    the processes."""
     if not services:
         return
     state = turn.state
@@ -246,11 +245,12 @@ def stop(turn: Turn, services: list[int], reason: str, *, by_user: bool) -> None
 
 
 def stop_helpers(turn: Turn) -> None:
-    """Stop services that were only needed by other jobs, in runs where all other jobs are over.
+    """In runs where all other jobs are over, stop the services that only served those jobs.
 
-    Handlers of a service, and the jobs behind them, wait for its end and may still run. The
-    services that they need go on until that is decided, except the service whose end they wait for.
-    If all remaining jobs wait in a circle, all services are stopped.
+    The handlers of a service, and the dependents of these handlers, wait for the end of the service
+    and may still run. The services that such a job needs therefore continue, except the service for
+    whose end the job waits. If all remaining jobs wait for each other in a circle, all services are
+    stopped.
     """
     for run in list(turn.runs.values()):
         while idle := _idle_helpers(turn.state, run):  # the remaining services may form a circle now
@@ -277,8 +277,11 @@ def _waits_until_ready(state: State, child: int) -> bool:
 
 
 def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, None]]:
-    """Return the jobs that wait for the end of services, with those services. They are the handlers
-    of services and all jobs behind those handlers, including services."""
+    """Return the jobs that wait for the end of services, and these services by job.
+
+    The jobs are handlers of services and all dependents of these handlers, which can be services
+    too.
+    """
     found: dict[int, dict[int, None]] = {}
     jobs = state.jobs
     stack = [(child, n) for n in live for child in jobs[n].children or () if jobs[child].template.kind == HANDLER]
@@ -291,7 +294,10 @@ def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, N
 
 
 def _needed(state: State, wanted: list[int]) -> dict[int, None]:
-    """Return these jobs, and all that those of them that are not over depend on."""
+    """Return the jobs `wanted`, and all jobs on which they depend.
+
+    The search does not continue through jobs that are over, or through handlers.
+    """
     found: dict[int, None] = {}
     stack = list(wanted)
     while stack:

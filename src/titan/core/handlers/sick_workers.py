@@ -1,10 +1,11 @@
-"""Workers that break attempts: these end BROKEN, through no fault of their jobs.
+"""Workers that break attempts. A broken attempt ends BROKEN, through no fault of its job.
 
-A broken attempt costs its job no retry. The next attempt goes to a worker that has not broken the
-job, if there is one. A worker is set aside when consecutive reports hold only broken attempts. It
-gets nothing until its back-off is over, then one attempt on trial beside those that still run. An
-attempt that runs to its end, or a service that becomes READY, takes the worker back. A broken one
-sets it aside for longer.
+A broken attempt costs its job no retry. The next attempt goes to a worker that has not broken an
+attempt of the job, if there is such a worker. A worker is set aside when consecutive reports hold
+only broken attempts. A worker set aside gets no attempts until its back-off is over. Then it is on
+trial: it gets one attempt beside the attempts that still run. When an attempt runs to its end, or a
+service becomes READY, the worker is no longer set aside. When the attempt is broken, the worker is
+set aside for longer.
 """
 
 from __future__ import annotations
@@ -16,21 +17,20 @@ from titan.model.backoff import backoff_delay
 from titan.model.states import Outcome
 
 BREAKS_LIMIT = 12
-"""A job is DEAD when this many of its attempts were broken, because the job itself may be at
-fault."""
+"""Number of broken attempts at which a job is DEAD, because the job itself may be at fault."""
 SICK_AFTER = 3
 """Number of consecutive reports of broken attempts that sets a worker aside."""
 ASIDE_MIN_S, ASIDE_MAX_S = 5.0, 600.0
 
 
 def is_blameless(job: Job, outcome: int) -> bool:
-    """Return True if a failed attempt costs its job no retry. A call that takes its runner down is
-    SIGNALED and does cost one."""
+    """Return True if a failed attempt costs its job no retry. A call that takes its runner down
+    ends SIGNALED and does cost a retry."""
     return outcome == Outcome.BROKEN and job.service is None
 
 
 def note_broken(turn: Turn, number: int, reason: str) -> None:
-    """Set the worker aside if it has broken too many attempts in a row. `number` is the worker."""
+    """Set the worker `number` aside if it has broken too many attempts in a row, or is on trial."""
     worker = turn.state.workers[number]
     if not worker.probing and (worker.aside_until or worker.breaks < SICK_AFTER):
         return
@@ -44,7 +44,8 @@ def note_broken(turn: Turn, number: int, reason: str) -> None:
 
 
 def note_sound(turn: Turn, number: int) -> None:
-    """Take a worker on trial back: an attempt ran to its end, or a service became READY, there."""
+    """End the time aside of the worker `number`, because an attempt ran to its end, or a service
+    became READY, on it."""
     if turn.state.workers[number].aside_until:
         turn.emit(ev.WorkerTakenBack(number, turn.now))
 

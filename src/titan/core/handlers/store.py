@@ -1,4 +1,4 @@
-"""Writes to TitanStore become events; see `apply.store`."""
+"""Handler of writes to TitanStore, which become events; see `apply.store`."""
 
 from __future__ import annotations
 

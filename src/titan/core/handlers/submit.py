@@ -1,4 +1,4 @@
-"""Submission of a DAG, at once or in parts. It is refused whole or becomes a run."""
+"""Submission of a DAG, at once or in parts. A DAG is refused as a whole or becomes a run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def on_run_begun(turn: Turn, received: RunBegun) -> None:
         turn.order(fx.Refuse(received.origin, received.request, e.code, str(e), e.job))
         return
     for run in [o.run for o in turn.state.opening.values() if received.key and o.run.key == received.key]:
-        # its submitter lost the connection and starts over
+        # the submitter lost its connection and starts over
         turn.emit(ev.RunDropped(run.id, turn.now))
     first = turn.state.next_job
     head = (received.run, received.key, received.name, received.version, received.templates)
@@ -93,8 +93,8 @@ def on_submitter_gone(turn: Turn, received: SubmitterGone) -> None:
 
 
 def drop_openings(turn: Turn) -> None:
-    """Drop runs whose submission had not ended when the last master did. Their submitters start
-    over."""
+    """Drop the runs whose jobs had not all arrived when the last master ended. Their submitters
+    start over."""
     for run in [run for run in turn.state.runs.values() if run.state is RunState.OPENING]:
         turn.emit(ev.RunDropped(run.id, turn.now))
 
@@ -103,7 +103,7 @@ def is_answered(turn: Turn, origin: int, request: int, key: str, run: str) -> bo
     """Answer a repeated submission with its run and return True. Return False for a new one."""
     state = turn.state
     known = state.runs.get(state.keys.get(key, ""))
-    if known is not None:  # a repeated submission, because the first answer was lost
+    if known is not None:  # the client repeats a submission, because the first answer was lost
         turn.order(fx.ReplySubmitted(origin, request, known.id, known.count))
         return True
     if key in state.archived:

@@ -1,8 +1,8 @@
 """Times and amounts that workers report, clamped to the possible range.
 
-A worker's clock may be wrong, and its report may be false. An attempt starts after its dispatch,
-ends after its start, and both come before the master gets the report. Clamping enforces this, so no
-report can move a time of the cluster.
+A worker's clock may be wrong, and its report may be false. But an attempt starts after its
+dispatch, ends after its start, and ends before the master receives the report. Clamping enforces
+this order, so no report can put an impossible time into the state.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from titan.model.dag import MAX_MEMORY, MAX_SECONDS
 MAX_CPU_S = 1e10
 """Maximum CPU time of an attempt: 65,536 CPUs for two days."""
 _SOME = 1e-9
-"""Smallest time of an event that happened; 0 means that it did not."""
+"""Smallest time that stands for something that happened; 0 means that it did not happen."""
 
 
 def started_within(job: Job, at: float, now: float) -> float:
-    """Return the start time of a job's current attempt, clamped to between its last transition and
-    now."""
+    """Return the start time of a job's current attempt, clamped to between the job's last
+    transition and now."""
     return max(min(max(at, job.since), now), _SOME)
 
 
 def passed_within(job: Job, at: float, now: float) -> float:
-    """Return a past time of a job's current attempt, clamped to between its start and now; 0 for
-    none."""
+    """Return a past time of a job's current attempt, clamped to between the attempt's start and
+    now; 0 for none."""
     return max(min(max(at, job.started_at), now), _SOME) if at else 0.0
 
 
@@ -37,8 +37,8 @@ def due_within(at: float, now: float) -> float:
 
 
 def made_possible(jobs: dict[int, Job], received: ResultsReported, rows: dict[int, int], now: float) -> ResultsReported:
-    """Return the results with clamped times and amounts. `rows`: position -> job number, for the
-    rows to clamp."""
+    """Return the results with clamped times and amounts. `rows` are the rows to clamp: position in
+    the columns -> job number."""
     started, finished, cpu_s, peak_bytes = (
         list(received.started),
         list(received.finished),
@@ -48,7 +48,7 @@ def made_possible(jobs: dict[int, Job], received: ResultsReported, rows: dict[in
     # inlined for speed: if a worker's clock is a little ahead, all its rows are clamped here
     for i, number in rows.items():
         since, began, ended = jobs[number].since, started[i], finished[i]
-        if began:  # else it never started
+        if began:  # else the attempt never started
             if not since <= began <= now:
                 started[i] = began = started_within(jobs[number], began, now)
             since = max(since, began)

@@ -1,8 +1,8 @@
 """Lifecycle of workers (registration, heartbeats, draining, silence, return), and reconciliation,
-the one mechanism that heals every lost message.
+which repairs the effects of lost messages.
 
-In `_reconcile` the master compares the attempts that a worker reports with those that the state
-assigns to it, and orders the difference.
+`_reconcile` compares the attempts that a worker reports with the attempts that the state assigns to
+the worker, and orders whatever corrects the difference.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from titan.model.disk import Facts, news_of
 from titan.model.states import JobState, WorkerState
 
 ENDING_LIMIT = 100_000
-"""Maximum number of unknown leases to remember per worker until it reports that they are gone."""
+"""Maximum number of unknown leases to record per worker until it reports that they are gone."""
 
 LOST, LEFT = WorkerState.LOST, WorkerState.LEFT
 
@@ -85,9 +85,9 @@ def _why_not(state: State, known: Worker, received: WorkerRegistered, now: float
 def _is_older(incarnation: str, known: Worker) -> bool:
     """Return True if this process is older than the known process of the same name.
 
-    The start counter of their home decides, if both have the same home. Incarnations of an older
-    Titan sort by time. A clock may be wrong, so that only counts while the known process may come
-    back.
+    If both processes have the same home, the start counter of the home decides. Incarnations of an
+    older Titan sort by time. A clock may be wrong, so the time only counts while the known process
+    may still reconnect.
     """
     (home, _, number), (known_home, _, known_number) = incarnation.partition(":"), known.incarnation.partition(":")
     if number.isdecimal() and known_number.isdecimal():
@@ -113,7 +113,7 @@ def _note_facts(turn: Turn, number: int, facts: Facts) -> None:
 
 
 def ask_to_leave(turn: Turn, worker: Worker, *, now: bool) -> None:
-    """Tell the worker to drain and leave. The order is repeated with each heartbeat until it has
+    """Tell the worker to drain and leave. Each heartbeat repeats the order until the worker has
     left."""
     if not worker.draining:
         turn.emit(ev.WorkerDrained(worker.number, turn.now))
@@ -125,7 +125,7 @@ def ask_to_leave(turn: Turn, worker: Worker, *, now: bool) -> None:
 
 def on_worker_beat(turn: Turn, received: WorkerBeat) -> None:
     if turn.state.workers[received.worker].state is not WorkerState.ALIVE:
-        return  # the worker does not know yet that it is LOST; it must register again
+        return  # a LOST worker that does not know it yet: it must register again
     turn.emit(ev.WorkerHeard(received.worker, turn.now))
     if received.facts:
         _note_facts(turn, received.worker, received.facts)
@@ -145,12 +145,12 @@ def _reconcile(
     *,
     all_seen: bool,
 ) -> None:
-    """Compare the attempts that a worker lists with those that the state assigns to it, and order
-    the difference.
+    """Compare the attempts that a worker lists with those that the state assigns to the worker, and
+    order whatever corrects the difference.
 
-    `all_seen`: no dispatch is in transit to the worker, so an attempt that it does not list is not
-    there. An assigned attempt whose number is in `foreign` is not there either: the worker holds a
-    foreign attempt of that number, and would have ignored ours.
+    `all_seen`: no dispatch is in transit to the worker, so the worker does not have an attempt that
+    it does not list. The worker does not have an assigned attempt whose lease is in `foreign`
+    either. It holds another home's attempt with the same lease, and would have ignored ours.
     """
     state = turn.state
     listed = dict.fromkeys(leases)
@@ -167,7 +167,7 @@ def _reconcile(
     known = (worker.held, worker.ending, worker.retiring)
     unknown = [lease for lease in listed if not any(lease in group for group in known)]
     room = max(0, ENDING_LIMIT - len(worker.ending))
-    if len(unknown) > room:  # the worker is told to stop all; leases beyond the limit take no slot
+    if len(unknown) > room:  # all must stop, but leases beyond the limit are not recorded
         turn.order(fx.SendStop(worker.number, unknown[room:]))
         del unknown[room:]
     if unknown:
@@ -186,8 +186,8 @@ def _sent_at(state: State, number: int) -> float:
 
 
 def on_leases_awaiting(turn: Turn, received: LeasesAwaiting) -> None:
-    """Record which calls lend their slots. Leases that the worker no longer holds are ignored: it
-    did not know yet."""
+    """Record the calls that wait for other calls and use no slot. Leases that the state no longer
+    assigns to the worker are ignored."""
     worker = turn.state.workers[received.worker]
     lent = [lease for lease in received.leases if lease in worker.held]
     known = {lease: None for lease, waits in worker.lent.items() if waits}
@@ -208,14 +208,14 @@ def on_worker_leaving(turn: Turn, received: WorkerLeaving) -> None:
 
 
 def on_worker_disconnected(turn: Turn, received: WorkerDisconnected) -> None:
-    """Mark the worker SUSPECT. It has until its deadline to come back."""
+    """Mark the worker SUSPECT. It has until its deadline to reconnect."""
     if turn.state.workers[received.worker].connection == received.origin:
         turn.emit(ev.WorkerSuspected(received.worker, turn.now))
 
 
 def on_deadline(turn: Turn, number: int) -> None:
-    """Declare a worker LOST if its deadline passed. If it sent a message since, set the timer
-    again."""
+    """Declare a worker LOST if its deadline passed. If a message has moved the deadline, set the
+    timer again."""
     worker = turn.state.workers.get(number)
     if worker is None:
         return
@@ -254,10 +254,10 @@ def _lose_all(turn: Turn, worker: Worker, doubted: list[int], *, count_losses: b
 
 
 def _first_in_line(state: State, worker: Worker) -> list[int]:
-    """Return the jobs that the worker may have started without reporting it. Those are the first
-    dispatched ones, as many as there were free slots.
+    """Return the jobs that the worker may have started without a report: the jobs dispatched first,
+    as many as the worker had free slots.
 
-    Jobs behind them cannot have started, so they did not cause the loss.
+    Jobs dispatched later cannot have started, so they did not cause the loss.
     """
     running = sum(state.jobs[number].state is JobState.RUNNING for number in worker.held.values())
     free = worker.slots - running - len(worker.ending) - len(worker.retiring)

@@ -1,1 +1,1 @@
-"""The state of the cluster: plain data and the indexes over it. Only `core.apply` writes it."""
+"""The state of the cluster: plain data and indexes. Only `core.apply` writes the state."""

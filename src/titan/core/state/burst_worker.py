@@ -6,7 +6,7 @@ import msgspec
 
 
 class Burst(msgspec.Struct):
-    """A burst worker, from the request to its end."""
+    """Record of a burst worker, from the request to the worker's end."""
 
     name: str
     rule: str
@@ -14,4 +14,4 @@ class Burst(msgspec.Struct):
     slots: int
     requested_at: float
     retired_at: float = 0.0
-    """Time at which the worker was told to leave; 0 if it was not."""
+    """Time at which the core decided to retire the worker; 0 if it has not."""

@@ -1,5 +1,5 @@
-"""References from the state to content, by SHA-256. Content without a reference may be removed from
-the store.
+"""References from the state to content, by SHA-256. The master may remove content that has no
+reference.
 
 A run refers to its scripts, archives, functions, arguments, results, outputs and published files. A
 schedule and a saved pipeline refer to the content that their future runs need. A shared key refers
@@ -34,9 +34,9 @@ def content_of(template: JobTemplate) -> tuple[str, ...]:
 def of_payload(payload: bytes) -> Iterator[str]:
     """Yield the hashes that the arguments of a call may refer to.
 
-    A planner's arguments contain the template of the jobs that it will add. Any text in them that
-    looks like a hash therefore counts as a reference. An extra reference only keeps a blob too
-    long; a missing one would lose the blob.
+    If a call adds jobs, its pickled arguments contain the templates of these jobs. Any text in the
+    arguments that looks like a hash therefore counts as a reference. An extra reference only keeps
+    a blob too long; a missing reference would lose the blob.
     """
     if len(payload) == BY_CONTENT_BYTES and (hash_ := artifact_of(payload)) is not None:
         yield hash_
@@ -57,7 +57,7 @@ def of_jobs(jobs: Iterable[Job]) -> Iterator[str]:
 
 
 def of_run_itself(run: Run) -> Iterator[str]:
-    """Yield the references of a run without those of its jobs."""
+    """Yield the references of a run, without the references of its jobs."""
     yield from of_templates(run.templates)
     for versions in run.published.values():
         for version in versions:

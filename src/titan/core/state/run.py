@@ -1,4 +1,5 @@
-"""Runs and the numbering of their jobs: one range at submission and one more per growth."""
+"""Runs and the numbering of their jobs: one range of numbers for the submission, and one for each
+later addition of jobs (growth)."""
 
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ class Growth(msgspec.Struct, frozen=True, array_like=True, gc=False):
     position: int
     count: int
     by: int
-    """Number of the job that added them; 0 for a user."""
+    """Number of the job that made the addition; 0 for a user."""
     depth: int
-    """1 if a job of the DAG or a user added them. Otherwise the depth of the job that added them,
-    plus 1."""
+    """1 if a user or a job of the submission made the addition. Otherwise one more than the depth
+    of the job that made it."""
     key: str
     """Idempotency key of the request. A repeated request gets the same answer."""
     at: float
@@ -35,8 +36,8 @@ class Growth(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Run(msgspec.Struct):
     """One submission of a DAG.
 
-    Its jobs have positions from 0 to `count - 1`. Their numbers begin at `first`; those of each
-    growth begin at `Growth.first`.
+    The jobs of a run have positions from 0 to `count - 1`. The numbers of the submitted jobs begin
+    at `first`; the numbers of each growth begin at `Growth.first`.
     """
 
     id: str
@@ -61,8 +62,8 @@ class Run(msgspec.Struct):
     tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))
     """Number of jobs in each state."""
     deadline_s: float = 0.0
-    """Limit in seconds from submission to the run's end; 0 means no deadline. A retry from the dead
-    letter queue removes the deadline."""
+    """Maximum seconds from the submission to the run's end; 0 means no deadline. A retry from the
+    dead letter queue removes the deadline."""
     expired: bool = False
     """True if the deadline passed before the run was over."""
     schedule: str = ""
@@ -87,7 +88,7 @@ class Run(msgspec.Struct):
         return chain.from_iterable(self.ranges(begin, end))
 
     def ranges(self, begin: int, end: int) -> list[range]:
-        """Return the same numbers as a list of ranges."""
+        """Return the numbers that `numbers` returns, as a list of ranges."""
         found = []
         while begin < end:
             first, position, count = self._part(begin)
@@ -139,7 +140,7 @@ class Run(msgspec.Struct):
 
 
 class Opening(msgspec.Struct):
-    """A submission in parts that is under way. Not durable: a restart drops its run."""
+    """Submission in parts whose jobs are still arriving. A restart of the master drops its run."""
 
     run: Run
     ids: set[str]

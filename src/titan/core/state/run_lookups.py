@@ -1,5 +1,5 @@
-"""Lookup tables of runs: jobs by name, and growths by request. Derived from the runs and rebuilt at
-each start."""
+"""Lookup tables of runs: jobs by name, and growths (additions of jobs) by request. The tables are
+derived from the runs and rebuilt at each start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from titan.core.state.run import Growth, Run
 
 NAMES_KEPT = 8
-"""Maximum number of runs whose table of job names is kept."""
+"""Maximum number of runs for which a table of job names is kept."""
 
 
 class Named(Protocol):
@@ -23,7 +23,7 @@ class RunTables:
     def __init__(self) -> None:
         self._names: dict[str, dict[str, int]] = {}
         self.growths: dict[str, dict[tuple[int, str], Growth]] = {}
-        """Run id -> (job that asked, idempotency key) -> growth."""
+        """Run id -> (requesting job, idempotency key) -> growth."""
 
     def number_of(self, jobs: Mapping[int, Named], run: Run, name: str) -> int | None:
         """Return the number of the job with this name, or None.
@@ -40,7 +40,7 @@ class RunTables:
         return table.get(name)
 
     def growth_by(self, run: Run, by: int, key: str) -> Growth | None:
-        """Return the growth that this job's request made, or None if it has made none. O(1)."""
+        """Return the growth that the request `key` of the job `by` made, or None. O(1)."""
         return self.growths.get(run.id, {}).get((by, key))
 
     def note_growth(self, run: Run, growth: Growth, names: Iterable[str]) -> None:

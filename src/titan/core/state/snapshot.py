@@ -1,8 +1,8 @@
-"""The state as a snapshot: chunks of bytes that replace the log before them.
+"""The state as a snapshot: chunks of bytes that replace all earlier records of the journal.
 
-A run is written with its templates once and its jobs in columns. Each chunk holds a bounded number
-of jobs, so neither writing nor reading needs a second copy of the state in memory. Derived indexes
-are not written.
+The templates of a run are written once, and its jobs in columns. Each chunk holds a bounded number
+of jobs, so neither writing nor reading needs a second copy of the state in memory. A snapshot does
+not contain derived indexes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 CHUNK_JOBS = 20_000
 CHUNK_COMMANDS = 1_000
 CHUNK_BYTES = 16 << 20
-"""Approximate maximum size of a chunk of store commands. A single larger command is still one
+"""Approximate maximum size of a chunk of store commands. A single command that is larger makes one
 chunk."""
 FORMAT = 1
 
@@ -72,7 +72,8 @@ class RunChunk(msgspec.Struct, array_like=True, tag="run"):
 
 
 class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
-    """Consecutive jobs of the preceding run, in columns. The first has number `first`."""
+    """Consecutive jobs of the run whose RunChunk came last, in columns. The first job has the
+    number `first`."""
 
     first: int
     names: list[str]
@@ -101,10 +102,11 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
     payloads: list[bytes] = []
     values: list[bytes] = []
     extras: dict[int, Extra] = {}
-    """By position in the columns."""
+    """Position in the columns -> extra fields of the job there."""
     services: list[ServiceState | None] = []
     causes: list[Cause] = []
-    """Empty if no job is CANCELLED, and in snapshots of older Titan versions."""
+    """Causes of cancellation. Empty if no job is CANCELLED, and in snapshots of older Titan
+    versions."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -133,7 +135,8 @@ def dump(state: State) -> Iterator[bytes]:
 def dump_run(state: State, run: Run, chunk_jobs: int) -> Iterator[bytes]:
     """Yield the chunks of one run with its jobs, for `load`.
 
-    The chunks can be loaded on their own if the numbers of the run's workers are known.
+    `load` accepts these chunks without the rest of a snapshot. The jobs then refer to workers by
+    numbers of the state that was dumped.
     """
     yield _encode(RunChunk(run))
     index = {id(t): i for i, t in enumerate(run.templates)}
@@ -225,8 +228,8 @@ def _causes_of_old(c: JobChunk) -> list[Cause]:
 
 
 def _latest_time(state: State) -> float:
-    """Return the latest time in a snapshot of an older Titan. Times reported by workers and times
-    beyond the calendar are ignored."""
+    """Return the latest time in a snapshot of an older Titan. Times that workers reported, and
+    times after the year 9999, are ignored."""
     times = [job.since for job in state.jobs.values() if job.state is not JobState.RUNNING]
     times += [run.submitted_at for run in state.runs.values()]
     times += [schedule.changed_at for schedule in state.schedules.values()]

@@ -1,11 +1,11 @@
 """The state of the master: jobs, runs, workers, and the indexes over them.
 
-Only `apply` writes it. A snapshot holds the jobs, runs and workers. Lanes, pool, timers and lookups
-are derived, and `reindex` can rebuild them. Inside the core a job is an integer; names are used
-only at the border.
+Only `apply` writes the state. A snapshot holds the jobs, runs and workers. Lanes, pool, timers and
+lookups are derived, and `reindex` can rebuild them. Inside the core a job is identified by an
+integer; names occur only in inputs and outputs.
 
-The number of a job or lease is `term << 32 | counter`. No number is given out twice, even if a lax
-sync policy lost the end of the log. `fencing` covers homes that were restored from a copy.
+The number of a job or lease is `term << 32 | counter`. No number is issued twice, even if a lax
+sync policy lost the end of the journal. `fencing` handles homes that were restored from a copy.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ BURST_PREFIX = "burst-"
 """Prefix of the names of burst workers. No other worker may use it."""
 HISTORY_LIMIT = 64
 TOKENS_LIMIT = 16
-"""Maximum number of valid tokens per gate; older ones are dropped. Each start of a master draws a
-token while the gate's webhook is undelivered."""
+"""Maximum number of valid tokens per gate; the oldest token is dropped. Each start of a master
+generates a token while the gate's webhook is undelivered."""
 TIMED = (JobState.DELAYED, JobState.FAILED, JobState.PAUSED)
-"""States that a timer ends."""
+"""States that a timer may end."""
 FORGOTTEN_LIMIT = 50_000
 """Maximum number of forgotten workers whose names are kept for jobs that ran on them."""
 FENCED_LIMIT = 256
@@ -61,7 +61,7 @@ class SavedPipeline(msgspec.Struct, frozen=True):
 
 
 class Schedule(msgspec.Struct):
-    """A schedule: it submits a run of its DAG at each nominal time of its timing."""
+    """Schedule, which submits a run of its DAG at each nominal time of its timing."""
 
     name: str
     number: int
@@ -75,19 +75,19 @@ class Schedule(msgspec.Struct):
     """Policy for a nominal time that comes while a run of the schedule is open: "skip", "queue" or
     "replace"."""
     catch_up: str
-    """Policy for nominal times that passed while the master was away or the schedule was paused:
+    """Policy for nominal times that passed while the master was down or the schedule was paused:
     "skip", "last" or "all"."""
     added_at: float
     paused: bool = False
     due: float = 0.0
     """The next nominal time that has not been decided; 0 if there is none."""
     waiting: list[float] = msgspec.field(default_factory=list)
-    """Nominal times whose runs wait. Each run is made when no other run of the schedule is open."""
+    """Nominal times whose runs are made later, each when no other run of the schedule is open."""
     fired: int = 0
     skipped: int = 0
     """Nominal times skipped because a run was open or too many waited."""
     missed: int = 0
-    """Nominal times skipped by the catch-up policy. A lower bound."""
+    """Nominal times skipped by the catch-up policy; a lower bound."""
     last_at: float = 0.0
     """Nominal time of the newest run."""
     last_run: str = ""
@@ -95,7 +95,7 @@ class Schedule(msgspec.Struct):
 
 
 class TimerKind(IntEnum):
-    """Kinds of timer. If several are due at once, the lowest number goes first."""
+    """Kinds of timer. If several timers are due at the same time, the lowest kind goes first."""
 
     JOB = 0
     WORKER = 1
@@ -107,8 +107,7 @@ class TimerKind(IntEnum):
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Outcome of an earlier attempt, or another event in the job's life that its fields no longer
-    show."""
+    """Entry in a job's history: the outcome of an attempt, or a note about another change."""
 
     at: float
     attempt: int
@@ -127,9 +126,9 @@ class GateFacts(msgspec.Struct, array_like=True, gc=False):
     opened_at: float
     expires_at: float
     tokens: list[bytes] = []
-    """SHA-256 of each token given out for the gate, newest last."""
+    """SHA-256 of each token issued for the gate, newest last."""
     webhook: str = ""
-    """"delivered", or the reason for giving up. Empty if there is no webhook or delivery is
+    """"delivered", or the reason for giving up. Empty if the gate has no webhook or the delivery is
     pending."""
     decided_at: float = 0.0
     approved: bool = False
@@ -140,11 +139,11 @@ class GateFacts(msgspec.Struct, array_like=True, gc=False):
 
 
 class Extra(msgspec.Struct, array_like=True, gc=False):
-    """Fields that only few jobs need."""
+    """Fields of a job that only few jobs need."""
 
     doubts: int = 0
-    """Workers that were lost while they may have been running the job: it was first in line there,
-    and no start was reported."""
+    """Number of workers that were lost while they may have been running the job. The job was next
+    to start on each of them, and none reported a start."""
     purged: bool = False
     """True for a DEAD job that was purged from the dead letter queue."""
     gate: GateFacts | None = None
@@ -153,15 +152,15 @@ class Extra(msgspec.Struct, array_like=True, gc=False):
     outputs: tuple[StoredFile, ...] = ()
     """Output files of a COMPLETED job."""
     breaks: int = 0
-    """Attempts that workers broke through no fault of the job."""
+    """Number of attempts that workers broke through no fault of the job."""
     broken_on: tuple[int, ...] = ()
-    """Those workers, newest last."""
+    """Workers that broke an attempt of the job, newest last."""
     lost: str = ""
     """Reason why output of the last finished attempt was lost."""
 
 
 class Job(msgspec.Struct, gc=False):
-    """A node of a run. Times are seconds since the epoch; 0 if not reached yet."""
+    """Job of a run. Times are seconds since the epoch; 0 for an event that has not happened."""
 
     name: str
     run: Run
@@ -169,18 +168,18 @@ class Job(msgspec.Struct, gc=False):
     args: tuple[str, ...]
     parents: tuple[int, ...]
     missing: int
-    """Number of parents that the job still waits for: see `transitions.satisfies`."""
+    """Number of parents for which the job still waits: see `transitions.satisfies`."""
     state: JobState = JobState.WAITING
     children: list[int] | None = None
     since: float = 0.0
     """Time of the last transition."""
     due: float = 0.0
-    """Time of the next transition. DELAYED and FAILED jobs are then queued; PAUSED gates are
-    rejected."""
+    """Time at which a timer moves the job on: a DELAYED or FAILED job is then queued, and a PAUSED
+    gate is rejected."""
     attempt: int = 0
     failures: int = 0
     losses: int = 0
-    """Workers that were lost while they ran the job."""
+    """Number of workers that were lost while they ran the job."""
     worker: int = NO_WORKER
     lease: int = 0
     pin: int = NO_WORKER
@@ -193,7 +192,7 @@ class Job(msgspec.Struct, gc=False):
     peak_bytes: int = 0
     reason: str = ""
     cause: Cause = Cause.NONE
-    """Cause of the cancellation, if CANCELLED."""
+    """Cause of the cancellation of a CANCELLED job."""
     history: list[Past] | None = None
     payload: bytes = b""
     """Pickled arguments of a call."""
@@ -220,7 +219,7 @@ class Job(msgspec.Struct, gc=False):
         return self.extra.lost if self.extra is not None else ""
 
     def note_lost(self, why: str) -> None:
-        """Record why output of the attempt that just ended was lost; "" if none was."""
+        """Record why output of the attempt that just ended was lost; "" if no output was lost."""
         if why or self.lost:
             self.extra = self.extra or Extra()
             self.extra.lost = why
@@ -247,12 +246,12 @@ class Job(msgspec.Struct, gc=False):
 
 
 class Worker(msgspec.Struct):
-    """A registered node. The number belongs to the name and outlives each process."""
+    """Worker as a node. Its number belongs to its name and outlives each of its processes."""
 
     number: int
     name: str
     incarnation: str
-    """Identifies one process of the worker. `workers._is_older` defines the order."""
+    """Id of the worker's current process. `workers._is_older` defines the order of these ids."""
     capabilities: tuple[str, ...]
     slots: int
     facts: dict[str, str | int | float]
@@ -263,27 +262,29 @@ class Worker(msgspec.Struct):
     held: dict[int, int] = msgspec.field(default_factory=dict)
     """Lease -> job, for the attempts assigned to the worker."""
     ending: dict[int, None] = msgspec.field(default_factory=dict)
-    """Leases of fenced attempts whose processes may still run. Each takes a slot until the worker
-    reports that it is gone."""
+    """Leases of fenced attempts whose processes may still run. Each attempt takes a slot until the
+    worker reports that it is gone."""
     blamed: dict[int, None] = msgspec.field(default_factory=dict)
-    """Jobs whose `losses` include this worker's loss. Undone if the same process returns."""
+    """Jobs whose `losses` count this worker's loss. If the same process returns, the loss is
+    subtracted again."""
     doubted: dict[int, None] = msgspec.field(default_factory=dict)
-    """Jobs whose `doubts` include this worker's loss. Undone if the same process returns."""
+    """Jobs whose `doubts` count this worker's loss. If the same process returns, the doubt is
+    subtracted again."""
     recalled: dict[int, None] = msgspec.field(default_factory=dict)
-    """Leases that the worker was asked to hand back unstarted. Not durable."""
+    """Leases whose attempts the worker was asked to return unstarted. Not durable."""
     connection: int = 0
     """The worker's connection; 0 if it has none. Not durable."""
     heard_at: float = 0.0
-    """Not durable."""
+    """Time of the worker's last registration or heartbeat. Not durable."""
     deadline: float = 0.0
     """Time at which the worker becomes LOST unless a message arrives first. Not durable."""
     watched: bool = False
     """True if the worker's deadline is among the timers. Not durable."""
     retiring: dict[int, int] = msgspec.field(default_factory=dict)
-    """Lease -> service, for attempts that stay READY until their replacement is READY."""
+    """Lease -> job, for old attempts of services that run until their replacement is READY."""
     pace_s: float = 0.0
-    """Recent duration of an attempt on this worker; 0 if not known. It rises at once and falls
-    gradually."""
+    """Recent duration of an attempt on this worker; 0 if not known. The value rises at once with a
+    long attempt and falls gradually."""
     serving: int = 0
     """Number of services in `held` and `retiring`."""
     taken: Amounts = NOTHING
@@ -291,26 +292,27 @@ class Worker(msgspec.Struct):
     fenced: dict[int, Amounts] = msgspec.field(default_factory=dict)
     """Resources of recently fenced attempts that may still be running, by lease."""
     asked: int = 0
-    """Order to leave that was sent: LEAVE or LEAVE_NOW; 0 if none was."""
+    """Order to leave that the master gave: LEAVE or LEAVE_NOW; 0 for no order."""
     told_by: str = ""
     """Actor that gave the order to leave."""
     idle_since: float = 0.0
-    """Time at which the worker last held an attempt, or joined."""
+    """Time at which the worker's last attempt ended, or at which the worker joined."""
     breaks: int = 0
-    """Broken attempts since an attempt last ran to its end here."""
+    """Number of reports of only broken attempts since an attempt last ran to its end here."""
     aside_until: float = 0.0
-    """End of the worker's time aside; 0 if it is not set aside. After that time it is on trial
-    until an attempt has run to its end."""
+    """End of the worker's time aside; 0 if it is not set aside. After that time the worker is on
+    trial until an attempt has run to its end."""
     aside_reason: str = ""
     aside_times: int = 0
-    """Number of consecutive times aside."""
+    """Number of consecutive times that the worker was set aside."""
     probing: bool = False
     """True while the worker is on trial: it gets one attempt."""
     probe_slots: int = 0
-    """On trial, the slots in use when the trial began, and one for the trial."""
+    """Number of slots that the worker offers on trial: the slots in use when the trial began, and
+    one more."""
     lent: dict[int, bool] = msgspec.field(default_factory=dict)
-    """Leases in `held` of calls that wait for other calls (True: their slots are free), or did
-    before (False). Not durable."""
+    """Lease in `held` of a call -> True if the call now waits for other calls, so that its slot is
+    free; False if the call waited before. Not durable."""
 
     @property
     def offered(self) -> int:
@@ -323,7 +325,7 @@ class Worker(msgspec.Struct):
 
     @property
     def used(self) -> int:
-        """Number of slots that are, or may be, in use."""
+        """Number of attempts that take, or may take, a slot."""
         taken = len(self.held) + len(self.ending) + len(self.retiring)
         return taken - sum(self.lent.values()) if self.lent else taken
 
@@ -347,18 +349,18 @@ class State:
         self.settings = settings or Settings()
         """Settings of this process, for decisions. `apply` reads only `in_force`."""
         self.logged: LoggedSettings | None = None
-        """Settings recorded in the log; None for a log of an older Titan."""
+        """Settings recorded in the journal; None for a journal of an older Titan."""
         self.in_force = LoggedSettings.of(self.settings)
-        """`logged`, or the settings of this process if there are none in the log."""
+        """`logged`, or the settings of this process if the journal has none."""
         self.cluster = ""
         self.decided_at = 0.0
         """Time of the last durable event, in seconds since the epoch; 0 if unknown."""
         self.term = 0
         self.draws: dict[int, str] = {}
-        """Term -> draw of the master's start that began it. Only terms of which a worker may still
-        hold a lease are kept."""
+        """Term -> draw, the random id of the master's start that began the term. Old terms are
+        dropped when no worker holds a lease of them."""
         self.heard_term = 0
-        """Latest unknown term that a worker's lease has proved: see `fencing`."""
+        """Latest term that a worker's lease proved and the journal lacks: see `fencing`."""
         self.notices: list[tuple[float, str]] = []
         """Notices for operators with their times, newest last."""
         self.next_job = 1
@@ -370,17 +372,17 @@ class State:
         self.next_worker = 1
         self.bursts: dict[str, Burst] = {}
         self.forgotten: dict[int, str] = {}
-        """Number -> name of forgotten workers that jobs may still refer to."""
+        """Number -> name of forgotten workers, to which jobs may still refer."""
         self.saved: dict[str, SavedPipeline] = {}
         self.store = Store()
         self.published: dict[str, list[Published]] = {}
-        """Key -> shared versions published under it, newest last."""
-        # Not durable: belongs to this process of the master.
+        """Shared key -> versions published under the key, newest last."""
+        # Not durable: these fields belong to this process of the master.
         self.store_is_live = False
         """True if this process executes commands on the store. The changes of an event are then
         already in the store when the event is applied."""
         self.progress: dict[int, tuple[float, str]] = {}
-        """Lease -> reported progress (-1 if not known) and its message."""
+        """Lease -> progress that the attempt reported (-1 if not known), and its text."""
         self.burst_serial = 0
         self.scale_due = 0.0
         self.scale_reasons: dict[str, tuple[float, str]] = {}
@@ -389,14 +391,14 @@ class State:
         """Rule -> time of the last change to its number of workers."""
         self.scale_waiting: dict[str, float] = {}
         """Rule -> time since which jobs have waited at every review."""
-        # Derived:
+        # Derived from the fields above:
         self.keys: dict[str, str] = {}
         self.worker_numbers: dict[str, int] = {}
         self.dead: dict[int, None] = {}
         self.gates: dict[int, None] = {}
         """PAUSED gates."""
         self.tokens: dict[bytes, int] = {}
-        """SHA-256 of a token -> its gate, decided or not."""
+        """SHA-256 of a token -> the token's gate, decided or not."""
         self.lanes: dict[LaneKey, Lane] = {}
         self.pinned: dict[int, Lane] = {}
         self.touched: dict[int, None] = {}
@@ -411,19 +413,21 @@ class State:
         self.live: dict[str, dict[str, None]] = {}
         """Schedule -> its RUNNING runs."""
         self.filling: dict[str, str] = {}
-        """Schedule -> the run whose jobs are being added in parts. Not durable: a restart begins
-        the run again."""
+        """Schedule -> the run that is being made in parts. A restart of the master drops the run
+        and begins again."""
         self.archived: dict[str, tuple[str, int]] = {}
-        """Submission key -> (run, number of jobs) of recently archived runs. A repeated submission
-        thus finds its run."""
+        """Idempotency key of the submission -> (run, number of jobs) of recently archived runs, so
+        that a repeated submission finds its run."""
         self.releasing: dict[str, int] = {}
         """Run -> first position from which jobs may be WAITING without open parents."""
         self.opening: dict[str, Opening] = {}
-        """By run id. `Opening.ids` is only needed while parts arrive and is not rebuilt."""
+        """Run id -> submission in parts. `reindex` does not rebuild it, because a restart drops
+        these runs."""
         self.services: dict[str, dict[int, None]] = {}
         """Run -> its services that are not over."""
         self.unsettled: dict[int, None] = {}
-        """Jobs whose service is no longer READY. `hold` handles them before the next placement."""
+        """Jobs that depend on a service that is no longer READY. `hold` handles them before the
+        next placement."""
         self.tables = RunTables()
 
     # -- reading -----------------------------------------------------------------------------------
@@ -446,7 +450,7 @@ class State:
 
     # -- indexes: written by apply -----------------------------------------------------------------
     def enqueue(self, number: int, job: Job) -> None:
-        """Put a QUEUED job into the lane of its demand, or of the worker that it is pinned to."""
+        """Put a QUEUED job into the lane of its demand, or of the worker to which it is pinned."""
         if job.pin == NO_WORKER:
             template = job.template
             demand = template.requirement if template.needs is None else demand_of(template)
@@ -466,12 +470,12 @@ class State:
         """Count a job out of its lane. The lane drops the entry when it reaches the front."""
         if job.pin != NO_WORKER:
             lane = self.pinned[job.pin]
-            self.touched[job.pin] = None  # those behind it may fit where it did not
+            self.touched[job.pin] = None  # jobs behind this job may fit where it did not
         else:
             template = job.template
             demand = template.requirement if template.needs is None else demand_of(template)
             lane = self.lanes[demand]
-            if lane.count == 1 and not isinstance(demand, str):  # their number has no limit
+            if lane.count == 1 and not isinstance(demand, str):  # drop it: their number has no limit
                 del self.lanes[demand]
                 self.pool.forget(demand)
         lane.count -= 1
@@ -498,7 +502,7 @@ class State:
             self.touched[worker.number] = None
 
     def count_taken(self, worker: Worker) -> Amounts:
-        """Return the resources in use by the worker's attempts, recounted."""
+        """Count the resources in use by the worker's attempts anew, and return them."""
         taken = NOTHING
         for number in worker.held.values():
             needs = self.jobs[number].template.needs
@@ -515,9 +519,9 @@ class State:
         return demand_of(self.jobs[number].template)
 
     def depth(self, worker: Worker) -> int:
-        """Return how many attempts may wait on the worker beyond its slots, from its recent pace.
+        """Return how many attempts may wait on the worker beyond its slots, by its recent pace.
 
-        A slot with a service counts for none, because it does not become free.
+        No attempts may wait for a slot with a service, because the slot does not become free.
         """
         s = self.in_force
         if worker.probing:
@@ -553,7 +557,8 @@ class State:
         heappush(self.timers, (due, kind, number))
 
     def disarm(self) -> None:
-        """Count a timer as void. It stays in the heap until it is due or the heap is compacted."""
+        """Count a timer as void. The timer stays in the heap until it is due or the heap is
+        compacted."""
         self.stale += 1
         if self.stale > STALE_TIMERS and 2 * self.stale > len(self.timers):
             self.timers[:] = [timer for timer in dict.fromkeys(self.timers) if self.is_awaited(*timer)]
@@ -561,7 +566,7 @@ class State:
             self.stale = 0
 
     def is_awaited(self, due: float, kind: TimerKind, number: int) -> bool:
-        """Return True unless the timer is void."""
+        """Return False if the timer is void."""
         if kind == TimerKind.SCHEDULE:
             schedule = self.schedules.get(self.schedule_names.get(number, ""))
             return schedule is not None and not schedule.paused and schedule.due == due
@@ -581,8 +586,10 @@ class State:
             self.arm(schedule.due, TimerKind.SCHEDULE, schedule.number)
 
     def watch(self, worker: Worker) -> None:
-        """Ensure that the worker's deadline is among the timers. One entry serves many
-        heartbeats."""
+        """Ensure that the worker's deadline is among the timers.
+
+        Heartbeats move the deadline but not the timer: `on_deadline` sets the timer again.
+        """
         if not worker.watched:
             worker.watched = True
             self.arm(worker.deadline, TimerKind.WORKER, worker.number)

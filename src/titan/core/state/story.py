@@ -1,4 +1,5 @@
-"""The story of one job, from what the state still records: for users and for every Bug."""
+"""The story of one job: its history, as far as the state still records it. Users read it, and each
+Bug includes it."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from titan.model.timing import iso
 
 
 def story(state: State, number: int) -> list[str]:
-    """Return one line per event, in order of time: `seconds since the epoch text`."""
+    """Return one line per event, in order of time: seconds since the epoch, then a text."""
     job = state.jobs[number]
     by = f" by {job.run.actor}" if job.run.actor else ""
     entries: list[tuple[float, str]] = [(job.run.submitted_at, f"submitted{by} in run {job.run.id} ({job.run.name}) as {job.name}")]
