@@ -72,7 +72,7 @@ class CompactionLock:
         holder = self._holder()
         if holder is None or not _kill(holder):
             raise EnvironmentFault(
-                f"{self.path} is held by {self._described()}, which is no compaction of Titan: end that process and start again"
+                f"{self.path} is held by {self._described()}, which is not a compaction of Titan: end that process and start again"
             )
         if not self._wait(KILL_S):
             raise EnvironmentFault(

@@ -132,5 +132,5 @@ class SegmentScan:
         witness = find_witness(self._data, offset=offset, seq=next_seq)
         if witness is None:
             return Verdict(FileState.TORN, offset, reason.value)
-        proof = f"sequence {next_seq} was acknowledged: the record of {witness.first_seq} says so"
+        proof = f"sequence {next_seq} was acknowledged: the record at sequence {witness.first_seq} proves it"
         return Verdict(FileState.CORRUPT, offset, f"{reason.value}; {proof}")

@@ -77,7 +77,7 @@ def first_lease() -> str:
     path, lease = os.environ.get(SOCKET, ""), os.environ.get(LEASE, "")
     if not path or not lease.removeprefix("-").isdigit():
         raise NotInJob(
-            "this is no job of Titan: TITAN_CONTEXT and TITAN_LEASE, which a worker sets for its jobs, are missing. "
+            "this process is not a job of Titan: TITAN_CONTEXT and TITAN_LEASE, which a worker sets for its jobs, are missing. "
             "Run this program as a job (`titan run`), or use titan.Client and `titan store` outside of jobs"
         )
     return lease

@@ -184,7 +184,7 @@ class Peer(asyncio.BufferedProtocol):
         """Queue a message. A large blob is not copied, so its memory must not change.
 
         `plain`: do not compress, even if the peer can decompress. A message over the size limit is
-        replaced by an error that says so.
+        replaced by an error.
         """
         compress = self.compress and not plain
         if blob is None or len(blob) < APART_FROM or compress:
