@@ -5,8 +5,8 @@ when it submits, and a worker unpacks it. The worker does not trust the client, 
 checks every member. Must not know DAGs or jobs.
 
 Members are sorted. Times are 0, owners are root, modes are 0755 or 0644. Members are folders, files
-and symbolic links only. A link must point into the archive. This is checked by following the link
-on disk, not by its text.
+and symbolic links only. A link must point into the archive. The check follows the link on disk and
+does not rely on its text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Detection of a home that is a copy of the one that the last master used.
+"""Detection of a copied home: a copy of the folder that the last master used.
 
 A file in the home records the inode and the change time of another file. A copy by cp, rsync, tar
 or a backup does not keep both. A snapshot of a whole file system keeps both; such a copy is
