@@ -1,8 +1,8 @@
-"""The names of the Titan SDK (`titan_sdk`). Existing programs run after one changed import.
+"""Replacement for the package `titan_sdk`. Programs that use it run after one changed import:
 
     from titan.compat import TitanClient, TitanJob
 
-The behaviour that those programs expect is kept where it differs from `titan.Client`:
+Where `titan_sdk` and `titan.Client` differ, this module behaves like `titan_sdk`:
 
 - Answers are texts or booleans.
 - An unreachable master gives an answer that begins with ``CONNECTION_ERROR``.
@@ -55,18 +55,18 @@ _STATES = {
     "DISPATCHED": "RUNNING",
 }
 SEARCHED_RUNS = 200
-"""Newest runs to search for a job that was not submitted through this module."""
+"""Number of newest runs that are searched for a job that was not submitted through this module."""
 PATIENCE_S = 20.0
 
 
 class TitanJob:
-    """One job.
+    """Job to be submitted by `TitanClient`.
 
-    - `filename`: a local script or binary, or one that `deploy_script` has put on the master. With
-      `is_archive`, it is ``NAME.zip/PATH``, a file of a folder from `upload_project_folder`.
-    - `delay` is in milliseconds.
+    - `filename`: path of a local script or binary, or name of one that `deploy_script` uploaded.
+      With `is_archive`: ``NAME.zip/PATH``, a file in a folder from `upload_project_folder`.
+    - `delay`: milliseconds.
 
-    Raises FileNotFoundError.
+    Raises FileNotFoundError if `filename` is a path that does not exist.
     """
 
     def __init__(
@@ -132,10 +132,10 @@ class TitanJob:
 
 
 class TitanClient:
-    """Client of a master, cheap to create.
+    """Client of a master. Cheap to create: clients of a process share one connection per address.
 
-    All clients of a process share one connection per address. The master is at `host` and `port`,
-    else at TITAN_HOST and TITAN_PORT, else where `titan.Client` looks.
+    The address of the master is `host` and `port`. Without them it is TITAN_HOST and TITAN_PORT
+    from the environment; without these it is the default of `titan.Client`.
     """
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
@@ -143,7 +143,7 @@ class TitanClient:
 
     # -- submitting --------------------------------------------------------------------------------
     def submit_job(self, job: TitanJob) -> str:
-        """Submit a single job. The answer is that of `submit_dag`."""
+        """Submit one job and return the answer of `submit_dag`."""
         return self.submit_dag(job.id, [job])
 
     def submit_dag(self, name: str, jobs: Iterable[TitanJob], agent_run_id: str | None = None) -> str:
@@ -157,10 +157,11 @@ class TitanClient:
     def submit_yaml(
         self, yaml_path: str, agent_run_id: str | None = None, wait: bool = False, poll_interval: float = 2, timeout: float = 300
     ) -> str | bool:
-        """Submit a pipeline file. With `wait`, wait until its run is over.
+        """Submit a pipeline file and return an answer like `submit_dag`.
 
-        Return False if the run takes longer than `timeout` seconds. `poll_interval` is ignored,
-        because the master pushes changes. Raises FileNotFoundError, InvalidPipeline.
+        With `wait`, wait until the run is over; return False if the run takes longer than `timeout`
+        seconds. `poll_interval` is ignored, because the master pushes changes. Raises
+        FileNotFoundError, InvalidPipeline.
         """
         from titan.sdk.pipeline import load_pipeline
 
@@ -202,12 +203,12 @@ class TitanClient:
 
     @staticmethod
     def _remember(client: Client, run: str, ids: list[str]) -> None:
-        """Record the newest run of each job id."""
+        """Record `run` as the newest run of each job id."""
         with client.store.pipeline() as pipe:
             for name in ids:
                 pipe.execute("SET", f"compat:job:{name}", run, "EX", JOB_RUN_TTL_S)
 
-    # -- asking ------------------------------------------------------------------------------------
+    # -- queries -----------------------------------------------------------------------------------
     def get_job_status(self, job_id: str) -> str:
         """Return the state of a job, or UNKNOWN.
 
@@ -364,11 +365,11 @@ class TitanClient:
         return self._text_answer(fetch) == "OK"
 
     def publish_artifact(self, key: str, filename: str) -> bool:
-        """Upload a file, which `get_artifact` finds by this key."""
+        """Upload a file. `get_artifact` finds the file by this key."""
         return self.upload_file(filename) == "UPLOAD_SUCCESS" and self.store_put(key, os.path.basename(filename)) == "OK"
 
     def get_artifact(self, key: str, save_path: str | None = None) -> bool:
-        """Save the file published under this key. Return False if there is none.
+        """Save the file published under this key. Return False if there is no such file.
 
         `save_path` defaults to the file's name in the folder for temporary files.
         """
@@ -395,7 +396,7 @@ class TitanClient:
         return _open(self._address)
 
     def _text_answer(self, request: Callable[[Client], str]) -> str:
-        """Return the answer of `request`. An error becomes a text."""
+        """Return the answer of `request`, or a text that describes its error."""
         try:
             return request(self._client())
         except (MasterUnreachable, ConnectionLost) as error:
@@ -412,14 +413,14 @@ class TitanClient:
 
 
 def _ready(services: list[ServiceStatus]) -> dict[str, str]:
-    """Return RUN/JOB -> HOST:PORT of the services that are READY."""
+    """Return a map of RUN/JOB to HOST:PORT for the services that are READY."""
     return {f"{s.run}/{s.job}": s.address for s in services if s.address and s.state == "READY"}
 
 
 def _address() -> str | None:
     """Return the configured address, or None to use the default of `titan.Client`.
 
-    In a job that is a service, TITAN_PORT is its own port and is ignored here.
+    In a job, TITAN_PORT without TITAN_HOST is ignored: it may be the port of the job's service.
     """
     host, port = os.environ.get("TITAN_HOST"), os.environ.get("TITAN_PORT")
     if host:
@@ -428,9 +429,9 @@ def _address() -> str | None:
 
 
 def _split(args: str) -> list[str]:
-    """Split like a shell, or at spaces if the quotes are unbalanced.
+    """Split arguments as a shell does, or at spaces if the quotes are unbalanced.
 
-    Existing programs write apostrophes unescaped.
+    Programs written for `titan_sdk` do not escape apostrophes.
     """
     try:
         return shlex.split(args)
@@ -451,9 +452,9 @@ def _state_of(job: JobStatus) -> str:
 
 
 async def _on_master(client: Client, staged: StagedDag, archived: set[str]) -> StagedDag:
-    """Return the DAG with its files on the master.
+    """Upload the files of the DAG, look up files on the master by name, and return the new DAG.
 
-    `archived` are the names ``NAME.zip/PATH`` of files inside folders on the master.
+    `archived`: the names ``NAME.zip/PATH`` of files inside folders on the master.
     """
     names = {}
     for name in staged.unresolved:
@@ -470,15 +471,15 @@ async def _on_master(client: Client, staged: StagedDag, archived: set[str]) -> S
     return staged
 
 
-# -- one connection for all ------------------------------------------------------------------------
+# -- shared connections ----------------------------------------------------------------------------
 _lock = threading.Lock()
 _clients: dict[tuple[int, str | None], Client] = {}
 
 
 def _open(address: str | None) -> Client:
-    """Return the client of this process.
+    """Return the client that this process shares for an address.
 
-    A forked process opens its own. Raises MasterUnreachable.
+    A forked process opens its own client. Raises MasterUnreachable.
     """
     with _lock:
         key = (os.getpid(), address)

@@ -1,16 +1,16 @@
-"""Every exception that Titan raises, grouped by whose fault it is.
+"""Exceptions that Titan raises, grouped by the party at fault.
 
     TitanError
       CallerError        the caller asked for something impossible
         InvalidGraph       the whole DAG is refused: cycle, unknown parent, malformed id, ...
         InvalidPipeline    a pipeline file is refused; names file, line and key
         NotFound           no such run, job, log or artifact
-        Conflict           the current state forbids it: a name is taken, a home is locked, ...
+        Conflict           the current state forbids the request: a name is taken, a home is locked
         LimitExceeded      a value is larger than its limit
         Untrusted          a pickle from a run that this program did not submit
         StoreRefused       TitanStore refuses a command
       JobError           a job failed: its owner's code is at fault
-        JobFailed          the job of a call is DEAD, and the call raised no exception of its own
+        JobFailed          a call has no result, and no exception of the call can be raised here
       PeerError          the other end of a connection broke the protocol
         ProtocolError      the bytes are not valid TITAN_PROTO
         VersionMismatch    the peer's version is incompatible
@@ -18,8 +18,8 @@
         MasterUnreachable  nothing answers at the address
         ConnectionLost     the connection broke before the answer arrived
         CallsNotAcknowledged  a client closed before the master acknowledged all submitted calls
-        JournalFailed      the disk refused a journal write or sync; final
-          HomeGone         the home was deleted, moved or replaced under a running server; final
+        JournalFailed      a journal write or sync failed; the server must be started again
+          HomeGone         the home was deleted, moved or replaced under a running server
         JournalCorrupt     a record before the journal's tail is damaged; names file and offset
         LogCompacted       a snapshot has replaced the records to be read next
         JournalTooNew      a later Titan wrote the journal, and this version cannot read all of it
@@ -94,7 +94,7 @@ class LimitExceeded(CallerError):
 class Untrusted(CallerError):
     """Refusal to unpickle a value from a run that this program did not submit.
 
-    Unpickling can execute code of the submitter.
+    Unpickling such a value can execute code of the submitter.
     """
 
     code = "untrusted"
@@ -103,7 +103,7 @@ class Untrusted(CallerError):
         super().__init__(
             f"the value is a Python pickle of {size_or_message:,} bytes from a run that this program did not submit. "
             "Opening it can execute code of the submitter. "
-            "If you trust them, use Run.result(job, trust=True) or `titan result --unpickle`"
+            "If you trust the submitter, use Run.result(job, trust=True) or `titan result --unpickle`"
             if isinstance(size_or_message, int)
             else str(size_or_message)
         )
@@ -112,7 +112,7 @@ class Untrusted(CallerError):
 class StoreRefused(CallerError):
     """Refusal of a command by TitanStore.
 
-    The message is that of Redis. Its first word is the kind: WRONGTYPE, NOAUTH, ERR, ...
+    The message is the one that Redis sends. Its first word is the kind: WRONGTYPE, NOAUTH, ERR, ...
     """
 
     code = "store_refused"
@@ -123,9 +123,10 @@ class JobError(TitanError):
 
 
 class JobFailed(JobError):
-    """Failure of a call whose job is DEAD.
+    """Failure of a call without an exception that can be raised here.
 
-    Either its process died, or its exception cannot be unpickled here. The message says which.
+    For example, the process of the call died, or the exception cannot be unpickled here. The
+    message has the reason.
     """
 
     code = "job_failed"
@@ -158,7 +159,10 @@ class ConnectionLost(EnvironmentFault):
 
 
 class CallsNotAcknowledged(EnvironmentFault):
-    """Submitted calls that may be lost. `calls` maps each function to its number of such calls."""
+    """Loss of submitted calls, which is possible but not certain.
+
+    `calls` maps the name of each function to the number of its calls that may be lost.
+    """
 
     code = "calls_not_acknowledged"
 
@@ -205,7 +209,7 @@ class PortInUse(EnvironmentFault):
 class Bug(TitanError):
     """Violation of an invariant of Titan.
 
-    Please report it with its message, which contains the story of the job concerned.
+    Please report the whole message. It may contain the story of the job concerned.
     """
 
     code = "bug"
@@ -221,6 +225,6 @@ def _tree(root: type[TitanError]) -> dict[str, type[TitanError]]:
 def from_code(code: str, message: str) -> TitanError:
     """Return the error that an error frame describes.
 
-    An unknown code, as from a newer peer, gives a plain TitanError.
+    An unknown code, such as one from a newer peer, gives a plain TitanError.
     """
     return _tree(TitanError).get(code, TitanError)(message)

@@ -259,7 +259,7 @@ def test_bad_additions_are_errors_in_the_job(c: Cluster, tmp_path: Path, line: s
 
 
 def test_outside_of_a_job_nothing_grows() -> None:
-    with pytest.raises(NotInJob, match="this is no job of Titan"):
+    with pytest.raises(NotInJob, match="this process is not a job of Titan"):
         context.submit(Job("x", command="true"))
 
 

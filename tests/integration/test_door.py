@@ -125,7 +125,7 @@ def test_beyond_the_cap_a_connection_is_told_and_closed(tmp_path: Path) -> None:
         told = answer(refused)
         assert isinstance(told, msg.Error)
         assert told.code == LimitExceeded.code
-        assert "5 connections are open, the limit: raise it with --set connections=N" in told.message
+        assert "5 connections are open, which is the limit: raise it with --set connections=N" in told.message
         assert answer(refused) is None
         inside.pop().close()
         until(lambda: _is_welcome(c.port), "room for one more")

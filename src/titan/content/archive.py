@@ -1,11 +1,12 @@
 """Project archives: a folder as one compressed tar file, byte-identical for identical content.
 
-Owns the selection of files (`survey`), the packing and the unpacking. The client that submits packs
-and a worker unpacks, so `unpack_archive` trusts nothing. Must not know DAGs or jobs.
+Owns the selection of files (`survey`), the packing and the unpacking. A client packs the folder
+when it submits, and a worker unpacks it. The worker does not trust the client, so `unpack_archive`
+checks every member. Must not know DAGs or jobs.
 
 Members are sorted. Times are 0, owners are root, modes are 0755 or 0644. Members are folders, files
-and symbolic links only. A link must point into the archive. The check follows the link on disk
-instead of reading its text.
+and symbolic links only. A link must point into the archive. The check follows the link on disk and
+does not rely on its text.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ MAX_BYTES: Final = 2 * 1024 * 1024 * 1024
 """Total bytes of a project's files, unpacked."""
 MAX_MEMBERS: Final = 100_000
 MAX_DEPTH: Final = 200
-"""Nested folders in a path. Resolving a link costs a system call for each."""
+"""Maximum number of nested folders in a path. Resolving a link costs a system call for each."""
 MAX_IGNORE_BYTES: Final = 256 * 1024
 IGNORE_FILE: Final = ".titanignore"
 SUFFIX: Final = ".tar.zst"
@@ -71,7 +72,8 @@ class Archive(NamedTuple):
 
 @dataclass
 class Survey:
-    """Selection of a folder's entries for the archive. Paths are relative to it, with "/"."""
+    """Selection of a folder's entries for the archive. Paths are relative to the folder and use
+    "/"."""
 
     folders: list[str] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
@@ -203,7 +205,7 @@ def _add_file(tar: tarfile.TarFile, root: Path, path: str) -> None:
 
 
 class _Member(io.RawIOBase):
-    """File to pack. Its errors name it, unlike those of the archive that it is written to."""
+    """File to pack. An error while it is read names the file; an error of the archive does not."""
 
     def __init__(self, source: io.BufferedReader, path: str) -> None:
         self._source = source
@@ -259,8 +261,8 @@ def _link_target(root: Path, path: str) -> str:
     spelled = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     if posixpath.normpath(target) == target and not target.startswith("/") and spelled.split("/")[0] != "..":
         return target
-    # The target is absolute, or it leaves the folder and comes back. It is valid here, but not
-    # where the archive is unpacked.
+    # The target is absolute, or it leaves the folder and comes back. Such a target is valid here,
+    # but not in the folder where the archive is unpacked.
     return os.path.relpath(leads_to, os.path.realpath((root / path).parent))
 
 
@@ -322,10 +324,10 @@ def _unreadable(path: str, error: OSError) -> InvalidGraph:
 def unpack_archive(path: Path, into: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS) -> None:
     """Unpack an archive of `build_archive` into the folder `into`, which must be missing or empty.
 
-    Raises InvalidGraph for bytes that are no such archive, for a member that is absolute, contains
-    "..", comes twice, is a device or a hard link, and for a link that leads out. Raises
-    LimitExceeded over `max_bytes` of content or `max_members`, and OSError if a write fails. After
-    an error nothing of the archive is left in `into`.
+    Raises InvalidGraph for bytes that are not such an archive, for a member that is absolute,
+    contains "..", is there twice, or is a device or a hard link, and for a link that leads out of
+    the folder. Raises LimitExceeded for more than `max_bytes` of content or `max_members`, and
+    OSError if a write fails. After an error, `into` is empty again.
     """
     into.mkdir(parents=True, exist_ok=True)
     if any(into.iterdir()):
@@ -400,7 +402,7 @@ def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> 
     mode = 0o755 if member.mode & 0o100 else 0o644
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with open(fd, "wb") as sink:
-        # The umask of a worker is stricter than that of its jobs, for which it unpacks.
+        # A worker unpacks for its jobs, and its own umask is stricter than theirs.
         if (umask := umask_before()) >= 0:
             os.fchmod(fd, mode & ~umask)
         source = tar.extractfile(member)
@@ -466,7 +468,8 @@ def _make_parents(into: Path, name: str, kinds: dict[str, bytes]) -> None:
 class _Forward(io.RawIOBase):
     """Decompressed tar stream, read once from front to back, with a limit on its total size.
 
-    Each read is limited, too: a header may announce any size, and tarfile would read all of it.
+    Each read is limited, too, because a header may announce any size, and tarfile would read that
+    many bytes at once.
     """
 
     def __init__(self, raw: io.BufferedReader, *, limit: int) -> None:
@@ -509,8 +512,8 @@ class _Forward(io.RawIOBase):
         self._zeros = 0  # zeros at the end of a file do not count as the end of the archive
 
     def expect_end(self) -> None:
-        """Raise ReadError unless the archive ends with two blocks of zeros and nothing after them.
-        tarfile takes a bad header for the end."""
+        """Raise ReadError unless the archive ends with two blocks of zeros. The check is needed
+        because tarfile takes a bad header for the end of the archive."""
         while self.read(_PIECE):
             pass
         if self._zeros < 2 * tarfile.BLOCKSIZE:

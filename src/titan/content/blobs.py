@@ -1,10 +1,9 @@
-"""Interface of a blob store, independent of the storage below it: a directory today, a shared
-directory or a bucket next.
+"""Interface of a blob store, independent of the storage. `directory` implements it.
 
 A blob is immutable and identified by its SHA-256. It arrives as a *part*, an unfinished upload
-under a key that the sender draws. A finished part becomes a blob: complete, durable, and verified
-against its hash. Every method except `has`, `touch` and `read_now` may block on the disk or the
-network, so call it in a thread. All methods are thread-safe.
+under a random key that the sender chooses. A finished part becomes a blob: complete, durable, and
+verified against its hash. Methods may block on the disk or the network, so call them in a thread.
+The exceptions are `has`, `touch`, `read_now`, and methods that say so. All methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ PIECE_BYTES = 2 << 20
 
 
 class Reader(Protocol):
-    """Blob or file that is read in order."""
+    """Reader of a blob or a file from its beginning to its end."""
 
     @property
     def size(self) -> int: ...
@@ -43,7 +42,7 @@ class Part(Protocol):
 
     @property
     def written(self) -> int:
-        """Bytes that are stored; the sender continues after them."""
+        """Number of stored bytes. The sender continues at this offset."""
         ...
 
     def write(self, pieces: Sequence[Bytes]) -> None:
@@ -51,8 +50,8 @@ class Part(Protocol):
         ...
 
     def finish(self, hash_: str) -> None:
-        """Turn the part into the blob `hash_`, durable when this returns. If the content does not
-        match the hash, drop it and raise CallerError."""
+        """Turn the part into the blob `hash_`, durably. If the content does not match the hash,
+        drop the part and raise CallerError."""
         ...
 
     def park(self) -> None:
@@ -75,8 +74,9 @@ class BlobStore(Protocol):
     def has(self, hash_: str) -> bool: ...
 
     def touch(self, hash_: str) -> bool:
-        """Return whether the store has the blob, and mark it as used now. `remove_unreferenced`
-        then keeps it for its full grace period, even without a reference."""
+        """Return True if the store has the blob, and mark the blob as used now.
+        `remove_unreferenced` then keeps the blob for the full grace period, even without a
+        reference."""
         ...
 
     def open(self, hash_: str) -> Reader:
@@ -85,36 +85,36 @@ class BlobStore(Protocol):
 
     @property
     def nearby(self) -> Nearby | None:
-        """Folder that is offered to peers of this machine, which find blobs there as files; None if
+        """Folder that is offered to peers on this machine, where they find blobs as files; None if
         no folder is offered."""
         ...
 
     def seal(self, hash_: str) -> Seal | None:
-        """Return the seal of a blob that is a file. Does not block.
+        """Return the seal (inode, size and mtime) of a blob that is a file. Does not block.
 
-        None: this process has neither verified the blob's hash nor matched it with a seal, or the
-        file has changed since.
+        Return None if this process has neither verified the blob's hash nor matched a seal of the
+        blob, or if the file has changed since then.
         """
         ...
 
     def take(self, path: str, size: int, hash_: str, hashed: Seal | None = None) -> bool:
-        """Turn a finished file of another process of this user into the blob `hash_`, durable when
-        this returns. Copies nothing.
+        """Turn a finished file of another process of this user into the blob `hash_`, durably and
+        without a copy.
 
         `hashed`: the seal of the file when its writer hashed it. A file that still matches its seal
         is not hashed again.
 
-        Return False if the file cannot be taken; its sender then has to upload it. Raises
-        CallerError if the content does not match the hash, EnvironmentFault if the disk has no room
-        to spare, OSError.
+        Return False if the file cannot be taken; the sender then has to upload it. Raises
+        CallerError if the content does not match the hash, EnvironmentFault if the disk has too
+        little room, OSError.
         """
         ...
 
     def read_now(self, hash_: str, most_bytes: int) -> bytes | None:
-        """Return the content of a blob of at most `most_bytes`, if that takes only a few system
+        """Return the content of a blob of at most `most_bytes`, if this takes only a few system
         calls and no network.
 
-        None: `open` the blob in a thread instead.
+        Return None otherwise; then `open` the blob in a thread.
         """
         ...
 
@@ -123,11 +123,11 @@ class BlobStore(Protocol):
         ...
 
     def open_part(self, key: str, size: int) -> Part:
-        """Begin a part of `size` bytes, or resume an earlier upload under this key, also from
+        """Begin a part of `size` bytes, or resume an earlier upload under this key, even one from
         before a restart.
 
-        Raises CallerError for a bad key, EnvironmentFault if the disk has no room for this part
-        beside the others, OSError.
+        Raises CallerError for a bad key, EnvironmentFault if the disk has no room for all open
+        parts, OSError.
         """
         ...
 

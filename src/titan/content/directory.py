@@ -1,13 +1,16 @@
 """Blob store in one directory of a local disk.
 
-    HASH         blob: complete, synced, immutable; its mtime is when it was last stored or touched
-    KEY.part     unfinished upload; its sender resumes it after a broken connection or a restart
-    HASH.gone    blob in removal: unlinking a large file takes time, and no reader may rely on it
+    HASH         blob: complete, synced, immutable; the mtime is the time of the last store or touch
+    KEY.part     unfinished upload, which the sender resumes after a lost connection or a restart
+    HASH.gone    blob that is being removed; renamed first, because unlinking may take long
     KEY.link     link to a file that is about to become a blob
-    nearby       token of `content.nearby`, once the folder is offered to peers of this machine
+    nearby       token of `content.nearby`, if the folder is offered to peers on this machine
 
-A blob may be a hard link to a file in the home of a worker of this machine. Then it is read-only,
-and each side can remove its own link.
+A blob may be a hard link to a file in the home of a worker on this machine. The file is then
+read-only, and master and worker can each remove their own link.
+
+A *seal* is the inode, size and mtime of a file. A blob whose file still matches a known seal need
+not be hashed again.
 
 Owns the paths, the room on the disk and the removal of blobs. Must not know who refers to a blob.
 """
@@ -39,9 +42,10 @@ SPARE_SHARE = 16
 PART_S = 86_400.0
 """Seconds after which an unfinished upload is removed."""
 PARKED = 256
-"""Number of parked parts whose hash state is kept. Others are hashed again when they resume."""
+"""Maximum number of parked parts whose hash state is kept. Other parts are hashed again."""
 SEALS = 65_536
-"""Number of seals that are kept, of the newest blobs. Other blobs go over the connection."""
+"""Maximum number of seals that are kept: those of the newest blobs. Other blobs are sent over the
+connection."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9a-f]{16,64}")
 
@@ -56,7 +60,7 @@ class DirectoryStore:
         self._spare_bytes = spare_bytes
         self._open: dict[str, _Part] = {}
         self._parked: dict[str, tuple[int, Any]] = {}
-        """Key -> (bytes on disk, their hash state)."""
+        """Key -> (bytes on disk, hash state of these bytes)."""
         self._seals: dict[str, Seal] = {}
         self._nearby: Nearby | None = None
         self._lock = threading.Lock()
@@ -124,8 +128,8 @@ class DirectoryStore:
             os.close(fd)
 
     def _take(self, fd: int, path: str, size: int, hash_: str, hashed: Seal | None) -> bool:
-        """Take an open file. The disk writes while the content is hashed. The link is made last, so
-        a crash leaves a complete blob or none."""
+        """Take an open file. The kernel writes it to the disk while this thread hashes it. The link
+        is made last, so a crash leaves a complete blob or no blob."""
         status = os.fstat(fd)
         if status.st_size != size or status.st_dev != self.folder.stat().st_dev or not has_no_writers(fd):
             return False
@@ -241,8 +245,8 @@ class DirectoryStore:
                     continue
 
     def _expect_room(self, size: int) -> None:
-        """Raise EnvironmentFault unless the disk has room for all unwritten bytes of open parts.
-        `size`: bytes of the newest file, for the error."""
+        """Raise EnvironmentFault if the disk lacks room for all unwritten bytes of open parts.
+        `size`: bytes of the newest file, for the error text."""
         with self._lock:
             announced = sum(part.size - part.written for part in self._open.values())
         disk = os.statvfs(self.folder)
@@ -261,9 +265,9 @@ class DirectoryStore:
         """Move the blobs of another directory of this layout here, and remove that directory.
         Return the number of blobs.
 
-        Each blob is moved by one rename. If the process is killed meanwhile, each blob is in one of
-        the two directories, and the next start continues. Adopted blobs count as touched now.
-        Raises OSError.
+        Each blob is moved by one rename, or copied from another file system. If the process is
+        killed meanwhile, the next start continues. Adopted blobs count as touched now. Raises
+        OSError.
         """
         try:
             names = os.listdir(older)
@@ -282,7 +286,7 @@ class DirectoryStore:
             os.utime(source)
             try:
                 source.rename(self.folder / name)
-            except OSError:  # on another file system
+            except OSError:  # the other directory is on another file system
                 put_from(self, FileReader(source, name))
                 source.unlink()
         sync_directory(self.folder)
@@ -299,7 +303,7 @@ class _Part(FileWriter):
         self._key = key
 
     def finish(self, hash_: str) -> None:
-        os.utime(self.fd)  # the last write may be long ago
+        os.utime(self.fd)  # the blob counts as stored now, even if the last write was long ago
         os.fsync(self.fd)
         arrived = self.digest.hexdigest()
         if arrived != hash_ or self.written != self.size:
@@ -332,7 +336,8 @@ class _Part(FileWriter):
 
 
 def _resume_state(path: Path, size: int, known: tuple[int, Any] | None) -> tuple[int, Any]:
-    """Return the stored bytes of an interrupted upload, and their hash state."""
+    """Return the number of stored bytes of an interrupted upload, and the hash state of these
+    bytes."""
     try:
         stored = path.stat().st_size
     except FileNotFoundError:
@@ -348,7 +353,8 @@ def _resume_state(path: Path, size: int, known: tuple[int, Any] | None) -> tuple
 
 
 def _hash_of(fd: int) -> str:
-    """Return the SHA-256, in hex, of a file from the descriptor's position on. Raises OSError."""
+    """Return the SHA-256 of a file in hex, from the position of the descriptor on. Raises
+    OSError."""
     with open(fd, "rb", buffering=0, closefd=False) as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Files that are read and written in order and hashed meanwhile.
+"""Files that are read or written in order and hashed on the way.
 
 Every method except `close` may block on the disk.
 """
@@ -44,8 +44,8 @@ class FileReader:
         return piece
 
     def whole_hash(self) -> str:
-        """Return the SHA-256 of the whole file. Reads the bytes that were not read yet, as after a
-        resumed upload."""
+        """Return the SHA-256 of the whole file. First read the bytes that were not read yet, for
+        example because an upload was resumed."""
         while not self.hash and self._hashed < self.size:
             self.read(self._hashed)
         self.hash = self.hash or self._digest.hexdigest()
@@ -77,12 +77,12 @@ class MemoryReader:
 
 
 class FileWriter:
-    """File that is written from an offset on, and hashed meanwhile."""
+    """File that is written from an offset on and hashed on the way."""
 
     def __init__(self, path: Path, *, written: int = 0, digest: Any = None, writeback: bool = False) -> None:
-        """Truncate the file to `written` bytes, whose hash so far is `digest`. Raises OSError.
+        """Truncate the file to `written` bytes. `digest`: the hash state of these bytes.
 
-        `writeback`: start the kernel's writeback early, because a sync follows.
+        `writeback`: start the kernel's writeback early, because a sync follows. Raises OSError.
         """
         self.path = path
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -95,7 +95,7 @@ class FileWriter:
         self._cache_hints = PageCacheHints(self.fd, written, written=True, writeback=writeback)
 
     def write(self, pieces: Sequence[Bytes]) -> None:
-        """Append the pieces. Another thread hashes them if they are large. Raises OSError."""
+        """Append the pieces. If they are large, another thread hashes them. Raises OSError."""
         size = sum(map(len, pieces))
         self.is_whole = False
         hashing = _hashers().submit(self._hash, pieces) if size >= PIECE_BYTES else None

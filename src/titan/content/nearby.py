@@ -1,15 +1,15 @@
-"""Exchange of files between processes of one machine, without their bytes on the connection.
+"""Exchange of files between processes of one machine, without sending the bytes over a connection.
 
-The master *offers* its content folder in the Welcome. A peer *proves* that it shares the machine:
-it reads the token in that folder, as the same user and in the same boot of the kernel. It sends
-this proof with every request that uses the folder. An address proves nothing: a container or a
-tunnel may have a loopback address of its own. A peer without proof uploads and fetches over the
-connection.
+The master *offers* its content folder in the Welcome. A peer *proves* that it runs as the same user
+on the same machine: it reads the token file in that folder, and sends a hash of the token and the
+kernel's boot id with every request that uses the folder. An address would prove nothing: a
+container or a tunnel may have a loopback address of its own. A peer without proof uploads and
+fetches over the connection.
 
 A *seal* is the inode, size and mtime that a file had when it was hashed. A worker sends the seal
-with a file that it hands over. If the file no longer matches the seal, the master hashes it. The
-master keeps the seal of each blob. A blob that no longer matches is not handed over: its content
-goes over the connection, and the receiver hashes it.
+with a file that it hands over. If the file no longer matches this seal, the master hashes the file.
+The master also keeps the seals of blobs. A blob that no longer matches its seal is not handed over:
+the master sends its content over the connection, and the receiver hashes the content.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _MAX_INT = (1 << 63) - 1
 
 
 class Seal(NamedTuple):
-    """Attributes that identify an unchanged file. Every write sets the mtime, which the kernel
-    counts in ticks of at most 10 ms."""
+    """Attributes that show that a file is unchanged. Every write sets the mtime, in ticks of at
+    most 10 ms."""
 
     inode: int
     size: int
@@ -58,7 +58,7 @@ def seal_of(file: int | str) -> Seal:
 
 # -- proof -----------------------------------------------------------------------------------------
 def offer(folder: Path) -> Nearby:
-    """Write a new token into the folder. Proofs by an older token become invalid.
+    """Write a new token into the folder. Proofs that were made with an older token become invalid.
 
     Raises OSError, and UnicodeError for a path that is not text.
     """
@@ -77,8 +77,8 @@ def offer(folder: Path) -> Nearby:
 
 
 def prove(folder: str) -> Nearby | None:
-    """Return the proof for an offered folder. None: the folder is not on this machine, or it
-    belongs to another user."""
+    """Return the proof for an offered folder; None if the folder is not on this machine or belongs
+    to another user."""
     if not os.path.isabs(folder):
         return None
     try:
@@ -104,7 +104,8 @@ def _proof(token: bytes) -> str:
 
 @cache
 def _boot_id() -> bytes:
-    """Return the id of this boot. It tells machines apart that share a folder over the network."""
+    """Return the id of this boot. Machines that share a folder over the network have different
+    ids."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
@@ -113,9 +114,9 @@ def _boot_id() -> bytes:
 
 # -- files -----------------------------------------------------------------------------------------
 def open_owned(path: str) -> int | None:
-    """Open a regular file of this user, not a link, for reading. Return None for any other file.
+    """Open a file for reading if it is a regular file of this user; otherwise return None.
 
-    Raises OSError.
+    Raises OSError, also for a link.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     status = os.fstat(fd)
@@ -185,6 +186,6 @@ class NearbyFile:
         self._file.close()
 
     def __del__(self) -> None:
-        """Close the file: an abandoned `map` leaves files open that it had prefetched."""
+        """Close the file. A `map` that the caller abandons leaves its prefetched files open."""
         with contextlib.suppress(Exception):
             self._file.close()

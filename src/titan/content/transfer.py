@@ -1,8 +1,9 @@
-"""Transfer of content over a connection, in pieces, with hashing by threads and resumption.
+"""Transfer of content over a connection, in pieces. Threads hash the content, and an interrupted
+transfer resumes.
 
 Both ends of every transfer use this module: workers and clients send and fetch, the master receives
-and serves. Small content goes with the message that announces it, in one round trip. With larger
-content the sender is never more than FILE_WINDOW bytes ahead of what the receiver has written. So
+and serves. Small content is part of the message that announces it, so it needs one round trip. With
+larger content, the sender is never more than FILE_WINDOW bytes ahead of the receiver's writes. So
 the connection is never blocked, and other messages pass between two pieces. Between processes of
 one machine the file itself is handed over (see `nearby`); if that fails, the pieces are sent.
 
@@ -54,11 +55,11 @@ class Line(NamedTuple):
 
 
 class Lines(Protocol):
-    """Source of requests. Each may be on another connection."""
+    """Source of requests. Each request may use another connection."""
 
     async def open(self) -> Line:
         """Wait for a connection and begin a request. Raises ConnectionLost or MasterUnreachable if
-        there will be no connection."""
+        no connection can be made."""
         ...
 
     def close(self, line: Line) -> None: ...
@@ -97,13 +98,13 @@ class Writable(Protocol):
 
 
 class DamagedCopy(PeerError):
-    """Content arrived damaged in every fetch: the master's copy is damaged, so no worker can get
-    it."""
+    """Content that arrived damaged in every fetch. The master's copy is damaged, so no worker can
+    get it."""
 
     code = "damaged_copy"
 
 
-# -- out -------------------------------------------------------------------------------------------
+# -- sending ---------------------------------------------------------------------------------------
 async def pump(
     peer: Peer,
     request: int,
@@ -115,8 +116,8 @@ async def pump(
 ) -> None:
     """Send the content of `source` from offset `at` on.
 
-    `first`: the piece at `at`, if it was read already. `room(end)` returns when the window allows
-    bytes up to `end`. Raises ConnectionLost, TitanError.
+    `first`: the piece at `at`, if the caller has read it already. `room(end)` returns when the
+    receiver's window allows bytes up to offset `end`. Raises ConnectionLost, TitanError.
     """
     if source.size >= LARGE_BYTES:
         reuse_memory()
@@ -154,10 +155,10 @@ async def send_file(
     hashed: Seal | None = None,
     pool: Executor | None = None,
 ) -> str:
-    """Send a file. Return its SHA-256 when the master has it on disk.
+    """Send a file. Return its SHA-256 when the master has the content on disk.
 
-    `finished`: nobody will write to this file again, and no job will be allowed to change it. A
-    master on the same machine may then keep the file itself, by a hard link, and make it read-only.
+    `finished`: no process will write to this file again, and no job may change it. A master on the
+    same machine may then keep the file itself, by a hard link, and make it read-only.
     `hashed`: the seal of the file when its writer hashed it. Raises OSError and the errors of
     `send`.
     """
@@ -179,8 +180,8 @@ async def send_file(
 
 
 async def send_data(lines: Lines, hash_: str, data: bytes) -> None:
-    """Send content from memory. Return when the master has it on disk. Raises the errors of
-    `send`."""
+    """Send content from memory. Return when the master has the content on disk. Raises the errors
+    of `send`."""
     await send(lines, MemoryReader(data, hash_), whole=data if len(data) <= SMALL_BYTES else None)
 
 
@@ -194,12 +195,12 @@ async def send(
     hashed: Seal | None = None,
     pool: Executor | None = None,
 ) -> str:
-    """Send a source and return its SHA-256. Resume on the next connection if one breaks.
+    """Send a source and return its SHA-256. If the connection breaks, resume on the next one.
 
-    `key`: the key of the upload, drawn if "". `whole`: the whole content, if it is small and its
-    hash is known. `path`: the file, if a master on the same machine may take it. `hashed`: the seal
-    of that file when its writer hashed it. Raises the error that the master answers and the errors
-    of `lines`.
+    `key`: the key of the upload; "": a random key. `whole`: the whole content, if it is small and
+    its hash is known. `path`: the file, if a master on the same machine may take it over. `hashed`:
+    the seal of that file when its writer hashed it. Raises the error that the master answers and
+    the errors of `lines`.
     """
     key = key or secrets.token_hex(16)
     while True:
@@ -251,9 +252,9 @@ async def _send_from(line: Line, source: Source, at: int, pool: Executor | None)
             return answer.hash
 
 
-# -- in --------------------------------------------------------------------------------------------
+# -- receiving -------------------------------------------------------------------------------------
 class Sink:
-    """Receiver of pieces in order. A thread writes all pieces that have arrived, in one batch.
+    """Receiver of pieces in order. A thread writes all pieces that have arrived as one batch.
 
     `on_taken(size)` is called after `size` more bytes were written. `at_once`: write small content
     without a thread.
@@ -285,7 +286,7 @@ class Sink:
         return self.received - self._into.written
 
     def put(self, offset: int, piece: Blob) -> None:
-        """Queue a piece to be written. Raises ProtocolError for a piece out of order."""
+        """Queue a piece, which a thread writes. Raises ProtocolError for a piece out of order."""
         if offset != self.received:
             raise ProtocolError(f"a piece of a file came for offset {offset:,}, but offset {self.received:,} is next")
         self.received += len(piece)
@@ -341,7 +342,8 @@ class Sink:
 
 
 class _Memory:
-    """Sink in memory, of a known size. If the master is on the same machine, its file instead."""
+    """Receiver of content of a known size in memory. If the master is on the same machine, `file`
+    is the master's file instead."""
 
     def __init__(self, size: int, *, may_open: bool) -> None:
         self.content = bytearray()
@@ -353,7 +355,8 @@ class _Memory:
         self.on_taken: Callable[[int], None] = _ignore_taken
 
     def take_file(self, folder: str, hash_: str, seal: Seal) -> bool:
-        """Open the master's file. Return False if that fails; the content then comes in pieces."""
+        """Open the master's file. Return False if this fails; the content then arrives in
+        pieces."""
         self.wants_file = False
         self.file = NearbyFile.open(folder, hash_, seal)
         return self.file is not None
@@ -444,7 +447,7 @@ async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
                     continue
                 if not isinstance(message, msg.FilePiece) or isinstance(item, TitanError):
                     raise ProtocolError(f"a FetchFile was answered by a {type(message).__name__}")
-                if message.size - begun > msg.FILE_WINDOW:  # else the sender never waits for the window
+                if message.size - begun > msg.FILE_WINDOW:  # otherwise all of it fits in the window
                     sink.on_taken = partial(_report_taken, line)
                 sink.put(message.offset, item[1])
                 if sink.error is not None:

@@ -11,18 +11,18 @@
     context.submit_saved                            add the jobs of a saved pipeline
     context.publish(key, path)                      publish a file or folder for the run
     context.publish(key, path, shared=True)         publish it for all runs
-    context.artifact(key).download(path)            download what was published under a key
+    context.artifact(key).download(path)            download a published file or folder
 
 >>> from titan import context                          # doctest: +SKIP
 >>> context.store.incr("done")                         # doctest: +SKIP
 1
 
 The module works in scripts, commands and services, in processes and threads that they start, and in
-calls (call, map, task). A thread or process that outlives its call acts for the call that runs at
-that time.
+calls (call, map, task). A thread or process that outlives its call acts for the call that its
+function runner executes at that time.
 
-Outside of a job, everything but `in_job` raises NotInJob. All requests go through the job's worker.
-The first use opens the connections, which threads may share.
+Outside of a job, every function except `in_job` raises NotInJob. All requests go through the job's
+worker. The first request opens a connection to the worker; threads may share it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ __all__ = [
 TEXT_BYTES = 1024
 """Limit of a status text and of a progress message."""
 PATIENCE_S = 60.0
-"""Seconds for which an unsent command waits for the master."""
+"""Seconds for which a store command waits for a connection to the store before it fails."""
 
 
 def in_job() -> bool:
@@ -81,8 +81,8 @@ def progress(fraction: float | None, message: str = "") -> None:
     `fraction` is 0 to 1, or None if it is not known. `message` is at most 1 KiB.
 
     Only the newest report counts. `titan status`, `titan run` and watchers show it within half a
-    second. It disappears when the attempt ends. Raises CallerError for another number,
-    LimitExceeded, NotInJob.
+    second. The report disappears when the attempt ends. Raises CallerError for a fraction that is
+    not between 0 and 1, LimitExceeded for a longer message, NotInJob.
     """
     if fraction is None:
         value = -1.0
@@ -98,24 +98,26 @@ def progress(fraction: float | None, message: str = "") -> None:
 def status(text: str) -> None:
     """Set the status text of this job: one line of up to 1 KiB.
 
-    It is shown with the job, also after the attempt has ended, and is durable. "" clears it. The
-    master receives at most one text per second, always the last. Raises LimitExceeded, NotInJob.
+    The text is durable, and is shown with the job even after the attempt has ended. "" clears the
+    text. The worker sends the master at most one text per second, always the newest. Raises
+    LimitExceeded, NotInJob.
     """
     _job_link.ask(SET_STATUS, (_text("status", text),))
 
 
 def result(value: Any) -> None:
-    """Set the result of this job. It counts only if the job succeeds.
+    """Set the result of this job. The result counts only if the job succeeds.
 
-    - The last value set counts. The value of a failed attempt is dropped.
-    - A value that JSON returns unchanged travels as JSON: None, bool, int, float, str, lists, dicts
-      with str keys. `titan result` prints it, and any language reads it. All others are pickled.
+    - The last value that was set counts. The value of a failed attempt is dropped.
+    - A value that JSON returns unchanged is stored as JSON: None, bool, int, float, str, lists,
+      dicts with str keys. `titan result` prints such a value, and a program in any language can
+      read it. All other values are pickled.
     - The limit is 48 MiB.
     - Readers are `Run.result(job)`, `titan result`, and `context.value_of(job)` in later jobs of
       the run. A task call with the Job among its arguments receives the value.
 
     Raises LimitExceeded, NotInJob, and CallerError if the value can be neither JSON nor a pickle.
-    In a call it raises CallerError too, because the result of a call is its return value.
+    In a call, `result` raises CallerError, because the result of a call is its return value.
     """
     first_lease()
     data = _as_json(value)
@@ -142,9 +144,9 @@ def set_result(data: bytes, *, as_json: bool) -> None:
 def value_of(job: str) -> Any:
     """Return the result of another job of this run, by its id.
 
-    The result is the value set by `result`, or the return value of a call. It is None if the job
-    set nothing. The job must be COMPLETED: depend on it. The classes in a pickled value must be
-    importable here. Raises NotFound, Conflict, NotInJob.
+    The result is the value set by `result`, or the return value of a call; None if the job set no
+    result. The job must be COMPLETED, so this job should depend on it. The classes in a pickled
+    value must be importable here. Raises NotFound, Conflict, NotInJob.
     """
     kind, data = raw_value_of(job)
     if not kind:
@@ -220,7 +222,7 @@ class _StoreConnection:
         self._run = ""
         """Run whose keys the connection accesses.
 
-        In a function runner the next call may belong to another run.
+        In a function runner, the next call may belong to another run and needs a new connection.
         """
 
     def exchange(self, commands: list[list[bytes]]) -> list[Any]:
@@ -275,8 +277,8 @@ class _StoreConnection:
 def publish(key: str, path: str | os.PathLike[str], *, shared: bool = False) -> JobArtifact:
     """Publish a file or folder under a key of this run, or with `shared` under a key for all runs.
 
-    It is durable when this returns. The newest version of a key counts. Raises CallerError for a
-    malformed key or a missing path, LimitExceeded, EnvironmentFault.
+    The artifact is durable when this returns. Readers of a key get its newest version. Raises
+    CallerError for a malformed key or a missing path, LimitExceeded, EnvironmentFault.
     """
     return job_files.publish(_job_link, key, path, shared=shared)
 
@@ -284,14 +286,14 @@ def publish(key: str, path: str | os.PathLike[str], *, shared: bool = False) -> 
 def artifact(key: str) -> JobArtifact:
     """Return the artifact that this run published under the key, else the shared one.
 
-    RUN/KEY is an artifact of another run. Raises NotFound.
+    The key RUN/KEY names an artifact of another run. Raises NotFound.
     """
     return job_files.find(_job_link, key)
 
 
 _store_connections = {space: _StoreConnection(space) for space in ("run", "shared")}
 _progress_link = JobLink()
-"""Separate link for progress, which never waits for the answer to another request."""
+"""Separate connection for progress, so that a report never waits for the answer to a request."""
 _result_lock = threading.Lock()
 
 

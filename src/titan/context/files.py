@@ -21,7 +21,7 @@ class JobArtifact:
     def __init__(self, link: JobLink, row: list[Any]) -> None:
         self._link = link
         self.key: str = row[0]
-        """RUN/KEY, or KEY if it is shared."""
+        """RUN/KEY, or KEY if the artifact is shared by all runs."""
         self.hash: str = row[1]
         self.size: int = row[2]
         self.is_folder: bool = row[3] == FOLDER
@@ -56,7 +56,10 @@ def fetch(link: JobLink, key: str, path: str | os.PathLike[str], hash_: str = ""
 
 
 def _first_row(link: JobLink, opcode: int, fields: tuple[Any, ...]) -> list[Any]:
-    """Return the first row of the answer. Repeat the request while the worker is still busy."""
+    """Return the first row of the answer.
+
+    An empty answer means that the worker is still busy with the file; the request is then repeated.
+    """
     while True:
         rows = link.ask(opcode, fields)[1]
         if rows:

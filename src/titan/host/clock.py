@@ -1,7 +1,8 @@
-"""Clock of the shells: seconds since the epoch that never step back.
+"""Clock of master, store and worker: seconds since the epoch that never step back.
 
-The clock is set from the wall clock once and then follows the monotonic clock. So an adjusted wall
-clock can neither lose a worker nor fire a timer early. The core gets the time as an argument.
+The clock is set from the wall clock once and then follows the monotonic clock. An adjustment of the
+wall clock therefore cannot cause a worker to be lost or a timer to fire early. The core gets the
+time as an argument.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from pathlib import Path
 CONFIRMED_S = 3600.0
 """Seconds for which a process must run before deletions trust a wall clock that jumped."""
 SMALL_S = 86_400.0
-"""Seconds. A smaller step forward between two readings does not count as a jump."""
+"""Seconds. A smaller step forward from the recorded time does not count as a jump."""
 
 
 class SteadyClock:
-    """Clock that never reads earlier than `after`, the latest time that is recorded anywhere.
+    """Clock that never reads earlier than `after`, the latest recorded time.
 
-    `known`: the latest recorded time, whatever this clock reads; 0 if there is none. Only
-    `confirmed` uses it.
+    `known`: the time from which `confirmed` measures a jump of the clock; 0 if no time is known.
     """
 
     def __init__(self, after: float = 0.0, *, known: float = 0.0) -> None:
@@ -39,10 +39,11 @@ class SteadyClock:
         return monotonic_s + self.offset
 
     def confirmed(self) -> float:
-        """Return the time by which old data may be deleted. It never relies on one reading alone.
+        """Return the time that decides which old data may be deleted.
 
-        If the clock jumped forward since the last recorded time, this time continues from the
-        recorded one until the process has run for an hour.
+        A single wrong reading of the wall clock must not delete data. So if the clock jumped
+        forward from the last recorded time, the returned time continues from the recorded time
+        until the process has run for an hour.
         """
         now, ran = self.now(), time.monotonic() - self._began
         if ran >= CONFIRMED_S or not self._known or now - self._known <= SMALL_S + ran:

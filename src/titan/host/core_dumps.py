@@ -1,4 +1,4 @@
-"""Prevention of core dumps, which would hold the secrets in a process's memory."""
+"""Prevention of core dumps, because they would contain the secrets in a process's memory."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import resource
 from collections.abc import Iterator
 
 NO_CORE = 1
-"""Soft limit that forbids core dumps. Unlike 0, it also works where they go to a program
-(core_pattern)."""
+"""Soft limit that forbids core dumps. Unlike 0, the limit 1 also works where the kernel pipes core
+dumps to a program (core_pattern)."""
 _before: list[int] = []
-"""The previous soft limit, once core dumps are forbidden."""
+"""The previous soft limit; empty until core dumps are forbidden."""
 
 
 def forbid_core_dumps() -> None:
-    """Forbid core dumps of this process from now on. Child processes inherit that, unless they are
-    started within `core_dumps_as_before`."""
+    """Forbid core dumps of this process from now on. Child processes inherit the limit, unless they
+    are started within `core_dumps_as_before`."""
     if not _before:
         soft, _ = resource.getrlimit(resource.RLIMIT_CORE)
         _before.append(soft)

@@ -1,7 +1,8 @@
-"""Lock that allows one master per home. The kernel drops it with the process, however that ends.
+"""Lock that allows one process per home. The kernel releases the lock when the process ends in any
+way.
 
-Owns the lock file. Must not know what else is in the home. The file is never deleted: two processes
-could then lock two files of the same name.
+Owns the lock file. Must not know the other files of the home. The lock file is never deleted,
+because two processes could then lock two different files of the same name.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class HomeLock:
         self._fd = -1
 
     def acquire(self) -> None:
-        """Take the lock. Raises Conflict at once, with the holder's pid, if another process (or
-        another HomeLock of this process) has it."""
+        """Take the lock. If another process, or another HomeLock of this process, has the lock,
+        raise Conflict with the holder's pid at once."""
         if self._fd >= 0:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)

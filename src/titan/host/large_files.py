@@ -10,7 +10,7 @@ from functools import cache
 _KEEP_BYTES = 64 << 20
 """Freed memory that the C library keeps, in bytes."""
 STEP_BYTES = 8 << 20
-"""Bytes between two measurements."""
+"""Bytes between two decisions whether memory is cold."""
 BEHIND_BYTES = 48 << 20
 """Bytes behind the current position that stay in the page cache."""
 COLD_S = 0.0008
@@ -23,8 +23,8 @@ _SYNC_FILE_RANGE_WRITE = 2
 def reuse_memory() -> None:
     """Make the C library take buffers of a few MiB from memory that was freed before.
 
-    By default each of them is mapped anew. A page that the kernel has to find then costs more than
-    receiving the data that fills it.
+    By default the C library maps each such buffer anew. The kernel then has to find every page,
+    which takes longer than receiving the data that fills the page.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -35,10 +35,10 @@ def reuse_memory() -> None:
 
 
 class MemoryProbe:
-    """Detector of cold memory behind the page cache, by the CPU time of reads and writes.
+    """Detector of cold memory, by the CPU time of reads and writes through the page cache.
 
-    Some virtual machines give free pages back to their host. There a new page of the cache costs
-    ten times what writing it usually costs.
+    Memory is cold where a virtual machine has given its free pages back to the host. A write to a
+    new page of the cache then costs ten times as much CPU time as usual.
     """
 
     def __init__(self) -> None:
@@ -47,8 +47,8 @@ class MemoryProbe:
         self._bytes = 0
 
     def cost(self, spent_s: float, size: int) -> bool:
-        """Count the CPU time for `size` bytes. Return True when a step of STEP_BYTES is complete
-        and `is_cold` was decided again."""
+        """Count the CPU time for `size` bytes. Return True if this completes STEP_BYTES and
+        `is_cold` was decided again."""
         self._spent_s += spent_s
         self._bytes += size
         if self._bytes < STEP_BYTES:
@@ -60,11 +60,11 @@ class MemoryProbe:
 
 
 class PageCacheHints:
-    """Large file that is read or written in order, through the page cache.
+    """Hints to the kernel about a large file that is read or written in order.
 
-    Where memory is cold, pages that are on the disk already are dropped from the cache behind the
-    current position, so that the kernel reuses the same memory. Elsewhere they stay cached for the
-    next reader. Only CPU time is measured, not time spent waiting for the disk.
+    If memory is cold, the page cache drops pages behind the current position that are already on
+    the disk, so that the kernel reuses their memory. Otherwise these pages stay cached for the next
+    reader. Only CPU time is measured, not time spent waiting for the disk.
     """
 
     def __init__(self, fd: int, at: int, *, written: bool, writeback: bool = False) -> None:
@@ -92,14 +92,14 @@ class PageCacheHints:
         if cold and self._at - BEHIND_BYTES > self._dropped:
             end = self._at - BEHIND_BYTES
             os.posix_fadvise(self._fd, self._dropped, end - self._dropped, os.POSIX_FADV_DONTNEED)
-            # Pages that were not on the disk yet can be dropped the next time.
+            # The kernel keeps pages that are not on the disk yet, so the next call repeats them.
             self._dropped = max(self._dropped, end - BEHIND_BYTES)
         self._from = self._at
 
 
 def leave_cache(path: str) -> None:
-    """Drop the pages of a file that are on the disk from the page cache, so that the kernel has
-    warm memory for the next writes."""
+    """Drop the pages of a file from the page cache if they are already on the disk. The kernel then
+    has warm memory for the next writes."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -2,15 +2,15 @@
 
 *Homes* have mode 0700 and belong to the user of the process.
 
-*Keys* are passphrases in environment variables. /proc/PID/environ shows the environment of a
-process's start for as long as the process lives. So the process executes itself again without these
-variables and passes the keys to itself in a file without a name.
+*Keys* are secret values in environment variables. As long as a process lives, /proc/PID/environ
+shows the environment with which it was started. So the process executes itself again without these
+variables, and passes the keys to itself in a file without a name.
 
 *Memory* cannot be read by other processes of the same user, because the process is marked as not
-dumpable. Its /proc/PID then belongs to root. Other users can read only the public files there
-(stat, cmdline, cgroup).
+dumpable. Its /proc/PID then belongs to root, and other processes can read only the public files
+there (stat, cmdline, cgroup).
 
-Nothing here applies to jobs: they get the umask that their worker was started with.
+Jobs are exempt from these rules: they get the umask with which their worker was started.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from titan.errors import EnvironmentFault
 log = logging.getLogger("titan")
 
 KEYS = ("TITAN_SECRETS_PASSPHRASE", "TITAN_WEBHOOK_SECRET")
-"""Environment variables with secret values. Only the master uses them; a worker drops them."""
+"""Environment variables with secret values. The master uses these values; a worker drops them."""
 KEYS_FD = "TITAN_KEYS_FD"
 """Variable that holds the descriptor of the file with the keys."""
 UMASK = 0o077
 PR_SET_DUMPABLE = 4
 _keys: dict[str, str] = {}
-"""Keys that this process was passed, by variable, until `take_key` takes them."""
+"""Keys that this process received in the file, by variable. `take_key` removes them."""
 _umask: list[int] = []
-"""The previous umask, once `seclude` was called."""
+"""The previous umask; empty until `seclude` is called."""
 
 
 # -- keys ------------------------------------------------------------------------------------------
 def leave_environment() -> None:
-    """Execute this process again if its environment holds keys. Must be called first in `main`.
+    """Execute this process again if its environment holds keys. `main` must call this first.
 
-    `take_key` returns the keys afterwards.
+    In the new process, `take_key` returns the keys.
     """
     _receive()
     keys = {name: value for name in KEYS if (value := os.environ.get(name))}
@@ -119,12 +119,12 @@ def seclude() -> None:
 
 
 def umask_before() -> int:
-    """Return the umask for jobs and for their files; -1: the umask of this process."""
+    """Return the umask for jobs and for their files; -1 if it is the umask of this process."""
     return _umask[0] if _umask else -1
 
 
 def umask_of_jobs() -> None:
-    """Set the umask for jobs. Call it in a child process, before it executes another program."""
+    """Set the umask for jobs. A child process calls this before it executes another program."""
     if _umask:
         os.umask(_umask[0])
 
@@ -155,7 +155,7 @@ def open_home(home: Path) -> None:
 
 
 def _check_owner(home: Path, status: os.stat_result) -> None:
-    """Raises EnvironmentFault."""
+    """Raise EnvironmentFault if the home is shared by all users or belongs to another user."""
     if status.st_mode & stat.S_ISVTX:
         raise EnvironmentFault(f"{home} is a folder for all users: choose a private folder with --home, such as {home}/titan")
     if status.st_uid != os.geteuid():

@@ -1,9 +1,9 @@
 """Removal of folders with untrusted content: of jobs, archives and projects.
 
-`shutil.rmtree` recurses (up to Python 3.12), so a folder that is nested a thousand times ends in
-RecursionError. A subfolder without permissions stops it, too. `remove_folder` moves entries from
-deeper levels up into the root of the removed folder. So it holds three descriptors and no path
-longer than two names, however deep the tree is. It never follows a link.
+`shutil.rmtree` recurses (up to Python 3.12), so it raises RecursionError for a folder that is
+nested a thousand levels deep. It also fails at a subfolder without permissions. `remove_folder`
+moves entries from deeper levels up into the root of the removed folder. So at any depth it needs at
+most three descriptors and paths of two names. It never follows a link.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROUNDS = 100
-"""Passes over the folder without progress before removal gives up: another process then writes into
-it faster than it is emptied."""
+"""Passes over the folder without progress after which removal gives up. Another process then writes
+into the folder faster than it is emptied."""
 
 
 def remove_folder(path: str | os.PathLike[str], *, ignore_errors: bool = False) -> None:
     """Remove a folder and its content. A folder that does not exist is no error.
 
-    Raises OSError if an entry stays; with `ignore_errors`, returns instead. NotADirectoryError:
-    `path` is a file or a link. PermissionError: an entry belongs to another user. ENOTEMPTY: other
-    processes keep writing into the folder.
+    Raises OSError if an entry cannot be removed; with `ignore_errors`, returns instead.
+    NotADirectoryError: `path` is a file or a link. PermissionError: an entry belongs to another
+    user. ENOTEMPTY: other processes keep writing into the folder.
     """
     try:
         with suppress(FileNotFoundError):
@@ -63,7 +63,7 @@ def _empty(root: int, path: str) -> None:
 def _remove(root: int, name: str) -> int:
     """Remove the entry `name` of `root`. Return the number of removed entries.
 
-    Entries of a folder are removed with it. Its subfolders move up into `root`.
+    If the entry is a folder, its own entries are removed, and its subfolders move up into `root`.
     """
     if _unlinked(root, name):
         return 1
@@ -82,7 +82,7 @@ def _remove(root: int, name: str) -> int:
             gone += 1
     finally:
         os.close(folder)
-    with suppress(OSError):  # another process wrote into it meanwhile: the next pass removes that
+    with suppress(OSError):  # another process wrote into the folder: the next pass removes it
         os.rmdir(name, dir_fd=root)
         gone += 1
     return gone
@@ -108,7 +108,7 @@ def _unlinked(folder: int, name: str) -> bool:
 
 
 def _allow(name: str, folder: int | None) -> None:
-    """Give the owner all rights to a folder, which reading, emptying and moving it need."""
+    """Give the owner all rights to a folder. Reading, emptying and moving the folder need them."""
     with suppress(OSError):
         handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:

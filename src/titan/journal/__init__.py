@@ -1,11 +1,12 @@
-"""Durable log: it takes opaque records in order, and returns the same records after any crash.
+"""Durable log, which appends opaque records in order and returns them in order after a crash.
 
 The log knows bytes, sequences and terms. It must not know events: only the core knows the meaning
 of a payload. `engine` is the protocol of a log, independent of its storage. `file_engine`
-implements it with a directory of segments and snapshots, and uses the other modules here.
+implements this protocol with a directory of segments and snapshots, and uses the other modules
+here.
 
-A start takes four steps: `repair`, load the newest snapshot, read the `tail` after it, and `open`,
-which begins a term and returns the log to append to.
+A master starts in four steps: call `repair`, load the newest snapshot, read the `tail` after that
+snapshot, and call `open`. `open` begins a term and returns the log for appends.
 """
 
 from titan.journal.commit import SyncPolicy

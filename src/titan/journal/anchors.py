@@ -1,8 +1,8 @@
 """Check that open files are still the files at their paths.
 
-Owns their identities (device and inode). Must not know their content. A file that is deleted, moved
-or replaced still accepts writes and syncs through an open descriptor, but the data is lost when the
-process ends. So code that reports data as durable checks this first.
+Owns the identities of these files (device and inode). Must not know their content. A file that is
+deleted, moved or replaced still accepts writes and syncs through an open descriptor, but the data
+is lost when the process ends. So the journal calls `check` before it reports data as durable.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ CHECK_S = 0.4
 
 
 class Anchors:
-    """Identities of files at `paths`, which must exist. `check` costs one stat, some microseconds,
-    for each."""
+    """Identities of the files and folders at `paths`, which must exist. `check` calls stat for each
+    path, which takes some microseconds."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._known = {path: _identity(path) for path in paths}

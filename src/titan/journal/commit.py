@@ -1,8 +1,8 @@
 """Synchronous half of the writer: it writes one batch after another into segments.
 
 Owns the current segment, the written, synced and sealed sequences, and the time of the next sync.
-Must not know threads or queues; time is an argument. Errors are raised as OSError and are final:
-after an error the caller may only call `abandon`.
+Must not know threads, queues or clocks: the caller passes the time. Write errors are raised as
+OSError. After any error the caller may only call `abandon`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WATERMARK_S = 1.0
 class SyncPolicy(Enum):
     """Policy that decides when a batch is reported as durable.
 
-    `always` reports a batch after the sync. `everysec` and `no` report it after the write.
+    `always` reports a batch after the sync. `everysec` and `no` report a batch after the write.
     `everysec` syncs at most one second after a write. `no` leaves the sync to the kernel, except
     when a segment is sealed and when the journal is closed.
     """
@@ -40,13 +40,14 @@ class SyncPolicy(Enum):
 
 @dataclass(slots=True)
 class Append:
-    """Record in the queue. Its term and synced_seq are set when it is written."""
+    """Record in the queue. The committer adds the term and `synced_seq` when it writes the
+    record."""
 
     payload: bytes
     first_seq: int
     count: int
     synced: bool = False
-    """Sync the record before it is reported, whatever the policy."""
+    """True if the record must be synced before it is reported, under every policy."""
 
     @property
     def record_bytes(self) -> int:
@@ -54,8 +55,11 @@ class Append:
 
 
 class Committer:
-    """Writer of batches. Calls `on_committed(last_seq, size)` after each write, under `always`
-    after each sync. `size`: the bytes of the committed records."""
+    """Writer of batches.
+
+    It calls `on_committed(last_seq, size)` after each write. If the records must be synced before
+    they are reported, it calls this after the sync. `size`: bytes of the committed records.
+    """
 
     def __init__(
         self,
@@ -69,8 +73,8 @@ class Committer:
         on_committed: Callable[[int, int], None],
         places: Sequence[Path] = (),
     ) -> None:
-        """`places`: further files and folders that must stay at their paths. Otherwise nothing more
-        is reported."""
+        """`places`: further files and folders that must stay at their paths. If one is moved,
+        deleted or replaced, the committer raises HomeGone and reports no more records."""
         self._term = term
         self._policy = policy
         self._maker = maker
@@ -89,20 +93,20 @@ class Committer:
 
     @property
     def due_at(self) -> float | None:
-        """Time at which `do_due_work` has work, if no batch comes before."""
+        """Time of the next sync or allocation by `do_due_work`; None if there is none."""
         due = [] if self._sync_due is None else [self._sync_due]
         if self._maker.low_space:
             due.append(self._maker.retry_at)
         return min(due, default=None)
 
     def can_write_now(self, record_bytes: int) -> bool:
-        """Return whether a record fits in the segment and needs no other work, such as the
-        allocation of the next segment."""
+        """Return True if the record fits in the segment and the next segment need not be allocated
+        first."""
         return record_bytes <= self._segment.room and not (self._segment.is_half_full and not self._maker.is_prepared)
 
     def write(self, batch: list[Append], now: float) -> None:
-        """Write the batch. Records that fit in the segment share one write and one sync; the others
-        go to the next segment in the same way."""
+        """Write the batch. Records that fit in the segment share one write and one sync. The others
+        share a write and a sync in the next segment."""
         buffers: list[bytes] = []
         size, last_seq, room = 0, self.written_seq, self._segment.room
         synced = self._policy is SyncPolicy.ALWAYS or any(append.synced for append in batch)
@@ -120,10 +124,10 @@ class Committer:
         self._commit(buffers, size, last_seq, now, synced=synced)
 
     def rotate(self, now: float) -> None:
-        """Seal the segment and start the next, if it contains a record.
+        """If the segment contains a record, seal it and start the next segment.
 
-        Does nothing while space is low. The rest of the segment is then the only room, and the
-        snapshot that needs the rotation may free space.
+        Does nothing while disk space is low, because the rest of the segment is then the only room
+        for records.
         """
         if self._segment.is_empty:
             return
@@ -132,7 +136,7 @@ class Committer:
             self._next_segment(0)
 
     def do_due_work(self, now: float) -> None:
-        """Do the work that can wait until a batch is reported: the sync of `everysec`, and the
+        """Do the work that no report waits for, if it is due: the sync of `everysec`, and the
         allocation of the next segment."""
         if self._sync_due is not None and now >= self._sync_due:
             self._sync()
@@ -140,8 +144,8 @@ class Committer:
             self._maker.prepare(now)
 
     def run_checks(self, now: float) -> None:
-        """Check the anchors and update the watermark, if they are due. Called regularly, also while
-        nothing is written. Raises HomeGone."""
+        """Check the anchors and update the watermark, if their time has come. The caller calls this
+        regularly, even while there is nothing to write. Raises HomeGone."""
         if now >= self._next_check:
             self._anchors.check()
             self._next_check = now + CHECK_S
@@ -157,7 +161,8 @@ class Committer:
         self._mark_synced(sync=True)
 
     def abandon(self) -> None:
-        """Close the descriptors and free the space of the spare. Always the last call."""
+        """Close the descriptors and free the disk space of the spare segment. The caller calls this
+        last, even after `finish`."""
         self._segment.close()
         self._watermark.close()
         self._maker.discard()
@@ -193,7 +198,7 @@ class Committer:
         """Make the next segment, then seal the old one.
 
         The old segment is synced before the new one exists, so only the last segment can be torn.
-        It is sealed afterwards, so its end mark, which says that the log continues, is true.
+        The old segment is sealed afterwards: its end mark says that a next segment exists.
         """
         old, next_seq = self._segment, self.written_seq + 1
         self._sync_rest()

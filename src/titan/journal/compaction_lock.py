@@ -1,11 +1,11 @@
-"""Lock that allows one compaction per journal, and none while a start replays.
+"""Lock that allows one compaction per journal at a time, and none while a starting master replays.
 
 Owns the lock file in the journal's directory and the identity of its holder. Must not know
-snapshots or segments. The kernel drops the lock with its holder, however that ends. The file is
-never deleted: two processes could then lock two files of the same name.
+snapshots or segments. The kernel releases the lock when its holder ends in any way. The file is
+never deleted, because two processes could then lock two different files of the same name.
 
-A compactor holds the lock from before it reads until it has pruned. A start takes the lock before
-it reads the directory, so that no file vanishes while it replays.
+A compaction holds the lock from its first read until it has pruned. A starting master takes the
+lock before it reads the directory, so that no file vanishes during the replay.
 """
 
 from __future__ import annotations
@@ -24,32 +24,31 @@ from titan.errors import Conflict, EnvironmentFault
 
 LOCK_NAME = "compaction.lock"
 PATIENCE_S = 2.0
-"""Seconds that a remaining compactor gets to end before a start kills it. It was already killed
-with its master."""
+"""Seconds that a starting master waits for a compaction of the previous master before it kills the
+compaction. The kernel normally kills a compaction when its master ends."""
 KILL_S = 10.0
 """Seconds to wait for the end of a process after SIGKILL."""
 _POLL_S = 0.01
 
 
 class Holder(NamedTuple):
-    """Unique identity of a process: the kernel reuses a pid, but not a pid with its start time."""
+    """Unique identity of a process. The kernel reuses a pid, but not with the same start time."""
 
     pid: int
     birth: str
     """Start time in clock ticks since the boot, from /proc."""
     module: str
-    """Module that the process runs. A holder without this word in its command line is not
-    killed."""
+    """Module that the process runs. A process whose command line lacks this word is not killed."""
 
     def __str__(self) -> str:
         return f"{self.pid} {self.birth} {self.module}"
 
 
 class CompactionLock:
-    """Exclusive lock on `directory`, which must exist. It is not inherited over exec.
+    """Exclusive lock on `directory`, which must exist. The lock is not inherited over exec.
 
-    `module`: a word in the command line of this process, if a start that needs the lock may kill
-    this process.
+    `module`: a word in the command line of this process. With this word, a starting master that
+    needs the lock may kill this process; without it, no process is killed.
     """
 
     def __init__(self, directory: Path, *, module: str = "-") -> None:
@@ -63,16 +62,17 @@ class CompactionLock:
             raise Conflict(f"{self.path.parent} is being compacted by {self._described()}: try again when that has ended")
 
     def take_over(self, patience_s: float = PATIENCE_S) -> None:
-        """Wait `patience_s` for the holder to end, then kill it if it is certainly a compactor.
+        """Take the lock. Wait `patience_s` seconds for it, then kill the holder if it is provably a
+        compaction.
 
-        Raises EnvironmentFault if it is another program or does not end.
+        Raises EnvironmentFault if the holder is another program or does not end.
         """
         if self._wait(patience_s):
             return
         holder = self._holder()
         if holder is None or not _kill(holder):
             raise EnvironmentFault(
-                f"{self.path} is held by {self._described()}, which is no compaction of Titan: end that process and start again"
+                f"{self.path} is held by {self._described()}, which is not a compaction of Titan: end that process and start again"
             )
         if not self._wait(KILL_S):
             raise EnvironmentFault(

@@ -2,7 +2,7 @@
 
 A log consists of records and of snapshots of the state after them. One process at a time is the
 leader: it opens the log, which begins a term, and appends. Any number of processes are followers:
-they load a snapshot and read the tail after it, while the leader appends. An engine knows bytes,
+they load a snapshot and read the records after it, while the leader appends. An engine knows bytes,
 sequences and terms, but not the meaning of a payload.
 
 Production uses `FileEngine`, which keeps a log in a directory. `MemoryEngine` is for tests, and
@@ -21,8 +21,8 @@ from titan.journal.records import Record
 
 
 class Snapshot(NamedTuple):
-    """Snapshot whose `chunks` are read lazily. The snapshot is proved good only when the iterator
-    ends without an error."""
+    """Snapshot whose `chunks` are read lazily. The snapshot is known to be good only when the
+    iterator has ended without an error."""
 
     seq: int
     term: int
@@ -40,8 +40,8 @@ class SnapshotInfo(NamedTuple):
 
 
 class LatestSnapshot(NamedTuple):
-    """Snapshot from which a replay starts; None: at the first record. `warnings` name newer,
-    damaged snapshots."""
+    """Snapshot from which a replay starts. `info` None: the replay starts at the first record.
+    `warnings` name the newer snapshots, which are damaged."""
 
     info: SnapshotInfo | None
     warnings: tuple[str, ...] = ()
@@ -61,15 +61,15 @@ def followed_too_far(after_seq: int, last_seq: int) -> Conflict:
 
 
 class CompactionGuard(Protocol):
-    """Lock for the deletion of records that snapshots cover. One process holds it: a compaction, or
-    a start that needs those records."""
+    """Lock that permits the deletion of records that a snapshot covers. One process at a time holds
+    it: a compaction, or a starting master that reads these records."""
 
     def take(self) -> None:
         """Take the lock. Raises Conflict if another process holds it."""
 
     def take_over(self, patience_s: float = ...) -> None:
-        """Wait `patience_s` for the holder, then end it if it is a compaction. Raises
-        EnvironmentFault if it does not end."""
+        """Take the lock. Wait `patience_s` seconds for it, then end the holder if it is a
+        compaction. Raises EnvironmentFault if the holder does not end."""
 
     def release(self) -> None:
         """Release the lock. May be called twice."""
@@ -96,11 +96,13 @@ class OpenLog(Protocol):
 
     @property
     def low_space(self) -> bool:
-        """True if the caller must refuse new work. Appended records still fit."""
+        """True if the storage is almost full. Appended records still fit, but the caller must
+        refuse new work."""
 
     @property
     def sealed_through(self) -> int:
-        """Last sequence that a snapshot may cover."""
+        """Last sequence that a snapshot may cover. Records up to it are sealed: they are durable,
+        and their part of the storage is complete."""
 
     def append(self, payload: bytes, count: int, *, synced: bool = False) -> int:
         """Append one record of `count` events and return its last sequence. Thread-safe, and never
@@ -112,12 +114,13 @@ class OpenLog(Protocol):
         """
 
     def append_now(self, payload: bytes, count: int) -> int | None:
-        """Append one record, which is durable when this returns. `on_durable` is not called. None:
-        that would take too long, use `append`."""
+        """Append one record and return its last sequence. The record is durable when this returns,
+        and `on_durable` is not called. Return None, without an append, if this would take too long:
+        then use `append`."""
 
     def rotate(self) -> int:
-        """Ask for all appended records to be sealed, so that a snapshot may cover them. Return the
-        sequence that `sealed_through` then reaches."""
+        """Request that all appended records are sealed, so that a snapshot may cover them. Return
+        the sequence that `sealed_through` reaches when they are."""
 
     def close(self) -> None:
         """Make all appended records durable, and end the term. May be called twice."""
@@ -128,12 +131,11 @@ class LogEngine(Protocol):
 
     @property
     def location(self) -> str:
-        """Name by which another process reaches the same log; "": no other process can."""
+        """Name by which another process can open the same log; "" if no other process can."""
 
     # -- leading -----------------------------------------------------------------------------------
     def repair(self) -> str:
-        """Drop the incomplete end that a crash left, so that all records that can be read from now
-        on are durable.
+        """Drop an incomplete end that a crash left. All records that remain are then durable.
 
         Only the next leader calls this. Return a description of the dropped bytes for people; "" if
         nothing was dropped. Raises JournalCorrupt for damage that a crash cannot cause.
@@ -151,12 +153,12 @@ class LogEngine(Protocol):
 
         The term is higher than `above_term` and all earlier terms. `after_seq` is the last sequence
         that the caller has applied. If the log goes further (see `next_seq`), the caller reads the
-        tail before it appends. Raises Conflict if the caller has applied more than the log has
-        kept: it has to start again from a snapshot.
+        tail before it appends. Raises Conflict if the caller has applied records that the log lost
+        in a crash: the caller has to start again from a snapshot.
 
         `on_durable(last_seq)` may cover several appends. Another thread may call both callbacks,
         `on_durable` even before `append` returns. After `on_failed` no further record becomes
-        durable. Where the engine cannot fence other leaders, the caller ensures that there is one
+        durable. If the engine cannot fence other leaders, the caller ensures that there is one
         leader at a time (`HomeLock`).
         """
 
@@ -178,30 +180,31 @@ class LogEngine(Protocol):
         """Return all snapshots, oldest first."""
 
     def latest_snapshot(self) -> LatestSnapshot:
-        """Return the newest good snapshot. Raises JournalCorrupt if the records after it (without a
-        snapshot, the first records) are missing."""
+        """Return the newest good snapshot. Raises JournalCorrupt if the records after this snapshot
+        are missing, or if there is no snapshot and the first records are missing."""
 
     def is_good(self, snapshot: SnapshotInfo) -> bool:
-        """Read the whole snapshot and return whether it is good. Raises FileNotFoundError if it has
-        been removed."""
+        """Read the whole snapshot and return True if it is undamaged. Raises FileNotFoundError if
+        the snapshot has been removed."""
 
     def get_snapshot(self, snapshot: SnapshotInfo) -> Snapshot:
-        """Return a snapshot. Raises FileNotFoundError if it has been removed, and JournalCorrupt,
-        here or while its chunks are read."""
+        """Return a snapshot. Raises FileNotFoundError if the snapshot has been removed. Raises
+        JournalCorrupt for damage, here or while the chunks are read."""
 
     def put_snapshot(self, *, seq: int, term: int, chunks: Iterable[bytes]) -> SnapshotInfo:
-        """Store the state as of `seq`, the end of a sealed record. Durable when this returns.
+        """Store the state as of `seq`, the end of a sealed record, durably.
 
         Raises EnvironmentFault if the storage fails; the log is complete without the snapshot.
         """
 
     def prune(self, *, keep_snapshots: int = 2, keep_log: bool = False) -> None:
-        """Delete what no recovery needs: older snapshots, and the records that the oldest kept
-        snapshot covers.
+        """Delete the snapshots and records that no recovery needs.
 
-        Only for the holder of the compaction guard.
+        These are all but the newest `keep_snapshots` good snapshots and, without `keep_log`, the
+        records that the oldest kept snapshot covers. Only the holder of the compaction guard calls
+        this.
         """
 
     def compaction_guard(self, *, module: str = "-") -> CompactionGuard:
-        """Return the guard, not taken yet. `module`: a word in the command line of this process, if
-        a start may kill it."""
+        """Return the guard without taking it. `module`: a word in the command line of this process,
+        if a starting master may kill this process to get the guard."""

@@ -1,5 +1,5 @@
-"""Log in a directory, with segments, snapshots, the watermark and the compaction lock. Implements
-the protocol of `engine`.
+"""Implementation of the protocol `engine` by a directory with segments, snapshots, a watermark and
+a compaction lock.
 
 Owns the rules by which these files form one log. Must not know the meaning of a payload.
 """
@@ -23,7 +23,8 @@ from titan.journal.snapshot import read_snapshot, scan_snapshot, write_snapshot
 from titan.journal.writer import DEFAULT_SEGMENT_BYTES, JournalWriter
 
 TRIES = 5
-"""Attempts to read a bad place of a live log, because the leader may be writing there."""
+"""Attempts to read a bad place of a live log before it counts as damage. The leader may still be
+writing there."""
 TRY_AGAIN_S = 0.05
 """Seconds between two attempts."""
 
@@ -41,16 +42,16 @@ class FileEngine:
         places: Sequence[Path] = (),
         origin: bytes = b"",
     ) -> None:
-        """`places`: further files and folders that must stay at their paths (see `anchors`).
-        Otherwise nothing more becomes durable. `origin`: the name of the writer for the headers of
-        segments and snapshots, at most 32 bytes."""
+        """`places`: further files and folders that must stay at their paths (see `anchors`). If one
+        is gone, no further record becomes durable. `origin`: the name of the writer for the headers
+        of segments and snapshots, at most 32 bytes."""
         self.directory = directory
         self._policy = policy
         self._segment_bytes = segment_bytes
         self._places = places
         self._origin = origin
         self._end: LogEnd | None = None
-        """End of the log, between `repair` and `open`."""
+        """End of the log, set by `repair` and used by `open`."""
 
     @property
     def location(self) -> str:
@@ -94,8 +95,8 @@ class FileEngine:
 
     # -- following ---------------------------------------------------------------------------------
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
-        """Yield the records. With `live`, a bad place counts as damage only after `TRIES`
-        attempts."""
+        """Yield the records as `LogEngine.tail` says. With `live`, a bad place counts as damage
+        only after `TRIES` attempts."""
         tries_left = TRIES if live else 1
         while True:
             try:

@@ -1,7 +1,8 @@
-"""Files of the journal's directory: their names, and how to create, cut and delete them durably.
+"""Files of the journal's directory: names, and functions that allocate, rename, cut and delete.
 
 Must not know records, only sizes and names. A name is durable after its directory is synced. So
-every function here that changes a name syncs the directory before it returns.
+`rename` and `delete` sync the directory before they return. Names of temporary files need not be
+durable.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def snapshot_name(seq: int) -> str:
 
 
 def list_segments(directory: Path) -> list[JournalFile]:
-    """Return the segments, sorted by first sequence; none if the directory does not exist. Files
-    with other names are ignored."""
+    """Return the segments, sorted by first sequence; [] if the directory does not exist. Files with
+    other names are ignored."""
     return _list(directory, _SEGMENT_NAME)
 
 
@@ -68,13 +69,13 @@ def allocate(path: Path, size: int) -> int:
 
 
 def rename(old: Path, new: Path) -> None:
-    """Give a file of the directory its durable name. Replace a file that has this name."""
+    """Rename a file durably. Replace the file that has the new name, if there is one."""
     os.rename(old, new)
     sync_directory(new.parent)
 
 
 def trim(path: Path, size: int, *, end: bytes = b"") -> None:
-    """Cut the file to `size` bytes, append `end`, and sync it, whatever its size was.
+    """Cut the file to `size` bytes, append `end`, and sync the file even if its size was right.
 
     `end` is synced before the cut, because a cut file without an end mark counts as damaged.
     """
@@ -90,7 +91,7 @@ def trim(path: Path, size: int, *, end: bytes = b"") -> None:
 
 
 def delete(paths: Sequence[Path]) -> None:
-    """Delete files in this order. A crash in between leaves the files at the end of the order."""
+    """Delete files durably, in the order of `paths`. A crash in between leaves the last files."""
     directories = {path.parent: None for path in paths}
     for path in paths:
         path.unlink(missing_ok=True)
@@ -99,7 +100,7 @@ def delete(paths: Sequence[Path]) -> None:
 
 
 def remove_half_made(directory: Path) -> None:
-    """Delete the unfinished files of a process that ended."""
+    """Delete the temporary files that an earlier process did not finish."""
     for path in sorted(directory.glob("*" + TEMPORARY_SUFFIX)):
         path.unlink(missing_ok=True)
 

@@ -2,7 +2,7 @@
 is in use or damaged.
 
 Owns the descriptions of files and the verdict about the whole journal. Must not print or repair.
-Must not raise for damage, because it reports damage.
+Must not raise an error for damage: damage is part of the report.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from titan.journal.watermark import NAME as WATERMARK_NAME
 from titan.journal.watermark import Watermark, read_watermark, watermark_is_damaged
 
 TRIES = 5
-"""Attempts to read the files of a journal in use without a file being added or removed
-meanwhile."""
+"""Attempts to read all files of a journal in use before the master adds or removes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class SnapshotDescription:
     chunks: int
     verdict: Verdict
     follows: int = 0
-    """First sequence of the segment that continued the log."""
+    """First sequence of the segment in which the log continued after the snapshot; 0: unknown."""
 
     @property
     def state(self) -> str:
@@ -66,8 +65,8 @@ class SnapshotDescription:
 class VerifyReport:
     """Verdict about a journal. `ok`: a master would start, and nothing is lost.
 
-    `problems` prevent a start. `notes` would be reported without preventing it. A recovery starts
-    after `snapshot_seq` (0: at the first record) and ends at `last_seq`.
+    `problems` prevent the start of a master. `notes` do not prevent it; the master only reports
+    them. A recovery starts after `snapshot_seq` (0: at the first record) and ends at `last_seq`.
     """
 
     snapshot_seq: int
@@ -121,8 +120,8 @@ def verify(directory: Path) -> VerifyReport:
 
 
 def _read(directory: Path) -> tuple[list[SnapshotDescription], list[SegmentDescription]]:
-    """Return a consistent view of all files. Read again if files were added or removed meanwhile,
-    as by a master that compacts."""
+    """Return a consistent view of all files. Read them again if a master added or removed files
+    meanwhile, for example by a compaction."""
     for tries_left in reversed(range(TRIES)):
         names = _names(directory)
         try:

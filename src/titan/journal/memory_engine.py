@@ -20,8 +20,8 @@ class _Kept(NamedTuple):
 
 
 class MemoryEngine:
-    """Log in memory. With `at_once`, an append is durable and reported before it returns; otherwise
-    when `sync` is called."""
+    """Log in memory. With `at_once`, a record is durable and reported when `append` returns.
+    Without it, records become durable and are reported when the test calls `sync`."""
 
     location = ""
 
@@ -127,7 +127,7 @@ class MemoryEngine:
     def compaction_guard(self, *, module: str = "-") -> MemoryGuard:
         return MemoryGuard(self._guard)
 
-    # -- for its open log --------------------------------------------------------------------------
+    # -- for the open log --------------------------------------------------------------------------
     @property
     def _last_seq(self) -> int:
         return self._records[-1].last_seq if self._records else self._base
@@ -232,8 +232,8 @@ class MemoryGuard:
 
 
 class NoLog:
-    """Log that stores nothing, for a master without a journal. An append is reported as durable and
-    dropped."""
+    """Log that stores nothing, for a master without a journal. It reports an appended record as
+    durable and drops it."""
 
     location = ""
     term = 0

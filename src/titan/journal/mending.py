@@ -1,6 +1,6 @@
 """Repair of a damaged journal without a backup: the records after the damage are moved aside.
 
-Owns the cut and the folder for the removed files. Must not know events. Nothing is deleted: every
+Owns the cut and the folder for the removed files. Must not know events. No data is deleted: every
 file that is changed or removed is first copied or moved into a folder beside the segments. The
 caller holds the lock of the home.
 """
@@ -24,10 +24,11 @@ from titan.journal.watermark import NOTHING, Watermark, read_watermark, write_wa
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """Result of a repair. The log now ends with `last_seq`. It had been synced at least up to
+    """Result of a repair. The log now ends with `last_seq`; before the damage it reached at least
     `lost_through`.
 
-    `aside`: the folder with the removed files.
+    `problems`: the damage that `verify` found. `aside`: the folder with the removed files; None if
+    there was no damage.
     """
 
     last_seq: int
@@ -37,9 +38,9 @@ class Mended:
 
 
 def accept_loss(directory: Path, *, name: str) -> Mended:
-    """Make the journal end before its first damage. Does nothing if there is no damage.
+    """Cut the journal before its first damage. Do nothing if there is no damage.
 
-    `name`: the name of the folder for the removed files.
+    `name`: the name of the new folder for the removed files.
     """
     report = verify(directory)
     if report.ok:
@@ -68,7 +69,7 @@ def accept_loss(directory: Path, *, name: str) -> Mended:
 
 
 def _drop_bad_snapshots(directory: Path, aside: Path) -> int:
-    """Move damaged snapshots aside. Return the sequence of the newest good one; 0 if there is
+    """Move damaged snapshots aside. Return the sequence of the newest good snapshot; 0 if there is
     none."""
     start = 0
     for file in files.list_snapshots(directory):
@@ -90,8 +91,8 @@ def _cut(file: JournalFile, scan: SegmentScan, aside: Path) -> None:
 
 
 def _end_with(directory: Path, last_seq: int) -> None:
-    """Write an empty, closed segment at the end, and a watermark. Without that segment, a snapshot
-    or an end mark could lack its successor."""
+    """Write an empty, closed segment at the end, and a watermark. A kept snapshot or end mark may
+    say that the log continues; without this segment, its continuation would count as missing."""
     path = directory / files.segment_name(last_seq + 1)
     temporary = path.with_suffix(files.TEMPORARY_SUFFIX)
     end = encode_end_mark(EndMark.CLOSED, next_seq=last_seq + 1, term=0)

@@ -1,8 +1,8 @@
 """Reader of the journal: all records from a sequence on, and the repair of a torn tail.
 
-Owns the meaning of a directory of segments as a whole. Must not know events, nor the content of
-snapshots. Segments are read whole, one at a time. Only `repair_end` changes files; a master calls
-it once at start, before it reads.
+Owns the rules by which a directory of segments forms one log. Must not know events or the content
+of snapshots. Segments are read whole, one at a time. Only `repair_end` changes files; a master
+calls it once at its start, before it reads the log.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from titan.journal.watermark import Watermark, read_watermark
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
-    """Incomplete tail that was never acknowledged: `dropped_bytes` from `offset` on, without
-    preallocated zeros."""
+    """Incomplete tail that was never acknowledged: the `dropped_bytes` bytes from `offset` on.
+    Preallocated zeros do not count."""
 
     path: Path
     offset: int
@@ -45,7 +45,7 @@ class LogEnd(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JournalImage:
-    """Overview of a journal. `last_seq` is 0 without segments. `torn` is the tail that
+    """Overview of a journal. `last_seq` is 0 if there are no segments. `torn` is the tail that
     `repair_tail` would cut off."""
 
     directory: Path
@@ -109,16 +109,16 @@ def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
 
 
 def repair_tail(directory: Path) -> TornTail | None:
-    """Repair the end like `repair_end` and return the dropped tail."""
+    """Call `repair_end` and return the dropped tail."""
     return repair_end(directory).torn
 
 
 def repair_end(directory: Path) -> LogEnd:
-    """Make the last segment end with its last good record, durably.
+    """Cut the last segment after its last good record, durably.
 
-    The segment is synced even if nothing is cut. After a kill the last records may be only in the
-    page cache, and the state will depend on them. Preallocated zeros are cut without a report.
-    Raises JournalCorrupt if the bad place is damage.
+    The segment is synced even if nothing is cut: after a kill its last records may be only in the
+    page cache, and the recovered state will depend on them. Preallocated zeros are cut without a
+    report. Raises JournalCorrupt for damage that a crash cannot cause.
     """
     watermark = read_watermark(directory)
     segments = files.list_segments(directory)
@@ -137,7 +137,7 @@ def repair_end(directory: Path) -> LogEnd:
 
 
 def scan_segment(file: JournalFile, *, is_last: bool, watermark: Watermark) -> SegmentScan:
-    """Read the whole file and return its scan, to be iterated or `run`."""
+    """Read the whole file and return its scan. The caller iterates over the scan or calls `run`."""
     return SegmentScan(file.path.read_bytes(), first_seq=file.seq, is_last=is_last, synced_seq=watermark.synced_seq)
 
 
@@ -157,8 +157,8 @@ def missing_segment(segments: Sequence[JournalFile], watermark: Watermark) -> st
 
 
 def covering(segments: list[JournalFile], after_seq: int) -> list[JournalFile]:
-    """Return the segments that can contain a sequence after `after_seq`; always the last
-    segment."""
+    """Return the segments that can contain a sequence after `after_seq`. The last segment is always
+    among them."""
     covered = sum(1 for file in segments[1:] if file.seq <= after_seq + 1)
     return segments[covered:]
 

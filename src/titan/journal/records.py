@@ -1,6 +1,6 @@
 """Format of a journal segment: the encoding and decoding of its records.
 
-Pure: bytes in, records out. Must not know files, threads or time, nor the meaning of a payload.
+Pure: bytes in, records out. Must not know files, threads, time or the meaning of a payload.
 
     segment header   magic `TITANJNL` | version u16 | first sequence u64 | capacity u64
                      | origin, 32 bytes | CRC32 u32 of all fields before
@@ -8,18 +8,18 @@ Pure: bytes in, records out. Must not know files, threads or time, nor the meani
                      | synced_seq u64
     payload          `length` opaque bytes that hold `count` events
 
-All integers are big-endian. `capacity` is the size of the file when it was made; sealing cuts the
-file to its content. `origin` names the writer, which alone knows its meaning. Version 1 had neither
-field.
+All integers are big-endian. `capacity` is the size with which the file was allocated. `origin`
+names the writer; this module does not interpret it. Version 1 had neither field.
 
-A sealed segment ends with an end mark: a record without events (`count` 0). Its payload says
-whether the log continues in the next segment or ended there. A segment without an end mark has the
-size that its header says; otherwise it was cut.
+When the writer is done with a segment, it seals the segment: it appends an end mark and cuts the
+file after the mark. An end mark is a record without events (`count` 0). Its payload says whether
+the log continues in the next segment or ended there. A segment without an end mark must have
+`capacity` bytes; otherwise it has lost its end.
 
 The CRC of a record covers the length, the header fields after the CRC, and the payload. After the
 last record a segment contains an end mark, zeros or nothing. `synced_seq` is the highest sequence
 that was known to be durable when the record was written. So a later record proves that an earlier
-one had been acknowledged (see `titan.journal.scan`).
+record had been durable (see `titan.journal.scan`).
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def encode_segment_header(first_seq: int, *, capacity: int = 0, origin: bytes = 
 
 
 def decode_segment_header(data: bytes | memoryview) -> SegmentHeader | None:
-    """Return the header, or None if these bytes are not a segment header. In a header of a later
-    version only the first two fields are known."""
+    """Return the header, or None if these bytes are not a segment header. Of a later version, only
+    `version` and `first_seq` are returned, because the other fields are unknown."""
     start = bytes(data[:SEGMENT_HEADER_BYTES])
     if len(start) < _SEGMENT_1.size + _CRC.size:
         return None
@@ -148,7 +148,7 @@ def encode_end_mark(mark: EndMark, *, next_seq: int, term: int) -> bytes:
 
 
 def encode_record_header(payload: bytes, *, first_seq: int, count: int, term: int, synced_seq: int) -> bytes:
-    """Return only the header, so that a large payload is not copied."""
+    """Return the header alone: the caller writes the payload separately, without a copy."""
     length = len(payload)
     crc = zlib.crc32(payload, zlib.crc32(_COVERED.pack(length, first_seq, count, term, synced_seq)))
     return _HEADER.pack(length, crc, first_seq, count, term, synced_seq)
@@ -191,12 +191,12 @@ class RecordScanner:
 
 
 def find_witness(data: bytes | memoryview, *, offset: int, seq: int) -> Record | None:
-    """Return the first intact record after `offset` that proves `seq` was durable when the record
-    was written, or None.
+    """Return the first intact record after `offset` that proves that `seq` was durable when the
+    record was written; None if there is no such record.
 
-    Record boundaries are lost after a bad record, so every byte may start a header. The regular
-    expression quickly discards all offsets whose first_seq and synced_seq cannot be within 2**32 of
-    `seq`. The CRC decides about the rest.
+    Record boundaries are unknown after a bad record, so a header may start at every byte. The
+    regular expression quickly discards all offsets whose `first_seq` and `synced_seq` cannot be
+    within 2**32 of `seq`. The CRC decides about the remaining offsets.
     """
     view, high = memoryview(data), seq >> 32
     near = b"(?!\\0{8})(?:" + b"|".join(re.escape(h.to_bytes(4, "big")) for h in (high, high + 1)) + b")"

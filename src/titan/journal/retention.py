@@ -1,8 +1,7 @@
-"""Retention of files: the snapshot that a recovery starts from, and the files that it does not
-need.
+"""Retention of files: the choice of the snapshot for a recovery, and the deletion of files that no
+recovery needs.
 
-Owns the choice among snapshots and the deletion of files. Must not know the content of a record or
-a chunk.
+Must not know the content of a record or a chunk.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ class DamagedSnapshot(NamedTuple):
 
 
 class SnapshotChoice(NamedTuple):
-    """Snapshot that a recovery starts from. Without a usable snapshot `path` is None and `seq` is
-    0: replay from the first record.
+    """Snapshot that a recovery starts from. Without a usable snapshot, `path` is None, `seq` is 0,
+    and the replay starts at the first record.
 
-    `damaged`: newer snapshots that were skipped. The operator must be told about them.
+    `damaged`: newer snapshots that were skipped. The caller must report them to the operator.
     """
 
     path: Path | None
@@ -40,8 +39,8 @@ class SnapshotChoice(NamedTuple):
 def latest_snapshot(directory: Path) -> SnapshotChoice:
     """Return the newest snapshot that is good from end to end. Each snapshot is read at most once.
 
-    Raises JournalCorrupt if the newest snapshot is damaged and segments are missing for a recovery
-    from an older one or from the first record. Also raises it if the segment that continued the log
+    Raises JournalCorrupt if a newer snapshot is damaged and the segments do not go back far enough
+    to recover without it. Also raises JournalCorrupt if the segment in which the log continued
     after the chosen snapshot is missing.
     """
     damaged: list[DamagedSnapshot] = []

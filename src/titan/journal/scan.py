@@ -1,24 +1,25 @@
 """Scan of one whole segment: its records, and a verdict about the first bad place.
 
-Pure: the bytes of the file in, a verdict out. Must not know directories, nor repair anything.
+Pure: the bytes of the file in, a verdict out. Must not know directories, and must not repair.
 
-A sealed segment ends with an end mark, and an unsealed one has the size that it was made with. So a
-last segment of another size has lost its end. A last segment whose end mark says that the log
-continues has lost its successor. Segments of version 1 have neither information.
+A sealed segment ends with an end mark. An unsealed segment has the size with which it was
+allocated; a last segment of another size has lost its end. A last segment whose end mark says that
+the log continues has lost its successor. Segments of version 1 have no end mark and do not record
+their original size.
 
 A crash of the machine leaves the tail of the last segment in any condition. Records that were
-written but never synced may be complete, partial, or missing while later ones are present, because
-the kernel writes pages in its own order. None of them had been acknowledged, so they may be cut
-off. This is a TORN segment.
+written but never synced may be complete, partial, or missing while later records are present,
+because the kernel writes pages in its own order. None of these records was known to be durable, so
+they may be cut off. Such a segment is TORN.
 
-A bad record that had been acknowledged is damage: to cut there would lose data that was reported as
-durable. This is a CORRUPT segment. The bytes after the bad place tell the difference, because each
-record and end mark carries `synced_seq`. The segment is CORRUPT if an intact record after the bad
-place, or the journal's watermark, says that the expected sequence was durable.
+A bad record that was known to be durable is damage: a cut there would lose data that was reported
+as durable. Such a segment is CORRUPT. The bytes after the bad place tell the difference, because
+each record and end mark carries `synced_seq`. The segment is CORRUPT if an intact record after the
+bad place, or the journal's watermark, says that the expected sequence was durable.
 
-Any other segment than the last was synced and sealed before its successor was made, so any bad
-place in it is CORRUPT. An intact record out of sequence is CORRUPT, too: a crash cannot write one.
-The header is synced before the file gets its name, so a file without a header is CORRUPT.
+Every segment before the last was synced before its successor was made, so a bad place in such a
+segment is CORRUPT. An intact record out of sequence is CORRUPT, too: a crash cannot write one. The
+header is synced before the file gets its name, so a file without a header is CORRUPT.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ class Verdict(NamedTuple):
 
 
 class SegmentScan:
-    """Scan of a segment. Iterate once over the records; then `verdict` and `next_seq` are final.
+    """Scan of a segment. `verdict` and `next_seq` are final after one iteration over the records.
 
-    `first_seq` comes from the name of the file. `synced_seq` is the last sequence that the
-    watermark proves durable. In a bad segment the records before the bad place are good.
+    `first_seq` comes from the name of the file. `synced_seq` is the last sequence that was durable
+    according to the watermark. In a bad segment, the records before the bad place are good.
     """
 
     def __init__(self, data: bytes | memoryview, *, first_seq: int, is_last: bool, synced_seq: int = 0) -> None:
@@ -131,5 +132,5 @@ class SegmentScan:
         witness = find_witness(self._data, offset=offset, seq=next_seq)
         if witness is None:
             return Verdict(FileState.TORN, offset, reason.value)
-        proof = f"sequence {next_seq} was acknowledged: the record of {witness.first_seq} says so"
+        proof = f"sequence {next_seq} was acknowledged: the record at sequence {witness.first_seq} proves it"
         return Verdict(FileState.CORRUPT, offset, f"{reason.value}; {proof}")

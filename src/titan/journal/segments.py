@@ -1,7 +1,7 @@
 """Current segment, to which records are written, and the spare segment, allocated in advance.
 
-Owns descriptors, offsets and disk space. Must not know threads, queues, callbacks or sync policies,
-nor the content of a record.
+Owns descriptors, offsets and disk space. Must not know threads, queues, callbacks, sync policies or
+the content of a record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _IOV_MAX = max(16, os.sysconf("SC_IOV_MAX"))
 class OpenSegment:
     """Segment with a written header. The next record goes to `offset`; the file ends at `capacity`.
 
-    There is always room for its end mark.
+    `room` excludes the bytes of the end mark, so the segment can always be sealed.
     """
 
     __slots__ = ("capacity", "fd", "first_seq", "offset", "path")
@@ -46,8 +46,8 @@ class OpenSegment:
         return self.offset * 2 >= self.capacity
 
     def write(self, buffers: list[bytes], size: int) -> None:
-        """Append all buffers, `size` bytes in total, with one system call. More calls follow only
-        after a partial write."""
+        """Append all buffers, `size` bytes in total, with one system call, or with more calls after
+        a partial write."""
         if len(buffers) > _IOV_MAX:
             buffers = [b"".join(buffers)]
         written = os.pwritev(self.fd, buffers, self.offset)
@@ -56,10 +56,11 @@ class OpenSegment:
         self.offset += size
 
     def seal(self, mark: EndMark, *, next_seq: int, term: int) -> None:
-        """Write the end mark, cut the file after it, sync and close it. All records must be synced.
+        """Write the end mark, cut the file after the mark, sync the file and close it. All records
+        must be synced before.
 
-        The mark is synced before the cut: without a mark, a file that has not its original size
-        counts as damaged.
+        The mark is synced before the cut, because a file that has neither an end mark nor its
+        original size counts as damaged.
         """
         os.pwrite(self.fd, encode_end_mark(mark, next_seq=next_seq, term=term), self.offset)
         os.fdatasync(self.fd)
@@ -81,10 +82,10 @@ class OpenSegment:
 
 
 class SegmentMaker:
-    """Factory of segments, which keeps one spare allocated in advance.
+    """Factory of segments, which allocates one spare segment in advance.
 
-    A segment has `segment_bytes`, or more if its first record is larger. `origin`: the name of the
-    writer for the headers.
+    A segment has `segment_bytes` bytes, or more if its first record needs more. `origin`: the name
+    of the writer for the headers.
     """
 
     def __init__(self, directory: Path, *, segment_bytes: int, retry_s: float, origin: bytes = b"") -> None:
@@ -102,8 +103,8 @@ class SegmentMaker:
         return self._spare_fd >= 0
 
     def prepare(self, now: float) -> None:
-        """Allocate the spare. If there is no space, set `low_space`, and try again after `retry_s`
-        at the earliest."""
+        """Allocate the spare segment. If the disk is full, set `low_space`; calls in the next
+        `retry_s` seconds then do nothing."""
         if self._spare_fd >= 0 or (self.low_space and now < self.retry_at):
             return
         try:
@@ -117,8 +118,8 @@ class SegmentMaker:
             self.low_space = False
 
     def make(self, first_seq: int, *, record_bytes: int = 0) -> OpenSegment:
-        """Return a named, durable, empty segment with room for a record of `record_bytes`. Replace
-        an empty segment of the same name."""
+        """Return a durable, empty segment with its final name and room for a record of
+        `record_bytes`. Replace an empty segment of the same name."""
         capacity = max(self._segment_bytes, SEGMENT_HEADER_BYTES + record_bytes + END_MARK_BYTES)
         path = self._directory / files.segment_name(first_seq)
         if capacity == self._segment_bytes:
@@ -136,7 +137,7 @@ class SegmentMaker:
         return OpenSegment(path, fd, first_seq=first_seq, capacity=capacity)
 
     def discard(self) -> None:
-        """Free the disk space of the spare."""
+        """Free the disk space of the spare segment."""
         if self._spare_fd >= 0:
             os.close(self._spare_fd)
             self._spare_fd = -1

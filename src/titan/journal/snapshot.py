@@ -1,6 +1,6 @@
-"""Snapshots: the whole state at a sequence, so that older segments can be deleted.
+"""Snapshot files. A snapshot has the whole state at a sequence, so older segments can be deleted.
 
-Owns the snapshot file. Must not know the meaning of a chunk, nor which snapshots and segments are
+Owns the snapshot file. Must not know the meaning of a chunk, or which snapshots and segments are
 still needed.
 
     header   magic `TITANSNP` | format version u16 | seq u64 | term u64 | follows u64
@@ -8,13 +8,14 @@ still needed.
     chunk    length u32 | CRC32 u32 over the chunk's number (u64) and its bytes | the bytes
     footer   0xFFFFFFFF | CRC32 u32 of the next field | number of chunks u64
 
-`follows` is the first sequence of the newest segment that begins at or before the sequence after
-`seq`. A journal whose segments are all older has lost its end. `origin` names the writer. Version 1
-had neither field. The format versions are those of segments.
+`follows` is the first sequence of the segment in which the log continued after the snapshot: the
+newest segment that begins at `seq + 1` or before. A journal that has only older segments has lost
+its end. `origin` names the writer. Version 1 had neither field. Format versions are shared with
+segments.
 
 A cut file has no footer, and swapped chunks have wrong checksums. Both are damage, like a flipped
-bit. A snapshot is written to a temporary file, synced and renamed, so a file without `.tmp` in its
-name was good once.
+bit. A snapshot is written to a temporary file, synced and renamed. A file without `.tmp` in its
+name was therefore complete when it got that name.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _FOOTER_MARK = 0xFFFFFFFF
 
 
 class SnapshotScan(NamedTuple):
-    """Result of reading one snapshot file from end to end. `seq` comes from its name."""
+    """Result of reading a whole snapshot file. `seq` comes from the name of the file."""
 
     path: Path
     seq: int
@@ -99,8 +100,8 @@ def write_snapshot(directory: Path, *, seq: int, term: int, chunks: Iterable[byt
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Return a snapshot. Raises JournalCorrupt, here for the header or while its chunks are
-    read."""
+    """Return a snapshot. Raises JournalCorrupt for a damaged header here, and for a damaged chunk
+    when that chunk is read."""
     with path.open("rb") as stream:
         try:
             header = _read_header(path, stream)
@@ -137,7 +138,7 @@ def _reported(path: Path) -> Iterator[bytes]:
 
 def _follows(directory: Path, seq: int) -> int:
     """Return the first sequence of the newest segment that begins at `seq + 1` or before; 0 if
-    there is none."""
+    there is no such segment."""
     return max((file.seq for file in files.list_segments(directory) if file.seq <= seq + 1), default=0)
 
 

@@ -5,16 +5,16 @@ Owns that file. Must not know records.
     magic `TITANSYN` | format version u16 | synced_seq u64 | segment u64 | term u64
     | CRC32 u32 of all fields before
 
-`synced_seq` is a sequence that was durable in the segments when the watermark was written.
-`segment` is the first sequence of the current segment at that time. So a journal that ends before
-`synced_seq`, or whose last segment is older than `segment`, has lost data.
+`synced_seq` is the last sequence that was known to be durable in the segments when the watermark
+was written. `segment` is the first sequence of the current segment at that time. A journal has lost
+data if it ends before `synced_seq`, or if its last segment is older than `segment`.
 
 The watermark is written and synced when a segment begins and when the journal is closed. Otherwise
 it is written without a sync, at most once a second, even while nothing is appended. With the sync
 policy `always` it therefore proves, after kill -9, which records had been acknowledged until about
 a second before the kill. After a power failure it proves which records had been acknowledged before
 the kernel last wrote the watermark to disk. With the other policies it proves which records had
-been synced by then, not which had been acknowledged. It never claims more than is true.
+been synced by then, not which had been acknowledged. The watermark never claims more than is true.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ NOTHING = Watermark(0, 0, 0)
 
 
 def read_watermark(directory: Path) -> Watermark:
-    """Return the watermark. NOTHING if it is missing, as in old journals, or damaged: then it
-    proves nothing."""
+    """Return the watermark. Return NOTHING, which proves nothing, if the file is damaged or missing
+    (old journals have none)."""
     return _decode(_bytes_of(directory)) or NOTHING
 
 
 def watermark_is_damaged(directory: Path) -> bool:
-    """Return whether the file exists but is not a valid watermark."""
+    """Return True if the file exists but is not a valid watermark."""
     return (directory / NAME).exists() and _decode(_bytes_of(directory)) is None
 
 
 class WatermarkFile:
-    """Watermark, written in place. That is safe: it is far smaller than a disk sector, and a torn
-    watermark fails its CRC and proves nothing."""
+    """File of the watermark, written in place. Writing in place is safe: the file is far smaller
+    than a disk sector, and a torn watermark fails its CRC and proves nothing."""
 
     def __init__(self, directory: Path) -> None:
         self._fd = os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

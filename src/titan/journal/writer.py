@@ -1,12 +1,12 @@
 """Group commit: many appends, one write, one sync.
 
-Owns the queue and the thread that empties it. Must not know the meaning of a payload, nor the event
-loop of the caller. Callbacks come from the writer thread, and the caller marshals them.
+Owns the queue and the thread that empties it. Must not know the meaning of a payload or the event
+loop of the caller. The writer thread makes the callbacks; the caller passes them to its own thread.
 
 The thread takes all queued records, writes them with one system call, syncs once and reports the
 last sequence. Meanwhile the next batch accumulates, so the batch size grows with the load. While
-the thread is idle, the caller may write and sync a small record itself (`append_now`). On a fast
-disk this takes less time than waking the thread and waiting for it.
+the thread is idle, the caller may write and sync a small record in its own thread (`append_now`).
+On a fast disk this takes less time than waking the writer thread and waiting for it.
 
 Any error of a write or a sync is final. After a failed fsync the kernel may have dropped the pages
 and marked them clean, so a second fsync would wrongly succeed. The writer reports the error once
@@ -32,9 +32,8 @@ DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 MIN_SEGMENT_BYTES = 256
 DIRECT_BYTES = 8 * 1024
 DIRECT_S = 0.0005
-"""`append_now` takes records of up to DIRECT_BYTES, if the last write took at most DIRECT_S
-seconds.
-"""
+"""`append_now` writes records of up to DIRECT_BYTES, if the last write took at most DIRECT_S
+seconds."""
 
 
 class _Order(Enum):
@@ -48,9 +47,9 @@ class JournalWriter:
     The writer begins a new segment at `next_seq`, so the tail of the last segment must be repaired
     first (`repair_tail`). The caller ensures that a directory has one writer (`HomeLock`).
 
-    `on_synced(last_seq)` is called as SyncPolicy says and may cover several appends. After
-    `on_failed` no callback follows. The constructor waits for the disk, and raises JournalFailed if
-    that fails.
+    `on_synced(last_seq)` is called when SyncPolicy reports records as durable, and may cover
+    several appends. After `on_failed` no callback follows. The constructor waits for the disk, and
+    raises JournalFailed if the disk fails.
     """
 
     def __init__(
@@ -130,12 +129,13 @@ class JournalWriter:
         return first_seq + count - 1
 
     def append_now(self, payload: bytes, count: int) -> int | None:
-        """Write and sync one record in this thread, if that is likely to be fast. Return its last
-        sequence; `on_synced` is not called. None: nothing was done, use `append`.
+        """Write one record in the calling thread, if that is likely to be fast, and sync it as the
+        policy says. Return its last sequence; `on_synced` is not called. Return None if nothing was
+        written: then use `append`.
 
-        It is likely to be fast if the writer thread is idle, the record is small and fits in the
-        segment, and the last write and sync were fast. After a slow one this returns None until the
-        thread has measured a fast one. Raises JournalFailed.
+        A write is likely to be fast if the writer thread is idle, the record is small and fits in
+        the segment, and the last write was fast. After a slow write, `append_now` returns None
+        until a write of the writer thread was fast. Raises JournalFailed.
         """
         size = RECORD_HEADER_BYTES + len(payload)
         if not self._may_be_direct or size > DIRECT_BYTES or self._last_write_s > DIRECT_S or count < 1:
@@ -157,11 +157,11 @@ class JournalWriter:
         return first_seq + count - 1
 
     def rotate(self) -> int:
-        """Ask the thread to seal the segment after all appended records. Return their last
-        sequence, without waiting.
+        """Ask the thread to seal the segment after all appended records. Return the last sequence
+        of these records, without waiting.
 
-        `sealed_through` reaches this sequence when the segment is sealed. A segment without records
-        is not sealed, and no segment is sealed while `low_space` is True.
+        `sealed_through` reaches this sequence when the segment is sealed. The thread does not seal
+        a segment without records, and seals no segment while `low_space` is True.
         """
         with self._lock:
             self._raise_if_stopped()
@@ -170,10 +170,10 @@ class JournalWriter:
             return self._next_seq - 1
 
     def close(self) -> None:
-        """Write and sync all queued records, cut the segment to its content, and end the thread.
-        Waits until this is done. May be called twice.
+        """Write and sync all queued records, seal the segment, and end the thread. Wait until this
+        is done. May be called twice.
 
-        A failure goes to `on_failed`, as always, and to `failure`.
+        A failure is reported by `on_failed` and `failure`.
         """
         with self._lock:
             if not self._closing:
@@ -194,12 +194,13 @@ class JournalWriter:
 
     @property
     def written_seq(self) -> int:
-        """Last sequence that was written to the kernel. It survives the end of this process."""
+        """Last sequence that was written to the kernel. Records up to it survive the end of this
+        process."""
         return self._committer.written_seq
 
     @property
     def synced_seq(self) -> int:
-        """Last sequence that was synced. It survives a power failure. Snapshots go no further."""
+        """Last sequence that was synced. Records up to it survive a power failure."""
         return self._committer.synced_seq
 
     @property
@@ -230,7 +231,7 @@ class JournalWriter:
         try:
             while self._turn():
                 pass
-        except Exception as error:  # also a bug in a callback: callers that wait for a sync must get the error
+        except Exception as error:  # even for a bug in a callback: callers that wait for a sync must get the error
             failure = failure_of(error, self._directory)
             with self._lock:
                 self._failure = failure
@@ -244,7 +245,7 @@ class JournalWriter:
         items = self._take()
         if not items:
             self._run_checks()
-        if self._failure is not None:  # `append_now` failed: nothing may be written after that
+        if self._failure is not None:  # `append_now` failed: no record may be written after a failure
             return False
         for item in items:
             if isinstance(item, Append):
@@ -269,13 +270,15 @@ class JournalWriter:
             self._last_write_s = time.monotonic() - began
 
     def _run_checks(self) -> None:
-        """Do the regular checks under the lock, since `append_now` may write in another thread."""
+        """Run the committer's checks under the lock, because `append_now` may write in another
+        thread."""
         with self._lock:
             if self._failure is None:
                 self._committer.run_checks(time.monotonic())
 
     def _take(self) -> list[Append | _Order]:
-        """Wait for the first item, the time of due work, or `CHECK_S`. Return all queued items."""
+        """Return all queued items. Wait for the first item, but at most until work is due and at
+        most `CHECK_S` seconds."""
         due = self._committer.due_at
         try:
             first = self._queue.get(timeout=CHECK_S if due is None else min(CHECK_S, max(0.0, due - time.monotonic())))

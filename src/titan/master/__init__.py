@@ -1,2 +1,4 @@
-"""Asyncio shell around the core: sockets, clock, journal, logs and artifacts. All decisions are
-made in titan.core."""
+"""Asyncio shell around the core: sockets, clock, journal, logs and artifacts.
+
+All decisions are made by `titan.core`.
+"""

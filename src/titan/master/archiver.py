@@ -1,8 +1,8 @@
 """Archiver: moves finished runs into the history and prunes the history.
 
-A run is moved when the limits for finished runs in memory are exceeded, the one that ended first at
-first. Owns the time and the order. The core decides that a run has left; a run that is active again
-by then stays.
+When the finished runs in memory exceed a limit, the archiver moves the run that ended first. Owns
+the time and the order of these moves. The core decides whether a run leaves the state: a run that
+became active again meanwhile stays.
 """
 
 from __future__ import annotations

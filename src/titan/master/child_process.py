@@ -20,8 +20,8 @@ _PR_SET_PDEATHSIG = 1
 async def run_beside(module: str, *arguments: str) -> str:
     """Run `python -m module ARGUMENTS`; return "" or, if it failed, the end of its stderr.
 
-    Cancellation kills the process. Raises OSError if there is no process, descriptor or memory for
-    it.
+    Cancellation kills the process. Raises OSError if the system has no process, descriptor or
+    memory left.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments,

@@ -1,9 +1,9 @@
-"""Compaction: a child process replays the sealed part of the log and writes a snapshot.
+"""Compaction: a child process replays the log and writes a snapshot.
 
-The master never stalls for a snapshot, and each snapshot proves that the log before it can be
-replayed. Run as `python -m titan.master.compaction LOCATION THROUGH PARENT [--keep-segments]`,
-where PARENT is the master's pid. The process ends with the master, since only the master of a home
-may delete segments there.
+So the master never stalls for a snapshot, and each snapshot proves that the log before it can be
+replayed. The master runs `python -m titan.master.compaction LOCATION THROUGH PARENT
+[--keep-segments]`, where PARENT is its pid. The child ends with the master, since only the master
+of a home may delete segments there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ MODULE = "titan.master.compaction"
 def compact(engine: LogEngine, through: int, *, keep_segments: bool = False) -> SnapshotInfo | None:
     """Write a snapshot as of the last record at or before `through`, and prune the log.
 
-    Return None if there is a newer snapshot. Raises Conflict if another process is compacting.
+    Return None if a snapshot already covers that record. Raises Conflict if another process is
+    compacting.
     """
     with engine.compaction_guard(module=MODULE):
         follower = replay(engine, Settings(), through)

@@ -1,7 +1,7 @@
-"""Limits of connections: in total, from one address, and before the handshake.
+"""Limits on the number of connections: in total, from one address, and before the handshake.
 
-Each connection needs a descriptor; the journal, snapshots and logs need descriptors too. The
-descriptor limit is therefore raised as far as the system permits, and a part of it is reserved. A
+Connections, journal, snapshots and logs all need descriptors. The master therefore raises the
+descriptor limit as far as the system permits, and reserves some descriptors for itself. A
 connection beyond a limit gets an error and is closed.
 """
 
@@ -17,8 +17,8 @@ from titan.model.settings import Settings
 from titan.net.peer import Peer
 
 RESERVED = 128
-"""Descriptors reserved for the journal, snapshots, logs, files and the database; half of all if
-there are few."""
+"""Descriptors reserved for the journal, snapshots, logs, files and the database; at most half of
+all descriptors."""
 MOST_DESCRIPTORS = 1 << 20
 
 
@@ -54,16 +54,20 @@ class ConnectionLimits:
         return len(self._inside) + self._others() < self.most
 
     def enter(self, peer: Peer) -> Peer | None:
-        """Count a new connection; return an older one that must be closed for it, if any.
+        """Count a new connection. Return the oldest connection without a handshake if there are too
+        many of these and it must be closed; else None.
 
-        Raises LimitExceeded if there is no room.
+        Raises LimitExceeded if there is no room for the new connection.
         """
         host = peer.host
         if not self.has_room:
-            self._refuse(f"{self.most:,} connections are open, the limit: raise it with --set connections=N and `ulimit -n`")
+            self._refuse(
+                f"{self.most:,} connections are open, which is the limit: raise it with --set connections=N and `ulimit -n`"
+            )
         if self._hosts[host] >= self._of_address and not _is_local(host):
             self._refuse(
-                f"{self._of_address:,} connections from {host} are open, the limit: raise it with --set connections_of_address=N"
+                f"{self._of_address:,} connections from {host} are open, which is the limit: "
+                "raise it with --set connections_of_address=N"
             )
         self._inside[peer] = host
         self._hosts[host] += 1
@@ -88,8 +92,8 @@ class ConnectionLimits:
 
 
 def _is_local(host: str) -> bool:
-    """Return whether a host is the local machine, whose address all its processes and jobs
-    share."""
+    """Return True if the host is the local machine. All local processes and jobs share its
+    address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

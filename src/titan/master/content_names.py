@@ -1,7 +1,7 @@
 """Registry of names for content: the folder perm_files/, filled by people and clients.
 
-A file that is dropped into perm_files/ is read when its name is requested. Its content is copied to
-the store, where submissions refer to it by hash. Names are paths inside perm_files/; paths that
+When a client requests the name of a file in perm_files/, the master copies the content of the file
+to the store, where submissions refer to it by hash. Names are paths inside perm_files/; paths that
 lead out are rejected. Methods block while they read a file. Owns the names; the store owns the
 content.
 """
@@ -30,7 +30,7 @@ class Registry:
         self._store = store
         folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, tuple[_Seal, str]] = {}
-        """Name -> (seal of the file when it was read, hash)."""
+        """Name -> (seal of the file when it was hashed, hash). The seal is inode, size, mtime."""
 
     def resolve(self, name: str) -> tuple[str, int]:
         """Copy the named file's content to the store if necessary; return (hash, size).
@@ -76,10 +76,10 @@ class Registry:
         return source.size
 
     def contents(self, sizes: Collection[int]) -> set[str]:
-        """Return the hashes of all files here that may match blobs of these sizes.
+        """Return the hashes of all files in perm_files/ that may match blobs of these sizes.
 
-        The sizes are those of blobs that would be removed. A file whose hash is not known is read
-        only if its size is among them.
+        `sizes`: the sizes of the blobs that garbage collection would remove. A file whose hash is
+        not known is read only if its size is one of them.
         """
         found = set()
         for folder, _, names in os.walk(self.folder):

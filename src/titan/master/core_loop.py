@@ -1,9 +1,9 @@
-"""Turns of the master: take the inputs, step, append to the journal, and release effects once they
-are durable.
+"""Turns of the master: take the inputs, step, append the events to the journal, and release the
+effects once the events are durable.
 
 Owns the state, the clock, the open log and the order of outputs. Effects, answers and pushed
-changes wait in one queue until the records that they depend on are durable. Nothing is thus sent
-before it is durable.
+changes wait in one queue until the records that they depend on are durable. The master thus sends
+an output only after the decisions behind it are durable.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ from titan.master.faulty_peers import PATIENCE, FaultyPeers, Raised, TrackedInpu
 log = logging.getLogger("titan.master")
 
 PENDING_LIMIT = 64 * 1024 * 1024
-"""Maximum bytes of journal that wait for the disk. Above it the master reads from no connection
-until they are written."""
+"""Maximum bytes of the journal that wait for the disk. Above it the master stops reading from its
+connections until less than half of this limit waits."""
 
 
 class CoreLoop:
     """Loop of turns.
 
     `prepare(effects)` turns effects into calls at once, while the state still matches the decision.
-    The calls are made when their events are durable, then `on_released` is called, then
-    `on_events`. The work of `on_events` comes last so that peers can already act on the answers.
+    The loop makes these calls when their events are durable, and then calls `on_released`. In each
+    turn, `on_events(events)` comes after the calls that are durable by then, so that peers can
+    already act on the answers.
     """
 
     def __init__(
@@ -58,9 +59,9 @@ class CoreLoop:
         on_released: Callable[[], None] = lambda: None,
         faulty_peers: FaultyPeers | None = None,
     ) -> None:
-        """`on_raised`: called when a turn raised; this loop then decides nothing more.
+        """`on_raised`: called when a turn raised an exception; this loop then decides nothing more.
 
-        None: such an error is fatal.
+        None: such an exception is fatal.
         """
         self.state = state
         self.clock = clock
@@ -72,12 +73,12 @@ class CoreLoop:
         self._on_raised = on_raised
         self._faulty_peers = faulty_peers
         self.careful = False
-        """Give each input its own turn, so that it is known which input raises."""
+        """True if each input gets its own turn, so that the input that raises is known."""
         self._loop = asyncio.get_running_loop()
         self.order = Sequencer()
         self._scheduled = False
         self._turning = False
-        """True while `on_events` runs."""
+        """True while `on_events` runs, which must not start another turn."""
         self._log: OpenLog | None = None
         """Open log; None until `lead`."""
         self._timer: asyncio.TimerHandle | None = None
@@ -99,8 +100,8 @@ class CoreLoop:
         """Open the log that `follower` has followed, and begin a new term.
 
         This loop must share the follower's state. `copied`: the reason why the home is known to be
-        a copy, if it is. `behind_s`: see `MasterBooted`. `settled` waits until the beginning of the
-        term is durable. Raises JournalFailed.
+        a copy; "" if it is not. `behind_s`: see `MasterBooted`. The caller awaits `settled` to be
+        sure that the beginning of the term is durable. Raises JournalFailed.
         """
         engine = follower.engine
         self._location = engine.location
@@ -119,7 +120,7 @@ class CoreLoop:
         self.turn()
 
     async def settled(self) -> None:
-        """Wait until all decisions are durable and their calls are made."""
+        """Wait until all decisions so far are durable and their calls are made."""
         done = asyncio.Event()
         self.release(done.set)
         await done.wait()
@@ -140,7 +141,7 @@ class CoreLoop:
 
     # -- in ----------------------------------------------------------------------------------------
     def see(self, received: Input) -> None:
-        """Add an input. All inputs of one loop iteration are decided together.
+        """Add an input. One turn decides all inputs of an iteration of the event loop.
 
         Raises Conflict if the sender is set aside.
         """
@@ -220,7 +221,7 @@ class CoreLoop:
     def release(self, call: Callable[[], None]) -> None:
         """Make a call once all decisions so far are durable.
 
-        This includes the inputs in the inbox, unless `on_events` is the caller.
+        Pending inputs are decided first, unless `on_events` is the caller.
         """
         while self.order.has_inputs and not (self._turning or self._dead):
             self.turn()
@@ -255,7 +256,7 @@ class CoreLoop:
             self._on_pressure(False)
 
     def _give_up(self, error: BaseException, received: Input | None) -> None:
-        """Report a turn that raised, with the sender of the input, or stop the master."""
+        """Report the exception of a turn and the sender of its input, or stop the master."""
         if self._dead or self._on_raised is None or self._faulty_peers is None or isinstance(error, JournalFailed):
             self._fail(error)
             return
@@ -300,14 +301,15 @@ class CoreLoop:
         self.turn()
 
     def snapshot_soon(self) -> None:
-        """Have a snapshot taken although little has been logged since the last one."""
+        """Start a snapshot even if little has been logged since the last one."""
         if self._since_snapshot:
             self._since_snapshot = max(self._since_snapshot, self.state.settings.snapshot_bytes)
             self._loop.call_soon(self._maybe_compact)
 
     # -- snapshots ---------------------------------------------------------------------------------
     def _maybe_compact(self) -> None:
-        """When enough has been logged, seal it, then start a compaction in a child process."""
+        """Request that the log is sealed if enough was logged since the last snapshot. When it is
+        sealed, start a compaction in a child process."""
         if self._log is None or not self._location or self._compactor is not None or self._dead:
             return
         if self._sealing is None and self._since_snapshot >= self.state.settings.snapshot_bytes:
@@ -329,5 +331,5 @@ class CoreLoop:
             log.warning("no snapshot was made: %s", e)
         finally:
             self._compactor = None
-        # the next snapshot may be due already, and no further record may arrive to cause it
+        # the next snapshot may be due already, and perhaps no further record arrives to start it
         self._maybe_compact()

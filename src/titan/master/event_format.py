@@ -34,7 +34,7 @@ _LEFT_OUT = (
 
 
 def is_about(state: State, event: ev.Event, run: str, job: str = "") -> bool:
-    """Return whether an event that has just been applied concerns a run, or one job of it."""
+    """Return whether an event that has just been applied concerns a run or, with `job`, its job."""
     named = getattr(event, "run", "")
     numbers = list(_jobs_of(event))
     if not numbers:

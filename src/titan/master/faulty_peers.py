@@ -1,13 +1,14 @@
 """Peers whose inputs made a handler raise. They are set aside until the master is restarted.
 
 The first line of defence is validation, so that no message can make a handler raise
-(`titan.protocol.ranges`, `admission`). This module is the second line, against bugs. After an
-exception the state can no longer be trusted, so the master reopens itself from its journal and the
-input is rejected.
+(`titan.protocol.ranges`, `titan.gateway.admission`). This module is the second line, against bugs.
+After an exception the state can no longer be trusted, so the master rejects the input and reopens
+itself from its journal.
 
-A peer whose inputs raise again and again would keep the master reopening. After the second time its
-inputs are rejected: a worker by its name, a client by its address and the kind of its request. An
-input without a sender (a timer) cannot be rejected, so the master stops after the second time.
+A peer whose inputs raise again and again would keep the master reopening. After the second
+exception the master rejects the inputs of that peer. It recognises a worker by its name, and a
+client by its address and the kind of its request. The master cannot reject an input without a
+sender (a timer), so it stops after the second exception.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ class TrackedInputs(Iterable[Input]):
         for current in self._inputs:
             self.current = current
             yield current
-        # a single input is also responsible for the work after it
+        # a single input is also responsible for the work that follows it in the turn
         self.current = None if len(self._inputs) != 1 else self._inputs[0]
 
 
 class Raised(Exception):
-    """A turn raised.
+    """Exception of a turn.
 
-    `input`: the input that raised, if known. `sender`: its sender, "" for none. `origin`: the
-    sender's connection, 0 for none.
+    `input`: the input that raised, if known. `sender`: the sender of this input, "" for none.
+    `origin`: the sender's connection, 0 for none.
     """
 
     def __init__(self, cause: Exception, received: Input | None, sender: str, origin: int) -> None:
@@ -57,7 +58,7 @@ class Raised(Exception):
 
 
 class FaultyPeers:
-    """Count of raising inputs by sender, over all reopenings of the process.
+    """Count of raising inputs by sender, kept when the master reopens itself.
 
     `host_of` returns the host of a connection.
     """
@@ -83,7 +84,7 @@ class FaultyPeers:
     def note(self, raised: Raised) -> bool:
         """Count a raising input; return whether the master may reopen itself.
 
-        It must stop if an input without a sender raised again.
+        The master must stop if an input without a sender has raised twice.
         """
         if raised.input is None:
             return self._count("a turn of several inputs") <= 2 * PATIENCE

@@ -3,15 +3,16 @@
 References come from runs in the state or in the history, schedules, saved pipelines, shared keys
 and names in perm_files/ (`core/state/content_references.py`). Other content is kept for
 `file_grace_s` after it was stored or last touched, because a submission or a result may be about to
-refer to it. Time during which no master ran does not count, up to START_S.
+refer to it. After a start the master removes nothing for START_S, because workers and clients could
+not name their content while no master ran.
 
 `Stage`, `SendFile`, `Resolve`, submissions, results and publications touch the content that they
-name. Touching and removing exclude each other. Content that is named during a collection is
-therefore kept, although the collection read the state before.
+name. The store never touches and removes a blob at the same time. Content that is named during a
+collection is therefore kept, even if the collection read the state before.
 
-The state is read in slices, since a million jobs take a second. A run that moves between state and
-history during a collection is not missed: it is in the one before it leaves the other. Owns the
-time of removal; must not know where content is stored.
+The state is read in slices, since a million jobs take a second. The collection does not miss a run
+that moves between state and history meanwhile: the run is in its new place before it leaves the old
+one. Owns the time of removal; must not know where content is stored.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from titan.master.history.database import History
 log = logging.getLogger("titan.master")
 
 START_S = 600.0
-"""Time after a start in which workers and clients can return and name their content. The grace
-applies if it is shorter."""
+"""Time after a start in which workers and clients can return and name their content. If
+`file_grace_s` is shorter, it applies instead."""
 SLICE_JOBS = 5_000
 
 
@@ -44,13 +45,13 @@ class GarbageCollector:
         self._registry = registry
         self._started = core.clock.now()
         self.history_is_whole = asyncio.Event()
-        """Set by the owner when lost runs of the history are restored. Until then nothing is
-        removed."""
+        """Set by the owner when the lost runs of the history are restored. The collector removes
+        nothing before, because the references of these runs are unknown."""
 
     async def collect(self) -> Removed:
-        """Remove content without references. Waits for START_S after the start.
+        """Remove content without references, but not before START_S after the start.
 
-        Errors of the disk are logged.
+        Errors of the disk are logged, not raised.
         """
         grace_s = self._core.state.settings.file_grace_s
         await asyncio.sleep(self._started + min(grace_s, START_S) - self._core.clock.now())
@@ -93,7 +94,8 @@ class GarbageCollector:
                 history_read = True
 
     async def _of_jobs(self, run: Run) -> set[str]:
-        """Return the references of a run's jobs. Jobs that leave the state are in the history."""
+        """Return the references of a run's jobs. Jobs that leave the state meanwhile are skipped:
+        they are in the history."""
         found: set[str] = set()
         numbers = iter(references.numbers_of(run))
         while part := list(islice(numbers, SLICE_JOBS)):

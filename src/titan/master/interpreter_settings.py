@@ -19,13 +19,12 @@ def tune_interpreter(*, anew: bool = False) -> None:
     The state is large, old and free of cycles. `anew`: an earlier state of this process may be
     garbage by now.
     """
-    # the journal's thread needs the interpreter only briefly, but at once
+    # the thread of the journal holds the interpreter only briefly, but needs it at once
     sys.setswitchinterval(0.0005)
     if anew:
         gc.unfreeze()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
-    # a message of many MiB gets its own memory, which grows in place and is returned to the system
-    # afterwards
+    # buffers of a few MiB are taken from freed memory and not mapped anew
     reuse_memory()

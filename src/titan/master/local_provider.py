@@ -1,9 +1,9 @@
 """Provider of burst workers as child processes of the master, on its machine.
 
-A burst worker holds the read end of a pipe whose write end the master has. When the master ends in
-any way, the pipe closes. The worker then kills its attempts, returns them if a master is there, and
-ends. Its home lies in burst/ below the master's home and is removed with it. Must not know why a
-worker is started.
+A burst worker holds the read end of a pipe, and the master holds the write end. When the master
+ends in any way, the pipe closes. The worker then kills its attempts, returns them if it can reach a
+master, and ends. The home of the worker lies in burst/ below the master's home and is removed when
+the worker has ended. Must not know why a worker is started.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KILL_S = 2.0
 class _Child(NamedTuple):
     process: asyncio.subprocess.Process
     hold: list[int]
-    """Write end of its pipe; empty when the pipe is closed."""
+    """Write end of the worker's pipe; empty when the pipe is closed."""
     watcher: asyncio.Task[None]
 
 
@@ -51,7 +51,7 @@ class LocalProvider:
         self._cleaner: asyncio.Task[None] | None = None
 
     async def open(self, address: str) -> list[str]:
-        """Return no workers, since none outlives its master. Clean up the homes of earlier ones."""
+        """Return no workers, since none outlives its master. Remove homes of earlier workers."""
         self._address = address
         old = [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
         if old:
@@ -140,8 +140,8 @@ def _remove_if_free(home: Path) -> bool:
 def _remove_home(home: Path) -> None:
     """Kill the remaining processes of a worker, then remove its home.
 
-    Processes remain if the worker was killed together with its warden. They are found by the mark
-    in their environment.
+    Processes remain if the worker was killed together with its warden. TITAN_WORKER_HOME in their
+    environment identifies them.
     """
     mark = b"TITAN_WORKER_HOME=" + os.fsencode(home)
     give_up = time.monotonic() + KILL_S

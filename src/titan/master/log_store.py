@@ -2,9 +2,9 @@
 
 There is a file per run and not per job, because most jobs print a few lines and a run may have a
 hundred thousand jobs. A record is a small header (job, attempt, stream, offset, length) and the
-bytes. The index of a run is built from the headers when the run is first used, and kept while it is
-in use. A worker may send output again after a lost connection; duplicates are recognised by their
-offset.
+bytes. The index of a run is built from the headers when its file is opened, and kept until the file
+is closed. A worker may send output again after a lost connection; the store recognises duplicates
+by their offset.
 
 Bytes are written to the kernel before the result of their attempt is recorded, so they survive the
 death of the master. They are synced once a second.
@@ -73,7 +73,7 @@ class RunLog:
             else:
                 self._note(name, attempt, stream, Extent(offset, data, length, self._order))
             at = data + length
-        if at != size:  # the master died while it wrote
+        if at != size:  # the master died while it wrote a record
             os.ftruncate(self._file.fileno(), at)
         self._end = at
 
@@ -92,10 +92,11 @@ class RunLog:
         return extents[-1].offset + extents[-1].length if extents else 0
 
     def append(self, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview, skipped: int = 0) -> int:
-        """Append the new part of a piece; return its length. The worker dropped `skipped` bytes
-        before it.
+        """Append the part of a piece that is not stored yet; return the length of this part.
 
-        Raises OSError if the disk fails; then nothing has changed.
+        The worker dropped `skipped` bytes before the piece.
+
+        Raises OSError if the disk fails; the file is then unchanged.
         """
         gap = (job, attempt, stream, offset) if skipped else None
         known = self.received(job, attempt, stream)
@@ -122,7 +123,7 @@ class RunLog:
         return len(data)
 
     def begin(self, job: str, attempt: int) -> None:
-        """Void stored output of an attempt number that was used before in a lost past."""
+        """Void the stored output of an earlier attempt with this number (see `LogStore.begin`)."""
         if not any(self.received(job, attempt, stream) for stream in (STDOUT, STDERR)):
             return
         name = job.encode()
@@ -136,9 +137,9 @@ class RunLog:
         return os.pread(self._file.fileno(), extent.length, extent.at)
 
     def sync(self) -> None:
-        """Sync the file. Raises OSError; then the output of `unsynced` may be lost.
+        """Sync the file. After an OSError, the output of the attempts in `unsynced` may be lost.
 
-        The kernel may have dropped it and reports this only once.
+        The kernel may have dropped this output, and reports the error only once.
         """
         if self.dirty and not self._file.closed:
             self.dirty = False
@@ -155,10 +156,11 @@ class LogStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._open: OrderedDict[str, RunLog] = OrderedDict()
         self.written = asyncio.Event()
-        """Set when there is something to sync."""
+        """Set when output was written that is not synced yet."""
 
     def append(self, run: str, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview, skipped: int = 0) -> int:
-        """Append as in RunLog. Impossible names, streams and offsets are ignored."""
+        """Append output as `RunLog.append` does. Output with an impossible name, stream or offset
+        is ignored."""
         if not (is_name(run) and is_name(job) and stream in (STDOUT, STDERR) and 0 <= attempt < 1 << 32 and 0 <= offset < 1 << 64):
             return 0
         self.written.set()
@@ -167,8 +169,8 @@ class LogStore:
     def begin(self, run: str, job: str, attempt: int) -> None:
         """Prepare for an attempt that is dispatched.
 
-        An attempt of the same number may have run before, in a past that this home has lost. Its
-        output is voided.
+        If the home was restored from a copy, an attempt with the same number may have run after the
+        copy was made. The output of that attempt is voided.
         """
         if self._exists(run):
             self._of(run).begin(job, attempt)
@@ -183,7 +185,7 @@ class LogStore:
     def pieces(self, run: str, job: str, attempt: int, offsets: dict[int, int]) -> Iterator[tuple[int, int, bytes]]:
         """Yield (stream, offset, bytes) of an attempt in the order of arrival.
 
-        Reading begins at the offset per stream in `offsets`, which is advanced.
+        `offsets` has the offset per stream at which reading begins, and is advanced.
         """
         if not self._exists(run):
             return

@@ -1,7 +1,8 @@
-"""Losses of attempts' output on this master, until the results of the attempts report them.
+"""Output of attempts that this master lost, until the results of the attempts report the loss.
 
-Rejected output that arrives again is no loss, so the loss is computed when the result arrives. The
-log store knows how much of a stream is kept. Must not know connections or files.
+Output that the disk rejected may arrive again and is then no loss. So the loss is computed when the
+result of the attempt arrives. The log store knows how much of a stream is stored. Must not know
+connections or files.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from dataclasses import dataclass, field
 from titan.master.log_store import STDERR, STDOUT, LogStore
 
 MOST = 10_000
-"""Maximum number of attempts; beyond it the oldest are dropped."""
+"""Maximum number of attempts with a loss; beyond it the oldest are dropped."""
 
 
 @dataclass(slots=True)
 class _Loss:
     ends: dict[int, int] = field(default_factory=dict)
-    """Stream -> end offset of the output that was rejected."""
+    """Stream -> end offset of the output that the disk rejected."""
     reason: str = ""
     doubted: bool = False
     """The output was written, but the disk failed to sync it."""
@@ -38,7 +39,7 @@ class OutputLosses:
         loss.ends[stream] = max(end, loss.ends.get(stream, 0))
 
     def skipped(self, run: str, job: str, attempt: int, stream: int, end: int) -> None:
-        """Record a piece, up to offset `end`, that was skipped after a rejected piece."""
+        """Record a piece, up to offset `end`, that the master skipped after a rejected piece."""
         loss = self._known.get((run, job, attempt))
         if loss is not None and stream in loss.ends:
             loss.ends[stream] = max(end, loss.ends[stream])

@@ -19,7 +19,7 @@ log = logging.getLogger("titan.master")
 
 
 class Provider(Protocol):
-    """Interface that starts and stops workers. The end of each started worker is reported once."""
+    """Interface that starts and stops workers. It reports the end of each started worker once."""
 
     gone: Callable[[str, str], None]
     """Callback (name, reason) for the end of a worker; set before the first call."""
@@ -39,14 +39,14 @@ class Provider(Protocol):
         ...
 
     async def stop(self, name: str) -> None:
-        """Stop a worker, regardless of its attempts.
+        """Stop a worker, even if it runs attempts.
 
-        It is called for workers that did not leave when they were told to.
+        The master calls this for workers that did not leave when they were told to.
         """
         ...
 
     async def close(self) -> None:
-        """Stop the workers that must not outlive the master, which is ending."""
+        """Stop the workers that must not outlive the master. The master calls this when it ends."""
         ...
 
 
@@ -87,7 +87,8 @@ class Bursts:
     async def close(self) -> None:
         """Stop the workers and start no more.
 
-        Close this before the core, since workers that end with the master return their attempts.
+        Close this before the core, because the core must still take the attempts that these workers
+        return.
         """
         self._closing = True
         await asyncio.gather(*self._tasks, return_exceptions=True)

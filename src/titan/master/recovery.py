@@ -29,8 +29,8 @@ class Recovered(NamedTuple):
 def recover(engine: LogEngine, settings: Settings) -> Recovered:
     """Repair the end of the log and follow it.
 
-    A compaction that outlived its master is stopped first, because it would delete records while
-    they are read here. Raises JournalCorrupt for damage that no crash explains.
+    A compaction that outlived its master is stopped first, because it could delete records that are
+    read here. Raises JournalCorrupt for damage that a crash cannot cause.
     """
     guard = engine.compaction_guard()
     guard.take_over()

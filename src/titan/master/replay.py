@@ -32,7 +32,8 @@ class Moment(NamedTuple):
     at: float = 0.0
 
     def excludes(self, seq: int, event: ev.Event) -> bool:
-        """Return whether an event came later. One without a time belongs to the one before it."""
+        """Return whether an event came after this moment. An event without a time counts with the
+        event before it."""
         return seq > self.seq if self.seq else _time_of(event) > self.at
 
 
@@ -41,7 +42,8 @@ END = Moment(seq=1 << 63)
 
 
 class Step(NamedTuple):
-    """Event that has just been applied. `at`: its time, or that of an earlier event."""
+    """Event that has just been applied. `at`: its time, or the time of an earlier event if it has
+    none."""
 
     seq: int
     at: float
@@ -71,7 +73,8 @@ class Playback:
                 yield Step(seq, self.at, event)
 
     def run(self, until: Moment) -> State:
-        """Return the state at a moment. Workers that are neither LOST nor LEFT are ALIVE."""
+        """Return the state at a moment. SUSPECT workers are shown as ALIVE, because connections are
+        not in the journal."""
         for _ in self.play(until):
             pass
         if until.seq > self.seq and until != END:
@@ -85,9 +88,9 @@ class Playback:
 def open_playback(home: Path, moment: Moment | None, now: float) -> Playback:
     """Return a playback that begins at the nearest snapshot at or before `moment`.
 
-    `moment` None: it begins as early as possible. `now`: seconds since the epoch. Raises NotFound
-    if there is no journal, or if it does not go back so far, CallerError for a moment in the
-    future.
+    `moment` None: the playback begins as early as possible. `now`: seconds since the epoch. Raises
+    NotFound if there is no journal or if it does not go back to the moment, CallerError for a
+    moment in the future.
     """
     store = store_of(home)
     if not store.is_dir():
@@ -98,7 +101,7 @@ def open_playback(home: Path, moment: Moment | None, now: float) -> Playback:
     for tries_left in reversed(range(TRIES)):
         try:
             return Playback(engine, _choose_start(home, engine, moment))
-        except FileNotFoundError:  # the master has just removed it in favour of a newer one
+        except FileNotFoundError:  # the master has just replaced this snapshot by a newer one
             if not tries_left:
                 raise EnvironmentFault(f"the files in {store} change faster than they can be read: try again") from None
     raise AssertionError("unreachable")
@@ -139,16 +142,17 @@ def _too_early(home: Path, engine: LogEngine, oldest: SnapshotInfo | None) -> Ex
 
 
 def _known_from(engine: LogEngine, snapshot: SnapshotInfo) -> float:
-    """Return the earliest time that a snapshot can show: that of the first event after it.
+    """Return the earliest time that a snapshot can show: the time of the first event after it.
 
-    A snapshot itself has no time but that of its file.
+    A snapshot records no time. If no event follows, the time of its file is used.
     """
     first = _first_time(engine, snapshot.seq)
     return snapshot.made_at if first is None else first
 
 
 def _first_time(engine: LogEngine, after: int) -> float | None:
-    """Return the time of the first event after a sequence that has one."""
+    """Return the time of the first event with a time after the sequence `after`; None if there is
+    no such event."""
     for record in engine.tail(after, live=True):
         for event in events_of(record, origin()):
             if at := _time_of(event):

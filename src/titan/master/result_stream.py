@@ -1,8 +1,9 @@
 """Streams of results: sends the results of a run's jobs to collecting clients as jobs end.
 
-After the answer to a Submit with `collect`, Values with its request id follow until the run is
-over. After a lost connection the client submits again under its key and gets all results again.
-Owns the collecting clients; the caller waits for durability.
+A client collects results if its Submit sets `collect`. After the answer to the Submit, the master
+sends Values messages with the same request id until the run is over. After a lost connection the
+client submits again with the same key, and gets all results again. Owns the collecting clients. The
+caller makes the returned calls when the results are durable.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class ResultStream:
         return self._expected.get((origin, request))
 
     def begin(self, origin: int, request: int, run_id: str) -> Callable[[], None] | None:
-        """Begin the stream of a new run; return the call that sends results that exist already.
+        """Begin the stream of a new run; return the call that sends the results that exist already.
 
-        None if the submission collects no results, or if no job is over.
+        Return None if the submission collects no results, or if no job is over.
         """
         expected = self._expected.pop((origin, request), None)
         if expected is None:
@@ -93,7 +94,7 @@ class ResultStream:
                     if run.id in self._runs and not (run.grown and run.position(number) >= run.begun_with):
                         ended.setdefault(run.id, []).append(number)
         finished = [event.run for event in events if isinstance(event, ev.RunFinished) and event.run in self._runs]
-        for name in finished:  # an added job, which is not collected, may have ended last
+        for name in finished:  # the job that ended last may be an added job, which is not collected
             ended.setdefault(name, [])
         if not ended:
             return None

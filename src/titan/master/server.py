@@ -1,4 +1,4 @@
-"""Master process: a home, a port and its connections."""
+"""Master: it owns a home and serves workers and clients on a port."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ HELLO_S = 10.0
 WORKER_MESSAGE = 256 << 20
 """Maximum bytes of a worker's message, after decompression."""
 CAREFUL_S = 60.0
-"""Time after a turn raised in which each input gets its own turn."""
+"""Time after an exception of a turn in which each input gets its own turn."""
 
 
 _LOGGED = frozenset(
@@ -82,7 +82,8 @@ _LOGGED = frozenset(
 
 
 class Master(HomeServer):
-    """Master. `policy` None keeps no journal: a crash of the master then loses all runs."""
+    """Master of a home. `policy` None: no journal is kept, and a crash of the master loses all
+    runs."""
 
     WHAT = "the master"
     DANGER = "run commands on your workers"
@@ -128,8 +129,8 @@ class Master(HomeServer):
         self._inflow, self._outflow, self._outbox = Inflow(), Outflow(), Outbox()
         self._complain_after = 0.0
         self._expected: dict[Peer, asyncio.TimerHandle] = {}
-        """Timers for the Hello of each peer. They are cancelled when the peer is closed, because a
-        timer keeps the peer and its buffers alive."""
+        """Timers for the Hello of each peer. A timer is cancelled when its peer is closed, because
+        it would keep the peer and its buffers alive."""
         self._closed = False
         self._time_noter: asyncio.Task[None] | None = None
         self._restorer: asyncio.Task[list[str]] | None = None
@@ -179,9 +180,9 @@ class Master(HomeServer):
         await super().stop()
 
     def _on_raised(self, raised: Raised) -> None:
-        """Reopen the master from its journal in this process, after a turn raised.
+        """Reopen the master from its journal in this process, after a turn raised an exception.
 
-        Such an exception is a bug, after which only the journal can be trusted.
+        Such an exception is a bug. After it, only the journal can be trusted, not the state.
         """
         log.critical("%s made a handler raise: %s", raised.input_name, raised.cause, exc_info=raised.cause)
         if self._policy is None or not self._faulty_peers.note(raised):
@@ -192,8 +193,8 @@ class Master(HomeServer):
         peer = self._peers.get(raised.origin)
         if peer is not None:
             problem = (
-                f"{raised.input_name} made the master fail, which is a bug of the master: it was refused, and the master restarts "
-                f"from its journal; see the master's log ({type(raised.cause).__name__}: {raised.cause})"
+                f"{raised.input_name} made the master fail, which is a bug of the master: the request was refused, and the master "
+                f"restarts from its journal; see the master's log ({type(raised.cause).__name__}: {raised.cause})"
             )
             peer.send(error_of(getattr(raised.input, "request", 0), Bug(plain(problem))))
         for other in list(self._peers.values()):
@@ -204,7 +205,7 @@ class Master(HomeServer):
         try:
             await self._close()
             await self._open()
-        except Exception as error:  # there is no further fallback
+        except Exception as error:  # there is no other way to continue
             self._on_fatal(error)
             return
         self.core.careful = True  # if a turn raises again, the responsible input is then known
@@ -219,7 +220,7 @@ class Master(HomeServer):
         return peer.host if peer is not None else "an unknown address"
 
     async def _open(self) -> None:
-        """Open storage, follow, listen, lead, serve. A failure leaves nothing open.
+        """Open the storage, follow the log, listen, lead, and serve. A failure closes the ports.
 
         A standby could stop after the first two steps.
         """
@@ -266,7 +267,7 @@ class Master(HomeServer):
         """Create all parts that must exist before the first connection."""
         self._connection_limits = ConnectionLimits(self._settings, raise_descriptor_limit(), self._redis_clients)
         self.logs = LogStore(self.home / "logs")
-        # one store for all terms of this process, since a removal may still run in its thread
+        # one store for all terms of this process, since a thread may still remove blobs from it
         if self.content is None:
             self.content = DirectoryStore(self.home / "files")
             try:
@@ -315,8 +316,8 @@ class Master(HomeServer):
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
 
     async def _open_store_port(self) -> None:
-        """Open the port of TitanStore if it is configured. Redis clients are answered from `serve`
-        on."""
+        """Open the port of TitanStore if it is configured. Redis clients get answers after
+        `serve`."""
         if self._store_port is None:
             return
         if self._store_password:
@@ -516,9 +517,9 @@ class Master(HomeServer):
             log.info("worker %s left", self.core.state.worker_name(event.worker))
 
     def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
-        """Return the calls for effects, orders to workers first.
+        """Return the calls for effects, with orders to workers first.
 
-        Jobs wait for the orders, and a client that receives its answer may take the CPU.
+        Jobs wait for these orders, and a client that got its answer before could take the CPU.
         """
         calls: list[Callable[[], None]] = []
         replies: list[Callable[[], None]] = []

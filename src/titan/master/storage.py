@@ -18,11 +18,11 @@ from titan.journal.memory_engine import NoLog
 def open_storage(
     location: str | Path, *, policy: SyncPolicy | None = SyncPolicy.ALWAYS, places: tuple[Path, ...] = ()
 ) -> LogEngine:
-    """Return the engine of the log at `location`, as named by `LogEngine.location`. Reads and
-    writes nothing yet.
+    """Return the engine of the log at `location` (see `LogEngine.location`). Does not touch the
+    disk yet.
 
-    `policy` None: no log is kept. `places`: files and folders that must not be replaced, or nothing
-    is durable any more.
+    `policy` None: no log is kept. `places`: files and folders that must stay at their paths; if one
+    is moved or replaced, no further record becomes durable.
     """
     if policy is None:
         return NoLog()
@@ -36,9 +36,9 @@ def store_of(home: Path) -> Path:
 
 @cache
 def origin() -> bytes:
-    """Return the origin of written records: the version and a digest of the code; at most 32 bytes.
+    """Return the origin for new records, at most 32 bytes: the version and a digest of the code.
 
-    The digest covers the code that defines events and snapshots.
+    The digest covers the packages that define events and snapshots.
     """
     digest = 0
     for package in (core, model):

@@ -1,9 +1,11 @@
-"""Vault of secrets: `secrets.sealed` in the master's home, each value sealed by AES-256-GCM.
+"""Vault of secrets: the file `secrets.sealed` in the master's home. Each value is sealed, that is
+encrypted and authenticated with AES-256-GCM.
 
-The key is scrypt of a passphrase or of the content of a key file, with the file's own salt. Each
-value has its own nonce. Its name, version and time are authenticated with it, so a value cannot be
-moved to another name. The file is written as a whole, synced and renamed over the old one. After a
-kill it is either the old or the new file.
+The key is derived by scrypt from a passphrase or from the content of a key file, with a salt that
+is stored in `secrets.sealed`. Each value has its own nonce. The name, version and time of a secret
+are authenticated with its value, so a value cannot be moved to another name. The whole file is
+written anew, synced and renamed over the old file. If the master is killed meanwhile, either the
+old or the new file is there.
 
 Values are unsealed one by one when they are needed. Owns the file and the key; must not know who
 requests a secret.
@@ -37,14 +39,14 @@ FORMAT = 1
 SALT_BYTES, NONCE_BYTES, TAG_BYTES = 16, 12, 16
 SHORTEST_PASSPHRASE, SHORTEST_KEY = 8, 32
 SCRYPT_MEMORY = 64 * 1024 * 1024
-"""Twice the memory for n=2**15, r=8."""
+"""Memory limit of scrypt in bytes: twice the memory that n=2**15 and r=8 need."""
 MAX_KEY_BYTES = 64 * 1024
 MOST_BYTES = MAX_TOTAL + 64 * 1024 * 1024
 """Maximum bytes of the file: the values and their metadata."""
 
 
 class Key(NamedTuple):
-    """Key of the file. `kind`: the kind of key that the user must supply."""
+    """Key of the vault. `where`: the path or variable from which it was read."""
 
     kind: Literal["passphrase", "key file"]
     material: bytes
@@ -92,8 +94,8 @@ class Vault:
     def open(cls, home: Path, key: Key | None = None) -> Vault:
         """Open the vault of a home.
 
-        `key` None: the home's own key file, which is created with the first secret. Raises
-        CallerError for a key that does not open the file, EnvironmentFault for a damaged or
+        `key` None: use the home's own key file, which is created with the first secret. Raises
+        CallerError for a key that does not open the vault, EnvironmentFault for a damaged or
         unreadable file.
         """
         path = home / FILE
@@ -114,7 +116,7 @@ class Vault:
         cipher = _cipher(key, file.salt)
         if _unsealed(cipher, file.check_nonce, file.check, _bound("", 0, 0.0)) is None:
             raise CallerError(
-                f"the {key.kind} from {key.where} does not open the secrets in {path}: give the one with which they were set"
+                f"the {key.kind} from {key.where} does not open the secrets in {path}: give the {key.kind} with which they were set"
             )
         vault = cls(path, key, file, cipher)
         for entry in file.secrets:
@@ -127,7 +129,7 @@ class Vault:
         return name in self._entries
 
     def listed(self) -> list[Sealed]:
-        """Return all secrets by name; the values are sealed."""
+        """Return all secrets, sorted by name; their values stay sealed."""
         return [self._entries[name] for name in sorted(self._entries)]
 
     def value(self, name: str) -> bytes | None:
@@ -188,7 +190,7 @@ def find_key(passphrase_file: Path | None, key_file: Path | None) -> Key | None:
     """Return the configured key: a key file, or a passphrase from a file or the environment; None
     if there is none.
 
-    The variable is removed from the environment, so that no child process has it. Raises
+    The variable is removed from the environment, so that no child process inherits it. Raises
     CallerError.
     """
     passphrase = take_key(VARIABLE)
@@ -262,7 +264,7 @@ def _bound(name: str, version: int, set_at: float) -> bytes:
 
 
 def _unsealed(cipher: Cipher, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | None:
-    """Return the unsealed value; None if it was not sealed by this key or was changed."""
+    """Return the unsealed value; None if the value was sealed by another key or was changed."""
     from cryptography.exceptions import InvalidTag
 
     try:

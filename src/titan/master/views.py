@@ -153,7 +153,7 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
 
 
 def services(state: State, ask: msg.ListServices) -> msg.Services:
-    """Return the services that are not over, in the order of their runs."""
+    """Return the services that have not ended, in the order of their runs."""
     if ask.run:
         find_run(state, ask.run)
     numbers = [number for run, live in state.services.items() if not ask.run or run == ask.run for number in live]

@@ -1,9 +1,9 @@
-"""Watchers of runs, and the changes since their last message. The master pushes changes.
+"""Watchers of runs. The master pushes the changes of a run to its watchers.
 
-A change is sent at once if the run was quiet, otherwise together with others at most every
-`EVERY_S`. A watcher gets each job's newest state, not a backlog. Progress is sent at most every
-`PROGRESS_S`. A watcher that has not read its messages gets no progress until it has, and then the
-newest of each job.
+If no change of the run was sent in the last `EVERY_S`, a change is sent at once; otherwise changes
+are sent together, at most every `EVERY_S`. A watcher gets the newest state of each job, not a
+backlog. Progress is sent at most every `PROGRESS_S`. A watcher that has not read its messages gets
+no progress until it has read them; then it gets the newest progress of each job.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ EVERY_S = 0.02
 PROGRESS_S = 0.2
 PAGE = 10_000
 UNSENT_BYTES = 64 * 1024
-"""Unsent bytes above which a watcher gets no progress, since it would first read outdated
-progress."""
+"""Unsent bytes above which a watcher gets no progress, since it would read outdated progress
+first."""
 
 
 class Watcher:

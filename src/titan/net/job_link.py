@@ -1,11 +1,13 @@
-"""Connection of a job to its worker. It carries requests and notes as messages of TITAN_PROTO.
+"""Connection of a job to its worker. It carries requests, which are answered, and notes, which are
+not. Both are messages of TITAN_PROTO.
 
-The first line is `TITAN LEASE job TOKEN`. The worker's side is `titan.worker.context.requests`.
+A connection begins with the line `TITAN LEASE job TOKEN`. The worker's end of the connection is
+`titan.worker.context.requests`.
 
-This module imports only the standard library, the errors and the back-off. That keeps the start of
-`titan context` and the first call of a script cheap. For the same reason it has a small MessagePack
+This module imports only the standard library, the errors and the back-off, so that `titan context`
+and the first call of a script start fast. For the same reason it has a small MessagePack
 implementation of its own, which tests compare with the codec. Only the function `ask`, which takes
-whole messages, loads the codec.
+message objects, imports msgspec.
 
     link = JobLink()
     # Opcode, then the fields after the request id. 0 is the lease, which the worker fills in.
@@ -47,7 +49,7 @@ _header = struct.Struct(">BBBBI")
 
 
 class NotInJob(CallerError):
-    """This process was not started by a worker."""
+    """Use of the connection in a process that no worker started."""
 
     code = "not_in_job"
 
@@ -67,14 +69,15 @@ class AttemptIdentity:
 
 
 def first_lease() -> str:
-    """Return the lease from the environment; in a call, the key of its function runner.
+    """Return the lease from the environment; in a function runner, the runner's key, which begins
+    with "-".
 
     Raises NotInJob.
     """
     path, lease = os.environ.get(SOCKET, ""), os.environ.get(LEASE, "")
     if not path or not lease.removeprefix("-").isdigit():
         raise NotInJob(
-            "this is no job of Titan: TITAN_CONTEXT and TITAN_LEASE, which a worker sets for its jobs, are missing. "
+            "this process is not a job of Titan: TITAN_CONTEXT and TITAN_LEASE, which a worker sets for its jobs, are missing. "
             "Run this program as a job (`titan run`), or use titan.Client and `titan store` outside of jobs"
         )
     return lease
@@ -88,7 +91,8 @@ def first_line(lease: str, channel: str) -> bytes:
 def call_seq() -> int:
     """Return the sequence number of the current call within its function runner.
 
-    Return 0 outside of a call, and in a child that was not forked, which cannot know its call.
+    Return 0 outside of a call. Also return 0 in a child process that executed another program,
+    because it cannot know its call.
     """
     runner = sys.modules.get("_titan_runner")
     marks = getattr(runner, "current_marks", None)
@@ -131,7 +135,8 @@ class JobLink:
     def tell(self, opcode: int, fields: tuple[Any, ...]) -> None:
         """Send a note, which has no answer.
 
-        A worker that is gone for good is no error, because the job ends with it.
+        A connection that breaks during the send is no error, because a job ends with its worker.
+        Raises NotInJob, and ConnectionLost if there is no connection and none can be opened.
         """
         with self._lock:
             self._open()
@@ -142,8 +147,8 @@ class JobLink:
                 self._drop()
 
     def identify(self) -> AttemptIdentity:
-        """Return the attempt of this process. Asks the worker only in a call of a function runner;
-        elsewhere the environment says it."""
+        """Return the attempt of this process. In a function runner, the worker answers this;
+        elsewhere the environment has the answer."""
         lease = first_lease()
         if not lease.startswith("-"):
             env = os.environ
@@ -164,7 +169,7 @@ class JobLink:
         if self._socket is None or self._pid != os.getpid() or is_closed(self._socket):
             self._drop()
             sock = socket.socket(socket.AF_UNIX)
-            # With settimeout, the peek of is_closed would wait.
+            # These options in place of settimeout, with which the peek in `is_closed` would wait.
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(ANSWER_S), 0))
             try:
@@ -321,14 +326,15 @@ def _unpacked(data: bytes, at: int) -> tuple[Any, int]:
 
 
 own = JobLink()
-"""The connection of this process, for all requests that have an answer."""
+"""Connection that all requests of this process share."""
 
 
 def ask(message: Message, kind: type[A], blob: bytes | None = None) -> A:
-    """Ask the worker, or through it the master, and return the answer, converted to `kind`.
+    """Send a request to the worker, which may forward it to the master. Return the answer as a
+    `kind`.
 
-    For the other modules of the SDK. The request number is filled in here. Retries and errors are
-    those of `JobLink.ask`.
+    The other modules of the SDK use this function, which fills in the request id. Retries and
+    errors are those of `JobLink.ask`.
     """
     import msgspec
 

@@ -3,9 +3,10 @@
 Each peer has its own limits, but a thousand peers within their limits could still take all memory.
 So the sums are bounded, too.
 
-Incoming: beyond the budget only the peer with the oldest incomplete message is read from, so that
-this message can be completed. If that peer stalls while others wait, its connection is closed.
-Outgoing: beyond the budget the connection of the peer with most unread bytes is closed.
+Incoming: beyond the budget, the server reads only from the peer with the oldest incomplete message,
+so that this message can be completed. If that peer stalls while others wait, the server closes its
+connection. Outgoing: beyond the budget, the server closes the connection of the peer that has left
+most bytes unread.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from titan.errors import PeerError
 INCOMING = 256 << 20
 OUTGOING = 512 << 20
 STALL_S = 10.0
-"""Seconds without a byte after which the oldest message is stalled."""
+"""Seconds without a byte after which the oldest message counts as stalled."""
 LARGE = 1 << 20
-"""Bytes. When the budget is spent, peers that hold this much are paused at once. Smaller peers are
-paused when their message grows."""
+"""Bytes. When the budget is spent, peers whose incomplete message has at least this size are paused
+at once. Other peers are paused when their message grows."""
 _WHY = "budget"
 
 
 class Sender(Protocol):
-    """Connection as the budget for incoming messages uses it. Hashed by identity."""
+    """Interface of a connection for the budget of incoming messages. Hashed by identity."""
 
     def pause_reading(self, why: str) -> None:
         """Stop reading until `resume_reading` was called for every reason."""
@@ -38,7 +39,7 @@ class Sender(Protocol):
 
 
 class Receiver(Protocol):
-    """Connection as the budget for outgoing messages uses it. Hashed by identity."""
+    """Interface of a connection for the budget of outgoing messages. Hashed by identity."""
 
     @property
     def unwritten(self) -> int:
@@ -48,11 +49,11 @@ class Receiver(Protocol):
     def address(self) -> str: ...
 
     def cut(self, why: str) -> None:
-        """Close at once, because the peer does not do its part; `why` says what."""
+        """Close at once, without sending what is queued. `why`: the peer's fault, for the error."""
 
 
 class Inflow:
-    """Bytes of incomplete incoming messages, over all peers that report to this budget."""
+    """Budget for incomplete incoming messages, over all peers that report to it."""
 
     def __init__(self, limit: int = INCOMING) -> None:
         self.limit = limit
@@ -64,7 +65,8 @@ class Inflow:
         self._watched: tuple[Sender, int] | None = None
 
     def note(self, peer: Sender, size: int) -> None:
-        """Record the size of this peer's incomplete message, in bytes of memory; 0: it has none."""
+        """Record the size of this peer's incomplete message in bytes of memory; 0 if there is
+        none."""
         before = self._sizes.get(peer, 0)
         if size == before:
             return
@@ -76,7 +78,7 @@ class Inflow:
         if self.total > self.limit:
             self._pause(peer)
             for other in [p for p, held in self._sizes.items() if held >= LARGE and p not in self._paused]:
-                self._pause(other)  # now: its next note could come too late
+                self._pause(other)  # at once, because its next note could come too late
         if self._paused:
             self._resume()
 
@@ -92,7 +94,7 @@ class Inflow:
                 self._watch = asyncio.get_running_loop().call_later(STALL_S, self._check_stalled)
 
     def _resume(self) -> None:
-        """Resume the first peer in any case, and the others if a quarter of the budget is free."""
+        """Resume the first peer. Resume the others, too, if a quarter of the budget is free."""
         first = next(iter(self._sizes), None)
         room = self.total <= self.limit * 3 // 4
         for peer in [p for p in self._paused if room or p is first]:
@@ -116,7 +118,7 @@ class Inflow:
 
 
 class Outflow:
-    """Bytes that wait for the peers to read them, over all peers with many."""
+    """Budget for bytes that peers have not read yet, over all peers with more than NOTED bytes."""
 
     NOTED = 1 << 20
     """Bytes. A peer with fewer unread bytes is not counted."""
@@ -133,7 +135,10 @@ class Outflow:
         if sum(sizes.values()) > self.limit:
             worst = max(sizes, key=lambda other: sizes[other])
             del self._peers[worst]
-            worst.cut(f"{worst.address} leaves {sizes[worst] >> 20} MiB unread, and all peers over {self.limit >> 20} MiB")
+            worst.cut(
+                f"{worst.address} has left {sizes[worst] >> 20} MiB unread, the most of all peers, which together have left"
+                f" more than {self.limit >> 20} MiB unread"
+            )
 
     def forget(self, peer: Receiver) -> None:
         self._peers.pop(peer, None)

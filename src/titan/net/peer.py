@@ -1,4 +1,4 @@
-"""One TITAN_PROTO connection on asyncio, for both ends: bytes to messages and back.
+"""One end of a TITAN_PROTO connection on asyncio: it converts bytes to messages and back.
 
 Owns the buffers, flow control and limits of a socket. Must not know what a message means. All
 writes of one loop turn go out together.
@@ -43,13 +43,13 @@ class Outbox:
         for peer in peers:
             try:
                 peer.flush()
-            except Exception as e:  # of one peer: the others still have frames to send
+            except Exception as e:  # the other peers still have frames to send
                 asyncio.get_running_loop().call_exception_handler({"message": "writing to a peer failed", "exception": e})
 
 
 class Peer(asyncio.BufferedProtocol):
-    """One connection. Calls `on_message(peer, message, blob)` for each message, in order, and
-    `on_closed(peer, error)` once."""
+    """One end of a connection. It calls `on_message(peer, message, blob)` for each message, in
+    order, and `on_closed(peer, error)` once."""
 
     def __init__(
         self,
@@ -114,16 +114,16 @@ class Peer(asyncio.BufferedProtocol):
             self._inflow.note(self, self._decoder.memory)
 
     def eof_received(self) -> None:
-        """Abort: the peer has closed. Nobody reads what is still queued, so waiting for its write
-        could last for ever."""
+        """Abort, because the other end has closed and reads no more. A wait until the queued frames
+        are written could last for ever."""
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._writable.set()
         self._transport = None
-        # Free its memory now: this peer and its owner refer to each other, so it would wait for
-        # the garbage collector.
+        # Free the decoder's memory now. This peer and its owner refer to each other, so the memory
+        # would otherwise stay until the garbage collector runs.
         self._decoder.drop()
         if self._inflow is not None:
             self._inflow.forget(self)
@@ -160,7 +160,8 @@ class Peer(asyncio.BufferedProtocol):
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def allow(self, max_message: int) -> None:
-        """Accept messages of up to `max_message` bytes, also compressed, after the handshake."""
+        """Accept messages of up to `max_message` bytes after decompression. The owner calls this
+        after the handshake."""
         self._decoder.allow(max_message=max_message)
 
     @property
@@ -183,7 +184,7 @@ class Peer(asyncio.BufferedProtocol):
         """Queue a message. A large blob is not copied, so its memory must not change.
 
         `plain`: do not compress, even if the peer can decompress. A message over the size limit is
-        replaced by an error that says so.
+        replaced by an error.
         """
         compress = self.compress and not plain
         if blob is None or len(blob) < APART_FROM or compress:
@@ -224,12 +225,12 @@ class Peer(asyncio.BufferedProtocol):
             self._outflow.note(self)
 
     def cut(self, why: str) -> None:
-        """Close at once, because the peer does not do its part; `why` says what."""
+        """Close at once, without sending what is queued. `why`: the peer's fault, for the error."""
         self.fault = PeerError(why)
         self.abort()
 
     async def drain(self) -> None:
-        """Wait until the peer has read enough for more to be written. Raises ConnectionError if the
+        """Wait until the peer has read enough that more may be sent. Raises ConnectionError if the
         connection is closed."""
         self.flush()
         await self._writable.wait()

@@ -67,7 +67,7 @@ def test_a_start_kills_a_compactor_that_does_not_end_even_a_stopped_one(tmp_path
 
 def test_a_start_names_a_holder_that_is_no_compactor_and_leaves_it_alone(tmp_path: Path) -> None:
     child = holder(tmp_path)
-    with pytest.raises(EnvironmentFault, match=f"pid {child.pid}, which is no compaction of Titan: end that process"):
+    with pytest.raises(EnvironmentFault, match=f"pid {child.pid}, which is not a compaction of Titan: end that process"):
         CompactionLock(tmp_path).take_over(patience_s=0.05)
     assert child.poll() is None
     (tmp_path / LOCK_NAME).write_text(f"{child.pid} 1 {MODULE}\n")  # a pid that was given out again

@@ -136,4 +136,4 @@ def test_the_verdict_names_its_witness() -> None:
     data = bytearray(HEADER + record(1, synced_seq=0) + record(2, synced_seq=1))
     data[SEGMENT_HEADER_BYTES + 50] ^= 1
     verdict = SegmentScan(bytes(data), first_seq=1, is_last=True).run()
-    assert str(verdict) == "corrupt at 62: checksum does not match; sequence 1 was acknowledged: the record of 2 says so"
+    assert str(verdict) == "corrupt at 62: checksum does not match; sequence 1 was acknowledged: the record at sequence 2 proves it"

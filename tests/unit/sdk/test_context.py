@@ -33,7 +33,7 @@ def test_outside_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TITAN_CONTEXT", "TITAN_LEASE", "TITAN_RUN"):
         monkeypatch.delenv(name, raising=False)
     assert not context.in_job()
-    with pytest.raises(NotInJob, match="no job of Titan"):
+    with pytest.raises(NotInJob, match="not a job of Titan"):
         context.store.get("k")
     with pytest.raises(NotInJob):
         _ = context.run

@@ -1,4 +1,4 @@
-"""Handlers for publication of files under keys, and for finding them."""
+"""Handlers that publish files under keys, and that find and list published files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ArtifactHandler:
         """Publish a file. All handlers here raise TitanError, which becomes the answer."""
         worker = peer.worker
         if bool(message.lease) != bool(worker):
-            raise CallerError("a worker must publish for an attempt, and a client must not name one")
+            raise CallerError("a worker must publish for an attempt, and a client must not name an attempt")
         if not 0 <= message.kind <= FOLDER or not self._content.touch(message.hash):
             raise NotFound(f"the file to publish as {message.key[:200]!r} is not on the master: upload it first")
         self._core.see(publish_input(message, origin=peer.number, worker=worker, actor=peer.actor))

@@ -25,7 +25,7 @@ class ContentHandler:
         """Serializes the work on names."""
 
     def on_stage(self, peer: Peer, message: msg.Stage) -> None:
-        """Answer with the missing hashes, and touch the others.
+        """Answer with the hashes whose content is missing, and touch the other content.
 
         Touched content is kept until the submission that refers to it arrives.
         """

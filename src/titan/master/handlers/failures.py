@@ -70,7 +70,7 @@ class FailureHandler:
 
 
 def _bounded(chunks: list[bytes]) -> list[bytes]:
-    """Return the chunks, to become one journal record. Raises LimitExceeded if too large."""
+    """Return the chunks if they fit in one journal record; else raise LimitExceeded."""
     if sum(map(len, chunks)) > MAX_RESTORED_BYTES:
         raise LimitExceeded(
             f"the run takes over {MAX_RESTORED_BYTES:,} bytes and cannot be restored from the history: submit it again"

@@ -1,8 +1,8 @@
 """Handlers for uploads and downloads of content.
 
-A transfer is a task beside the connection's other messages. An upload is on disk before it is
-confirmed. Owns the transfers of each connection, and the limit of their data in memory. Must not
-know the purpose of the content.
+Each transfer is a task, so other messages of its connection do not wait for it. The master confirms
+an upload when the content is on disk. Owns the transfers of each connection, and the limit of their
+data in memory. Must not know the purpose of the content.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ log = logging.getLogger("titan.master")
 THREADS = 8
 MAX_UPLOADS = 64
 MAX_DOWNLOADS = 1024
-"""Maximum number per connection, including those that wait."""
+"""Maximum number of uploads, and of running and waiting downloads, per connection."""
 AT_ONCE = 8
 """Maximum number of concurrent downloads per connection."""
 PEER_BYTES, ALL_BYTES = 64 << 20, 256 << 20
-"""Maximum bytes that wait in memory for the disk, per sender and in total. Above it the sender is
-not read from until half of them are written."""
+"""Maximum bytes that wait in memory for the disk, per sender and in total. Above it the master does
+not read from the sender until less than half of the maximum waits."""
 _PAUSE_REASON = "files"
 T = TypeVar("T")
 
@@ -56,7 +56,8 @@ class _Download:
 
 
 class _Backlog:
-    """Received bytes that are not on the disk yet. A sender over its limit is not read from."""
+    """Received bytes that are not on the disk yet. The master does not read from a sender over the
+    limit."""
 
     def __init__(self) -> None:
         self._of: dict[Peer, int] = {}
@@ -98,14 +99,14 @@ class FileHandler:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def forget(self, peer: Peer) -> None:
-        """Clean up after a closed connection. Partial uploads are kept for continuation."""
+        """Clean up after a closed connection. Partial uploads are kept, so that they can resume."""
         for download in list(self._downloads.pop(peer, {}).values()):
             if download.task is not None:
                 download.task.cancel()
         self._turns.pop(peer, None)
         self._backlog.forget(peer)
         for upload in list(self._uploads.pop(peer, {}).values()):
-            # otherwise the task of the upload notices the closed connection
+            # in the other cases the task of the upload notices the closed connection
             if upload.sink is not None and not upload.ending:
                 upload.ending = True
                 self._spawn(self._park(upload))
@@ -144,7 +145,8 @@ class FileHandler:
             self._spawn(self._begin(upload))
 
     async def _take_file(self, upload: _Upload, hash_: str, path: str, hashed: Seal | None) -> None:
-        """Take over the file of a sender on this machine, or have it sent if that fails."""
+        """Take over the file of a sender on this machine. If this fails, the sender sends the
+        content."""
         try:
             taken = await self._in_thread(self.store.take, path, upload.size, hash_, hashed)
         except (TitanError, OSError) as e:
@@ -241,7 +243,7 @@ class FileHandler:
         self._refuse(upload, error)
 
     async def _park(self, upload: _Upload) -> None:
-        """Keep the received part after a lost connection, so that another can continue."""
+        """Keep the received part after a lost connection, so that the sender can resume."""
         await self._stop(upload)
         if upload.part is not None:
             await self._in_thread(upload.part.park)
@@ -334,7 +336,7 @@ class FileHandler:
                     peer.send(error_of(message.request, e))
 
     def _open(self, hash_: str, offset: int) -> tuple[Reader, Bytes]:
-        """Open content and read the first piece, which is the only one of most files."""
+        """Open content and read the first piece. Most files have only one piece."""
         source = self.store.open(hash_)
         try:
             if not 0 <= offset <= source.size:

@@ -17,7 +17,10 @@ MAX_SAVED_JOBS = 20_000
 
 
 class GrowthHandler:
-    """Handlers. `check(dag)` raises NotFound for artifacts that are not on the master."""
+    """Handlers for additions and saved pipelines.
+
+    `check(dag)` raises NotFound for artifacts that are not on the master.
+    """
 
     def __init__(self, core: CoreLoop, *, check: Callable[[DagSpec], None]) -> None:
         self._core = core

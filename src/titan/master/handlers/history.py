@@ -1,5 +1,5 @@
-"""Handler for requests about runs in the history. A thread reads the run, and the views of live
-runs answer."""
+"""Handler for requests about runs in the history. A thread reads the run; the answer is made by the
+same views as for live runs."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class HistoryHandler:
     def answer(self, peer: Peer, request: int, run: str, view: Callable[[State], list[msg.Message]]) -> None:
         """Send the messages that `view` makes from a state with only this run.
 
-        Answers NotFound if there is no such run.
+        The answer is NotFound if there is no such run.
         """
         self._begin(peer, request, self._answer(peer, run, view))
 
     def with_run(self, peer: Peer, request: int, run: str, use: Callable[[State], None]) -> None:
-        """Call `use` with a state that has only this run; answer NotFound if there is no such
-        run."""
+        """Call `use` with a state that has only this run. The answer is NotFound if there is no
+        such run."""
 
         async def call() -> None:
             use(await self._state_of(run))
@@ -60,15 +60,15 @@ class HistoryHandler:
         self._begin(peer, request, call())
 
     def with_chunks(self, peer: Peer, request: int, run: str, use: Callable[[list[bytes]], None]) -> None:
-        """Call `use` with the chunks of a run in the history, [] if it is live again.
+        """Call `use` with the chunks of a run in the history, or with [] if the run is live again.
 
-        Answers NotFound if there is no such run.
+        The answer is NotFound if there is no such run.
         """
 
         async def call() -> None:
             chunks = await asyncio.to_thread(self._history.chunks, run)
             self._core.turn()
-            live = self.is_live(run)  # it may have been restored since
+            live = self.is_live(run)  # the run may have been restored meanwhile
             if not chunks and not live:
                 _raise_unknown(run)
             use([] if live else chunks)
@@ -76,7 +76,7 @@ class HistoryHandler:
         self._begin(peer, request, call())
 
     def restored(self, run: str) -> None:
-        """Delete the row of a run that is live again, once that is durable."""
+        """Delete the row of a run that is live again, once its restoration is durable."""
         self.forget(run)
         self._history.doom(run)
         self._core.release(lambda: self._spawn(self._remove(run)))
@@ -94,7 +94,7 @@ class HistoryHandler:
 
         async def call() -> None:
             old = await asyncio.to_thread(self._history.runs, ask)
-            # A run that is just leaving is in both.
+            # A run that is just leaving the state is in both lists.
             rows = {row.run: row for row in (*old, *live)}
             newest = sorted(rows, reverse=True)[: views.run_limit(ask)]
             self._send(peer, msg.Runs(ask.request, [rows[name] for name in newest]))
@@ -118,7 +118,7 @@ class HistoryHandler:
         self._begin(peer, ask.request, call())
 
     def collected(self, peer: Peer, request: int, run: str, wanted: frozenset[int] | None) -> None:
-        """Send all results to a submission that was repeated after its run left the state."""
+        """Send all results to a client that repeats a submission after its run left the state."""
 
         def send_results(state: State) -> None:
             for frame in ResultStream(state).all_of(request, run, wanted):

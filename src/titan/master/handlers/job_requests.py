@@ -1,7 +1,7 @@
 """Handler for requests of jobs, which their workers forward with the lease of the attempt.
 
-A request with a lease that its worker does not have is rejected here. A fenced attempt thus reads
-and changes nothing.
+A request with a lease that its worker does not hold is rejected here, so a fenced attempt cannot
+read or change the state.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ class RunHandler:
             self._core.see(inputs.SubmitterGone(run))
             raise
         self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=run))
-        # Read the next part only when this one is decided and others had their turn, so that a
-        # large DAG delays nobody.
+        # Read the next part only when this part is decided and other peers had their turn, so that
+        # a large DAG does not delay them.
         peer.pause_reading("submission")
         asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
 
@@ -117,7 +117,7 @@ class RunHandler:
             self._core.release(send)
 
     def submitted(self, origin: int, request: int, run: str) -> Callable[[], None] | None:
-        """Return the call to make after the answer to an accepted submission, if any."""
+        """Return the call to make after the answer to an accepted submission; None if none."""
         self._opening.pop((origin, request), None)
         if self._past.is_live(run):
             return self._collector.begin(origin, request, run)

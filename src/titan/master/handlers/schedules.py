@@ -16,9 +16,10 @@ MAX_PAGE = 10_000
 
 
 class ScheduleHandler:
-    """Handlers. `check(dag)` raises NotFound for artifacts that are not on the master.
+    """Handlers for schedules.
 
-    `new_run` returns a new run id.
+    `check(dag)` raises NotFound for artifacts that are not on the master. `new_run` returns a new
+    run id.
     """
 
     def __init__(self, core: CoreLoop, *, check: Callable[[DagSpec], None], new_run: Callable[[], str]) -> None:

@@ -1,7 +1,7 @@
 """Handlers for secrets, and the secrets of attempts that are dispatched.
 
-No answer contains a value. A thread writes changes one after the other. When a change is on the
-disk, the core records its author and answers.
+No answer to a client contains a value. A thread writes changes one after the other. When a change
+is on the disk, the core records its author and answers the client.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ class SecretHandler:
                     raise NotFound(f"{_program(template)} needs the secret {name[:128]!r}: {missing(name)}")
 
     def secrets_for(self, first_lease: int, jobs: Sequence[Job]) -> msg.GiveSecrets | None:
-        """Return the secrets of attempts that are about to be dispatched; None if none."""
+        """Return the secrets of attempts that are about to be dispatched; None if they need none.
+
+        The jobs of these attempts have consecutive leases from `first_lease` on.
+        """
         names: dict[str, int] = {}
         leases: list[int] = []
         positions: list[tuple[int, ...]] = []

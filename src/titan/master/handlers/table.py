@@ -36,8 +36,8 @@ from titan.protocol.codec import Blob
 
 
 class Handlers:
-    """Handlers of a master. Only those that other modules call directly are attributes; the others
-    are called through the router."""
+    """Handlers of a master. Handlers that other modules call directly are public attributes; the
+    router calls the others."""
 
     def __init__(
         self,

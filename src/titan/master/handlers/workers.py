@@ -31,7 +31,7 @@ log = logging.getLogger("titan.master")
 
 MAX_RESUMED = 10_000
 MAX_GAP = 16 << 20
-"""Maximum missing bytes before a piece of output of a finished attempt."""
+"""Maximum gap in bytes before a piece of output of a finished attempt."""
 
 
 class WorkerHandler:
@@ -45,11 +45,11 @@ class WorkerHandler:
         self._content = content
         self._on_output = on_output
         self.peers: dict[int, Peer] = {}
-        """worker -> its connection."""
+        """Worker number -> connection of the worker."""
         self._complain_after = 0.0
         self._losses = OutputLosses(logs)
         self._resumed: dict[int, tuple[int, int]] = {}
-        """Lease -> sizes of its output in the last LogResume to its worker."""
+        """Lease -> (stdout, stderr) sizes in the last LogResume about this lease."""
 
     @property
     def _state(self) -> State:
@@ -95,9 +95,9 @@ class WorkerHandler:
             self._core.see(inputs.WorkerDisconnected(worker, peer.number))
 
     def _expect_content(self, message: msg.Results) -> None:
-        """Set results to BROKEN whose content was removed since its upload.
+        """Set the outcome of results to BROKEN if their content was removed since its upload.
 
-        Such attempts are tried again.
+        The core tries such attempts again.
         """
         for i, outputs in enumerate(message.outputs):
             gone = next((output.name for output in outputs if not self._content.touch(output.hash)), None)
@@ -133,7 +133,7 @@ class WorkerHandler:
             at += size
 
     def _had(self, worker: int, run: str, job: str, attempt: int) -> bool:
-        """Return whether a worker had an attempt that it does not hold any more."""
+        """Return True if the worker once had an attempt that it does not hold any more."""
         known = self._state.runs.get(run)
         number = self._state.find(known, job) if known is not None else None
         if number is None:
@@ -147,16 +147,16 @@ class WorkerHandler:
     def _lacks_before(self, peer: Peer, number: int | None, run: str, job: str, attempt: int, stream: int, offset: int) -> bool:
         """Return whether output before this piece is missing.
 
-        The worker is then told the offset, and sends again from its own log.
+        If so, send the worker the stored offsets, from which it sends its own log again.
         """
         have = self._logs.received(run, job, attempt)
         if stream not in (STDOUT, STDERR) or offset <= have[stream - STDOUT]:
             return False
-        # the attempt is over and its worker forgets it: keep the piece despite a gap up to MAX_GAP
+        # the attempt is over, so its worker cannot send again: accept a gap of up to MAX_GAP bytes
         if number is None:
             return offset > have[stream - STDOUT] + MAX_GAP
         lease = self._state.jobs[number].lease
-        # otherwise the worker was told, and older pieces are still arriving
+        # if these offsets were sent before, pieces from before the LogResume are still arriving
         if self._resumed.get(lease) != have:
             self._resumed[lease] = have
             while len(self._resumed) > MAX_RESUMED:
@@ -167,7 +167,8 @@ class WorkerHandler:
     def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview, skipped: int) -> None:
         """Store a piece of output. If the disk fails, record a loss for the attempt's result.
 
-        A job must not fail because of it. The loss is cancelled if the piece arrives again.
+        A job must not fail because its output is lost. If the piece arrives again, the loss does
+        not count.
         """
         try:
             self._logs.append(run, job, attempt, stream, offset, data, skipped)
@@ -178,7 +179,10 @@ class WorkerHandler:
         self._on_output(run, job)
 
     def note_unsynced(self, run: str, attempts: Iterable[tuple[str, int]], error: OSError) -> None:
-        """Record that a disk error may have lost output of these attempts, (job, number) each."""
+        """Record that a disk error may have lost output of these attempts.
+
+        `attempts`: (job, attempt number) pairs.
+        """
         for job, attempt in attempts:
             self._losses.doubted(run, job, attempt, error)
 
@@ -240,7 +244,7 @@ class WorkerHandler:
     def send(self, worker: int, message: msg.Message) -> list[Callable[[], None]]:
         """Return the call that sends a message on the worker's present connection.
 
-        If that connection breaks before, reconciliation orders the message again.
+        If that connection breaks first, reconciliation repeats the order of a lost message.
         """
         peer = self.peers.get(worker)
         if peer is None:

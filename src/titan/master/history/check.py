@@ -1,8 +1,8 @@
 """Check of the history at a master's start, and restoration of missing runs from the journal.
 
-The state knows which runs were moved to the history. A history that was deleted, emptied or set
-aside as damaged is noticed by its missing runs. Owns the comparison and the process that rebuilds
-runs. Must not know how runs are stored.
+The state knows which runs were moved to the history. If the history was deleted, emptied or set
+aside as damaged, the check finds these runs missing. Owns the comparison and the process that
+rebuilds runs. Must not know how runs are stored.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ NAMED = 3
 def lost_runs(archived: Sequence[str], there: set[str], *, fresh: bool) -> list[str]:
     """Return the runs of `archived` that are missing in a history that has the runs `there`.
 
-    `archived` has the oldest first. The oldest runs leave the history by age and size. Runs before
-    the first existing one are therefore no loss, unless the file is `fresh`.
+    `archived` is sorted, the oldest run first. The history drops its oldest runs by age and size.
+    Missing runs before the first existing run are therefore no loss, unless the file is `fresh`.
     """
     if fresh:
         return [run for run in archived if run not in there]
@@ -40,7 +40,7 @@ def lost_runs(archived: Sequence[str], there: set[str], *, fresh: bool) -> list[
 async def restore_history(state: State, history: History, home: Path) -> list[str]:
     """Restore missing runs as far as the journal goes back; return the runs that stay missing.
 
-    Logs both.
+    Logs how many runs were missing and which runs stay missing.
     """
     archived = [run for run, _ in state.archived.values()]
     lost = await _lost(history, archived, fresh=history.fresh)

@@ -1,8 +1,8 @@
 """History: finished runs in a SQLite file in the master's home.
 
-A run is a row; its jobs are compressed chunks of the columns that a snapshot has. The views of live
-runs thus work for old runs too. A run is written before it leaves the state, and can be rebuilt as
-far as the journal goes back. Methods block: the master calls them in a thread.
+A run is a row. Its jobs are compressed chunks in the format of a snapshot, so the views of live
+runs work for old runs, too. A run is written before it leaves the state, and can be rebuilt as far
+as the journal goes back. Methods block: the master calls them in a thread.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ log = logging.getLogger("titan.master")
 
 CHUNK_JOBS = 5_000
 CHECKED_BYTES = 256 * 1024 * 1024
-"""Maximum size of a file that is checked completely when it is opened, which takes at most 1 s."""
+"""Maximum size of a file that is checked completely when it is opened. The check takes at most
+1 s."""
 _SCHEMA = """
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
-    BEGIN IMMEDIATE;  -- one sync for all of it, in place of one a statement
+    BEGIN IMMEDIATE;  -- one sync for all statements, instead of one for each
     CREATE TABLE IF NOT EXISTS runs (
         id TEXT PRIMARY KEY, dag TEXT NOT NULL, version TEXT NOT NULL, state INTEGER NOT NULL, jobs INTEGER NOT NULL,
         tally BLOB NOT NULL, dead INTEGER NOT NULL, submitted_at REAL NOT NULL, finished_at REAL NOT NULL, bytes INTEGER NOT NULL,
@@ -53,8 +54,8 @@ _SCHEMA = """
     PRAGMA user_version = 3;
     COMMIT;
 """
-# Format 1 had no group. Format 2 had no `referenced`, which says that `files` has all content that
-# the run refers to, not only its files.
+# Format 1 had no group. Format 2 had no `referenced`. This column is 1 if the table `files` has all
+# content that the run refers to, not only its files.
 
 
 class KeptRun(NamedTuple):
@@ -88,8 +89,8 @@ def compressed(chunk: bytes) -> bytes:
 class History:
     """Open or new history file.
 
-    With `set_aside` a damaged file is renamed, which is logged, and the master starts without it.
-    Otherwise, or if there is no room or permission, raises EnvironmentFault.
+    With `set_aside`, a damaged file is renamed and a new file is begun; an error is logged. Without
+    `set_aside`, or if room or permission is missing, raises EnvironmentFault.
     """
 
     def __init__(self, path: Path, *, set_aside: bool = True) -> None:
@@ -98,7 +99,8 @@ class History:
         """True if the file did not exist, was empty, or was set aside."""
         self._lock = threading.Lock()
         self._doomed: dict[str, None] = {}
-        """Runs that are live again. Their rows are deleted unless they are written again first."""
+        """Runs that are live again. Their rows are deleted, unless the runs leave the state and are
+        written again first."""
         try:
             self._db, self.fresh = _open(path)
         except sqlite3.DatabaseError as error:
@@ -132,8 +134,8 @@ class History:
                      run.finished_at, size, run.group),
                 )  # fmt: skip
                 db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", ((run.id, i, chunk) for i, chunk in enumerate(chunks)))
-                # A number always has the same name. The row may name a worker that the master has
-                # forgotten.
+                # A worker number always has the same name. A row may name a worker that the master
+                # has forgotten.
                 db.executemany("INSERT OR IGNORE INTO workers VALUES (?, ?)", workers.items())
                 self._doomed.pop(run.id, None)
 
@@ -165,16 +167,17 @@ class History:
         self._doomed[run] = None
 
     def forget(self, run: str) -> None:
-        """Delete a doomed run. A run that was `put` since then has left again, and is kept."""
+        """Delete a run after `doom`. A run that was `put` meanwhile has left the state again, and
+        its row is kept."""
         with self._writing() as db:
             if self._doomed.pop(run, self) is None:
                 self._delete(db, [run])
 
     # -- out ---------------------------------------------------------------------------------------
     def chunks(self, run: str) -> list[bytes]:
-        """Return a run as in a snapshot, [] if it is not here.
+        """Return the chunks of a run, in the format of a snapshot; [] if the run is not here.
 
-        Raises EnvironmentFault if it is damaged.
+        Raises EnvironmentFault if the run is damaged.
         """
         unpack = zstandard.ZstdDecompressor().decompress
         try:
@@ -186,7 +189,8 @@ class History:
             raise EnvironmentFault(f"run {run} in the history {self.path} is damaged ({error}): {how}") from error
 
     def load(self, run: str) -> State | None:
-        """Return a state with only this run, its jobs and the names of their workers."""
+        """Return a state with only this run, its jobs and the names of workers; None if the run is
+        not here."""
         chunks = self.chunks(run)
         with self._lock:
             names = self._db.execute("SELECT number, name FROM workers").fetchall() if chunks else []
@@ -292,7 +296,7 @@ class History:
 def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
     """Return the open database, and True if it was empty.
 
-    Raises sqlite3.DatabaseError if it is damaged, as far as a check of bounded time finds it.
+    Raises sqlite3.DatabaseError if a check of bounded time finds damage.
     """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:

@@ -1,7 +1,9 @@
-"""Rebuild of the history from the journal: all runs that left the state, as far as it goes back.
+"""Rebuild of the history from the journal: all runs that left the state, as far as the journal goes
+back.
 
-`titan history rebuild` does it for a stopped master. A master that finds runs missing at its start
-runs `python -m titan.master.history.rebuild HOME PARENT` beside its work, where PARENT is its pid.
+`titan history rebuild` rebuilds the history of a stopped master. A master that finds runs missing
+at its start runs `python -m titan.master.history.rebuild HOME PARENT` as a child process, where
+PARENT is the master's pid.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def rebuild(home: Path) -> Rebuilt:
 
 
 def rebuild_into(history: History, engine: LogEngine, logs: LogStore) -> Rebuilt:
-    """Rebuild as `rebuild` does. The caller holds the locks."""
+    """Do the work of `rebuild`. The caller holds the lock of the home and the compaction guard."""
     snapshots = engine.snapshots()
     whole = engine.first_seq() == 1
     state, seq = State(Settings()), 0
@@ -76,7 +78,7 @@ def main(argv: list[str]) -> int:
     engine = open_storage(store_of(home))
     guard = engine.compaction_guard()
     try:
-        # wait, because a running compaction deletes segments that must be read here
+        # wait for a running compaction, because it deletes segments that must be read here
         guard.take_over(patience_s=COMPACTION_S)
         with guard, closing(History(home / "history.sqlite", set_aside=False)) as history, closing(LogStore(home / "logs")) as logs:
             rebuild_into(history, engine, logs)
@@ -87,7 +89,7 @@ def main(argv: list[str]) -> int:
 
 
 def _leaving(state: State, engine: LogEngine, seq: int, logs: LogStore) -> Iterator[KeptRun]:
-    """Yield each run in its state when it left."""
+    """Yield each archived run as it was when it left the state."""
     for record in engine.tail(seq):
         for event in events_of(record, origin()):
             if isinstance(event, ev.RunArchived):

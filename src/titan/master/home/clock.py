@@ -1,8 +1,8 @@
 """Clock of a master: the wall clock, compared with the latest time recorded in the home.
 
-A clock that is far ahead must be accepted by the user. Otherwise schedules would catch up, gates
-would expire and history would be deleted. A clock that is behind is followed, because the recorded
-time was ahead and would keep the master ahead for ever.
+The user must accept a wall clock that is far ahead. If it is wrong, schedules would catch up, gates
+would expire and history would be deleted. A wall clock that is behind is followed: the recorded
+time was ahead, and would otherwise keep the master ahead.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from titan.host.clock import SteadyClock, noted_time
 from titan.model.timing import iso
 
 JUMP_S = 30 * 86_400.0
-"""Maximum lead over the latest recorded time; a clock further ahead must be accepted."""
+"""Maximum lead over the latest recorded time. The user must accept a clock further ahead."""
 BEHIND_S = 60.0
-"""Maximum lag for which the clock stands still at the recorded time. A clock further behind is
-followed."""
+"""Maximum lag behind the recorded time for which the master's clock starts at the recorded time. A
+wall clock further behind is followed."""
 NOTE_S = 600.0
 """Interval at which the time is recorded."""
 

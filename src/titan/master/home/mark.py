@@ -1,8 +1,8 @@
-"""Detection of a home that is a copy of the one that the last master used.
+"""Detection of a copied home: a copy of the folder that the last master used.
 
-A file in the home records the inode and the change time of another file. No copy has both: neither
-by cp, rsync, tar nor a backup. A snapshot of a whole file system has both; such a copy is detected
-by the leases of its workers (`core.handlers.fencing`).
+A file in the home records the inode and the change time of another file. A copy by cp, rsync, tar
+or a backup does not keep both. A snapshot of a whole file system keeps both; such a copy is
+detected by the leases of its workers (`core.handlers.fencing`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def why_copied(home: Path) -> str:
         return ""
     return (
         f"the home {home} is a copy, for example from a backup, or its owner was changed: attempts that workers still run for "
-        "another copy are dropped. Submit runs again that were submitted after the copy was made"
+        "another copy are dropped. Submit the runs again that were submitted after the copy was made"
     )
 
 

@@ -17,7 +17,7 @@ class HomeServer(ABC):
 
     WHAT = "the server"
     DANGER = "use it"
-    """Capabilities of anyone who can reach the server, for a warning."""
+    """Permissions of everyone who can reach the server, for an error text."""
 
     def __init__(self, home: Path, host: str, *, insecure: bool) -> None:
         """`insecure`: allow addresses that other machines can reach."""
@@ -86,6 +86,6 @@ class HomeServer(ABC):
             loopback = False
         if not loopback and not self._insecure:
             raise CallerError(
-                f"binding to {self.host} opens {self.WHAT} to everyone who can reach it, and anyone who can may {self.DANGER}: "
-                "give --insecure if that network is yours alone"
+                f"binding to {self.host} opens {self.WHAT} to everyone who can reach that address: they may {self.DANGER}. "
+                "Give --insecure if that network is yours alone"
             )

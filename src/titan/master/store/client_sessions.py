@@ -1,4 +1,7 @@
-"""Commands for TitanStore in messages of clients. Each lane of a connection is a session."""
+"""Commands for TitanStore in messages of clients.
+
+A connection has lanes, numbered by the client. Each lane is a session of the store.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class Lane(StoreClient):
             return
         batch = self._batches[0]
         encode(reply, RESP, batch.out)
-        self.out = batch.out  # its size limits the replies made at once
+        self.out = batch.out  # the size of `out` limits the replies that are made at once
         batch.left -= 1
         if not batch.left:
             self._done.append(self._batches.popleft())

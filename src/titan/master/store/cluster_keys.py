@@ -1,11 +1,12 @@
-"""Cluster state as keys of TitanStore, for any Redis client. Each read derives them from the state.
+"""Cluster state as keys of TitanStore, for any Redis client. Each read computes the values from the
+state.
 
     titan:run:RUN        hash
     titan:job:RUN/JOB    hash
     titan:worker:NAME    hash
-    titan:workers        hash of NAME to the state
-    titan:queue:TAG      list of RUN/JOB, the next one first; at most 10,000
-    titan:dlq            hash of RUN/JOB to the reason
+    titan:workers        hash of NAME to the state of the worker
+    titan:queue:TAG      list of RUN/JOB, the next job first; at most 10,000
+    titan:dlq            hash of RUN/JOB to the reason why the job is DEAD
     titan:events         stream of events since this master started, the last 10,000
 
 Runs in the history are not included. SCAN and KEYS list the jobs of runs of up to 10,000 jobs; the
@@ -47,7 +48,7 @@ _HIDDEN = (*ev.VOLATILE, ev.StoreChanged)
 
 
 class ClusterKeys:
-    """Mount of derived keys, see `titan.store.keyspace`."""
+    """Mount of computed keys (see `titan.store.keyspace`)."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -117,7 +118,7 @@ class ClusterKeys:
         return list(dict.fromkeys(jobs[j].template.requirement for lane in self._lanes() for j in lane.first(1)))
 
     def _queue(self, tag: str) -> Iterator[bytes]:
-        """Return the jobs that wait for a slot of a capability, the next one first."""
+        """Return the jobs that wait for a slot of a capability, the next job first."""
         jobs = self._state.jobs
         rows: list[list[tuple[int, int]]] = []
         for lane in self._lanes():
@@ -127,10 +128,10 @@ class ClusterKeys:
 
 
 class EventStream:
-    """Stream of events, which become entries when a client reads.
+    """Stream of events. An event becomes entries of the stream when a client reads the stream.
 
-    Until then, events about jobs are kept unchanged, which costs nothing per job. Other events may
-    hold whole DAGs, so only their plain fields are kept.
+    Until a client reads, events about jobs are kept unchanged, which costs nothing per job. Other
+    events may hold whole DAGs, so only their plain fields are kept.
     """
 
     def __init__(self, state: State) -> None:
@@ -190,12 +191,14 @@ class EventStream:
 
 
 class _Noted(NamedTuple):
-    """Fields of an event that may be plain (texts, numbers). Their types are not checked yet."""
+    """Fields of an event that may be plain (texts, numbers). The types of the values are checked
+    when a client reads."""
 
     kind: type[ev.Event]
     values: tuple[Any, ...]
     worker: str | None
-    """Name of its worker, if it has one. The worker may be forgotten before a client reads."""
+    """Name of the event's worker, if it has one. The worker may be forgotten before a client
+    reads."""
 
 
 def _noted(state: State, event: ev.Event) -> _Noted:

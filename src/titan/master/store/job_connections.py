@@ -1,5 +1,7 @@
-"""Connections of jobs to TitanStore, forwarded over the connections of their workers. Each run has
-its own keys."""
+"""Connections of jobs to TitanStore, forwarded by their workers. Each run has its own keys.
+
+A tunnel is one such connection inside the connection of a worker.
+"""
 
 from __future__ import annotations
 

@@ -21,20 +21,21 @@ RESERVED_FILES = 128
 """Descriptors reserved for other uses. The number of clients is limited by `maxclients` and by the
 remaining descriptors."""
 UNFINISHED_BYTES = 1 << 30
-"""Maximum bytes of incomplete and waiting requests over all connections. A connection that exceeds
-it is aborted."""
+"""Maximum bytes of incomplete and waiting requests over all connections. The connection that
+exceeds the maximum is aborted."""
 UNAUTHENTICATED_BYTES = 32 << 20
 """The same limit for all connections before authentication."""
 UNREAD_BYTES = 256 << 20
 UNREAD_PUSHES_BYTES = 32 << 20
 """Maximum unread bytes of a client; the lower limit is for clients that listen to channels."""
 UNREAD_TOTAL_BYTES = 1 << 30
-"""Maximum unread bytes over all clients that have more than UNREAD_LITTLE. A connection that
-exceeds it is aborted."""
+"""Maximum unread bytes over all clients that have more than UNREAD_LITTLE. The connection that
+exceeds the maximum is aborted."""
 UNREAD_LITTLE = 1 << 20
 WAITING = 1024
 WAITING_BYTES = 4 << 20
-"""Maximum waiting requests of a connection; above it the connection is not read from."""
+"""Maximum waiting requests of a connection, in number and bytes. Above it the store does not read
+from the connection."""
 IDLE_CHECK_S = 1.0
 
 
@@ -114,7 +115,7 @@ class StoreConnection(asyncio.Protocol):
         self._unauthenticated = False
         """True before authentication."""
         self._client: _PortClient | None = None
-        """None: the connection was rejected."""
+        """Client of the connection; None if the connection was rejected."""
         self._pauses: dict[str, None] = {}
         self._transport: asyncio.Transport | None = None
 
@@ -151,7 +152,7 @@ class StoreConnection(asyncio.Protocol):
             self._count(unfinished)
 
     def _authenticate(self, client: _PortClient, data: bytes) -> bytes:
-        """Execute requests one by one until authentication; return the remaining data.
+        """Execute requests one by one until the client is authenticated; return the remaining data.
 
         Raises BadRequest.
         """
@@ -213,7 +214,8 @@ class StoreConnection(asyncio.Protocol):
         self._unread = unread
 
     def pause(self, reason: str, *, on: bool) -> None:
-        """Pause reading until all reasons are gone; `on` false removes a reason."""
+        """Add a reason to pause reading; with `on` False, remove it. Reading continues when no
+        reason is left."""
         if self._transport is None or self._transport.is_closing() or on == (reason in self._pauses):
             return
         if on:

@@ -1,6 +1,7 @@
 """Stand-alone TitanStore: the store, its journal and its port, without scheduling.
 
-The journal is the same as a master's, so either can open a home.
+The journal has the format of a master's journal, so a master can open the home of a store, and a
+store the home of a master.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Sessions of TitanStore: execution of commands, and release of replies once they are durable.
 
-Commands are executed at once on the store in the core's state. Their changes are journaled in the
-next turn, as one event for all connections that were served in between. Replies wait for that
-record. Replies to reads wait too, since a read may have seen a change that is not durable yet. Owns
-sessions, expiry and timeouts. Must not know where commands come from, nor what they do.
+Commands are executed at once on the store in the core's state. The next turn journals their changes
+as one event, for all connections that were served since the turn before. Replies wait until this
+event is durable. Replies to reads wait, too, since a read may have seen a change that is not
+durable yet. Owns sessions, expiry and timeouts. Must not know the origin or the effect of commands.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from titan.store.session import Session
 log = logging.getLogger("titan.store")
 
 AT_ONCE_BYTES = 1 << 20
-"""Maximum bytes of a client's replies that are made before they are written. Then other clients get
-their turn."""
+"""Maximum bytes of replies that are made for a client before they are written. Then other clients
+get their turn."""
 REQUESTS_AT_ONCE = 2048
-"""Maximum requests of a client that are executed in one turn, some milliseconds."""
+"""Maximum requests of a client that are executed in one turn. They take some milliseconds."""
 EXPIRE_AT_ONCE = 200
 """Maximum keys that are expired in one turn."""
 WARN_EVERY_S = 60.0
@@ -43,17 +43,17 @@ class StoreClient:
     def __init__(self, sessions: StoreSessions, *, address: str = "", local_address: str = "") -> None:
         self.session = sessions.enter(self, address, local_address)
         self.ready = True
-        """True if more may be written. The owner calls `go_on` when it becomes true."""
+        """True if more may be written. The owner calls `go_on` when this becomes True."""
         self.out = bytearray()
         """Answers that are not released yet."""
         self.ended = False
         self.deferred = False
-        """True if it has done much work in a turn and waits for a turn with time left."""
+        """True if the client used much time in a turn and waits for a turn with time left."""
         self.waiting_bytes = 0
         self._sessions = sessions
         self._waiting: deque[list[bytes]] = deque()
-        """Requests that wait for a blocked command, for earlier answers to be written, or for other
-        clients."""
+        """Requests that wait until a blocked command ends, earlier answers are written, or other
+        clients had their turn."""
 
     @property
     def waiting(self) -> int:
@@ -61,7 +61,7 @@ class StoreClient:
         return len(self._waiting)
 
     def take(self, requests: list[list[bytes]]) -> None:
-        """Execute requests in order as far as possible now; the others wait."""
+        """Execute requests in order as far as possible now; keep the others waiting."""
         if self._waiting or self.session.blocked is not None or self.session.closed or not self.ready:
             self._put(requests)
             return
@@ -100,7 +100,7 @@ class StoreClient:
         self.eased()
 
     def eased(self) -> None:
-        """Handle a reduced number of waiting requests; more may be accepted now."""
+        """Hook for subclasses: fewer requests wait, so more may be accepted."""
 
     def _halt(self) -> None:
         session = self.session
@@ -120,7 +120,7 @@ class StoreClient:
             self._waiting.extend(requests)
 
     def end(self, reply: Reply) -> None:
-        """Send a last answer and execute no further requests."""
+        """Send a last answer and drop the waiting requests."""
         self._waiting.clear()
         self.waiting_bytes = 0
         self.answer(reply)
@@ -131,7 +131,8 @@ class StoreClient:
         encode(reply, self.session.resp, self.out)
 
     def collect(self) -> Callable[[], None] | None:
-        """Return the call that sends the answers, for when all changes are durable."""
+        """Return the call that sends the answers. The caller makes it when all changes are
+        durable."""
         if not self.out:
             return None
         data, self.out = bytes(self.out), bytearray()
@@ -141,7 +142,7 @@ class StoreClient:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close the connection after everything that was written has been sent."""
+        """Close the connection after all written data has been sent."""
         raise NotImplementedError
 
 
@@ -151,7 +152,7 @@ def _size(args: list[bytes]) -> int:
 
 
 class _Shell(Hooks):
-    """Functions of the process that commands can use."""
+    """Functions of the process that store commands use."""
 
     def __init__(self, core: CoreLoop, stop: Callable[[], None] | None) -> None:
         self._core = core
@@ -160,9 +161,9 @@ class _Shell(Hooks):
         self._warned = -WARN_EVERY_S
 
     def save(self, *, background: bool) -> Reply:
-        """Request a snapshot, which only makes the next start faster.
+        """Request a snapshot. It only makes the next start faster.
 
-        Everything that was answered is in the journal already, subject to `--fsync`.
+        All answered changes are in the journal already, as durable as `--fsync` says.
         """
         self._core.snapshot_soon()
         return Status(b"Background saving started") if background else OK
@@ -178,7 +179,7 @@ class _Shell(Hooks):
         if b"ABORT" in options:
             return Error(b"ERR No shutdown in progress.")
         if self._stop is None:
-            return Error(b"ERR this store is a part of a master: stop that, with SIGTERM")
+            return Error(b"ERR this store is a part of a master: stop the master with SIGTERM")
         self._stop()
         return NO_REPLY
 
@@ -224,7 +225,7 @@ class StoreSessions:
         self._numbers = 0
         self._touched: dict[StoreClient, None] = {}
         self._deferred: dict[StoreClient, None] = {}
-        """Clients that have done much work, in the order in which they continue."""
+        """Clients that used much time in a turn, in the order in which they continue."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0
@@ -264,19 +265,19 @@ class StoreSessions:
             self.refresh()
 
     def notice(self, key: bytes) -> None:
-        """Wake clients that wait for a derived key, which has changed."""
+        """Wake the clients that wait for a computed key that has changed."""
         if self.store.notice(self.now_ms(), key):
             self.refresh()
 
     def keep_spaces(self, live: Container[int]) -> None:
-        """Delete the keys of all runs except those whose numbers are in `live`."""
+        """Delete the keys of all runs, except the runs whose numbers are in `live`."""
         for database in self.store.spaces():
             if database not in live:
                 self.store.wipe_space(self.now_ms(), database)
                 self.refresh()
 
     def defer(self, client: StoreClient) -> None:
-        """Let a client continue in a turn that has time left."""
+        """Let a client continue only in a turn that has time left."""
         client.deferred = True
         self._deferred[client] = None
         self.refresh()
@@ -287,7 +288,7 @@ class StoreSessions:
         self.refresh()
 
     def refresh(self) -> None:
-        """Journal the changes and send the answers after the present iteration of the loop."""
+        """Schedule the next flush, which journals the changes and sends the answers."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)

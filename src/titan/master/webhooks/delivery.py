@@ -1,9 +1,9 @@
 """Delivery of the webhooks of open gates, with retries until success or the last try.
 
-Owns the tokens in the clear (no other module has them), the signing secret and the tries. The
-result of a delivery is an input of the core. Once it is durable, no master delivers the webhook
-again. Before, a restarted master begins again with a new token. A webhook is thus delivered at
-least once.
+Owns the unencrypted tokens (no other module has them), the signing secret and the tries. The result
+of a delivery is an input of the core. Once this result is durable, no master delivers the webhook
+again. A master that restarts before then delivers the webhook again with a new token. A receiver
+can therefore get a webhook more than once.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class WebhookDelivery:
             await self._http.aclose()
 
     def announce(self, number: int) -> list[Callable[[], None]]:
-        """Return the call that starts the delivery, for when the gate's opening is durable."""
+        """Return the call that starts the delivery. The core loop makes it when the opening of the
+        gate is durable."""
         return [lambda: self._begin(number)]
 
     def note(self, events: list[ev.Event]) -> None:
@@ -165,7 +166,7 @@ class WebhookDelivery:
     async def _post(client: httpx.AsyncClient, call: Call, headers: dict[str, str], addresses: list[str]) -> int:
         """Post to the first address that accepts a connection; return the HTTP status.
 
-        Host name and certificate are those of the URL.
+        The Host header and the expected certificate are those of the host in the URL.
         """
         import httpx
 

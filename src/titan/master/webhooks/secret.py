@@ -1,5 +1,5 @@
-"""Secret that signs webhooks: from a file or the environment, otherwise created once and kept in
-the master's home."""
+"""Secret that signs webhooks. It comes from a file or the environment; otherwise the master creates
+it once and keeps it in its home."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SHORTEST = 16
 def webhook_secret(home: Path, file: Path | None) -> bytes:
     """Return the secret, at least 16 bytes.
 
-    Raises CallerError if the secret is too short or cannot be read, EnvironmentFault for the one in
-    the home.
+    Raises CallerError if the secret is too short or its file cannot be read, EnvironmentFault if
+    the secret in the home cannot be created or read.
     """
     if file is not None:
         try:

@@ -1,4 +1,5 @@
-"""Permitted addresses of webhooks. Any submitter can make the master call a URL.
+"""Permitted addresses of webhooks. They are limited, because any submitter can make the master call
+a URL.
 
 Without an allow list, all addresses are permitted except loopback, link-local (where clouds answer
 with credentials), unspecified and multicast addresses. Private addresses are permitted, since a
@@ -53,7 +54,7 @@ class Rule:
 
     @property
     def is_of_this_machine(self) -> bool:
-        """True if the rule names a local address explicitly, not a larger range that holds it."""
+        """True if the rule names a local address explicitly, not a larger range around it."""
         if self.network is None:
             return self.host in _LOOPBACK_NAMES
         return self.network.prefixlen == self.network.max_prefixlen or self.network.is_loopback or self.network.is_link_local
@@ -145,7 +146,8 @@ class Targets:
         self._resolve = resolve
 
     def problem(self, url: str) -> str:
-        """Return the reason why a URL can never be called, found without a resolver; "" if none."""
+        """Return the reason why a URL can never be called; "" if there is none. Does not resolve
+        the host name."""
         try:
             host, port = host_and_port(url)
         except ValueError:
