@@ -1,10 +1,10 @@
-"""Drivers: each starts, stops and watches attempts of one sort. The template of an attempt selects
-its driver.
+"""Drivers of a worker. Each driver starts, stops and watches one sort of attempts. The template of
+an attempt selects the driver.
 
-The names and their jobs are in `titan.model.drivers`. `table.CLASSES` has the class behind each
-name. A driver of attempts is an `AttemptDriver` of `protocol`. The function driver is a plain
-`Driver` that follows instructions of the state machine: calls come in batches, for runner processes
-that the state machine numbers, and a call has no process of its own.
+`titan.model.drivers` has the names of the drivers and selects one for a job. `table.CLASSES` has
+the class for each name. Most drivers are an `AttemptDriver` (see `protocol`). The function driver
+is a plain `Driver`, which only follows instructions of the state machine. A call has no process of
+its own: the state machine assigns calls in batches to numbered runner processes.
 
 | job | driver | runs |
 | --- | --- | --- |
