@@ -114,7 +114,9 @@ class Values:
         needed = {*self._in_use(), *self._waiting, hash_}
         for old in [h for h in self._kept if h not in needed]:
             self._kept_bytes -= self._kept.pop(old)
-            if self._memory.is_cold:  # a master on this machine may keep the file, so unlinking alone would not free its cached pages
+            if (
+                self._memory.is_cold
+            ):  # a master on this machine may keep the file, so unlinking alone would not free its cached pages
                 leave_cache(self.path(old))
             Path(self.path(old)).unlink(missing_ok=True)
             self._on_dropped(old)
