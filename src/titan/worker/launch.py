@@ -1,8 +1,9 @@
 """Launcher: the sandbox, environment, limits and driver of each attempt.
 
-The launcher creates what an attempt runs in and hands the attempt to its driver. It turns the
-driver's reports into inputs of the state machine, and removes what it created. `drivers.table`
-selects the driver. The launcher must not know the master.
+The launcher creates the sandbox, environment and limits of an attempt, and hands the attempt to its
+driver. It turns the driver's reports into inputs of the state machine. After the end of the attempt
+it removes the sandbox's inputs and the limits. `drivers.table` selects the driver. The launcher
+must not know the master.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ class Launcher:
         try:
             place = self._workspace.prepare(assignment)
         except OSError as e:
-            self._refuse(assignment.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
+            self._refuse(assignment.lease, f"the sandbox of the attempt could not be created: {e}", final=False, driver=driver)
             return
         self._launch(assignment, place, gpus, behind)
 
@@ -177,7 +178,7 @@ class Launcher:
                 outputs = {f"{place.cwd}/{path}" for _, path in assignment.template.outputs}
                 place = place._replace(placed=tuple([file for file in placed if file.path not in outputs]))
         except (OSError, TitanError) as e:
-            self._refuse(assignment.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
+            self._refuse(assignment.lease, f"the sandbox of the attempt could not be created: {e}", final=False, driver=driver)
             return
         held = self._machine.held.get(assignment.lease)
         if held is None or held.stopping is not None:
@@ -241,7 +242,7 @@ class Launcher:
         try:
             return self.limiter.prepare(assignment.lease, assignment.template.limits)
         except OSError as e:
-            raise CannotStart(f"its limits could not be set: {e}", final=False) from e
+            raise CannotStart(f"the limits of the attempt could not be set: {e}", final=False) from e
 
     def _end(self, lease: int, *, well: bool = False) -> Usage:
         """Remove the inputs and cgroups of an attempt that is over, and offer its folder for reuse.

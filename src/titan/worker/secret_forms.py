@@ -1,7 +1,8 @@
 """Forms in which a job may print a secret. All of them are masked in its output.
 
-The forms are the value itself, in base64 and quoted for URLs. For a value with several lines each
-line is a form too, as programs wrap and indent. Pure.
+The forms are the value itself, its encodings in base64 and in URLs, and its escapes in JSON and
+Python. If a value has several lines, each line is a form too, because programs wrap and indent
+text. Pure.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ async def keep_swept(
         try:
             swept = await asyncio.to_thread(workspace.sweep, keep_s, in_use, clock.confirmed())
         except OSError as e:
-            log.warning("old files cannot be removed, which is tried again in %.0f s: %s", SWEEP_S, e)
+            log.warning("old files cannot be removed, the next try is in %.0f s: %s", SWEEP_S, e)
         for hash_ in swept.artifacts:
             on_removed(hash_)
         if swept.folders or swept.artifacts:

@@ -114,9 +114,9 @@ class Values:
         needed = {*self._in_use(), *self._waiting, hash_}
         for old in [h for h in self._kept if h not in needed]:
             self._kept_bytes -= self._kept.pop(old)
-            if (
-                self._memory.is_cold
-            ):  # a master on this machine may keep the file, so unlinking alone would not free its cached pages
+            # A master on this machine may keep the file. Then unlinking alone would not free the
+            # pages of the file in the page cache.
+            if self._memory.is_cold:
                 leave_cache(self.path(old))
             Path(self.path(old)).unlink(missing_ok=True)
             self._on_dropped(old)
@@ -169,7 +169,7 @@ class Values:
             else:
                 await send_file(self._lines, self.path(hash_), hash_=hash_, finished=True, hashed=self._seals.get(hash_))
         except (TitanError, OSError) as e:
-            log.warning("value %s was not stored: %s; it is sent again", hash_[:12], e)
+            log.warning("the value %s was not stored: %s; the worker sends it again", hash_[:12], e)
             asyncio.get_running_loop().call_later(AGAIN_S, self._send_again, hash_)
         else:
             self._stored(hash_)

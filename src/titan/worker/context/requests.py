@@ -5,10 +5,10 @@ Owns these connections, their limits, and the attempt of each connection. This m
 the meaning of a request. A kind of request is a message (protocol/context_messages.py) with one
 registration:
 
-    handler.serve(msg.SetStatus, answer)    `answer(request)` answers here, by
-                                            `request.reply(...)` or by raising a TitanError
-    handler.forward(msg.ReadValue)          the master answers (master/handlers/job_requests.py),
-                                            and its answer goes back to the job
+    handler.serve(msg.SetStatus, answer)    The worker answers: `answer(request)` calls
+                                            `request.reply(...)` or raises a TitanError.
+    handler.forward(msg.ReadValue)          The master answers (master/handlers/job_requests.py),
+                                            and the worker sends its answer to the job.
 
 If a forwarded message has a field `lease`, this module sets it. A message whose repetition must
 have no further effect has an idempotency key in its field `key`. When the worker loses its
@@ -240,7 +240,7 @@ class ContextHandler:
             asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, connection)
 
     def _go_on(self, connection: _JobConnection) -> None:
-        """Resume reading, once the job reads its answers."""
+        """Resume reading if the job reads its answers. Otherwise check again after PAUSE_S."""
         if connection.peer.congested and not connection.peer.closed:
             asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, connection)
         else:
@@ -265,7 +265,7 @@ class ContextHandler:
 
     # -- the master --------------------------------------------------------------------------------
     def ask_master(self, request: JobRequest, message: Any, blob: Blob | None = None, on_answer: Answer | None = None) -> None:
-        """Forward a request of a job under a number of the worker's.
+        """Send a message to the master for a job's request, under a request number of the worker.
 
         `on_answer(request, answer, blob)` handles the answer. Without it the answer, perhaps an
         Error, is sent to the job. Raises ConnectionLost, LimitExceeded.

@@ -11,7 +11,7 @@ its own: the state machine assigns calls in batches to numbered runner processes
 | `function` | function | in a runner process, which executes many calls in turn |
 | `service` | service | by the driver of its program, restarted as needed |
 | `x.py` | python | in a fork of a warm interpreter: the worker's, or that of `python` |
-| `x.py`, `driver: process` | process | that interpreter, started anew |
+| `x.py`, `driver: process` | process | a new process of that interpreter |
 | `x.jar` | process | java -jar |
 | `x.sh` | process | the interpreter of its first line, or /bin/sh |
 | another file | process | the file itself |

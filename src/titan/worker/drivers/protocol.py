@@ -2,13 +2,16 @@
 
 For each attempt the launcher calls these methods of its `AttemptDriver`:
 
-    admit(assignment, gpus, report)  the driver takes the attempt
-    prepare(start)         the driver fills in what only it knows, or delays the start
-    start(attempt)         the driver reports to `attempt.report` from here on, in the order of
-                           `processes.reports`
-    stop(lease, grace_s)   the last report is "exited", even if nothing had begun; not called
-                           before `prepare`
-    withdraw(lease)        drop an attempt that is queued behind another; one that has begun goes on
+    admit(assignment, gpus, report)
+                           Accept the attempt.
+    prepare(start)         Replace the placeholders that only the driver can replace, or delay the
+                           start.
+    start(attempt)         Start the attempt, and report to `attempt.report` from now on.
+                           `processes.reports` describes the order of reports.
+    stop(lease, grace_s)   Stop the attempt. The last report is `Exited`, even if the attempt had no
+                           process yet. Not called before `prepare`.
+    withdraw(lease)        Drop an attempt that is queued behind another attempt. If it has begun,
+                           it goes on.
 
 The launcher creates the sandbox, the environment (with secrets) and the limits before `start`, and
 removes all three after the last report. A driver that cannot start an attempt reports `Refused`. A

@@ -4,9 +4,10 @@ the driver of the program that the service executes.
 Owns the port of each service, its logs over all its processes, and its health checks.
 `state_machine.services` decides when a process is started again, and what follows from the result
 of a check. The driver chooses the port before the process starts. If the service names a fixed port
-that is in use, the attempt is refused at once. If it names none, the kernel chooses a free port. A
-service may bind to any address. Health checks connect to loopback (IPv4, then IPv6), then to the
-address that the worker advertises.
+that is in use, the attempt is refused at once. But if an earlier attempt of the service is being
+stopped and has the port, the new attempt waits for it. If it names none, the kernel chooses a free
+port. A service may bind to any address. Health checks connect to loopback (IPv4, then IPv6), then
+to the address that the worker advertises.
 """
 
 from __future__ import annotations
@@ -269,7 +270,7 @@ class ServiceDriver:
             key, argv, serving.place.cwd, logs, self._on_check, Under.FIRST, of=serving.assignment, env=env
         ):
             del self._checks[key]
-            check.ended.set_result("it lacks a secret")
+            check.ended.set_result("the health command lacks a secret")
         try:
             return await asyncio.shield(check.ended)
         finally:
@@ -331,7 +332,7 @@ def _check_free(port: int) -> None:
                 text = f"port {port} needs a permission that this worker lacks: choose one above 1023"
                 raise CannotStart(text, final=True) from e
             if family == socket.AF_INET:
-                raise CannotStart(f"port {port} cannot be listened on: {e.strerror}", final=True) from e
+                raise CannotStart(f"a service cannot listen on port {port}: {e.strerror}", final=True) from e
 
 
 def _any_free() -> int:

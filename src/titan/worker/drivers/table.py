@@ -41,7 +41,9 @@ class Drivers:
         have the driver. The error is not final, because other workers may run a later version."""
         driver = self._of_attempts.get(driver_of(template))
         if driver is None:
-            raise CannotStart(f"this worker has no driver {template.driver[:80]!r}: its Titan may be older", final=False)
+            raise CannotStart(
+                f"this worker has no driver {template.driver[:80]!r}: its version of Titan may be too old", final=False
+            )
         return driver
 
     def open(self) -> None:

@@ -1,9 +1,9 @@
 """titan_workspace/files/: the cache of job files, both outputs and inputs, and the copies between
 the cache and the folders of jobs.
 
-    files/HASH         read-only, owned by no job. Jobs get clones (if the file system supports
-                       them) or copies
-    files/KEY.part     incomplete, from a job's folder or from the master
+    files/HASH         A complete file, read-only. Jobs get clones of it (if the file system
+                       supports them) or copies.
+    files/KEY.part     An incomplete file, from a job's folder or from the master.
 
 A copy of 64 MiB or more takes too long, and the disk may have no room for a copy. In both cases the
 cache *lends* the file: the job gets a hard link to the cached file itself. A large file is lent
@@ -82,7 +82,8 @@ class TakenOutput(NamedTuple):
 
 
 class OutputMissing(TitanError):
-    """A declared output does not exist or cannot be read."""
+    """An output or published file does not exist, or is not a file or folder that the job may
+    name."""
 
     code = "output_missing"
 

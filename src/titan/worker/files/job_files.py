@@ -1,11 +1,11 @@
 """Files of this worker's attempts: uploads of outputs to the master, and downloads of inputs. The
 worker downloads each content only once.
 
-    keep(assignment)           take an attempt's outputs out of its folder and upload them, then
-                               report that they are kept
-    need(hash)                 fetch content that attempts wait for into the cache, once for all
-    publish(lease, key, path)  publish a file for an attempt
-    fetch(lease, key, into)    fetch published content for an attempt
+    keep(assignment)           Take an attempt's outputs out of its folder, upload them, then report
+                               OutputsKept.
+    need(hash)                 Fetch content that attempts wait for into the cache.
+    publish(lease, key, path)  Publish a file for an attempt.
+    fetch(lease, key, into)    Fetch published content for an attempt.
 
 `on_publish` and `on_fetch` serve `publish` and `fetch` for the context handler. A transfer that a
 lost connection interrupts continues at the same offset. Threads read, hash and write the files.
@@ -139,9 +139,9 @@ class JobFiles:
         except OutputMissing as e:
             problem, outcome = str(e), Outcome.EXITED
         except LimitExceeded as e:  # the job is at fault, so another worker would not help
-            problem, outcome = f"its outputs could not be kept: {e}", Outcome.EXITED
+            problem, outcome = f"the outputs could not be stored: {e}", Outcome.EXITED
         except (TitanError, OSError) as e:
-            problem, outcome = f"its outputs could not be kept: {e}", Outcome.BROKEN
+            problem, outcome = f"the outputs could not be stored: {e}", Outcome.BROKEN
         self._keeping.pop(assignment.lease, None)
         self._see(messages.OutputsKept(assignment.lease, outputs, problem, outcome))
         self._kept(assignment.lease)
@@ -153,7 +153,7 @@ class JobFiles:
                 self._pool, self.cache.take_outputs, assignment.template.outputs, self._workspace.folder_of(assignment)
             )
         except OSError as e:
-            raise full_disk(e, "its outputs could not be read") from e
+            raise full_disk(e, "the outputs could not be read") from e
         try:
             stored = await asyncio.gather(*[self._store(output) for output in taken], return_exceptions=True)
             for error in [result for result in stored if isinstance(result, BaseException)]:
@@ -174,7 +174,7 @@ class JobFiles:
                 except EnvironmentFault as e:
                     if wait is None:
                         raise
-                    log.warning("%s could not be kept: %s; it is sent again", output.name, e)
+                    log.warning("the file %s could not be stored: %s; the worker sends it again", output.name, e)
                     await asyncio.sleep(wait)
         self.cache.enter(output.path, hash_)
         self._see(messages.ArtifactReady(messages.FILE_PREFIX + hash_))
@@ -343,7 +343,7 @@ class JobFiles:
         upload."""
         message: msg.SendFile = request.message
         if not message.hash or len(request.blob) != message.size:
-            raise CallerError("a job has to send content whole, with its hash")
+            raise CallerError("a job has to send content in one piece, with its hash")
         handler.ask_master(request, message, request.blob)
 
     def on_fetch(self, request: JobRequest) -> None:
@@ -357,7 +357,9 @@ class JobFiles:
         task = self._asked.get(key)
         if task is None:
             if len(self._asked) >= MOST_ASKED:
-                raise LimitExceeded(f"{MOST_ASKED} file transfers of this worker's jobs are in progress: wait for some")
+                raise LimitExceeded(
+                    f"{MOST_ASKED} file transfers of this worker's jobs are in progress, the limit: wait until one has ended"
+                )
             task = self._asked[key] = asyncio.get_running_loop().create_task(work())
         self._spawn(self._answer(request, key, task))
 

@@ -1,9 +1,10 @@
 """titan_workspace/: the folders in which attempts run, and the files that they share.
 
-    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with its own copy of its script or
-                                project. If the attempt succeeded and left nothing, a later attempt
+    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with a copy of its script or
+                                project. If the attempt succeeded and left no files, a later attempt
                                 reuses the folder
     jobs/RUN/JOB.ATTEMPT.stdout and .stderr
+                                the attempt's output
     shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
     cache/HASH                  scripts and archives, by content
     files/                      outputs and inputs of jobs, see `files.cache`

@@ -5,10 +5,11 @@ Like the warden, which imports it, this module imports nothing of Titan and runs
 that need not have Titan. `titan.worker.limits.cgroups` decides which limits apply to a job. The
 warden's orders name these steps, which this module carries out:
 
-    {"RLIMIT_AS": bytes, ...}     soft and hard, -1 for no limit, never above the current hard limit
-    {"cgroups": [path, ...]}      the cgroup.procs of each group, to which 0 is written: the writer
-                                  enters the group
-    {"affinity": [cpu, ...]}      the CPUs that the process may run on
+    {"RLIMIT_AS": bytes, ...}     Set the soft and the hard limit. -1 means no limit. The current
+                                  hard limit is never exceeded.
+    {"cgroups": [path, ...]}      Write 0 to the cgroup.procs file of each group. The kernel moves
+                                  the writing process into the group.
+    {"affinity": [cpu, ...]}      Set the CPUs on which the process may run.
 """
 
 from __future__ import annotations

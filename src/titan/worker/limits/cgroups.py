@@ -7,7 +7,7 @@ the pid and the start time of its worker. So a later worker on the machine can r
 a killed worker. This module must not know jobs or wardens. `isolated.limits` moves a process into
 its groups before the process executes the job.
 
-| limit | v2 | v1 | else |
+| limit | v2 | v1 | without cgroups |
 | --- | --- | --- | --- |
 | memory | memory.max, no swap | memory.limit_in_bytes, memsw | RLIMIT_AS, per process |
 | cpus | cpu.max | cpu.cfs_quota_us | CPU affinity, rounded up |
@@ -164,7 +164,9 @@ class Limiter:
                 continue
             self._leaving[group] = (min(2 * pause_s, SWEEP_MAX_S), time.monotonic() + pause_s)
             if pause_s < SET_ASIDE_S <= 2 * pause_s:
-                log.warning("the cgroup %s cannot be removed yet and is tried again; %d are left", group, len(self._leaving))
+                log.warning(
+                    "the cgroup %s cannot be removed yet, the worker tries again; %d cgroups are left", group, len(self._leaving)
+                )
         return min((due for _, due in self._leaving.values()), default=None)
 
     @property
@@ -190,7 +192,7 @@ class Limiter:
         if not self._warned:
             self._warned = True
             log.warning(
-                "no cgroup can be made here for every limit (%s): such limits hold for each process of a job, not for its total",
+                "cgroups cannot enforce every limit here (%s): the others apply to each process of a job, not to their sum",
                 self.mechanism,
             )
 

@@ -3,9 +3,9 @@ interpreter's first script.
 
 Before its first script an interpreter is checked. `CHECK` finds out whether it runs, and its Python
 version. `probe` finds out whether its warden can fork a script. Scripts wait for both results,
-about 50 ms. If the path is not a Python, its scripts are refused as final, because no retry helps.
-If the warden does not start or cannot fork scripts (see `OLDEST`), each script runs in a new
-process of the interpreter.
+about 50 ms. If the path is not a Python interpreter, its scripts are refused as final, because no
+retry helps. If the warden does not start or cannot fork scripts (see `OLDEST`), each script runs in
+a new process of the interpreter.
 
 A virtual environment can change under a running worker. If the interpreter, pyvenv.cfg or a package
 folder has changed since the start of a warden, that warden gets no more scripts, and a new warden
@@ -243,7 +243,7 @@ class Interpreters:
             reason = (
                 end.text
                 if isinstance(end, Refused)
-                else f"asked for its version it ended with code {end.code}{last_line and ': '}{last_line}"
+                else f"the check of its version ended with code {end.code}{last_line and ': '}{last_line}"
             )
             text = (
                 f"python: {interpreter.executable} is no Python that works on this worker ({reason}): reinstall it, or name another"

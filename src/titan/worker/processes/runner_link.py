@@ -48,7 +48,7 @@ HALF_S = 5.0
 HELLO_S = 10.0
 LAST_S = 1e11  # upper bound of a valid time
 WROTE_HINT = "did the call write to Titan's file descriptors?"
-STRANGERS = 1024  # connections that have not sent their token
+STRANGERS = 1024  # maximum number of connections that have not sent their token
 PATH_BYTES = 107  # longest path that fits in sockaddr_un
 
 Payload = bytes | tuple[bytes, list[bytes]]
@@ -264,7 +264,7 @@ class RunnerLink:
         self._half = self._watching = False
         """`_half`: the last report is incomplete. `_watching`: a timer will check whether it has
         become complete."""
-        self.problem = ""  # reason for giving the runner up, if it violated the protocol
+        self.problem = ""  # protocol violation because of which the link gave up the runner, "" if none
         self._last_marks = (0, 0)
         self._tokens, self._memory = -1, -1
         try:
@@ -511,7 +511,7 @@ class RunnerLink:
     def _distrust(self, detail: str) -> None:
         """Give up the runner: a call has written to its stream, so no report in the stream can be
         trusted."""
-        self.problem = f"its function runner sent invalid data ({detail}): {WROTE_HINT}"
+        self.problem = f"the function runner sent invalid data ({detail}): {WROTE_HINT}"
         self._on_end()
 
     def _may_be(self, report: tuple[Any, ...]) -> bool:

@@ -100,8 +100,8 @@ serve(sys.argv[2], sys.argv[3:], sys._getframe().f_code, base)
 """
 
 HELD_SHARE = 8
-"""The worker holds job pipes of at most 1/HELD_SHARE as many jobs as it may have descriptors, per
-warden. The pipes of a job take two descriptors."""
+"""For each warden, the worker holds the pipes of at most N / HELD_SHARE jobs. N is the worker's
+limit on descriptors. The pipes of a job take two of them."""
 
 log = logging.getLogger("titan.worker")
 

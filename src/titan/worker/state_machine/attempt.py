@@ -30,7 +30,8 @@ class Held(msgspec.Struct, gc=False):
     phase: Phase
     started_at: float = 0.0
     stopping: Outcome | None = None
-    """Outcome that the attempt was ordered to end with: STOPPED, TIMED_OUT or RETURNED."""
+    """Outcome with which the attempt has to end: STOPPED, TIMED_OUT or RETURNED. None: no end was
+    ordered."""
     orphaned: bool = False
     """The attempt belongs to another cluster than that of the current master, so it ends without a
     report."""
@@ -57,8 +58,8 @@ class Held(msgspec.Struct, gc=False):
 
 
 TOO_DEEP = (
-    "too many calls on its worker waited for calls of their own, each in a process that it keeps: "
-    "call less deep, wait outside of calls, or make a graph of titan.task"
+    "too many calls on one worker waited for calls of their own, and each of them keeps a process: "
+    "use fewer levels of calls, wait outside of calls, or build a graph with titan.task"
 )
 
 

@@ -357,7 +357,7 @@ class WorkerMachine:
             h = self.held.get(lease)
             if h is not None and h.phase is Phase.FETCHING:
                 outcome = Outcome.BROKEN if received.retryable else Outcome.REFUSED
-                self.end(now, lease, outcome, f"its file could not be fetched: {received.message}")
+                self.end(now, lease, outcome, f"a file of the job could not be fetched: {received.message}")
 
     def on_attempt_started(self, now: float, received: AttemptStarted) -> None:
         h = self.held.get(received.lease)
@@ -449,7 +449,8 @@ class WorkerMachine:
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 
     def _requeue(self, now: float, leases: list[int]) -> None:
-        """Put attempts that did not begin back at the front of the queue."""
+        """Put attempts that did not begin back at the front of the queue. End those that the master
+        wants to stop or has recalled."""
         for lease in reversed(leases):
             h = self.held[lease]
             h.runner = -1

@@ -32,7 +32,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def needs(self) -> list[str]:
-        """Artifacts that the attempt cannot start without."""
+        """Hashes of the artifacts that the attempt needs before it can start."""
         template = self.template
         if not template.function:
             artifact = template.archive or template.file_hash
@@ -181,7 +181,7 @@ class CallsReturned(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallWaits(msgspec.Struct, frozen=True, gc=False):
-    """The call that a runner executes began or stopped waiting for other calls."""
+    """The running call of a runner began to wait for other calls, or stopped waiting."""
 
     runner: int
     waits: bool

@@ -19,7 +19,7 @@ MOST = 1000
 """Maximum number of suspects. Above it the oldest suspect is forgotten, and can then kill a shared
 warden once more."""
 WARDEN_DIED = "the worker's process runner died"
-GUILTY = "killed its process runner, alone under it and for the second time: a job must not kill its parent process"
+GUILTY = "killed its process runner for the second time, when no other job ran under it: a job must not kill its parent process"
 
 
 class Suspects:
@@ -43,7 +43,7 @@ class Suspects:
         attempt had begun, the worker itself is at fault.
         """
         begun = h.assignment.lease in received.begun
-        if h.stopping is not None:  # the master had ordered this end, so it is reported
+        if h.stopping is not None:  # an end of the attempt was already ordered, so this end is reported
             outcome, _, reason = verdict(h, -signal.SIGKILL)
             return outcome, reason, -1
         if begun and h.alone:
