@@ -131,7 +131,7 @@ def test_what_is_no_python_is_refused_at_once_and_says_why(c: Cluster, venv: Pat
         str(tmp_path / "empty"): "is a folder without bin/python on this worker",
         str(tmp_path / "no-program"): "is not a program that this worker may execute",
         str(tmp_path / "text"): "is no Python that works on this worker",
-        "/bin/false": "asked for its version it ended with code 1",
+        "/bin/false": "the check of its version ended with code 1",
         str(gone): "create the virtual environment again",
     }
     jobs = [Job(f"j{i}", x, python=f"/{python.lstrip('/')}", retries=3) for i, python in enumerate(said)]

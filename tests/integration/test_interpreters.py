@@ -166,7 +166,7 @@ def test_one_that_is_killed_when_it_is_looked_at_may_do_better(tmp_path: Path) -
             p.all.use(1, str(python), lambda *_: None)
             await until_async(lambda: p.refused, "a refusal")
             text, final = p.refused[1]
-            assert "is no Python that works on this worker (asked for its version it ended with code -9)" in text
+            assert "is no Python that works on this worker (the check of its version ended with code -9)" in text
             assert not final
 
     asyncio.run(main())

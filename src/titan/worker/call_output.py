@@ -1,7 +1,8 @@
-"""Output of calls. A call that printed gets a folder and logs like any attempt; other calls have
-none.
+"""Output of calls. A call that printed gets a folder and logs, like any other attempt. A call that
+did not print gets none.
 
-Owns those logs and the notes about output that the disk refused. It must not know how calls run.
+Owns those logs, and the lines in them that report output that could not be written. This module
+must not know how calls run.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class CallOutput:
         self._pump = pump
 
     def take(self, lease: int, stream: int, data: bytes) -> str:
-        """Write output of a call to its log. Return the reason if it is lost, "" if it is not."""
+        """Write output of a call to its log. Return the reason if the output is lost, "" if it was
+        written."""
         held = self._held.get(lease)
         if held is None:
             return ""
@@ -46,8 +48,8 @@ class CallOutput:
         return ""
 
     def ended(self, lease: int, lost: str) -> None:
-        """Note that no more output of a call comes. `lost` is the reason why some is lost, "" if
-        none is."""
+        """Note that no more output of a call follows. `lost` is the reason why some output is lost,
+        "" if no output is lost."""
         held = self._held.get(lease)
         if lost and held is not None:
             if self._pump.paths(lease) is None:  # the disk had no room for a log

@@ -19,11 +19,11 @@ _DEVICE = re.compile(r"nvidia\d+")
 def find_resources(
     *, cpus: float | None = None, memory: int | None = None, gpus: int | None = None, environment: Mapping[str, str] = os.environ
 ) -> Resources:
-    """Return the host's resources. Amounts that are given override those found. `memory` is in
-    bytes.
+    """Return the host's resources. Amounts passed as arguments override the measured ones. `memory`
+    is in bytes.
 
-    GPUs are those of CUDA_VISIBLE_DEVICES if the variable is set, else they are numbered from 0.
-    `gpus` limits their number.
+    The GPUs are those in CUDA_VISIBLE_DEVICES. If the variable is not set, they are numbered from
+    0. `gpus` sets their number.
     """
     devices = _visible(environment)
     if gpus is not None:
@@ -39,7 +39,8 @@ def find_resources(
 
 
 def _memory() -> int:
-    """Return the memory in bytes of this machine, or of this container where /proc shows it."""
+    """Return the memory in bytes that /proc/meminfo shows: that of this machine, or of this
+    container if the container replaces /proc/meminfo."""
     try:
         with open("/proc/meminfo") as lines:
             return next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:")) << 10
@@ -48,8 +49,8 @@ def _memory() -> int:
 
 
 def _visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
-    """Return the devices that CUDA would show to this process, None if it is not restricted. As in
-    CUDA, a negative entry ends the list."""
+    """Return the devices in CUDA_VISIBLE_DEVICES, None if the variable is not set. As in CUDA, a
+    negative entry ends the list."""
     text = environment.get(VISIBLE)
     if text is None:
         return None
@@ -63,8 +64,9 @@ def _visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def count_gpus(dev: Path = Path("/dev"), proc: Path = Path("/proc/driver/nvidia/gpus")) -> int:
-    """Return the number of NVIDIA GPUs. nvidia-smi is asked first, because it lists only what a
-    container may use. The driver's files come second."""
+    """Return the number of NVIDIA GPUs. nvidia-smi is asked first, because in a container it lists
+    only the GPUs that the container may use. If nvidia-smi does not answer, the driver's device
+    files are counted."""
     listed = _ask_driver()
     if listed is not None:
         return listed
@@ -78,7 +80,7 @@ def count_gpus(dev: Path = Path("/dev"), proc: Path = Path("/proc/driver/nvidia/
 
 
 def _ask_driver() -> int | None:
-    """Return how many GPUs nvidia-smi lists, None if it is missing or fails."""
+    """Return the number of GPUs that nvidia-smi lists, None if nvidia-smi is missing or fails."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return None

@@ -1,8 +1,8 @@
-"""Name of one process of a worker: `HOME:NUMBER`. HOME is a random id of its home, NUMBER counts
-the workers started there.
+"""Name of one process of a worker: `HOME:NUMBER`. HOME is a random id of the worker's home. NUMBER
+counts the worker processes that were started in that home.
 
-So processes of one home have an order that does not depend on a clock. Processes of different homes
-have none (`core.workers`).
+So the processes of one home have an order that does not depend on a clock. Processes of different
+homes have no order (see `core.workers`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _KNOWN = re.compile(r"([0-9a-f]{16}):(\d{1,15})")
 
 
 def next_incarnation(home: Path) -> str:
-    """Count a start and return its name. The caller holds the lock of the home. Raises OSError."""
+    """Count a start of the worker and return the name of the new process. The caller must hold the
+    lock of the home. Raises OSError."""
     path = home / _NAME
     found = None
     with contextlib.suppress(OSError, ValueError):

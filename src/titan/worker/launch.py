@@ -1,8 +1,9 @@
 """Launcher: the sandbox, environment, limits and driver of each attempt.
 
-The launcher creates what an attempt runs in and hands the attempt to its driver. It turns the
-driver's reports into inputs of the state machine, and removes what it created. `drivers.table`
-selects the driver. The launcher must not know the master.
+The launcher creates the sandbox, environment and limits of an attempt, and hands the attempt to its
+driver. It turns the driver's reports into inputs of the state machine. After the end of the attempt
+it removes the sandbox's inputs and the limits. `drivers.table` selects the driver. The launcher
+must not know the master.
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ from titan.worker.value_uploads import Values
 
 log = logging.getLogger("titan.worker")
 SWEEP_S = 0.05
-"""First pause before another try to remove the cgroup of an ended attempt, whose last process may
-not have ended completely."""
+"""Shortest pause before the launcher tries again to remove the cgroup of an ended attempt. A retry
+is needed because the last process of the attempt may not have ended completely."""
 
-# Errors that no retry helps: the same command would fail in the same way anywhere on this worker.
+# Errors that a retry does not help: the same command would fail again on this worker.
 _FINAL_ERRNOS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EISDIR)
 
 
 class Launcher:
-    """Starts attempts. `see` takes inputs of the state machine. `work` runs a coroutine in the
-    background. `reported` is called after each batch of reports."""
+    """Starter of attempts. `see` takes inputs of the state machine. `work` runs a coroutine in the
+    background. `reported` is called after each batch of reports from a warden."""
 
     files: JobFiles
-    """Set before the first start."""
+    """File transfers of the worker. The shell sets this field before the first start."""
 
     def __init__(
         self,
@@ -77,7 +78,8 @@ class Launcher:
         values: Values,
         advertised: str = "",
     ) -> None:
-        """Create a launcher. `environment` is passed to every job and has TITAN_WORKER_HOME."""
+        """Create a launcher. `environment` has the variables of every job, among them
+        TITAN_WORKER_HOME."""
         self._machine = machine
         self._workspace = workspace
         self._pump = pump
@@ -90,7 +92,7 @@ class Launcher:
         self._callers = callers
         self._sweeping = False
         self._started: dict[int, AttemptDriver] = {}
-        """lease -> driver that has the attempt."""
+        """lease -> driver of the attempt."""
         self._places: dict[int, Place] = {}
         self._lost: dict[int, str] = {}
         """lease -> reason why some output of the attempt is lost."""
@@ -122,14 +124,15 @@ class Launcher:
         )
         self._drivers = Drivers(host)
         self.orders: Orders = self._drivers.orders
-        """Instructions of the state machine that a driver follows, by their type."""
+        """Instruction type -> function of the driver that follows such instructions."""
 
     def open(self) -> None:
         self._supervisor.open()
         self._drivers.open()
 
     def limit_by(self, limiter: Limiter) -> None:
-        """Use this limiter for later attempts. Called after `open`, before the first attempt."""
+        """Use this limiter for all attempts. The shell calls this method after `open` and before
+        the first attempt."""
         self.limiter = limiter
         self._sweep_limits()
 
@@ -143,13 +146,12 @@ class Launcher:
 
     # -- attempts ----------------------------------------------------------------------------------
     def start(self, assignment: m.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
-        """Start an attempt. With `behind` it starts once that attempt has ended.
-
-        `gpus` are the devices that CUDA may show to it. An attempt that asked for none sees the
-        devices of the worker.
+        """Start an attempt. `behind` is the lease of an attempt that has to end first, 0 to start
+        now. `gpus` are the devices that CUDA shows to the attempt. An attempt that asked for no
+        GPUs sees all devices of the worker.
         """
         if behind and self._supervisor.is_crowded(behind):
-            # It starts under another warden when a slot is free.
+            # The state machine starts the attempt later, under another warden, when a slot is free.
             self._see(m.AttemptWithdrawn(assignment.lease))
             return
         try:
@@ -164,7 +166,7 @@ class Launcher:
         try:
             place = self._workspace.prepare(assignment)
         except OSError as e:
-            self._refuse(assignment.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
+            self._refuse(assignment.lease, f"the sandbox of the attempt could not be created: {e}", final=False, driver=driver)
             return
         self._launch(assignment, place, gpus, behind)
 
@@ -176,7 +178,7 @@ class Launcher:
                 outputs = {f"{place.cwd}/{path}" for _, path in assignment.template.outputs}
                 place = place._replace(placed=tuple([file for file in placed if file.path not in outputs]))
         except (OSError, TitanError) as e:
-            self._refuse(assignment.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
+            self._refuse(assignment.lease, f"the sandbox of the attempt could not be created: {e}", final=False, driver=driver)
             return
         held = self._machine.held.get(assignment.lease)
         if held is None or held.stopping is not None:
@@ -185,12 +187,12 @@ class Launcher:
         self._launch(assignment, place, gpus)
 
     def _launch(self, assignment: m.Assignment, place: Place, gpus: tuple[str, ...], behind: int = 0) -> None:
-        """Start a process of an attempt, its first or a later one."""
+        """Start the first or a later process of an attempt."""
         lease, driver = assignment.lease, self._drivers.of(assignment.template)
         lasts = driver.keeps(lease)
         if not lasts or self._pump.paths(lease) is None:
             self._pump.open(assignment, place.stdout, place.stderr)
-        if not lasts:  # otherwise the next process needs the folder
+        if not lasts:  # the folder of a service stays, because its next process needs it
             self._places[lease] = place
         self._started[lease] = driver
         try:
@@ -216,8 +218,8 @@ class Launcher:
         return assignment if template is assignment.template else replace(assignment, template=template)
 
     def _options(self, start: Start, gpus: tuple[str, ...]) -> ProcessOptions:
-        """Return the environment and limits of an attempt. `gpus` are the devices that it may use.
-        Raises CannotStart."""
+        """Return the environment and limits of an attempt. `gpus` are the devices that the attempt
+        may use. Raises CannotStart."""
         assignment, place, log_limit = start
         env = {
             **environment_of(assignment.template),
@@ -235,8 +237,8 @@ class Launcher:
         return ProcessOptions(cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks)
 
     def _give_secrets(self, assignment: m.Assignment, env: dict[str, str]) -> Sequence[bytes]:
-        """Put the secrets into the environment. Return the byte strings that the output must not
-        contain. Raises CannotStart."""
+        """Put the attempt's secrets into `env`. Return the byte strings that must be masked in the
+        output. Raises CannotStart."""
         try:
             values = self._secrets.of(assignment)
         except MissingSecret as e:
@@ -245,16 +247,18 @@ class Launcher:
         return forms_of(values.values())
 
     def _limits(self, assignment: m.Assignment) -> dict[str, Any]:
-        """Prepare the attempt's limits, see `Limiter.prepare`. Raises CannotStart."""
+        """Prepare the attempt's limits (see `Limiter.prepare`) and return the setup for its warden.
+        Raises CannotStart."""
         assert assignment.template.limits is not None
         try:
             return self.limiter.prepare(assignment.lease, assignment.template.limits)
         except OSError as e:
-            raise CannotStart(f"its limits could not be set: {e}", final=False) from e
+            raise CannotStart(f"the limits of the attempt could not be set: {e}", final=False) from e
 
     def _end(self, lease: int, *, well: bool = False) -> Usage:
-        """Remove what was created for an attempt that is over. Return its usage, as far as that was
-        counted. `well`: it ended with code 0 and left no process."""
+        """Remove the inputs and cgroups of an attempt that is over, and offer its folder for reuse.
+        Return the resource usage that the cgroups counted. `well` means that the attempt ended with
+        code 0 and left no process."""
         place = self._places.pop(lease, None)
         if well and place is not None:
             self._workspace.give_back(place, lease)
@@ -270,7 +274,7 @@ class Launcher:
             self._work(self._sweep())
 
     async def _sweep(self) -> None:
-        """Remove leftover groups in a thread, until there are none."""
+        """Remove leftover cgroups in a thread, until none is left."""
         due: float | None = time.monotonic() + SWEEP_S
         while due is not None:
             await asyncio.sleep(max(SWEEP_S, due - time.monotonic()))
@@ -283,27 +287,28 @@ class Launcher:
             driver.stop(lease, grace_s)
 
     def withdraw(self, lease: int) -> None:
-        """Take back an attempt that is still queued behind another."""
+        """Withdraw an attempt that is still queued behind another attempt."""
         driver = self._started.get(lease)
         if driver is not None:
             driver.withdraw(lease)
 
     def _stopped_before(self, driver: AttemptDriver, lease: int) -> None:
-        """End an attempt that was stopped before it had a process."""
+        """Report the end of an attempt that was stopped before it had a process."""
         self._end(lease)
         self._see(m.AttemptExited(lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
         self._on_ended(lease, driver)
 
     def _refuse(self, lease: int, text: str, *, final: bool, driver: AttemptDriver | None = None) -> None:
-        """Refuse an attempt. `driver` is that of an attempt that was admitted but not launched."""
+        """Report that an attempt cannot start. `driver` is the driver of an attempt that was
+        admitted but not launched yet."""
         driver = self._started.pop(lease, driver)
         self._end(lease)
         self._see(m.AttemptRefused(lease, text, final, self._clock.now()))
         self._on_ended(lease, driver)
 
     def _on_ended(self, lease: int, driver: AttemptDriver | None) -> None:
-        """Note that the attempt has no process any more. No output follows unless it gets another
-        one."""
+        """Note that the attempt has no process any more. No output follows, unless the attempt gets
+        another process."""
         if driver is None or not driver.keeps(lease):
             self._pump.on_ended(lease)
 
@@ -371,15 +376,16 @@ class Launcher:
         self._on_ended(lease, driver)
 
     def _report_lost(self, lease: int) -> str:
-        """Return the reason why output of an attempt is lost, "" if none is. The log says so,
-        too."""
+        """Return the reason why some output of an attempt is lost, "" if no output is lost. Add the
+        reason to the attempt's log."""
         lost = self._lost.pop(lease, "")
         if lost:
             self._pump.add(lease, f"[titan: {OUTPUT_LOST}{lost}]\n".encode())
         return lost
 
     def _on_attempts_lost(self, leases: list[int], begun: list[int]) -> None:
-        """Handle the death of a warden: its attempts are killed."""
+        """Handle the death of a warden. `leases` are its attempts, whose processes are killed.
+        `begun` are those that had a process."""
         drivers = [self._started.pop(lease, None) for lease in leases]
         for lease in leases:
             self._lost.pop(lease, None)

@@ -1,9 +1,9 @@
-"""Output of attempts on its way to the master. New output is sent at once; unsent output is read
-back from the log later.
+"""Transfer of the output of attempts to the master. New output is sent at once if the master can
+take it. Otherwise it is read back from the log file later.
 
-So a slow or absent master costs no memory: the log files are the buffer. Owns how much of each
-attempt was sent. This module must not know sockets: `send` takes a message and its bytes, and
-`ready` says whether there is a master that reads.
+So a slow or absent master costs no memory: the log files are the buffer. Owns the offsets up to
+which the output of each attempt was sent. This module must not know sockets: `send` takes a message
+and its bytes, and `ready` returns whether a master is connected and reads.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ class _Stream:
         self.written = 0
         self.sent = 0
         self.added = b""
-        """Last bytes of the stream, which are in no file."""
+        """Bytes after the end of the file: a line about lost output, which the disk could not
+        take."""
         self.gaps: dict[int, int] | None = None
         """Offset -> number of bytes that the job wrote there and that are not in the log."""
 
     def read(self) -> bytes:
-        """Return the next part to be sent, which ends before a gap; b"" if the file was removed."""
+        """Return the next unsent bytes, b"" if the file was removed. They end before a gap."""
         in_file = self.written - len(self.added) - self.sent
         if in_file <= 0:
             return self.added[-in_file:]
@@ -81,8 +82,8 @@ class LogPump:
         return None if output is None else (output.streams[STDOUT].path, output.streams[STDERR].path)
 
     def on_output(self, lease: int, stream: int, offset: int, data: bytes, skipped: int = 0) -> None:
-        """Handle `data` that was just written to the log at `offset`. Empty data says that the log
-        holds output up to `offset` that was not reported. `skipped` bytes before `data` were
+        """Handle `data` that was just written to the log at `offset`. Empty data means that the log
+        has output up to `offset` that no earlier call mentioned. `skipped` bytes before `data` were
         dropped."""
         output = self._outputs.get(lease)
         if output is None:
@@ -100,7 +101,8 @@ class LogPump:
             self._lag(lease)
 
     def add(self, lease: int, text: bytes) -> None:
-        """Add a last line to stderr that is in no file, because the disk refused output."""
+        """Add a last line to stderr. The line is kept in memory, because the disk refused
+        output."""
         output = self._outputs.get(lease)
         if output is not None:
             s = output.streams[STDERR]
@@ -109,8 +111,8 @@ class LogPump:
             self._lag(lease)
 
     def on_ended(self, lease: int) -> None:
-        """Note that no more output comes. `on_sent` follows when the master has been sent
-        everything."""
+        """Note that no more output follows. `on_sent` is called when all output was sent to the
+        master."""
         output = self._outputs.get(lease)
         if output is None:
             self._on_sent(lease)
@@ -122,19 +124,19 @@ class LogPump:
             self._lag(lease)
 
     def forget(self, lease: int) -> bool:
-        """Drop an attempt. Return whether it may have printed something."""
+        """Drop an attempt. Return whether the attempt may have printed output."""
         output = self._outputs.pop(lease, None)
         self._lagging.pop(lease, None)
         return output is None or any(stream.written for stream in output.streams.values())
 
     def disconnected(self) -> None:
-        """Handle a lost connection: output on its way may be lost. The next master says what it
-        has."""
+        """Handle a lost connection, with which sent output may be lost. After the next registration
+        the master names the offsets that it has (`resume`)."""
         self._batch.clear()
         self._lagging.update(dict.fromkeys(self._outputs))
 
     def resume(self, lease: int, stdout: int, stderr: int) -> None:
-        """Continue an attempt's output from the offsets that the master has."""
+        """Send an attempt's output again from the offsets up to which the master has it."""
         output = self._outputs.get(lease)
         if output is not None:
             for stream, have in ((STDOUT, stdout), (STDERR, stderr)):
@@ -142,7 +144,7 @@ class LogPump:
             self._lag(lease)
 
     def flush(self) -> None:
-        """Send the output of this turn as one message."""
+        """Send the output that this turn gathered, as one message."""
         if self._batch:
             batch, self._batch = self._batch, []
             message = LogData(
@@ -158,8 +160,8 @@ class LogPump:
             self._send(message, b"".join([data for _, _, _, data, _ in batch]))
 
     def catch_up(self) -> bool:
-        """Read back and send one chunk of unsent output. Return False if there is none, or if there
-        is no master that reads."""
+        """Read one chunk of unsent output from a log and send it. Return False if there is no
+        unsent output, or no master that reads."""
         while self._lagging and self._ready():
             lease = next(iter(self._lagging))
             output = self._outputs.get(lease)

@@ -1,4 +1,4 @@
-"""Requests of the worker on its connection to the current master, and the queues of their
+"""Open requests of the worker on its connection to the current master, each with a queue of
 answers."""
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from titan.protocol.codec import Blob
 
 
 class WorkerLines:
-    """Open requests. `peer()` returns the registered connection, None if there is none."""
+    """Open requests of a worker. `peer()` returns the registered connection, None if there is
+    none."""
 
     def __init__(self, peer: Callable[[], Peer | None], next_request: Callable[[], int]) -> None:
         self._peer = peer
@@ -23,11 +24,11 @@ class WorkerLines:
         self._queues: dict[int, asyncio.Queue[Answer]] = {}
         self._ready = asyncio.Event()
         self.nearby: Nearby | None = None
-        """Access to the last master's disk. Another master refuses the proof, and content is then
-        sent over the connection."""
+        """Access to the content folder of the last master, None if that master is on another
+        machine. A different master refuses the proof, and content then goes over the connection."""
 
     async def open(self) -> Line:
-        """Open a request, waiting for a connection without a time limit."""
+        """Open a request. Wait without a time limit until there is a connection."""
         while (peer := self._peer()) is None:
             self._ready.clear()
             await self._ready.wait()
@@ -47,7 +48,8 @@ class WorkerLines:
         self._queues.clear()
 
     def take_answer(self, message: msg.Message, blob: Blob) -> bool:
-        """Handle a message. Return whether it answers one of these requests."""
+        """Put a message into the queue of its request. Return False if the message answers none of
+        these requests."""
         queue = self._queues.get(message.request)
         if queue is None:
             return False

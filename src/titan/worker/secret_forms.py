@@ -1,7 +1,8 @@
 """Forms in which a job may print a secret. All of them are masked in its output.
 
-The forms are the value itself, in base64 and quoted for URLs. For a value with several lines each
-line is a form too, as programs wrap and indent. Pure.
+The forms are the value itself, its encodings in base64 and in URLs, and its escapes in JSON and
+Python. If a value has several lines, each line is a form too, because programs wrap and indent
+text. Pure.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 4
-"""Length in bytes. Shorter values occur in every output by chance."""
+"""Length in bytes of the shortest form that is masked. Shorter byte strings occur in every output
+by chance."""
 WIDTHS = (76, 64)
-"""Characters at which base64 is wrapped: by base64(1) and MIME, and in PEM."""
+"""Line lengths of wrapped base64: 76 characters in the output of base64(1) and in MIME, 64 in
+PEM."""
 SCRIPTS_LEAVE = "!'()*~"
-"""Characters that encodeURIComponent does not escape."""
+"""Punctuation that encodeURIComponent of JavaScript does not escape."""
 
 
 def forms_of(values: Iterable[bytes]) -> list[bytes]:
-    """Return the forms of all values, each once, and each of at least 4 bytes.
+    """Return the forms of all values, without duplicates and without forms of less than 4 bytes.
 
     >>> forms_of([b"a&b c"])[:2]
     [b'a&b c', b'YSZiIGM=']
@@ -46,11 +49,12 @@ def _forms(value: bytes) -> Iterator[bytes]:
 
 
 def _base64(value: bytes) -> Iterator[bytes]:
-    """Yield base64 forms: plain, with the line end that `echo` adds, wrapped, and embedded in
-    something longer.
+    """Yield the base64 forms of a value: alone, with the line end that `echo` adds, wrapped, and as
+    part of a longer encoded text.
 
-    An embedded value begins at one of three positions in a group of three bytes. The characters
-    that encode only its own bytes are the same whatever surrounds it.
+    Base64 encodes groups of three bytes, so an embedded value begins at one of three positions in a
+    group. The characters that encode only bytes of the value do not depend on the bytes around the
+    value.
     """
     whole = [base64.b64encode(value), base64.b64encode(value + b"\n")]
     for text in list(whole):
@@ -77,7 +81,7 @@ def _lower_hex(text: str) -> str:
 
 
 def _escaped(value: bytes) -> Iterator[bytes]:
-    """Yield the value as JSON and Python escape it between quotes."""
+    """Yield the value with the escapes that JSON and Python use between quotes."""
     text = value.decode("utf-8", "surrogateescape")
     for form in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], repr(value)[2:-1]):
         yield form.encode("utf-8", "surrogateescape")

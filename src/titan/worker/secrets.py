@@ -1,7 +1,8 @@
-"""Secrets of the attempts on this worker. They are kept in memory, from before the dispatch until
-the master has everything of the attempt.
+"""Secrets of the attempts on this worker. The worker keeps them in memory only, from the moment
+just before the dispatch until the master has the attempt's result and output.
 
-The warden masks the output of an attempt. Its reports are masked here.
+The warden masks secrets in the output of an attempt. This module masks them in the attempt's
+progress and status texts.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from titan.worker.state_machine.messages import Assignment
 
 
 class MissingSecret(Exception):
-    """An attempt lacks a secret. `final`: the secret of that name was removed."""
+    """An attempt lacks a secret. `final` is True if somebody removed the secret from the master, so
+    that a retry does not help."""
 
     def __init__(self, message: str, *, final: bool) -> None:
         super().__init__(message)
@@ -26,7 +28,7 @@ class AttemptSecrets:
     def __init__(self) -> None:
         self._secrets: dict[int, dict[str, bytes]] = {}
         self._patterns: dict[int, Patterns] = {}
-        """lease -> masking patterns, for attempts that needed them."""
+        """lease -> masking patterns, for the attempts that have used them."""
 
     def take(self, message: GiveSecrets) -> None:
         for lease, positions in zip(message.leases, message.given, strict=True):
@@ -34,7 +36,7 @@ class AttemptSecrets:
             self._patterns.pop(lease, None)
 
     def of(self, assignment: Assignment) -> dict[str, bytes]:
-        """Return the secrets of an attempt, name to value. Raises NotGiven."""
+        """Return the secrets of an attempt as name -> value. Raises MissingSecret."""
         secrets = self._secrets.get(assignment.lease, {})
         for name in assignment.template.secrets:
             if name not in secrets:
@@ -45,8 +47,8 @@ class AttemptSecrets:
         return {name: secrets[name] for name in assignment.template.secrets}
 
     def masked(self, lease: int, text: str) -> str:
-        """Return the text with `***` in place of the attempt's secrets. Every form that is masked
-        in its output is masked here."""
+        """Return the text with `***` in place of the attempt's secrets, in the same forms that are
+        masked in the attempt's output."""
         patterns = self.patterns_of(lease)
         if patterns is None:
             return text
@@ -54,7 +56,8 @@ class AttemptSecrets:
         return (masker.feed(text.encode("utf-8", "surrogateescape")) + masker.flush()).decode("utf-8", "replace")
 
     def patterns_of(self, lease: int) -> Patterns | None:
-        """Return the patterns of the attempt's secrets, None if it has none."""
+        """Return the masking patterns of the attempt's secrets, None if the attempt has no
+        secrets."""
         if lease not in self._secrets:
             return None
         if lease not in self._patterns:
@@ -66,6 +69,7 @@ class AttemptSecrets:
         self._patterns.pop(lease, None)
 
     def keep(self, held: Container[int]) -> None:
-        """Drop the secrets of all attempts that are not held, as their dispatch never came."""
+        """Drop the secrets of all attempts that this worker does not hold. The dispatch of such an
+        attempt was lost with a connection."""
         for lease in [lease for lease in self._secrets if lease not in held]:
             self.forget(lease)

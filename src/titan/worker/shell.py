@@ -1,5 +1,5 @@
-"""Process of a worker: one connection to the master, the wardens of its attempts, and the state
-machine that decides between them."""
+"""Shell of a worker: the connection to the master, the launcher of attempts, and the state machine
+that decides what both of them do."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ LOG_LIMIT = 16 * 1024 * 1024
 CONNECT_S = 10.0
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
 STEADY_S = 5.0
-"""A connection that lasted this long counts as good, and the next one is tried at once."""
+"""A connection that lasted this long counts as stable. After it breaks, the reconnect back-off
+starts again from its minimum."""
 QUIT_S = 3.0
-"""Time in which a worker that quits waits for its processes to end and for the answer to its
-goodbye."""
+"""Longest time that a quitting worker waits until its processes have ended and the master has
+answered its Leaving message."""
 KEEP_S = 7 * 86_400.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
@@ -68,8 +69,8 @@ _OWN_VARIABLES = (
 
 
 class Worker:
-    """A worker. `run()` returns when it was drained (`request_drain`) or stopped (`request_quit`).
-    It raises Conflict if the master refuses the worker."""
+    """A worker. `run()` returns after a drain (`request_drain`) or a stop (`request_quit`). `run()`
+    raises Conflict if the master refuses the worker."""
 
     def __init__(
         self,
@@ -87,12 +88,13 @@ class Worker:
         advertise: str = "",
         file_cache: int = 0,
     ) -> None:
-        """Create a worker that is not running.
+        """Create a worker that is not running yet.
 
-        `preload` names modules that are imported before Python scripts run. `resources` are those
-        that it offers, None for all that are found. `file_cache` limits the bytes of job files in
-        the cache, 0 for the default. `advertise` is the host under which others reach services
-        here, "" for the address that the master sees.
+        `preload` names modules that warm interpreters import before they run scripts. `resources`
+        are those that the worker offers, None for all that it finds on the host. `file_cache`
+        limits the bytes of job files in the cache, 0 for the default. `advertise` is the host name
+        under which jobs and clients reach services of this worker, "" for the address that the
+        master sees.
         """
         self.master = master
         self.home = home
@@ -113,7 +115,8 @@ class Worker:
         self._timer_due = 0.0
         self._peer: Peer | None = None
         self._shift_s = 0.0
-        """Seconds by which the master's clock was ahead of this one at the last welcome."""
+        """Seconds by which the master's clock was ahead of this worker's clock at the last
+        Welcome."""
         self._heard_at = 0.0
         self._resumed = False
         self._heartbeat_s = 5.0
@@ -122,7 +125,7 @@ class Worker:
         self._refusal: TitanError | None = None
         self._lost = asyncio.Event()
         self._broke: Exception | None = None
-        """Error that ended the last connection, None after a goodbye."""
+        """Error that ended the last connection, None if it was closed in good order."""
         self._gone = asyncio.Event()
         self._lag = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,7 +143,7 @@ class Worker:
             self._lock.release()
 
     async def _open(self) -> None:
-        """Create everything that needs room in the home. Raises OSError."""
+        """Create all parts of the worker that need disk space in the home. Raises OSError."""
         drop_keys()  # a worker that inherited the master's keys must not pass them on
         self._loop = asyncio.get_running_loop()
         become_subreaper()
@@ -181,7 +184,8 @@ class Worker:
         self._downloads = Downloads(self._workspace.cache, self._lines, spawn=self._spawn, fetched=self._fetched)
         self._reader = ValueReader(self.handler, self._values, lambda: self.machine.have, self._downloads.begin)
         callers = Callers(os.urandom(32))
-        # This may move the process to another group, so it comes before the first warden.
+        # This call may move the worker's process to another cgroup. So it precedes the first
+        # warden, which inherits the cgroup.
         limiter = await asyncio.to_thread(open_limiter)
         self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.handler.adopt, callers.problem)
         await self._relay.open()
@@ -239,11 +243,12 @@ class Worker:
                 self._peer.close()
 
     def request_drain(self) -> None:
-        """Finish running attempts, hand back waiting ones, then end."""
+        """Finish the running attempts, return the waiting ones to the master, then end the
+        worker."""
         self.see(m.DrainOrdered())
 
     def request_quit(self) -> None:
-        """Kill all attempts, hand them back, then end."""
+        """Kill all attempts, return them to the master, then end the worker."""
         if not self.machine.quitting:
             self.see(m.QuitOrdered())
             asyncio.get_running_loop().call_later(QUIT_S if self._can_send() else 0.5, self._gone.set)
@@ -271,14 +276,14 @@ class Worker:
         self._scheduled = False
         try:
             self._decide()
-        except Exception:  # the machine cannot be trusted any more: end, so that the master runs its attempts elsewhere
+        except Exception:  # the state machine may be inconsistent: the worker ends, and the master runs its attempts elsewhere
             log.critical("the worker stops because of an internal error", exc_info=True)
             self._gone.set()
 
     def _decide(self) -> None:
         inputs, self._inbox = self._inbox, []
         now = self._clock.now()
-        if self._timer is None or self._timer_due <= now:  # otherwise nothing is due before the timer
+        if self._timer is None or self._timer_due <= now:  # otherwise no work is due before the timer fires
             due = self.machine.next_due()
             if due is not None and due <= now:
                 inputs.append(m.TimePassed())
@@ -290,12 +295,12 @@ class Worker:
         if self._peer is not None:
             self._peer.flush()
         if self.machine.quitting and not self.machine.connected and not self.machine.busy:
-            self._gone.set()  # there is no master to tell; the next one finds out by itself
+            self._gone.set()  # without a connection no goodbye can be sent; the master notices the silence
         self._arm()
 
     def _arm(self) -> None:
-        """Set the timer for the next due time. A timer that fires too early is kept, which is
-        cheaper than a new one at each turn."""
+        """Set the timer for the next due time. A timer that would fire earlier is kept, because a
+        new timer at each turn would cost more."""
         due = self.machine.next_due()
         if due is None or (self._timer is not None and self._timer_due <= due):
             return
@@ -371,19 +376,19 @@ class Worker:
         else:
             self._gone.set()
 
-    # -- output of calls ---------------------------------------------------------------------------
+    # -- values and output of calls ----------------------------------------------------------------
     def _values_in_use(self) -> list[str]:
         values = [hash_ for held in self.machine.held.values() if held.value and (hash_ := artifact_of(held.value))]
         return values + [hash_ for held in self.machine.held.values() for hash_ in held.assignment.needs]
 
     def _on_reported(self) -> None:
         if not self._scheduled and not self.machine.gathering:
-            self._pump.flush()  # otherwise the scheduled turn does it
+            self._pump.flush()  # otherwise the scheduled turn flushes
 
     # -- the connection ----------------------------------------------------------------------------
     async def _stay_connected(self) -> None:
-        """Connect again and again, until the worker ends. Back off with jitter while there is no
-        answer or connections do not last."""
+        """Keep a connection to the master until the worker ends. Reconnects back off with jitter
+        while the master does not answer or connections break soon."""
         backoff, logged = Backoff(RETRY_MIN_S, RETRY_MAX_S), False
         while True:
             try:
@@ -403,8 +408,8 @@ class Worker:
             await asyncio.sleep(backoff.next_s())
 
     async def _connect(self) -> None:
-        """Connect and wait until the worker is registered. Raises MasterUnreachable. A refusal is
-        stored in `_refusal`."""
+        """Connect and wait until the worker is registered. Raises MasterUnreachable. If the master
+        refuses the worker, the error is stored in `_refusal`."""
         self._lost.clear()
         self._registered = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -476,7 +481,7 @@ class Worker:
                 pass
 
     def _on_welcome(self, message: msg.Welcome) -> None:
-        """Register with the worker's identity and its attempts."""
+        """Answer the master's Welcome: register the worker's identity and its attempts."""
         self._shift_s = ahead_s(message.now, self._hello_at, self._clock.now())
         self._lines.nearby = prove(message.content)
         self.see(m.Welcomed(message.cluster))
@@ -503,8 +508,8 @@ class Worker:
         self._note_home()
 
     def _on_log_resume(self, message: msg.LogResume) -> None:
-        """Continue the output from what the master has. Results that it did not acknowledge
-        follow."""
+        """Continue the output of each attempt at the offset that the master has. Then send the
+        results that the master did not acknowledge."""
         self._resumed = True
         for lease, stdout, stderr in zip(message.leases, message.stdout, message.stderr, strict=True):
             self._pump.resume(lease, stdout, stderr)
@@ -530,7 +535,7 @@ class Worker:
         try:
             part.write_text(json.dumps(details) + "\n")
             part.rename(self.home / "worker.json")
-        except OSError as e:  # the file is for people only
+        except OSError as e:  # only people read the file, so the worker can go on without it
             log.warning("worker.json cannot be written: %s", e)
 
     def _can_send(self) -> bool:
@@ -588,7 +593,7 @@ class Worker:
                     try:
                         await self._peer.drain()
                     except ConnectionError:
-                        break  # the next registration says what is unsent
+                        break  # after the next registration the master names the offsets to continue at
                 elif self._pump.catch_up():
                     await asyncio.sleep(0)
                 else:

@@ -1,5 +1,5 @@
-"""Translation between protocol messages and inputs and instructions of the worker's state machine;
-also the facts that a worker reports about its host."""
+"""Translation between protocol messages and the inputs and instructions of the worker's state
+machine. Also the facts that a worker reports about its host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from titan.worker.state_machine.resources import Resources
 
 MESSAGE_BYTES = 16 << 20
 AGREE_S = 0.5
-"""Clock differences up to this count as zero, because measuring them would add an error."""
+"""Clock differences of up to this many seconds count as zero, because their measurement is not more
+exact."""
 
 
 def assignments(message: msg.Dispatch) -> list[m.Assignment]:
@@ -39,20 +40,21 @@ def assignments(message: msg.Dispatch) -> list[m.Assignment]:
 
 
 def ahead_s(master_s: float, asked_s: float, answered_s: float) -> float:
-    """Return how far the master's clock is ahead. The master answered with its time between two
-    readings of this clock. Return 0 if it sent no time."""
+    """Return by how many seconds the master's clock is ahead of this one. `asked_s` and
+    `answered_s` are readings of this clock before and after the master's answer. Return 0 if the
+    answer had no time."""
     ahead = master_s - (asked_s + answered_s) / 2 if master_s else 0.0
     return ahead if abs(ahead) > AGREE_S else 0.0
 
 
 def shifted(ats: list[float], by_s: float) -> list[float]:
-    """Return times shifted to another clock. 0 means no time and stays 0."""
+    """Return the times shifted to another clock. A 0 means "no time" and stays 0."""
     return [at and at + by_s for at in ats]
 
 
 def results_messages(results: list[m.Result], by_s: float) -> Iterator[msg.Results]:
-    """Yield result messages of bounded size. Their times are by the master's clock, which is `by_s`
-    ahead of this one."""
+    """Yield messages with these results, of at most about MESSAGE_BYTES each. Times are converted
+    to the master's clock, which is `by_s` ahead of this one."""
     if sum([len(r.value) for r in results]) <= MESSAGE_BYTES:
         yield _results(results, by_s)
         return

@@ -1,4 +1,4 @@
-"""Hourly upkeep of a worker: it removes old files in its home and records the time there."""
+"""Hourly upkeep of a worker: remove old files from its home, and record the time there."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ async def keep_swept(
     workspace: Workspace, home: Path, clock: SteadyClock, keep_s: float, held: Mapping[int, Held], on_removed: Callable[[str], Any]
 ) -> None:
     """Run the upkeep until cancelled. `on_removed(hash)` is called for each removed artifact. A
-    failure is logged, and the work is tried again an hour later."""
+    failure is logged, and the next try follows an hour later."""
     while True:
         in_use = {attempt.assignment.run for attempt in held.values()}
         swept = Swept(0, [])
         try:
             swept = await asyncio.to_thread(workspace.sweep, keep_s, in_use, clock.confirmed())
         except OSError as e:
-            log.warning("old files cannot be removed, which is tried again in %.0f s: %s", SWEEP_S, e)
+            log.warning("old files cannot be removed, the next try is in %.0f s: %s", SWEEP_S, e)
         for hash_ in swept.artifacts:
             on_removed(hash_)
         if swept.folders or swept.artifacts:
             log.info("%d folders of old runs and %d artifacts were removed", swept.folders, len(swept.artifacts))
         try:
-            note_time(home, clock.now())  # after the sweep, which may have made room for it
+            note_time(home, clock.now())  # after the sweep, which may have freed the space that this write needs
         except OSError as e:
             log.warning("the time cannot be recorded in %s: %s", home, e)
         await asyncio.sleep(SWEEP_S)

@@ -1,10 +1,10 @@
-"""Uploads of large values to the master. They share the one connection with all other traffic. A
-value is uploaded before the result that refers to it is reported. A master on the same machine
-takes the file itself.
+"""Uploads of large values to the master, over the worker's one connection. The worker uploads a
+value before it reports the result that refers to the value. A master on the same machine takes the
+value's file instead.
 
-The result of a lease is held back from the moment its value is known here until the master has
-confirmed that the value is stored. So a value that could still be lost is never reported. Owns the
-order of uploads and which values stay in the cache. This module must not know what a value means.
+The worker holds back the result of a lease until the master has confirmed that the value is stored.
+So no reported result can refer to a value that is lost. Owns the order of uploads, and the choice
+of the values that stay in the cache. This module must not know the meaning of a value.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from titan.protocol.messages import FILE_WINDOW
 log = logging.getLogger("titan.worker")
 
 UNCONFIRMED_BYTES = 32 << 20
-"""Maximum number of unconfirmed bytes. A larger value counts as only FILE_WINDOW bytes."""
+"""Maximum number of bytes that were sent and not confirmed. A value counts as at most FILE_WINDOW
+bytes."""
 KEEP_BYTES = 256 << 20
-"""Maximum number of bytes of values in the cache. Beyond it the least recently used are removed."""
+"""Maximum number of bytes of values in the cache. Above it the least recently used values are
+removed."""
 AGAIN_S = 5.0
-"""Seconds until a value that the master could not store is sent again."""
+"""Seconds until the worker sends a value again that the master could not store."""
 
 
 class Values:
-    """Upload queue of values. `on_stored(lease)` is called once for each lease that is held."""
+    """Upload queue of values. `on_stored(lease)` is called once for each lease whose result is held
+    back, when the master has stored its value."""
 
     def __init__(
         self,
@@ -44,8 +47,8 @@ class Values:
         in_use: Callable[[], Iterable[str]],
         on_dropped: Callable[[str], None],
     ) -> None:
-        """Create an empty queue. `in_use()` returns the hashes that must stay. `on_dropped(hash)`
-        is called when a value leaves the cache."""
+        """Create an empty queue. `in_use()` returns the hashes of the values that must stay in the
+        cache. `on_dropped(hash)` is called when a value is removed from the cache."""
         self._cache = cache
         self._lines = lines
         self._on_stored = on_stored
@@ -53,17 +56,19 @@ class Values:
         self._on_dropped = on_dropped
         self._leases: dict[int, str] = {}
         self._waiting: dict[str, dict[int, None]] = {}
-        """hash -> leases, for each value that is not stored."""
+        """hash -> leases whose result is held back, for each value that the master has not
+        stored."""
         self._queue: deque[str] = deque()
         self._seals: dict[str, Seal] = {}
-        """hash -> seal (inode, size and time of the file when its writer hashed it), until the
-        value is stored."""
+        """hash -> seal (inode, size and time of change of the file when its writer hashed it),
+        until the master has stored the value."""
         self._memory = MemoryProbe()
-        """State of the page cache, as measured by the writers of values."""
+        """State of the page cache, estimated from the CPU times that the writers of values
+        report."""
         self._unconfirmed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._kept: dict[str, int] = {}
-        """hash -> size, least recently used first."""
+        """hash -> size of each value in the cache, least recently used first."""
         self._kept_bytes = 0
         self._wake = asyncio.Event()
 
@@ -74,10 +79,11 @@ class Values:
         return lease in self._leases
 
     def hold(self, lease: int, hash_: str, size: int, hashed: Seal | None = None, *, writing_s: float = 0.0) -> None:
-        """Hold a lease until its value, which is in the cache, is stored.
+        """Hold back the result of a lease until the master has stored its value, which is in the
+        cache.
 
-        `hashed` is the seal of the file when its writer hashed it. `writing_s` is the CPU time of
-        writing it, 0 if unknown.
+        `hashed` is the seal that the file had when its writer hashed it. `writing_s` is the CPU
+        time that the writer needed, 0 if unknown.
         """
         if writing_s:
             self._memory.cost(writing_s, size)
@@ -99,7 +105,8 @@ class Values:
             self._waiting[hash_].pop(lease, None)
 
     def keep(self, hash_: str, size: int) -> None:
-        """Record that a value is in the cache or was just used, and make room for it."""
+        """Record that a value is in the cache or was just used, and remove other values if the
+        cache is full."""
         self._kept_bytes += size - self._kept.pop(hash_, 0)
         self._kept[hash_] = size
         if self._kept_bytes <= KEEP_BYTES:
@@ -107,7 +114,9 @@ class Values:
         needed = {*self._in_use(), *self._waiting, hash_}
         for old in [h for h in self._kept if h not in needed]:
             self._kept_bytes -= self._kept.pop(old)
-            if self._memory.is_cold:  # the file may also be the master's, which keeps it
+            # A master on this machine may keep the file. Then unlinking alone would not free the
+            # pages of the file in the page cache.
+            if self._memory.is_cold:
                 leave_cache(self.path(old))
             Path(self.path(old)).unlink(missing_ok=True)
             self._on_dropped(old)
@@ -160,7 +169,7 @@ class Values:
             else:
                 await send_file(self._lines, self.path(hash_), hash_=hash_, finished=True, hashed=self._seals.get(hash_))
         except (TitanError, OSError) as e:
-            log.warning("value %s was not stored: %s; it is sent again", hash_[:12], e)
+            log.warning("the value %s was not stored: %s; the worker sends it again", hash_[:12], e)
             asyncio.get_running_loop().call_later(AGAIN_S, self._send_again, hash_)
         else:
             self._stored(hash_)

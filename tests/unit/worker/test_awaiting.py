@@ -60,7 +60,7 @@ def test_too_many_that_wait_are_an_error_and_not_a_hang() -> None:
         last = it.see(CallWaits(lease - 1, True))
     assert m.KillRunner(WAITING_MAX) in last
     (report,) = [r for r in it.see(m.RunnerEnded(WAITING_MAX, 1, 1, "died", 2.0)) if isinstance(r, m.ReportResults)]
-    assert report.results[0].outcome is Outcome.EXITED and "call less deep" in report.results[0].reason
+    assert report.results[0].outcome is Outcome.EXITED and "use fewer levels of calls" in report.results[0].reason
 
 
 def test_a_master_that_starts_anew_is_told() -> None:

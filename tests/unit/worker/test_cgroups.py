@@ -160,7 +160,7 @@ def test_without_cgroups_limits_hold_for_each_process_and_the_log_says_so_once(
         limiter.prepare(2, Limits(memory=1 << 30))
     assert (how["RLIMIT_AS"], how["RLIMIT_NPROC"], len(how["affinity"])) == (1 << 30, 7, 1)
     assert [record.message for record in caplog.records] == [
-        "no cgroup can be made here for every limit (rlimit): such limits hold for each process of a job, not for its total"
+        "cgroups cannot enforce every limit here (rlimit): the others apply to each process of a job, not to their sum"
     ]
     assert limiter.end(1) == Usage(False, 0)
 

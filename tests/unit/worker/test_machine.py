@@ -131,7 +131,7 @@ def test_a_script_that_cannot_be_had(retryable: bool, outcome: Outcome) -> None:
     node = Node()
     node.see(dispatched(1, 2, template=SCRIPT))
     assert node.see(m.ArtifactFailed(HASH, "gone", retryable), at=3.0) == [
-        m.ReportResults([unstarted(lease, outcome, "its file could not be fetched: gone", 3.0) for lease in (1, 2)])
+        m.ReportResults([unstarted(lease, outcome, "a file of the job could not be fetched: gone", 3.0) for lease in (1, 2)])
     ]
     assert node.see(dispatched(3, template=SCRIPT)) == [m.FetchArtifact(HASH)], "the next one asks again"
 

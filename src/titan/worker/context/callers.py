@@ -1,15 +1,15 @@
-"""Authorization on the context socket: which process may speak for an attempt.
+"""Authorization on the context socket: decide which process may send requests for an attempt.
 
 A caller needs the attempt's token and must not be a process of another attempt.
 
-A token is a keyed hash of the lease, or of the key (below 0) of a function runner. The hash key is
-drawn by this worker at its start. So a token has 128 bits that nobody else can make, and the worker
-need not store it. An attempt finds its token in TITAN_CONTEXT_TOKEN.
+A token is a keyed hash of the lease, or of the key (below 0) of a function runner. The worker
+generates the hash key at random when it starts. So nobody else can compute the 128 bits of a token,
+and the worker need not store tokens. An attempt finds its token in TITAN_CONTEXT_TOKEN.
 
-Other processes of the same user can read a token in /proc/PID/environ. So the peer's pid, as the
-kernel reports it, counts too. A process belongs to an attempt if it or one of its ancestors is in
-the session of the attempt's main process, because nobody can join a session from outside. A process
-of another attempt is refused, whatever token it has.
+Other processes of the same user can read a token in /proc/PID/environ. So the worker also checks
+the peer's pid, which the kernel reports. A process belongs to an attempt if the process or one of
+its ancestors is in the session of the attempt's main process. This is reliable, because no process
+can join a session from outside. A process of another attempt is refused, even with a valid token.
 
 Where the owner of a process is unknown, the token alone decides:
 
@@ -36,24 +36,26 @@ MOST_ANCESTORS = 64
 
 class Callers:
     def __init__(self, key: bytes) -> None:
-        """Create the table. `key` is random and belongs to this worker."""
+        """Create an empty table of main processes. `key` is the random hash key of this worker."""
         self._key = key
         self._runner_of: RunnerOf = lambda lease: None
         self._lease_of: LeaseOf = lambda key, seq: None
         self._owner: dict[int, int] = {}
-        """Main process -> lease or key of its owner."""
+        """Pid of a main process -> lease of its attempt, or key of its runner."""
         self._pid: dict[int, int] = {}
 
     def share(self, *, lease_of: LeaseOf, runner_of: RunnerOf) -> None:
-        """Set the lookups for processes that have many calls.
+        """Set the lookups for function runners, each of which executes many calls.
 
-        `runner_of` returns the key of the process that has a call, None for a lease that is not a
-        call. `lease_of` returns the call of a process by its sequence number.
+        `runner_of(lease)` returns the key of the runner that has the call, None if the lease is not
+        that of a call. `lease_of(key, seq)` returns the lease of a runner's call by its sequence
+        number.
         """
         self._lease_of, self._runner_of = lease_of, runner_of
 
     def call_of(self, key: int, seq: int) -> int | None:
-        """Return the call `seq` of a process that has many. 0 means the running call."""
+        """Return the lease of call `seq` of the runner with this key. A `seq` of 0 means the
+        running call."""
         return self._lease_of(key, seq)
 
     def token_of(self, key: int) -> str:
@@ -69,7 +71,8 @@ class Callers:
             del self._owner[pid]
 
     def problem(self, lease: int, token: bytes, pid: int) -> str:
-        """Return why the process `pid` with this token may not speak for `lease`, "" if it may."""
+        """Return the reason why process `pid` with this token may not send requests for `lease`, ""
+        if it may."""
         runner = self._runner_of(lease) if lease >= 0 else None
         holder = lease if runner is None else runner
         if not hmac.compare_digest(self.token_of(holder).encode(), token):
@@ -80,7 +83,8 @@ class Callers:
         return ""
 
     def _owner_of(self, pid: int) -> int | None:
-        """Return the attempt or runner that a process belongs to, None if that is unknown."""
+        """Return the lease of the attempt, or the key of the runner, that a process belongs to.
+        None: unknown."""
         own = os.getpid()
         for _ in range(MOST_ANCESTORS):
             process = read_process(pid) if pid > 1 and pid != own else None

@@ -1,8 +1,7 @@
-"""Progress, status and results that jobs report on their connections. They are checked here and
-passed on.
+"""Checks of the progress, statuses and results that jobs report on their connections.
 
 Owns the limits of the reports, the pieces of large results, and the timer of messages to the
-master. `state_machine.job_reports` decides what is sent when.
+master. `state_machine.job_reports` decides which reports are sent and when.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ class _Part:
 
     def __init__(self, path: Path, *, as_json: bool, size: int) -> None:
         self.end = b""
-        """Last bytes received, as many as can be the beginning of a secret."""
+        """Last received bytes. They may be the beginning of a secret that continues in the next
+        piece."""
         self.path = path
         self.as_json = as_json
         self.size = size
@@ -69,8 +69,8 @@ class JobReports:
     ) -> None:
         """Serve the report messages of `handler`.
 
-        `folder` is for results that arrive in pieces. `store` keeps complete ones. `see` takes
-        inputs of the state machine.
+        `folder` is for incomplete results, which arrive in pieces. `store` takes complete large
+        results. `see` takes inputs of the state machine.
         """
         self._secrets = secrets
         remove_folder(folder, ignore_errors=True)
@@ -165,10 +165,10 @@ class JobReports:
         )
 
     def _refuse_secrets(self, lease: int, data: Blob, before: bytes) -> bytes:
-        """Raise CallerError if the data contains a secret of the job.
+        """Raise CallerError if `data` contains a secret of the job.
 
-        `before` are the bytes that came before. Return the last bytes, which may be the beginning
-        of a secret.
+        `before` are the last bytes of the previous piece. Return the last bytes of this piece,
+        which may be the beginning of a secret.
         """
         patterns = self._secrets.patterns_of(lease)
         if patterns is None or not patterns.all:
@@ -200,19 +200,20 @@ class JobReports:
         self._arm(self._outbox.next_due())
 
     def send_statuses(self) -> None:
-        """Send all unsent statuses, due or not, because an attempt ended."""
+        """Send all unsent statuses, even those that are not due yet. The shell calls this before it
+        reports results, so that a status precedes the end of its attempt."""
         for message in self._outbox.all_statuses(asyncio.get_running_loop().time()):
             self._send(message, None)
 
     def disconnected(self) -> None:
-        """Note the lost connection: the next master may have none of the reports."""
+        """Mark all reports as unsent: the master of the next connection may have none of them."""
         self._outbox.disconnected()
 
     def connected(self) -> None:
         self._arm(self._outbox.next_due())
 
     def forget(self, lease: int) -> None:
-        """Drop the reports of an attempt whose end is known."""
+        """Drop the reports of an attempt whose result the master has recorded."""
         self._outbox.forget(lease)
         self._drop_part(lease)
 

@@ -1,18 +1,20 @@
-"""Requests of jobs other than those to TitanStore: messages of TITAN_PROTO on a connection of the
-context socket, opened with `TITAN LEASE job TOKEN`.
+"""Requests of jobs, except store commands. They are TITAN_PROTO messages on a connection of the
+context socket that the job opened with the line `TITAN LEASE job TOKEN`.
 
-Owns these connections, their limits, and the attempt that each speaks for. It must not know what a
-request means. A kind of request is a message (protocol/context_messages.py) and one registration:
+Owns these connections, their limits, and the attempt of each connection. This module must not know
+the meaning of a request. A kind of request is a message (protocol/context_messages.py) with one
+registration:
 
-    handler.serve(msg.SetStatus, answer)    `answer(request)` answers here, by
-                                            `request.reply(...)` or by raising a TitanError
-    handler.forward(msg.ReadValue)          the master answers (master/handlers/job_requests.py),
-                                            and its answer goes back to the job
+    handler.serve(msg.SetStatus, answer)    The worker answers: `answer(request)` calls
+                                            `request.reply(...)` or raises a TitanError.
+    handler.forward(msg.ReadValue)          The master answers (master/handlers/job_requests.py),
+                                            and the worker sends its answer to the job.
 
-If a forwarded message has a field `lease`, it is set here. A message whose repetition must have no
-further effect has a `key`. When the connection to the master is lost, pending requests are answered
-with a retryable error, and the job repeats them. A handler can also ask the master itself:
-`handler.ask_master(request, message, blob, on_answer)`.
+If a forwarded message has a field `lease`, this module sets it. A message whose repetition must
+have no further effect has an idempotency key in its field `key`. When the worker loses its
+connection to the master, pending requests are answered with a retryable error, and the job repeats
+them. A handler can also send a request of its own to the master: `handler.ask_master(request,
+message, blob, on_answer)`.
 """
 
 from __future__ import annotations
@@ -35,31 +37,33 @@ from titan.worker.state_machine.messages import Assignment
 log = logging.getLogger("titan.worker")
 
 PER_ATTEMPT = 64
-"""Maximum number of connections of one attempt, or of one function runner."""
+"""Maximum number of open connections of one attempt or function runner."""
 FRAME_BYTES = 16 << 20
 INBOX_BYTES = 16 << 10
-"""Number of bytes handled of one connection before others have their turn."""
+"""Number of bytes of one connection that are handled before other connections have their turn."""
 PENDING_BYTES = 256 << 20
-"""Maximum number of bytes of incomplete requests, over all connections."""
+"""Maximum number of bytes of incomplete requests, in total over all connections."""
 RATE, BURST = 1000, 2000
-"""Messages per second of one connection. Above it, reading pauses."""
+"""Token bucket of one connection: messages per second, and messages at once. When the bucket is
+empty, the worker pauses reading from the connection."""
 PAUSE_S = 0.1
 UNDER_WAY = 32
-"""Maximum number of requests of one connection that wait for the master. Above it, reading
-pauses."""
+"""Number of requests of one connection that wait for the master, from which on the worker pauses
+reading from the connection."""
 UNDER_WAY_BYTES = 64 << 20
-"""Maximum number of bytes of all requests that wait for the master. Further ones are refused with a
-retryable error."""
+"""Number of bytes of all requests that wait for the master, above which further requests are
+refused with a retryable error."""
 ANSWER_S = 60.0
 
 Answer = Callable[["JobRequest", msg.Message, Blob], None]
-# The warden starts a queued attempt without asking the worker, so AHEAD may have a process.
+# The warden starts a queued attempt without asking the worker, so an attempt in AHEAD may have a
+# process.
 _WITH_PROCESS = (Phase.STARTING, Phase.RUNNING, Phase.AHEAD)
 
 
 class JobRequest:
-    """Request of a job. `reply` and `fail` may be called at once or later. A request with id 0 gets
-    no answer."""
+    """Request of a job. The handler calls `reply` or `fail`, at once or later. A request with id 0
+    gets no answer."""
 
     __slots__ = ("_connection", "blob", "lease", "message")
 
@@ -74,12 +78,12 @@ class JobRequest:
         return int(self.message.request)
 
     def reply(self, message: msg.Message, blob: Blob | None = None) -> None:
-        """Send an answer. Its `request` has to be that of this message."""
+        """Send an answer. The `request` of `message` has to be the id of this request."""
         if self.id and not self._connection.peer.closed:
             self._connection.peer.send(message, blob)
 
     def forward_answer(self, answer: msg.Message, blob: Blob = b"") -> None:
-        """Pass an answer of the master on, which may be an Error."""
+        """Send the master's answer, which may be an Error, to the job."""
         self.reply(msgspec.structs.replace(answer, request=self.id), bytes(blob) if blob else None)
 
     def fail(self, error: TitanError) -> None:
@@ -87,8 +91,8 @@ class JobRequest:
 
 
 class _JobConnection:
-    """A connection. `first` is the number in its first line: a lease, or (below 0) the key of a
-    function runner."""
+    """A job's connection. `first` is the number in its first line: a lease, or (below 0) the key of
+    a function runner."""
 
     def __init__(self, first: int, lease: int, now: float) -> None:
         self.first = first
@@ -115,7 +119,7 @@ class _JobPeer(Peer):
 
 
 class _ForwardedRequest:
-    """A request to the master."""
+    """A request that waits for the master's answer."""
 
     __slots__ = ("due", "on_answer", "request", "size")
 
@@ -138,7 +142,7 @@ class ContextHandler:
         returns the registered connection, None if there is none."""
         self._held = held
         self.lease_of: Callable[[int, int], int | None] = lambda key, seq: None
-        """(runner key, seq) -> lease of the call. seq 0 means the running call."""
+        """(runner key, seq) -> lease of the call. A `seq` of 0 means the running call."""
         self._master = master
         self._next_request = next_request
         self._handlers: dict[type[msg.Message], Callable[[JobRequest], None]] = {}
@@ -160,14 +164,15 @@ class ContextHandler:
             self.serve(kind, lambda request: self.ask_master(request, request.message, request.blob))
 
     def assignment(self, lease: int) -> Assignment | None:
-        """Return the assignment of an attempt that has, or may have, a process."""
+        """Return the assignment of an attempt that has or may have a process, None otherwise."""
         held = self._held.get(lease)
         return held.assignment if held is not None and held.phase in _WITH_PROCESS and not held.orphaned else None
 
     # -- connections -------------------------------------------------------------------------------
     def adopt(self, first: int, transport: asyncio.Transport, rest: bytes, problem: str) -> None:
-        """Take over a connection whose first line named `first`. `rest` are the bytes after that
-        line. `problem` says why the caller is refused, "" if it is not."""
+        """Take over a connection whose first line has the number `first`. `rest` are the bytes
+        after that line. `problem` is the reason to refuse the caller, "" if the caller is
+        authorized."""
         lease = first if first >= 0 else self.lease_of(first, 0) or 0
         connection = _JobConnection(first, lease, asyncio.get_running_loop().time())
         connection.peer = peer = _JobPeer(self, connection)
@@ -235,7 +240,7 @@ class ContextHandler:
             asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, connection)
 
     def _go_on(self, connection: _JobConnection) -> None:
-        """Resume reading, once the job reads its answers."""
+        """Resume reading if the job reads its answers. Otherwise check again after PAUSE_S."""
         if connection.peer.congested and not connection.peer.closed:
             asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, connection)
         else:
@@ -260,7 +265,7 @@ class ContextHandler:
 
     # -- the master --------------------------------------------------------------------------------
     def ask_master(self, request: JobRequest, message: Any, blob: Blob | None = None, on_answer: Answer | None = None) -> None:
-        """Forward a request of a job under a number of the worker's.
+        """Send a message to the master for a job's request, under a request number of the worker.
 
         `on_answer(request, answer, blob)` handles the answer. Without it the answer, perhaps an
         Error, is sent to the job. Raises ConnectionLost, LimitExceeded.

@@ -1,10 +1,10 @@
-"""Local socket through which the jobs of this worker reach TitanStore. Its connections are relayed
-over the worker's own connection to the master.
+"""Local socket through which the jobs of this worker reach TitanStore. The worker relays the
+socket's connections over its own connection to the master.
 
-A job's first line is `TITAN LEASE run TOKEN` or `TITAN LEASE shared TOKEN`. After it comes RESP, as
-at the store's port. The relay reads only that line and checks the sender (`callers`). Without a
-master, connections are refused and a job tries again. After `TITAN LEASE job TOKEN` the context
-handler takes the connection over.
+A job's first line is `TITAN LEASE run TOKEN` or `TITAN LEASE shared TOKEN`. RESP follows, as on the
+store's port. The relay interprets only the first line, and checks the sender (see `callers`). While
+there is no master, the relay refuses connections, and jobs have to try again. After a first line
+`TITAN LEASE job TOKEN` the context handler takes over the connection.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _CREDENTIALS = struct.Struct("iII")
 
 
 def put_command(folder: Path) -> str:
-    """Return the PATH for jobs: that of the worker, followed by a folder with a `titan` command.
-    The command runs this Titan, for `titan context`."""
+    """Create a `titan` command in `folder` that runs this Titan, so that jobs can use `titan
+    context`. Return the PATH for jobs: the worker's PATH, followed by the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     command = folder / "titan"
     part = folder / "titan.part"
@@ -47,7 +47,8 @@ def put_command(folder: Path) -> str:
 
 
 class ContextRelay:
-    """Relay of store connections. It calls `send(message, blob)` only while `can_send()`."""
+    """Relay of store connections. `send(message, blob)` is called only while `can_send()` is
+    True."""
 
     def __init__(
         self,
@@ -59,9 +60,9 @@ class ContextRelay:
     ) -> None:
         """Create a relay that is not open.
 
-        `adopt(lease, transport, rest, problem)` takes over connections for the context handler.
-        `rest` are the bytes after the first line. `problem(lease, token, pid)` returns why that
-        process may not speak for the attempt, "" if it may.
+        `adopt(lease, transport, rest, problem)` hands a connection to the context handler. `rest`
+        are the bytes after the first line. `problem(lease, token, pid)` returns the reason why the
+        process may not send requests for the attempt, "" if it may.
         """
         self._folder = folder
         self._away: str | None = None
@@ -94,8 +95,8 @@ class ContextRelay:
             remove_folder(self._away, ignore_errors=True)
 
     def disconnected(self) -> None:
-        """Abort all connections: the master is gone. Pending commands may or may not have been
-        done, and the jobs have to find out."""
+        """Abort all connections, because the master is gone. The master may or may not have
+        executed pending commands. The jobs have to find out."""
         for connection in list(self.connections.values()):
             connection.abort()
 
@@ -119,9 +120,9 @@ class _Connection(asyncio.Protocol):
         self._patience: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._under_way = 0
-        """Number of bytes that the master has not handled."""
+        """Number of bytes sent to the master that it has not acknowledged."""
         self._unacknowledged = 0
-        """Number of bytes that the job was sent without an acknowledgement to the master."""
+        """Number of bytes written to the job that were not acknowledged to the master yet."""
         self._writable = True
         self._refused = False
 
@@ -148,7 +149,8 @@ class _Connection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def _begin(self, data: bytes) -> bytes:
-        """Handle the first line. Return the bytes after it, b"" while it is incomplete."""
+        """Handle the first line. Return the bytes after the line, b"" while the line is
+        incomplete."""
         line, end, rest = (self._line + data).partition(b"\n")
         self._line = line
         fields = line.split()
@@ -176,21 +178,23 @@ class _Connection(asyncio.Protocol):
         return rest
 
     def _caller(self) -> int:
-        """Return the pid of the process that connected, 0 if it is in another pid namespace."""
+        """Return the pid of the process that connected, 0 if the process is in another pid
+        namespace."""
         assert self._transport is not None
         credentials = self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         return int(_CREDENTIALS.unpack(credentials)[0])
 
     def _refuse(self, problem: str) -> None:
-        """Send the refusal in RESP. The job may go on writing until it reads that, or until the
-        time limit of the first line."""
+        """Send the refusal in RESP. The connection stays open, so that the job can read the
+        refusal, until the job closes it or the time limit of the first line passes."""
         assert self._transport is not None
         self._refused = True
         self._transport.write(f"-NOPERM {problem}\r\n".encode())
         self._transport.write_eof()
 
     def _end_patience(self) -> None:
-        """Stop the time limit of the first line: the line is complete, or the connection closed."""
+        """Cancel the timer of the first line, because the line is complete or the connection is
+        closed."""
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None

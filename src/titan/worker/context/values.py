@@ -1,7 +1,8 @@
-"""Reading of values of other jobs in the same run. The master sends the value. A value that is
-stored by its content is fetched into the worker's cache.
+"""Access of a job to the values of other jobs in its run. The master sends a small value in its
+answer. A large value is stored by its content hash, and the worker fetches it into its cache.
 
-The job gets the path in the cache: it runs on the same machine, as the same user.
+For a large value the job gets the path in the cache. The job can read that file, because it runs on
+the same machine and as the same user.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ class ValueReader:
     def __init__(
         self, handler: ContextHandler, store: Values, have: Callable[[], Mapping[str, None]], fetch: Callable[[str], None]
     ) -> None:
-        """Serve ReadValue. `have()` returns the hashes in the cache. After `fetch(hash)` the caller
-        calls `on_fetched`."""
+        """Serve ReadValue. `have()` returns the hashes in the cache. `fetch(hash)` starts a
+        download, after which the shell calls `on_fetched`."""
         self._handler = handler
         self._store = store
         self._have = have

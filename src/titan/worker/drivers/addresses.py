@@ -1,5 +1,5 @@
-"""Service addresses in the command and environment of a job: those of the services that it depends
-on, and a service's own port."""
+"""Service addresses in the command and environment of a job: the addresses of the services that the
+job depends on, and the port of a job that is a service."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from titan.worker.state_machine.messages import Assignment
 
 
 def with_addresses(assignment: Assignment) -> Assignment:
-    """Return the assignment with all service addresses filled in. Raises CannotStart.
+    """Return the assignment with every `${service:...}` replaced by an address. Raises CannotStart.
 
-    A job that neither depends on services nor is one stays unchanged, as `${service:...}` may have
-    another meaning in it.
+    A job that is not a service and depends on none stays unchanged, because `${service:...}` may
+    have another meaning in its command.
     """
     if not assignment.services and assignment.template.service is None:
         return assignment
@@ -35,8 +35,8 @@ def with_addresses(assignment: Assignment) -> Assignment:
 
 
 def with_port(assignment: Assignment, port: int) -> Assignment:
-    """Return the assignment of a service that is to listen on `port`. Its command finds the port in
-    TITAN_PORT."""
+    """Return the assignment of a service with its port filled in. The service has to listen on
+    `port`, and its command also finds the port in TITAN_PORT."""
     return _filled(assignment, lambda text: put_port(text, port), [("TITAN_PORT", str(port))], assignment.template.command)
 
 

@@ -1,9 +1,9 @@
-"""Function driver: runner processes by number, and the translation of their links' reports to
-inputs of the state machine.
+"""Function driver: it starts numbered runner processes, hands them calls, and turns the reports of
+their links into inputs of the state machine.
 
-Owns runners from start to end, and which call sequence number belongs to which lease. A warden
-starts runners, like every process of a job. A runner of a number is started with its first call and
-stays. A runner that died is started again with the next call.
+Owns the runners from start to end, and the map from a runner's call sequence numbers to leases. A
+warden starts the runners, like every process of a job. The runner with a number is started with the
+first call for that number, and it stays. If it dies, the next call for the number starts a new one.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ class _Runner:
         self.key = key
         self.link = link
         self.leases: list[tuple[int, int]] = []
-        """(seq, lease) of its calls, in order."""
+        """(seq, lease) of the runner's calls, in order."""
         self.printed: dict[int, None] = {}
         self.lost: dict[int, str] = {}
-        """lease -> reason why some of its output is lost."""
+        """lease -> reason why some output of the call is lost."""
         self.spared = False
-        """The runner died because its warden died, and none of its calls is blamed for that."""
+        """The runner died because its warden died, and no call of this runner is blamed."""
 
 
 class FunctionDriver:
-    """Driver that acts only on instructions: a call has no process of its own, and a sandbox only
-    if it prints."""
+    """Driver that acts only on instructions, because a call has no process of its own. A call has a
+    sandbox only if it prints."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -102,7 +102,7 @@ class FunctionDriver:
         except (OSError, TitanError) as e:
             runner = self._runners.get(number)
             if runner is not None:
-                runner.link.close()  # perhaps no process will ever connect to this link
+                runner.link.close()  # the process may not have started, and then would never connect to this link
             self._end(number, calls, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
 
     def take_back(self, number: int, count: int) -> None:
@@ -137,7 +137,8 @@ class FunctionDriver:
             at = end
 
     def _given(self, assignment: m.Assignment) -> Payload:
-        """Return the payload for the runner. Large values are replaced by their file names."""
+        """Return the payload for the runner. Large values are replaced by the paths of their
+        files."""
         arguments, *inputs = [self._in_place(value) for value in (assignment.payload, *assignment.inputs)]
         return arguments, inputs
 
@@ -150,7 +151,8 @@ class FunctionDriver:
         return file + os.fsencode(self._values.path(hash_))
 
     def _retire(self, runner: _Runner) -> None:
-        """End a runner, so that another session does not see what the calls left in it."""
+        """End a runner, so that calls of another session do not see state that earlier calls left
+        in the process."""
         del self._runners[runner.number]
         runner.link.close()
         self._stop(runner.key)
@@ -180,11 +182,12 @@ class FunctionDriver:
         return runner
 
     def _base(self, runner: _Runner) -> str:
-        """Return the prefix of the names of its folder and files."""
+        """Return the path of the runner's folder, which is also the prefix of its log files."""
         return f"{self._folder}/{-runner.key}"
 
     def lease_of(self, key: int, seq: int) -> int | None:
-        """Return the lease of a runner's call by its sequence number. 0 means the running call."""
+        """Return the lease of a runner's call by its sequence number. A `seq` of 0 means the
+        running call."""
         runner = self._by_key.get(key)
         if runner is None:
             return None
@@ -229,8 +232,8 @@ class FunctionDriver:
             self._printed.ended(lease, lost.get(lease, ""))
 
     def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
-        """Move a value that a runner left in a file into the cache. Return ("", value), or (reason,
-        nothing) on failure."""
+        """Move a value that a runner left in a file into the cache. Return ("", value), or on
+        failure the reason and the value NOTHING."""
         if len(payload) < FILED_HEAD.size:
             return (
                 f"the function runner sent an invalid result, which does not name the file of its value: {WROTE_HINT}",
@@ -250,7 +253,7 @@ class FunctionDriver:
         return "", values.by_content(values.RETURNED_AT, digest, size)
 
     def _describe(self, lease: int, payload: bytes) -> tuple[str, bytes]:
-        """Return (reason, value) of an error that a call raised."""
+        """Return the reason and the value for an error that a call raised."""
         try:
             reason = _reason(payload)
         except ValueError as e:
@@ -299,13 +302,13 @@ class FunctionDriver:
         if runner is not None:
             begun = link.current_seq()
             ran = sum(seq <= begun for seq, _ in runner.leases) if begun > link.ended_seq() else 0
-            if link.problem:  # blame a call, or the calls would be repeated for ever
+            if link.problem:  # blame at least one call, otherwise all calls would be repeated for ever
                 ran = max(ran, min(1, len(runner.leases)))
             self._read_out(runner, ran)
             self._end(runner.number, len(runner.leases), ran, link.problem or DIED)
 
     def _read_out(self, runner: _Runner, ran: int) -> None:
-        """Take the output of the running call of a dead runner, which is still in the runner's
+        """Take the output of the call that a dead runner was executing, from the runner's log
         files."""
         lease = runner.leases[ran - 1][1] if 0 < ran <= len(runner.leases) else None
         for stream, path in ((1, f"{self._base(runner)}.out"), (2, f"{self._base(runner)}.err")):
@@ -321,8 +324,8 @@ class FunctionDriver:
     def on_report(self, report: Report) -> None:
         """Handle a report about a runner's process.
 
-        A runner that had connected reports its end on its link. A runner that never connected is
-        unfit, unless its warden died.
+        If the runner had connected, its link reports the end. If it never connected, it is reported
+        as unfit, unless its warden died.
         """
         if not isinstance(report, (Exited, Refused, Lost)):
             return
@@ -353,7 +356,7 @@ class FunctionDriver:
         runner = self._runners.pop(number, None)
         if runner is not None:
             self._stop(runner.key)
-            # values that it did not write completely
+            # Remove the values that the runner did not write completely.
             for leftover in self._folder.glob(f"{runner.link.pid}-*.value"):
                 leftover.unlink(missing_ok=True)
         printed = tuple(runner.printed) if runner is not None else ()
@@ -365,17 +368,17 @@ class FunctionDriver:
 
 
 def _reason(payload: bytes) -> str:
-    """Return the reason that users see for an error: its type and message. Raises ValueError for
+    """Return the type and message of an error, which users see as the reason. Raises ValueError for
     invalid data."""
     _, kind, text, _ = values.failure_of(payload)
     return f"{kind}: {text}"[:2000] if text else kind
 
 
 def runner_memory() -> int:
-    """Return the bytes of memory beyond which a runner is replaced between two calls.
+    """Return the memory use in bytes above which a runner is replaced after a call.
 
-    TITAN_RUNNER_MEMORY sets them, as in 2G. The default is a quarter of the machine's memory, and
-    at least 1 GiB.
+    The variable TITAN_RUNNER_MEMORY sets the number (example: 2G). The default is a quarter of the
+    machine's memory, but at least 1 GiB.
     """
     asked = os.environ.get("TITAN_RUNNER_MEMORY", "")
     if asked:

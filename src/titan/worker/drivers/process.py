@@ -1,4 +1,4 @@
-"""Process driver: an attempt is a command line, which a warden of the worker executes."""
+"""Process driver: each attempt is a command line, which a warden of the worker executes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class ProcessDriver(OneProcess):
 
 
 def command_line(assignment: Assignment, cwd: str, python: str = sys.executable) -> list[str]:
-    """Return the command line of an attempt. `python` is the interpreter of a Python script."""
+    """Return the command line of an attempt. `python` is the interpreter to use for a Python
+    script."""
     line = _program(assignment, cwd, python)
     stdin = assignment.template.stdin
     return ["/bin/sh", "-c", 'exec "$@" < "$0"', stdin, *line] if stdin else line
@@ -64,7 +65,8 @@ def _program(assignment: Assignment, cwd: str, python: str) -> list[str]:
     if template.command:
         return ["/bin/sh", "-c", template.command, assignment.job, *args]
     path = template.file if template.file.startswith("/") else f"./{template.file}"
-    # Typed as a person would, unless the name would be taken for an option.
+    # The path as a person would type it, without "./", unless the program would take it for an
+    # option.
     plain = path if template.file.startswith("-") else template.file
     if path.endswith(".py"):
         return [python, plain, *args]

@@ -1,23 +1,26 @@
-"""Interface between the worker and its drivers. Must not know any driver.
+"""Interface between the worker and its drivers. This module must not know any driver.
 
-A driver of attempts is an `AttemptDriver`. The launcher calls, for each attempt:
+For each attempt the launcher calls these methods of its `AttemptDriver`:
 
-    admit(assignment, gpus, report)  the driver takes the attempt
-    prepare(start)         the driver fills in what only it knows, or delays the start
-    start(attempt)         the driver reports to `attempt.report` from here on, in the order of
-                           `processes.reports`
-    stop(lease, grace_s)   the last report is "exited", even if nothing had begun; not called
-                           before `prepare`
-    withdraw(lease)        drop an attempt that is queued behind another; one that has begun goes on
+    admit(assignment, gpus, report)
+                           Accept the attempt.
+    prepare(start)         Replace the placeholders that only the driver can replace, or delay the
+                           start.
+    start(attempt)         Start the attempt, and report to `attempt.report` from now on.
+                           `processes.reports` describes the order of reports.
+    stop(lease, grace_s)   Stop the attempt. The last report is `Exited`, even if the attempt had no
+                           process yet. Not called before `prepare`.
+    withdraw(lease)        Drop an attempt that is queued behind another attempt. If it has begun,
+                           it goes on.
 
 The launcher creates the sandbox, the environment (with secrets) and the limits before `start`, and
-removes all three after the last report. A driver that cannot start an attempt reports `Refused`. It
-keeps the output within `options.log_limit` and free of `options.masks`, and leaves no process of
-the attempt behind.
+removes all three after the last report. A driver that cannot start an attempt reports `Refused`. A
+driver keeps the output within `options.log_limit`, masks `options.masks` in the output, and leaves
+no process of the attempt behind.
 
-`orders` has the other instructions of the state machine that a driver follows, by their type. Only
-one driver follows each. A driver whose work has no sandbox and no process per attempt, such as
-function calls, is a plain `Driver`: all that it does is in its orders.
+`orders` maps the types of other state machine instructions to the driver's functions for them. No
+two drivers follow instructions of the same type. A driver whose attempts have no sandbox and no
+process of their own, such as function calls, is a plain `Driver`: it acts only on its `orders`.
 """
 
 from __future__ import annotations
@@ -39,11 +42,11 @@ from titan.worker.state_machine.messages import Assignment
 from titan.worker.value_uploads import Values
 
 Orders = Mapping[type, Callable[[Any], None]]
-"""Type of an instruction -> function that follows it."""
+"""Type of an instruction -> function that carries out the instruction."""
 
 
 class CannotStart(Exception):
-    """An attempt lacks something. The message is for the user. `final`: no retry helps."""
+    """An attempt cannot start. The message is for the user. `final` is True if no retry helps."""
 
     def __init__(self, text: str, *, final: bool) -> None:
         super().__init__(text)
@@ -51,52 +54,52 @@ class CannotStart(Exception):
 
 
 class Start(NamedTuple):
-    """A process of an attempt that is to be started. Its environment and limits are made from
-    this."""
+    """A process of an attempt, before it is started. The launcher derives the environment and the
+    limits of the process from these values."""
 
     assignment: Assignment
-    """Assignment with every `${service:...}` filled in."""
+    """Assignment in which every `${service:...}` is replaced by the address of the service."""
     place: Place
     log_limit: int
     """Bytes, for each of the two logs."""
 
 
 class Attempt(NamedTuple):
-    """An attempt that is ready to begin."""
+    """An attempt that is ready to start."""
 
     assignment: Assignment
     """Assignment as `prepare` returned it."""
     options: ProcessOptions
     report: Sink
     behind: int = 0
-    """Lease of the attempt, under the same warden, that has to end first. 0: start at once."""
+    """Lease of the attempt under the same warden that has to end first. 0: start at once."""
     alone: bool = False
-    """The last warden of the attempt died, so it gets a warden of its own."""
+    """The job's last warden died, so this attempt gets a warden of its own."""
 
 
 class Driver(Protocol):
     @property
     def orders(self) -> Orders:
-        """Instructions that this driver alone follows."""
+        """Type of an instruction -> function of this driver. No other driver has the same types."""
 
     def open(self) -> None:
         """Start the driver. Called once, before the first attempt."""
 
     async def close(self) -> None:
-        """End what the driver has besides the processes of the supervisor."""
+        """End everything that the driver started, except processes of the supervisor."""
 
 
 @runtime_checkable
 class AttemptDriver(Driver, Protocol):
     def admit(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
-        """Take an attempt that is to be started with these devices."""
+        """Accept an attempt, which will use these GPUs. The driver reports to `report`."""
 
     def keeps(self, lease: int) -> bool:
-        """Return whether the attempt may get another process, so its folder and logs stay."""
+        """Return whether the attempt may get another process. Its folder and logs then stay."""
 
     def prepare(self, start: Start) -> Start | None:
-        """Return `start` with all placeholders filled in. Return None to delay it: the driver calls
-        `Host.launch` later. Raises CannotStart."""
+        """Return `start` with all placeholders replaced. Return None to delay the start: the driver
+        then calls `Host.launch` later. Raises CannotStart."""
 
     def start(self, attempt: Attempt) -> None: ...
 
@@ -114,10 +117,10 @@ class OneProcess:
         """Do nothing: there is nothing to start."""
 
     async def close(self) -> None:
-        """Do nothing: the supervisor has all processes."""
+        """Do nothing: the supervisor ends all processes."""
 
     def admit(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
-        """Do nothing: `start` gets all that is needed."""
+        """Do nothing: `start` gets all arguments again."""
 
     def keeps(self, lease: int) -> bool:
         return False
@@ -131,8 +134,8 @@ class OneProcess:
 
 class Launch(Protocol):
     def __call__(self, assignment: Assignment, place: Place, gpus: tuple[str, ...]) -> None:
-        """Start a process of an attempt: call `prepare`, create environment and limits, then call
-        `start`."""
+        """Start a process of an attempt: call the driver's `prepare`, create environment and
+        limits, then call the driver's `start`."""
 
 
 class RunHelper(Protocol):
@@ -148,10 +151,10 @@ class RunHelper(Protocol):
         of: Assignment | None = None,
         env: Mapping[str, str] | None = None,
     ) -> bool:
-        """Start a process that is not an attempt. `key` is below 0.
+        """Start a helper process, which is not an attempt. `key` is below 0.
 
-        `logs` are the paths for stdout and stderr. With `of` it gets the secrets of that attempt.
-        If the attempt lacks one, it is refused and False is returned.
+        `logs` are the paths for stdout and stderr. With `of` the process gets the secrets of that
+        attempt. If the attempt lacks a secret, the attempt is refused and the method returns False.
         """
 
 
@@ -160,12 +163,12 @@ class Host(NamedTuple):
 
     supervisor: Supervisor
     workspace: Workspace
-    """A driver may have a folder of its own in its `root`."""
+    """A driver may create a folder of its own in `workspace.root`."""
     clock: SteadyClock
     see: Callable[[Any], None]
-    """Takes an input of the state machine, where no report expresses it."""
+    """Takes an input of the state machine that no report can express."""
     work: Callable[[Coroutine[Any, Any, None]], None]
-    """Runs a coroutine in the background, until the worker ends."""
+    """Runs a coroutine in the background. The end of the worker cancels it."""
     driver_of: Callable[[JobTemplate], AttemptDriver]
     """Returns the driver of a template. Raises CannotStart."""
     run_helper: RunHelper
@@ -178,7 +181,8 @@ class Host(NamedTuple):
     log_limit: int
     """Bytes, for each of the two logs of an attempt."""
     advertised: str
-    """Host name under which others reach services of this worker, "" for loopback alone."""
+    """Host name under which other machines reach services of this worker, "" if none was set.
+    Health checks then use only loopback."""
 
     @property
     def folder(self) -> Path:

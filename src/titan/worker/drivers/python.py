@@ -1,7 +1,8 @@
-"""Python driver: a script runs in a fork of a warm interpreter, the worker's own or the one that
-the job names.
+"""Python driver: each script runs in a fork of a warm interpreter. This is the worker's own Python,
+or the interpreter that the job names.
 
-If a named interpreter cannot have a warm warden, it executes the script, as in the process driver.
+If an interpreter that a job names cannot have a warm warden, the driver starts it anew for each
+script, like the process driver.
 """
 
 from __future__ import annotations

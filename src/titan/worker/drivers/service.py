@@ -1,11 +1,13 @@
-"""Service driver: it starts the processes of a service, one after another, with the driver of the
-program that the service executes.
+"""Service driver: it starts the processes of a service, one after another. For each process it uses
+the driver of the program that the service executes.
 
 Owns the port of each service, its logs over all its processes, and its health checks.
-`state_machine.services` decides when a process is started again and what the result of a check
-means. A port is chosen before the process starts. A fixed port in use is refused at once; the
-kernel chooses a free one. A service may bind to any address. It is checked on loopback (IPv4, then
-IPv6), then at the address that the worker advertises.
+`state_machine.services` decides when a process is started again, and what follows from the result
+of a check. The driver chooses the port before the process starts. If the service names a fixed port
+that is in use, the attempt is refused at once. But if an earlier attempt of the service is being
+stopped and has the port, the new attempt waits for it. If it names none, the kernel chooses a free
+port. A service may bind to any address. Health checks connect to loopback (IPv4, then IPv6), then
+to the address that the worker advertises.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from titan.worker.state_machine.messages import Assignment
 log = logging.getLogger("titan.worker")
 
 FIRST_KEY = -(1 << 50)
-"""First key of health commands. Each command gets the next lower one."""
+"""Keys of health commands are below this number. Each command gets the next lower key."""
 TRIES = 16
 ENDING_S = 5.0
 OUTPUT_BYTES = 300
@@ -48,16 +50,16 @@ class _Serving:
         self.gpus = gpus
         self.report = report
         self.executes: JobTemplate = msgspec.structs.replace(assignment.template, service=None)
-        """Template that selects the driver of its processes."""
+        """Template of the service's processes, which selects their driver."""
         assert assignment.template.service is not None
         self.service: Service = resolved(assignment.template.service)
         self.place: Place | None = None
         self.port = 0
         self.former = 0
-        """Lease of the attempt whose port it waits for, 0 for none."""
+        """Lease of the earlier attempt whose fixed port this attempt waits for, 0 for none."""
         self.env: dict[str, str] = {}
         self.written = {1: 0, 2: 0}
-        """stream -> bytes of its output in the log."""
+        """stream -> bytes of the service's output in the log."""
 
 
 class _Check:
@@ -89,19 +91,19 @@ class ServiceDriver:
         """Do nothing: there is nothing to start."""
 
     async def close(self) -> None:
-        """Do nothing: the supervisor has the processes."""
+        """Do nothing: the supervisor ends the processes."""
 
     # -- processes ---------------------------------------------------------------------------------
     def admit(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
-        """Take a service. It keeps the `gpus` from its first process to its last."""
+        """Accept a service. It keeps the `gpus` from its first process to its last."""
         self._all[assignment.lease] = _Serving(assignment, gpus, report)
 
     def keeps(self, lease: int) -> bool:
         return lease in self._all
 
     def prepare(self, start: Start) -> Start | None:
-        """Choose the port of a service. Its output is written here, because the logs of an attempt
-        hold the output of all its processes."""
+        """Choose the port of a service. The warden writes the output to /dev/null and this driver
+        writes the logs, because they have to hold the output of all processes of the attempt."""
         assignment, place, log_limit = start
         serving = self._all[assignment.lease]
         serving.place = place
@@ -150,7 +152,7 @@ class ServiceDriver:
             self._host.launch(serving.assignment, serving.place, serving.gpus)
 
     def _end(self, order: messages.CloseService) -> None:
-        """Drop a service whose attempt is over. Another may use its port."""
+        """Drop a service whose attempt is over, and start the attempts that wait for its port."""
         lease = order.lease
         self._all.pop(lease, None)
         for key, check in self._checks.items():
@@ -163,7 +165,8 @@ class ServiceDriver:
             self._host.launch(waiting.assignment, waiting.place, waiting.gpus)
 
     def _kept(self, serving: _Serving, report: Output) -> Output | LogFailed:
-        """Append the output of a process to that of the processes before it."""
+        """Append output of a process to the service's log, after the output of earlier
+        processes."""
         assert serving.place is not None
         stream, data = report.stream, report.data
         path = serving.place.stdout if stream == 1 else serving.place.stderr
@@ -192,7 +195,7 @@ class ServiceDriver:
             return wanted
         if serving.port and serving.port not in taken:
             with contextlib.suppress(CannotStart):
-                _check_free(serving.port)  # a restart keeps the address
+                _check_free(serving.port)  # a restarted service keeps its address if possible
                 return serving.port
         for _ in range(TRIES):
             port = _any_free()
@@ -203,8 +206,8 @@ class ServiceDriver:
         raise CannotStart("no free port was found on this worker", final=True)
 
     def _former_of(self, serving: _Serving) -> int:
-        """Return the attempt of the same service that has its fixed port and is being stopped, 0 if
-        there is none."""
+        """Return the lease of an earlier attempt of the same service that still has the fixed port
+        and is being stopped, 0 if there is none."""
         assignment, port, held = serving.assignment, serving.service.port, self._host.held
         for lease, other in self._all.items():
             same = (
@@ -244,7 +247,7 @@ class ServiceDriver:
             try:
                 reader, writer = await asyncio.open_connection(host, serving.port, limit=4096)
             except OSError as e:
-                # The first problem is reported: most programs listen on IPv4.
+                # Report the problem of the first address: most programs listen on IPv4.
                 problem = problem or f"port {serving.port}: {os.strerror(e.errno).lower() if e.errno else e}"
                 continue
             try:
@@ -267,7 +270,7 @@ class ServiceDriver:
             key, argv, serving.place.cwd, logs, self._on_check, Under.FIRST, of=serving.assignment, env=env
         ):
             del self._checks[key]
-            check.ended.set_result("it lacks a secret")
+            check.ended.set_result("the health command lacks a secret")
         try:
             return await asyncio.shield(check.ended)
         finally:
@@ -320,7 +323,7 @@ def _check_free(port: int) -> None:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind((address, port))  # fails if any program listens, at whatever address
+                probe.bind((address, port))  # fails if a program listens on the port, at any address
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
                 text = f"port {port} is in use here by another program: choose another, or port: 0 for any free one"
@@ -329,7 +332,7 @@ def _check_free(port: int) -> None:
                 text = f"port {port} needs a permission that this worker lacks: choose one above 1023"
                 raise CannotStart(text, final=True) from e
             if family == socket.AF_INET:
-                raise CannotStart(f"port {port} cannot be listened on: {e.strerror}", final=True) from e
+                raise CannotStart(f"a service cannot listen on port {port}: {e.strerror}", final=True) from e
 
 
 def _any_free() -> int:

@@ -1,7 +1,7 @@
-"""Table of drivers: the class behind each name of `titan.model.drivers`, and one instance of each
-for a worker.
+"""Table of drivers: the class for each driver name of `titan.model.drivers`, and the driver
+instances of a worker.
 
-To add a driver, add a file beside this one, a row here, and a row there.
+To add a driver, add a file beside this one, a row to `CLASSES`, and a row in `titan.model.drivers`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CLASSES: dict[str, Callable[[Host], Driver]] = {
 
 
 class Drivers:
-    """One driver of each row, for one worker."""
+    """Drivers of one worker, one instance of each class."""
 
     def __init__(self, host: Host) -> None:
         self._all = {name: make(host) for name, make in CLASSES.items()}
@@ -37,11 +37,13 @@ class Drivers:
             raise Bug("two drivers follow one instruction")
 
     def of(self, template: JobTemplate) -> AttemptDriver:
-        """Return the driver of a template. Raises CannotStart if there is none: a later version of
-        Titan may have it."""
+        """Return the driver of a template. Raises CannotStart if this version of Titan does not
+        have the driver. The error is not final, because other workers may run a later version."""
         driver = self._of_attempts.get(driver_of(template))
         if driver is None:
-            raise CannotStart(f"this worker has no driver {template.driver[:80]!r}: its Titan may be older", final=False)
+            raise CannotStart(
+                f"this worker has no driver {template.driver[:80]!r}: its version of Titan may be too old", final=False
+            )
         return driver
 
     def open(self) -> None:

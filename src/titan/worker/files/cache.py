@@ -1,19 +1,21 @@
-"""titan_workspace/files/: content of job files, both outputs and inputs, and its way into the
-folders of jobs.
+"""titan_workspace/files/: the cache of job files, both outputs and inputs, and the copies between
+the cache and the folders of jobs.
 
-    files/HASH         read-only, owned by no job. Jobs get clones (if the file system supports
-                       them) or copies
-    files/KEY.part     incomplete, from a job's folder or from the master
+    files/HASH         A complete file, read-only. Jobs get clones of it (if the file system
+                       supports them) or copies.
+    files/KEY.part     An incomplete file, from a job's folder or from the master.
 
-If a copy takes too long (from 64 MiB on), or the disk has no room for one, a job is *lent* the file
-itself by a hard link. Only a file that no other attempt here needs is lent. The job could change a
-lent file. So its content is hashed before anybody else gets it: when it is back, or as it is
-copied. Files that an earlier process of the worker left are hashed, too. Of the others the time of
-change (ctime) is remembered, which no process can set back.
+A copy of 64 MiB or more takes too long, and the disk may have no room for a copy. In both cases the
+cache *lends* the file: the job gets a hard link to the cached file itself. A large file is lent
+only if no other attempt on this worker needs it. A job can change a file that is lent to it. So
+such a file is hashed before another job gets it: either when the lending is over, or by a hash of
+the copy. Files that an earlier process of the worker left in the cache are hashed, too. For all
+other files the cache compares the time of change (ctime), which no process can set back.
 
-There is a limit on the total size. Above it the least recently used files are removed, but never
-those that an attempt here needs. Owns paths, room and copies. This module must not know when
-attempts run. Everything but the bookkeeping may take as long as the disk does.
+The total size of the cache is limited. Above the limit the least recently used files are removed,
+except files that an attempt on this worker needs. Owns paths, disk space and copies. This module
+must not know when attempts run. All methods except the bookkeeping access the disk, and may block
+for as long as the disk takes.
 """
 
 from __future__ import annotations
@@ -41,9 +43,10 @@ from titan.model.sizes import format_size
 from titan.worker.files.open_beneath import LEADS_OUT, is_below, open_beneath, open_place, path_of, reopen
 
 LEND_FROM = 64 << 20
-"""Smallest size that is lent. A smaller file is copied in no noticeable time."""
+"""Size from which on a file is lent instead of copied. The copy of a smaller file takes no
+noticeable time."""
 TAKE_BACK_FROM = 1 << 20
-"""Smallest input that is removed from the job's folder when the attempt is over."""
+"""Size from which on an input is removed from the job's folder when the attempt is over."""
 MOST_BYTES = 10 << 30
 SHARE_OF_DISK = 0.8
 MAX_FOLDER_BYTES = 64 << 30
@@ -58,16 +61,17 @@ class PlacedFile(NamedTuple):
     path: str
     inode: int
     linked: str = ""
-    """Hash of the cached file if it was lent, "" if it was copied."""
+    """Hash of the cached file if the file was lent, "" if it was copied."""
 
 
 _Seal = tuple[int, int, int, int]
 _UNSURE: _Seal = (0, 0, 0, 0)
-"""Seal of a file that may have been changed. It is hashed before it is used."""
+"""Seal of a file that a job may have changed. The file is hashed before its next use."""
 
 
 class TakenOutput(NamedTuple):
-    """An output, moved or copied out of a job's folder and not yet stored."""
+    """An output that was moved or copied out of a job's folder, and that the master has not stored
+    yet."""
 
     name: str
     key: str
@@ -78,28 +82,29 @@ class TakenOutput(NamedTuple):
 
 
 class OutputMissing(TitanError):
-    """A declared output does not exist or cannot be read."""
+    """An output or published file does not exist, or is not a file or folder that the job may
+    name."""
 
     code = "output_missing"
 
 
 class FileCache:
     def __init__(self, folder: Path, *, most_bytes: int = 0, distrusted: bool = False) -> None:
-        """Open the cache. `most_bytes` 0 means 10 GiB, or 80 % of the free disk if that is less.
-        `distrusted`: its files may be damaged."""
+        """Open the cache. A `most_bytes` of 0 means 10 GiB, or 80 % of the free disk space if that
+        is less. `distrusted` means that the cached files may be damaged, so they are removed."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.part"):
             leftover.unlink(missing_ok=True)
         self._entries: dict[str, tuple[int, _Seal]] = {}
-        """hash -> (size, seal when it came), least recently used first."""
+        """hash -> (size, seal of the file when it was entered), least recently used first."""
         for entry in sorted(os.scandir(folder), key=lambda e: e.stat().st_atime_ns):
             if _HASH.fullmatch(entry.name) is None or distrusted:
                 Path(entry.path).unlink(missing_ok=True)
             else:
                 self._entries[entry.name] = (entry.stat().st_size, _UNSURE)
         self._lent: Counter[str] = Counter()
-        """hash -> number of attempts that it is lent to."""
+        """hash -> number of attempts to which the file is lent."""
         self._lending = threading.Lock()
         self.bytes = sum(size for size, _ in self._entries.values())
         disk = os.statvfs(folder)
@@ -119,7 +124,7 @@ class FileCache:
             self._entries[hash_] = entry
 
     def is_intact(self, hash_: str) -> bool:
-        """Return whether the file is unchanged since it came."""
+        """Return whether the file is unchanged since it was entered."""
         entry = self._entries.get(hash_)
         try:
             return entry is not None and entry[1] == _seal_of(self.folder / hash_)
@@ -134,7 +139,7 @@ class FileCache:
 
     def verify(self, hash_: str) -> bool:
         """Hash a file and mark it as intact. Return False if the content does not match the hash,
-        or if somebody may still change it."""
+        or if a process may still change it."""
         try:
             with open(self.folder / hash_, "rb") as file:
                 before, status = _seal_of(self.folder / hash_), os.fstat(file.fileno())
@@ -152,7 +157,7 @@ class FileCache:
         (self.folder / hash_).unlink(missing_ok=True)
 
     def enter(self, part: Path, hash_: str) -> None:
-        """Move a complete part to its place in the cache. Raises OSError."""
+        """Move a complete KEY.part file to its place in the cache. Raises OSError."""
         os.chmod(part, 0o444)
         part.rename(self.folder / hash_)
         seal = _seal_of(self.folder / hash_)
@@ -160,8 +165,8 @@ class FileCache:
         self._entries[hash_] = (seal[1], seal)
 
     def make_room(self, needed: Callable[[], Iterable[str]]) -> list[str]:
-        """Remove the least recently used files that are not needed, while the cache is too large.
-        Return their hashes."""
+        """Remove the least recently used files until the cache is within its limit, but keep the
+        files that are `needed`. Return the hashes of the removed files."""
         if self.bytes <= self.most_bytes:
             return []
         keep, removed = set(needed()), []
@@ -178,8 +183,8 @@ class FileCache:
 
     # -- into a job's folder -----------------------------------------------------------------------
     def give(self, files: tuple[StoredFile, ...], folder: str, alone: Container[str] = ()) -> tuple[PlacedFile, ...]:
-        """Put files into a job's folder. Those that only this job needs (`alone`) may be lent.
-        Raises OSError, TitanError."""
+        """Put files into a job's folder. Large files whose hashes are in `alone`, which only this
+        job needs, may be lent. Raises OSError, TitanError."""
         placed = []
         for file in files:
             target = os.path.join(folder, file.name)
@@ -192,10 +197,10 @@ class FileCache:
         return tuple(placed)
 
     def copy_out(self, hash_: str, target: Path, kind: int, *, may_lend: bool = False) -> bool:
-        """Copy a file to a free path, or lend it. Return whether it was lent.
+        """Copy a file to a free path, or lend it there. Return whether it was lent.
 
-        With `may_lend` it is lent if a copy takes long. It is always lent if there is no room for a
-        copy.
+        With `may_lend` a file is lent if its copy would take long. Without room for a copy a file
+        is lent in any case.
         """
         source = self.folder / hash_
         if kind == FOLDER:
@@ -216,8 +221,8 @@ class FileCache:
         return False
 
     def _lend(self, hash_: str, target: Path, *, only: bool) -> bool:
-        """Lend a file. With `only`, return False if it is already lent, or if it cannot be linked
-        there. Raises OSError."""
+        """Lend a file. With `only`, return False if the file is already lent or cannot be linked to
+        the target. Without `only`, raise OSError if it cannot be linked."""
         with self._lending:
             if only and hash_ in self._lent:
                 return False
@@ -232,8 +237,8 @@ class FileCache:
             return True
 
     def _copy_checked(self, hash_: str, target: Path, mode: int) -> None:
-        """Copy a file. A lent file may change meanwhile, so its copy is compared with the hash.
-        Raises OSError, PeerError."""
+        """Copy a file. A job may change a lent file meanwhile, so the copy of a lent file is
+        hashed. Raises OSError, and PeerError if the hash of the copy is wrong."""
         _copy(self.folder / hash_, target, mode)
         if hash_ in self._lent:
             with target.open("rb") as copy:
@@ -244,10 +249,10 @@ class FileCache:
             raise PeerError(f"the file {hash_[:12]} was changed by a job that has it: it will be fetched again")
 
     def copy_to(self, hash_: str, into: str, kind: int, may: Callable[[str], bool] | None = None) -> None:
-        """Write a copy that its owner may change to the path `into`. A file atomically replaces an
-        existing one. A folder has to be empty or absent.
+        """Write a copy, which its owner may change, to the path `into`. A file atomically replaces
+        an existing file. A target folder has to be empty or absent.
 
-        Raises OSError, TitanError, and PermissionError if `may` forbids the place.
+        Raises OSError, TitanError, and PermissionError if `may` forbids the path.
         """
         parent, name = os.path.split(into)
         if not name:
@@ -276,8 +281,8 @@ class FileCache:
         part.rename(target)
 
     def take_back(self, placed: tuple[PlacedFile, ...]) -> None:
-        """Remove large inputs from the folder of an attempt that is over, and end the lending of
-        cached files."""
+        """Remove the large inputs from the folder of an attempt that is over. Files lent to the
+        attempt are no longer lent to it."""
         for path, inode, linked in placed:
             with self._lending:
                 self._lent -= Counter([linked] if linked else [])
@@ -289,8 +294,8 @@ class FileCache:
 
     # -- out of a job's folder ---------------------------------------------------------------------
     def take_outputs(self, outputs: Iterable[tuple[str, str]], folder: str) -> list[TakenOutput]:
-        """Take the outputs at these (name, path) out of the folder, moved or copied. Raises
-        OutputMissing, OSError."""
+        """Move or copy the outputs with these (name, path) out of the folder. Raises OutputMissing,
+        OSError."""
         taken: list[TakenOutput] = []
         try:
             for name, path in outputs:
@@ -302,11 +307,11 @@ class FileCache:
         return taken
 
     def take(self, name: str, path: str, folder: str, subject: str, *, may: Callable[[str], bool] | None = None) -> TakenOutput:
-        """Take a file or folder as an output. `subject` names it in error texts.
+        """Take a file or folder as an output. `subject` is its description in error texts.
 
-        With a `folder` the path lies beneath it and is moved, as the job is over. Otherwise the
-        path may lie anywhere that `may` allows and is copied, as the job goes on. Raises
-        OutputMissing, OSError.
+        If `folder` is set, the path has to lie beneath it, and the output is moved, because the job
+        is over. Otherwise the path may lie anywhere that `may` allows, and the output is copied,
+        because the job goes on. Raises OutputMissing, OSError.
         """
         missing = f"{subject} was not written" if folder else f"{subject}: no such file or folder"
         try:
@@ -366,7 +371,7 @@ def disk_problem(error: OSError) -> str:
 
 @contextlib.contextmanager
 def home_problems(home: Path) -> Iterator[None]:
-    """Turn an OSError within into an EnvironmentFault."""
+    """Turn an OSError in the body of the `with` statement into an EnvironmentFault."""
     try:
         yield
     except OSError as e:
@@ -391,7 +396,8 @@ def _remove(path: str) -> None:
 
 
 def _beneath(folder: str, path: str) -> int:
-    """Open a path beneath a folder. A link within the folder may be absolute. Raises OSError."""
+    """Open a path beneath a folder. Absolute links are followed too, if they lead to a path in the
+    folder. Raises OSError."""
     try:
         return open_beneath(folder, path)
     except OSError as e:
@@ -402,8 +408,8 @@ def _beneath(folder: str, path: str) -> int:
 
 
 def _moved(place: int, path: str, part: Path) -> bool:
-    """Move a file into the cache. Return False if it has to be copied instead: it was moved
-    meanwhile, is on another file system, or somebody can still write to it."""
+    """Move a file into the cache. Return False if the file has to be copied instead, because it is
+    on another file system, was moved meanwhile, or a process can still write to it."""
     try:
         os.rename(path, part)
     except OSError as e:
@@ -426,8 +432,8 @@ def _seal_of(path: Path) -> _Seal:
 
 
 def _clone(source: Path | int, target: Path, mode: int) -> bool:
-    """Make a copy that shares its blocks. Return False if the file system cannot do that. `source`
-    may be a descriptor."""
+    """Make a copy that shares its blocks with the source. Return False if the file system cannot do
+    that. `source` is a path or a descriptor."""
     from_ = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

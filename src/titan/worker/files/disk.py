@@ -1,5 +1,5 @@
-"""Disk of a worker's home: its free space, the part of that which the master knows, and the texts
-for refused writes."""
+"""Disk of a worker's home: its free space, the free space last reported to the master, and the
+error texts for refused writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from titan.model.disk import FREE_DISK, Facts, news_of
 
 
 def why_lost(number: int, text: str = "") -> str:
-    """Return the reason for lost output that the system refused with errno `number`."""
+    """Return the reason why output is lost. The system refused to write it with errno `number`."""
     if number in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of its worker is full ({os.strerror(number)})"
     if number == errno.EOWNERDEAD:
@@ -25,20 +25,21 @@ class DiskWatch:
         self._reported: Facts = {}
 
     def facts(self) -> dict[str, str | int | float]:
-        """Return all facts, for a registration. The master knows them from then on."""
+        """Return all facts for a registration, and record them as reported."""
         found = self._measure()
         self._reported = found
         return found
 
     def news(self) -> dict[str, str | int | float]:
-        """Return the facts that changed since the last report, for a heartbeat."""
+        """Return the facts that changed since the last report, for a heartbeat, and record them as
+        reported."""
         found = news_of(self._measure(), self._reported)
         self._reported = {**self._reported, **found}
         return found
 
     def _measure(self) -> dict[str, str | int | float]:
-        """Return the free space. Empty if the home is gone, which others notice, or if the file
-        system does not count space."""
+        """Return the free space. The result is empty if the home is gone, which other code reports,
+        or if the file system does not count space."""
         try:
             disk = os.statvfs(self._home)
         except OSError:

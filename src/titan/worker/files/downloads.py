@@ -1,5 +1,5 @@
-"""Downloads of scripts, archives, functions and values from the master into this worker's cache,
-each once."""
+"""Downloads of scripts, archives, functions and values from the master into this worker's cache.
+Simultaneous requests for the same content share one download."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from titan.worker.files.cache import disk_problem
 from titan.worker.requests import WorkerLines
 
 AT_ONCE = 64
-"""Maximum number of simultaneous downloads. Further ones wait."""
+"""Maximum number of simultaneous downloads. Further downloads wait."""
 
 
 class Downloads:
-    """Downloads into a cache. `fetched(hash, problem, retryable)` is called at the end of each;
-    `problem` is "" on success."""
+    """Downloader into a cache. `fetched(hash, problem, retryable)` is called at the end of each
+    download. `problem` is "" on success."""
 
     def __init__(
         self,
@@ -29,8 +29,8 @@ class Downloads:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         fetched: Callable[[str, str, bool], None],
     ) -> None:
-        """Create an idle downloader. `spawn` runs work in the background. A download that is cut
-        off by a lost connection continues on the next one."""
+        """Create an idle downloader. `spawn` runs a coroutine in the background. A download that a
+        lost connection interrupts continues on the next connection."""
         self._cache = cache
         self._lines = lines
         self._spawn = spawn

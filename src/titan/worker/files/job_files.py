@@ -1,15 +1,15 @@
-"""Files of this worker's attempts: uploads of outputs to the master and downloads of inputs, each
-content once per node.
+"""Files of this worker's attempts: uploads of outputs to the master, and downloads of inputs. The
+worker downloads each content only once.
 
-    keep(assignment)           take an attempt's outputs out of its folder and upload them, then
-                               report that they are kept
-    need(hash)                 fetch content that attempts wait for into the cache, once for all
-    publish(lease, key, path)  publish a file for an attempt
-    fetch(lease, key, into)    fetch published content for an attempt
+    keep(assignment)           Take an attempt's outputs out of its folder, upload them, then report
+                               OutputsKept.
+    need(hash)                 Fetch content that attempts wait for into the cache.
+    publish(lease, key, path)  Publish a file for an attempt.
+    fetch(lease, key, into)    Fetch published content for an attempt.
 
-`on_publish` and `on_fetch` serve the last two for the context handler. Transfers that are cut off
-by a lost connection continue where they were. Threads read, hash and write. This module must not
-know when attempts run. It reports to the state machine by its inputs.
+`on_publish` and `on_fetch` serve `publish` and `fetch` for the context handler. A transfer that a
+lost connection interrupts continues at the same offset. Threads read, hash and write the files.
+This module must not know when attempts run. It reports to the state machine with inputs.
 """
 
 from __future__ import annotations
@@ -51,19 +51,21 @@ log = logging.getLogger("titan.worker")
 
 THREADS = 6
 AT_ONCE = 4
-"""Maximum number of simultaneous uploads, and of simultaneous downloads."""
+"""Maximum number of simultaneous uploads, and also of simultaneous downloads."""
 MOST_ASKED = 1024
 ANSWER_S = 30.0
-"""Seconds after which a waiting job is answered that the transfer continues."""
+"""Seconds after which the worker answers a waiting job that the transfer continues."""
 HASH_FIRST = 8 << 20
-"""Largest file that is hashed before it is sent, because the master may have it."""
+"""Size of the largest file that is hashed before it is sent. If the master has the content already,
+the upload is not needed."""
 AGAIN_S = (1.0, 5.0)
-"""Pauses after the master could not keep a file. After the last one the attempt has failed."""
+"""Pauses before the worker sends a file again that the master could not store. If that still fails
+after the last pause, the attempt has failed."""
 
 
 class JobFiles:
     """File transfers of a worker. `see` takes inputs of the state machine. `kept(lease)` is called
-    after each OutputsKept."""
+    after each OutputsKept, or when the upload is given up."""
 
     def __init__(
         self,
@@ -89,9 +91,9 @@ class JobFiles:
         self._keeping: dict[int, asyncio.Task[None]] = {}
         self._fetches: dict[str, asyncio.Task[None]] = {}
         self._pinned: dict[str, int] = {}
-        """hash -> number of copies that are being made from the cache."""
+        """hash -> number of running copies from the cache, which keep the file there."""
         self._asked: dict[tuple[int, msg.Message], asyncio.Task[msg.ArtifactRow]] = {}
-        """(lease, request) -> its task."""
+        """(lease, request) -> task that carries out the request."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -102,7 +104,7 @@ class JobFiles:
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
 
     def follow(self, instruction: messages.KeepOutputs | messages.GiveUpOutputs | messages.FetchArtifact) -> bool:
-        """Follow an instruction. Return whether it was one for this class."""
+        """Carry out an instruction. Return False if the instruction is not for this class."""
         match instruction:
             case messages.KeepOutputs():
                 self.keep(self._machine.held[instruction.lease].assignment)
@@ -122,7 +124,8 @@ class JobFiles:
             self._keeping[assignment.lease] = self._spawn(self._keep(assignment))
 
     def give_up(self, lease: int) -> None:
-        """Cancel the upload of an attempt's outputs and free its room in the cache."""
+        """Cancel the upload of an attempt's outputs. Remove other files if the cache is over its
+        limit."""
         self._make_room()
         task = self._keeping.pop(lease, None)
         if task is not None:
@@ -135,10 +138,10 @@ class JobFiles:
             outputs = await self._send_all(assignment)
         except OutputMissing as e:
             problem, outcome = str(e), Outcome.EXITED
-        except LimitExceeded as e:  # caused by the job, on whatever worker it runs
-            problem, outcome = f"its outputs could not be kept: {e}", Outcome.EXITED
+        except LimitExceeded as e:  # the job is at fault, so another worker would not help
+            problem, outcome = f"the outputs could not be stored: {e}", Outcome.EXITED
         except (TitanError, OSError) as e:
-            problem, outcome = f"its outputs could not be kept: {e}", Outcome.BROKEN
+            problem, outcome = f"the outputs could not be stored: {e}", Outcome.BROKEN
         self._keeping.pop(assignment.lease, None)
         self._see(messages.OutputsKept(assignment.lease, outputs, problem, outcome))
         self._kept(assignment.lease)
@@ -150,7 +153,7 @@ class JobFiles:
                 self._pool, self.cache.take_outputs, assignment.template.outputs, self._workspace.folder_of(assignment)
             )
         except OSError as e:
-            raise full_disk(e, "its outputs could not be read") from e
+            raise full_disk(e, "the outputs could not be read") from e
         try:
             stored = await asyncio.gather(*[self._store(output) for output in taken], return_exceptions=True)
             for error in [result for result in stored if isinstance(result, BaseException)]:
@@ -171,7 +174,7 @@ class JobFiles:
                 except EnvironmentFault as e:
                     if wait is None:
                         raise
-                    log.warning("%s could not be kept: %s; it is sent again", output.name, e)
+                    log.warning("the file %s could not be stored: %s; the worker sends it again", output.name, e)
                     await asyncio.sleep(wait)
         self.cache.enter(output.path, hash_)
         self._see(messages.ArtifactReady(messages.FILE_PREFIX + hash_))
@@ -187,7 +190,7 @@ class JobFiles:
 
     # -- inputs ------------------------------------------------------------------------------------
     def need(self, hash_: str) -> None:
-        """Fetch content. ArtifactReady or ArtifactFailed follows, with messages.FILE_PREFIX before
+        """Start to fetch content. ArtifactReady or ArtifactFailed follows, with FILE_PREFIX before
         the hash."""
         self._spawn(self._need(hash_))
 
@@ -202,15 +205,15 @@ class JobFiles:
 
     async def give(self, assignment: messages.Assignment, folder: str) -> tuple[PlacedFile, ...]:
         """Put the inputs of an attempt into its folder. Raises TitanError, OSError."""
-        for file in assignment.files:  # a cached file may have been changed since it came
+        for file in assignment.files:  # a job may have changed a cached file since it was entered
             await self.have(file.hash)
         needed = Counter(self._needed())
         alone = {file.hash for file in assignment.files if needed[file.hash] <= 1 and file.hash not in self._pinned}
         return await asyncio.to_thread(self.cache.give, assignment.files, folder, alone)
 
     async def have(self, hash_: str) -> None:
-        """Make sure that content is in the cache. It is fetched once, however many callers wait.
-        Raises TitanError, OSError."""
+        """Make sure that content is in the cache. If several callers wait for the same content, it
+        is fetched once. Raises TitanError, OSError."""
         if (self.cache.is_intact(hash_) or self.cache.is_lent(hash_)) and hash_ not in self._fetches:
             self.cache.use(hash_)
             return
@@ -250,8 +253,8 @@ class JobFiles:
 
     # -- requests of running attempts --------------------------------------------------------------
     async def publish(self, lease: int, key: str, path: str, *, shared: bool = False) -> msg.ArtifactRow:
-        """Publish a file or folder under a key. It is durable when this returns. Raises
-        TitanError."""
+        """Publish a file or folder under a key. The published content is durable when this method
+        returns. Raises TitanError."""
         loop = asyncio.get_running_loop()
         subject = f"the file to publish as {key[:200]!r} ({path})"
 
@@ -275,8 +278,8 @@ class JobFiles:
     async def find(self, lease: int, key: str, hash_: str = "") -> msg.ArtifactRow:
         """Return the newest version of a key, or the version with the hash.
 
-        Keys of the attempt's run come first, then shared ones. RUN/KEY names a key of another run.
-        Raises NotFound.
+        A key of the attempt's run takes precedence over a shared key. RUN/KEY names a key of
+        another run. Raises NotFound.
         """
         answer = await self._ask_master(lambda request: msg.FindArtifact(request, key, lease))
         row = next((row for row in answer.artifacts if row.hash.startswith(hash_)), None)
@@ -301,12 +304,14 @@ class JobFiles:
         return row
 
     def _may_name(self, lease: int) -> Callable[[str], bool]:
-        """Return the check for paths that this worker may read or write for an attempt."""
+        """Return a function that checks whether this worker may read or write a path for an
+        attempt."""
         held = self._machine.held.get(lease)
         return partial(self._workspace.may_name, held.assignment.run if held is not None else "")
 
     async def _ask_master(self, make: Callable[[int], msg.Message]) -> msg.Artifacts:
-        """Ask the master until it answers. Both kinds of requests may be sent twice."""
+        """Send a request to the master until it answers. Publish and FindArtifact may be sent twice
+        without harm."""
         while True:
             line = await self._lines.open()
             try:
@@ -333,11 +338,12 @@ class JobFiles:
 
     @staticmethod
     def on_send(handler: ContextHandler, request: JobRequest) -> None:
-        """Forward content of a job to the master in one piece. The job has no connection of its own
-        on which it could continue after a cut."""
+        """Forward content of a job to the master. A job has to send its content in one piece: it
+        has no connection of its own to the master on which it could continue an interrupted
+        upload."""
         message: msg.SendFile = request.message
         if not message.hash or len(request.blob) != message.size:
-            raise CallerError("a job has to send content whole, with its hash")
+            raise CallerError("a job has to send content in one piece, with its hash")
         handler.ask_master(request, message, request.blob)
 
     def on_fetch(self, request: JobRequest) -> None:
@@ -345,13 +351,15 @@ class JobFiles:
         self._serve(request, lambda: self.fetch(request.lease, message.key, message.path, message.hash))
 
     def _serve(self, request: JobRequest, work: Callable[[], Coroutine[Any, Any, msg.ArtifactRow]]) -> None:
-        """Start the work of a request, or wait for the work of an equal one. If it takes long, the
-        answer says that it continues."""
+        """Start the transfer for a request, or wait for the transfer of an equal request. If the
+        transfer takes long, the answer says that it continues."""
         key = (request.lease, msgspec.structs.replace(request.message, request=0))
         task = self._asked.get(key)
         if task is None:
             if len(self._asked) >= MOST_ASKED:
-                raise LimitExceeded(f"{MOST_ASKED} file transfers of this worker's jobs are in progress: wait for some")
+                raise LimitExceeded(
+                    f"{MOST_ASKED} file transfers of this worker's jobs are in progress, the limit: wait until one has ended"
+                )
             task = self._asked[key] = asyncio.get_running_loop().create_task(work())
         self._spawn(self._answer(request, key, task))
 

@@ -1,10 +1,11 @@
-"""Opening of paths that a job names: confined to a folder, whatever links the job made, and without
-blocking on a pipe or waking a device.
+"""Safe opening of paths that a job names. A path cannot lead out of its folder through links that
+the job made, and opening it neither blocks on a pipe nor has effects on a device.
 
-The kernel resolves the path (openat2, Linux 5.6). No link, "..", or concurrent rename leads out of
-the folder; links that stay inside are followed. Where the call is missing, or a sandbox forbids it,
-each component is opened by itself and none may be a link. The result is a descriptor of the place
-alone (O_PATH). Check its type, then `reopen` it.
+The kernel resolves the path (openat2, Linux 5.6). It follows links that stay inside the folder. No
+link, "..", or concurrent rename leads out of the folder. If the kernel lacks openat2 or a sandbox
+forbids it, this module opens one component of the path at a time and refuses every link. The result
+is an O_PATH descriptor, which locates a file without opening its content. Check its type, then
+`reopen` it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import stat
 import struct
 
 NR_OPENAT2 = 437
-"""Number of the system call, the same on all architectures."""
+"""Number of the system call openat2, which is the same on all architectures."""
 RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH = 0x02, 0x08
 OPENS_AGAIN = 16
-"""Number of tries: the kernel gives up (EAGAIN) if something is renamed during the lookup."""
+"""Number of tries. The kernel returns EAGAIN if a path is renamed during the lookup."""
 LEADS_OUT = (errno.EXDEV, errno.ELOOP)
 _PLACE = os.O_PATH | os.O_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,15 +28,15 @@ _lacking: list[bool] = []
 
 
 def open_place(path: str) -> int:
-    """Return a descriptor of any path. Raises OSError."""
+    """Return an O_PATH descriptor of any path. Raises OSError."""
     return os.open(path, _PLACE)
 
 
 def open_beneath(folder: str, path: str, *, follow: bool = True) -> int:
-    """Return a descriptor of `path`, relative to the folder.
+    """Return an O_PATH descriptor of `path`, which is relative to the folder.
 
-    Raises OSError, with an errno of LEADS_OUT if the path leads out. With `follow` False no link is
-    followed at all.
+    Raises OSError, with an errno in LEADS_OUT if the path leads out of the folder. If `follow` is
+    False, a link in the path is an error too.
     """
     if path.startswith("/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
@@ -47,15 +48,15 @@ def open_beneath(folder: str, path: str, *, follow: bool = True) -> int:
 
 
 def reopen(place: int, flags: int = os.O_RDONLY) -> int:
-    """Open the file or folder of a descriptor for reading. The type is checked first, as opening a
-    device may have effects. Raises OSError."""
+    """Open the file or folder of an O_PATH descriptor for reading. The type is checked first,
+    because opening a device may have effects. Raises OSError."""
     if not stat.S_ISREG(mode := os.fstat(place).st_mode) and not stat.S_ISDIR(mode):
         raise OSError(errno.EINVAL, "neither a file nor a folder")
     return os.open(f"/proc/self/fd/{place}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def path_of(place: int) -> str:
-    """Return the current path of a descriptor, without links."""
+    """Return the current path of a descriptor, in which all links are resolved."""
     return os.readlink(f"/proc/self/fd/{place}")
 
 

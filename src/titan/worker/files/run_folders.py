@@ -1,10 +1,10 @@
-"""Folders of runs, jobs/RUN and shared/RUN. They exist while an attempt of the run is here, and are
-removed with the last one if they are empty.
+"""Folders of runs, jobs/RUN and shared/RUN. They exist while this worker has an attempt of the run.
+After the last attempt they are removed if they are empty.
 
-So a worker that ran a hundred thousand runs which left nothing has no folders for them. Folders
-that are not empty stay for the sweep. Several workers of this node may use the same shared folder.
-A worker with attempts of a run holds a shared lock on it, and only the holder of the exclusive lock
-removes it. `tidy` may run in a thread.
+So runs that left no files cost no folders, even a hundred thousand of them. Folders that are not
+empty stay until the hourly sweep of the worker removes them. Several workers of this node may use
+the same shared/RUN. A worker with attempts of the run holds a shared lock on that folder, and a
+worker removes the folder only under an exclusive lock. `tidy` may run in a thread.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class RunFolders:
         self._run_of: dict[int, str] = {}
         self._users: dict[str, set[int]] = {}
         self._held: dict[str, int] = {}
-        """run -> descriptor of its shared folder, which holds the lock."""
+        """run -> descriptor of its shared folder. The open descriptor holds the shared lock."""
         self.idle: dict[str, None] = dict.fromkeys((*os.listdir(jobs), *os.listdir(shared)))
-        """Runs without attempts, whose folders may be empty."""
+        """Runs without attempts on this worker, whose folders may be empty."""
         self.wanted = asyncio.Event()
         """Set while `idle` has entries."""
         if self.idle:
             self.wanted.set()
 
     def use(self, run: str, lease: int) -> str:
-        """Create the folders of a run for an attempt. Return the shared folder, which stays until
-        `done` was called for all attempts. Raises OSError."""
+        """Create the folders of a run for an attempt. Return the shared folder. The folders stay
+        until `done` was called for all attempts of the run. Raises OSError."""
         with self._lock:
             path = f"{self._shared}/{run}"
             if run not in self._users:
@@ -65,7 +65,8 @@ class RunFolders:
                 self.wanted.set()
 
     def emptied(self, run: str) -> None:
-        """Note that something was moved out of jobs/RUN, which may be empty now."""
+        """Note that a folder was moved out of jobs/RUN or removed there, so jobs/RUN may be empty
+        now."""
         if run not in self._users:
             self.idle[run] = None
             self.wanted.set()
@@ -77,14 +78,14 @@ class RunFolders:
                 self.idle.pop(run, None)
                 if run in self._users:
                     continue
-                with contextlib.suppress(OSError):  # something is in it, or it is gone
+                with contextlib.suppress(OSError):  # the folder is not empty, or is gone
                     os.rmdir(f"{self._jobs}/{run}")
                 _remove_shared(f"{self._shared}/{run}")
 
 
 async def keep_tidy(folders: RunFolders) -> None:
-    """Remove empty folders until cancelled. Each pass waits a moment, as the next job of a run may
-    be about to come."""
+    """Remove empty folders until cancelled. Each pass waits TIDY_S first, because the next job of a
+    run may come soon and needs the folders."""
     while True:
         await folders.wanted.wait()
         await asyncio.sleep(TIDY_S)
@@ -93,7 +94,8 @@ async def keep_tidy(folders: RunFolders) -> None:
 
 
 def _hold(path: str) -> int:
-    """Create the folder if needed and lock it. Return its descriptor. Raises OSError."""
+    """Create the folder if needed and take a shared lock on it. Return its descriptor. Raises
+    OSError."""
     while True:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path)

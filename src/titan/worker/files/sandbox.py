@@ -1,15 +1,16 @@
 """titan_workspace/: the folders in which attempts run, and the files that they share.
 
-    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with its own copy of its script or
-                                project. If the attempt succeeded and left nothing, a later attempt
+    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with a copy of its script or
+                                project. If the attempt succeeded and left no files, a later attempt
                                 reuses the folder
     jobs/RUN/JOB.ATTEMPT.stdout and .stderr
+                                the attempt's output
     shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
     cache/HASH                  scripts and archives, by content
     files/                      outputs and inputs of jobs, see `files.cache`
 
-Owns paths and copies. This module must not know when attempts run. Old runs are swept after a
-while, and the cache by the age of its last use.
+Owns paths and copies. This module must not know when attempts run. `sweep` removes folders of old
+runs, and artifacts that were not used for a while.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from titan.worker.state_machine.machine import Assignment
 COPY_BYTES = 256 * 1024
 PROGRAMS = 64
 MOST_RUNS = 10_000
-"""Maximum number of runs with files. Beyond it those that were untouched for longest are swept."""
+"""Maximum number of runs with folders. Above it `sweep` removes those that were untouched for
+longest."""
 TOUCH_S = 60.0
 """Shortest interval between two records of the use of a cached artifact."""
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -49,13 +51,13 @@ class Place(NamedTuple):
     folder_state: FolderState | None = None
     """State of the folder when it was made, if it may be reused."""
     placed: tuple[PlacedFile, ...] = ()
-    """Large inputs in it, to be removed when the attempt is over."""
+    """Large inputs in the folder, to be removed when the attempt is over."""
 
 
 class Workspace:
     def __init__(self, home: Path, shared: Path | None = None) -> None:
-        """Open the workspace of a home. `shared` is the parent of the runs' shared folders, if
-        several workers of this node use it together."""
+        """Open the workspace of a home. `shared` is the parent folder of the runs' shared folders,
+        if several workers of this node share it. None: a folder in the workspace."""
         self._home = str(home.resolve())
         self.root = Path(self._home) / "titan_workspace"
         self.jobs = self.root / "jobs"
@@ -67,17 +69,20 @@ class Workspace:
             leftover.unlink(missing_ok=True)
         self._jobs, self._cache = str(self.jobs), str(self.cache)
         self.distrusted = self._distrust_before_boot()
-        """The machine was rebooted, so files that were not synced may be damaged."""
+        """The machine was rebooted since the worker's last start, so files that were not synced may
+        be damaged."""
         self.runs = RunFolders(self._jobs, str(self.shared))
         self._printed: dict[int, str] = {}
-        """Lease of a successful attempt that is not forgotten -> its folder, beside its logs."""
+        """Lease of a successful attempt -> its folder, beside which its logs are. `forget` removes
+        the entry."""
         self._spares = SpareFolders()
         self._programs: dict[str, bytes] = {}
         self._touched: dict[str, float] = {}
 
     def _distrust_before_boot(self) -> bool:
-        """Empty the cache after a reboot, and return whether there was one. Cached files were not
-        synced: after a loss of power one may have its name but not its content."""
+        """Empty the cache if the machine was rebooted, and return whether it was. Cached files are
+        not synced to the disk. So after a loss of power a file may have its name but not its
+        content."""
         try:
             boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         except OSError:
@@ -97,10 +102,10 @@ class Workspace:
         return f"{self._jobs}/{assignment.run}/{assignment.job}.{assignment.attempt}"
 
     def may_name(self, run: str, path: str) -> bool:
-        """Return whether a job of this run may have the worker read or write the path.
+        """Return whether the worker may read or write the path for a job of this run.
 
-        Allowed are the job's own folders and everything outside of the home. `path` must not
-        contain links.
+        The folders of the run and of function runners are allowed, and every path outside of the
+        home. `path` must not contain links.
         """
         if not is_below(path, self._home):
             return True
@@ -108,8 +113,8 @@ class Workspace:
         return any(is_below(path, folder) and path != f"{self.root}/runners" for folder in own)
 
     def prepare(self, assignment: Assignment) -> Place:
-        """Create the attempt's folder with its program. Unpacking a project may take long. Raises
-        OSError, TitanError."""
+        """Create the attempt's folder with its program. This may take long, because a project has
+        to be unpacked. Raises OSError, TitanError."""
         cwd, template = self.folder_of(assignment), assignment.template
         shared = self.runs.use(assignment.run, assignment.lease)
         content = None if template.archive or template.outputs or assignment.files else self._content(template)
@@ -127,8 +132,8 @@ class Workspace:
         return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", shared, state)
 
     def give_back(self, place: Place, lease: int) -> None:
-        """Take the folder of a successful attempt whose processes have all ended. It is reused if
-        the attempt left nothing."""
+        """Take back the folder of a successful attempt whose processes have all ended. The folder
+        is reused if the attempt left no files in it."""
         self._printed[lease] = place.cwd
         if place.folder_state is not None:
             for state in self._spares.give(place.folder_state):
@@ -136,12 +141,12 @@ class Workspace:
                 self.runs.emptied(os.path.basename(os.path.dirname(state.path)))
 
     def forget(self, lease: int, *, printed: bool = True) -> None:
-        """Drop an attempt when the master has its result and output. The logs of a successful
-        attempt are removed."""
+        """Drop an attempt whose result and output the master has. Remove the logs of a successful
+        attempt."""
         cwd = self._printed.pop(lease, None)
         if cwd is not None and printed:
             for stream in ("stdout", "stderr"):
-                with contextlib.suppress(OSError):  # nothing was printed to that stream
+                with contextlib.suppress(OSError):  # the attempt printed nothing to that stream
                     os.unlink(f"{cwd}.{stream}")
         self.runs.done(lease)
 
@@ -157,8 +162,8 @@ class Workspace:
                 Path(f"{cwd}.{stream}").unlink(missing_ok=True)
 
     def _content(self, template: JobTemplate) -> Content | None:
-        """Return the content of the folder, None if it is too large to be compared. Record the use
-        of the program."""
+        """Return the content of a new folder with this template's program, None if the program is
+        too large to be compared. Record the use of the program in the cache."""
         hash_ = template.file_hash
         if not hash_:
             return Content()
@@ -175,10 +180,11 @@ class Workspace:
         return Content(template.file, program) if len(program) <= PROGRAM_BYTES else None
 
     def sweep(self, keep_s: float, in_use: set[str], now: float) -> Swept:
-        """Remove runs and artifacts untouched for `keep_s` seconds before `now`. May take long.
+        """Remove the folders of runs, and the artifacts, that were not touched in the `keep_s`
+        seconds before `now`. The call may take long.
 
-        The folders of runs `in_use` are touched first, because other workers of this node may sweep
-        the same shared folder.
+        The folders of the runs `in_use` are touched first, so that other workers of this node,
+        which may sweep the same shared folder, keep them.
         """
         for run in in_use:
             for parent in (self.jobs, self.shared):
@@ -207,7 +213,7 @@ def copy_program(source: str, target: str) -> None:
         try:
             while part := os.read(from_, COPY_BYTES):
                 _write_all(to, part)
-            os.fchmod(to, 0o755)  # whatever the umask
+            os.fchmod(to, 0o755)  # because the umask applied to the mode in `open`
         finally:
             os.close(to)
     finally:
@@ -226,8 +232,8 @@ class Swept(NamedTuple):
 
 
 def _age_of_newest(entries: list[os.DirEntry[str]], most: int) -> float:
-    """Return the modification time of the oldest of the `most` newest entries, 0 if there are no
-    more than `most`."""
+    """Return the modification time of the oldest among the `most` newest entries. Return 0 if there
+    are at most `most` entries."""
     if len(entries) <= most:
         return 0.0
     times = []

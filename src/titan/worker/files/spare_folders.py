@@ -1,9 +1,9 @@
-"""Unchanged folders of ended attempts, kept for reuse by the next attempts. A rename replaces a
-mkdir, a copy and a removal.
+"""Spare folders: unchanged folders of ended attempts, kept for reuse by later attempts. One rename
+then replaces a mkdir, a copy of the program and a removal.
 
-An attempt that leaves nothing needs no folder, and a million empty ones cost a disk 4 KiB and an
-inode each. Owns which folders can be reused, and the check that they are unchanged. This module
-must not know whether an attempt succeeded.
+The folder of an attempt that left no files need not be kept: a million empty folders would cost 4
+KiB and an inode each. Owns the list of reusable folders and the check that they are unchanged. This
+module must not know whether an attempt succeeded.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import os
 from typing import NamedTuple
 
 PROGRAM_BYTES = 64 * 1024
-"""Largest program that is compared. Comparing a larger one would take as long as copying it."""
+"""Size of the largest program that is compared. The comparison of a larger program would take as
+long as a copy."""
 FOLDERS = 64
 
 _Mark = tuple[int, int, int, int]
 
 
 class Content(NamedTuple):
-    """Content of a folder: nothing, or a program with this name and content."""
+    """Content of a folder: one program with this name and content, or nothing."""
 
     file: str = ""
     program: bytes = b""
 
 
 class FolderState(NamedTuple):
-    """State of a folder when it was made, to find out later whether it changed."""
+    """State of a folder when it was created. A later comparison shows whether the folder has
+    changed."""
 
     path: str
     content: Content
@@ -35,22 +37,22 @@ class FolderState(NamedTuple):
 
 
 def note(path: str, content: Content) -> FolderState:
-    """Record a folder that holds just this content. Raises OSError."""
+    """Return the state of a folder that contains exactly this content. Raises OSError."""
     return FolderState(path, content, _mark(path), _mark(f"{path}/{content.file}") if content.file else (0, 0, 0, 0))
 
 
 class SpareFolders:
-    """Spare folders, at most `FOLDERS` of them."""
+    """Set of at most `FOLDERS` spare folders."""
 
     def __init__(self) -> None:
         self._folders: dict[Content, list[FolderState]] = {}
         self._count = 0
         self.emptied = ""
-        """Folder from which the last spare folder was taken."""
+        """Parent folder of the spare folder that was taken last."""
 
     def give(self, state: FolderState) -> list[FolderState]:
-        """Add the folder of an attempt whose processes have all ended. Return the folders that are
-        no longer needed."""
+        """Add the folder of an attempt whose processes have all ended. Return the folders that the
+        caller has to remove, because the set is full."""
         if self._count < FOLDERS:
             self._folders.setdefault(state.content, []).append(state)
             self._count += 1
@@ -58,23 +60,23 @@ class SpareFolders:
         if len(self._folders) == 1 and state.content in self._folders:
             return [state]
         dropped = [spare for folders in self._folders.values() for spare in folders]
-        self._folders = {state.content: [state]}  # content in demand now replaces older content
+        self._folders = {state.content: [state]}  # recently used content replaces older content
         self._count = 1
         return dropped
 
     def take(self, path: str, content: Content) -> FolderState | None:
         """Rename a spare folder with this content to `path`. Return None if there is no unchanged
-        one."""
-        if os.path.lexists(path):  # an attempt that was withdrawn begins again
+        spare folder with this content."""
+        if os.path.lexists(path):  # the attempt was withdrawn earlier, and begins again
             return self._own(path, content)
         while (state := self._pop(content)) is not None:
             try:
                 if _is_unchanged(state):
                     os.rename(state.path, path)
                     self.emptied = os.path.dirname(state.path)
-                    # The program was not touched by the rename.
+                    # The rename changes only the mark of the folder, not that of the program.
                     return FolderState(path, content, _mark(path), state.program_mark)
-            except OSError:  # removed
+            except OSError:  # somebody removed the folder
                 pass
         return None
 
@@ -105,7 +107,8 @@ class SpareFolders:
 
 
 def remove(state: FolderState) -> None:
-    """Remove a folder if it is unchanged. Otherwise somebody left something in it."""
+    """Remove a folder if it is unchanged. A changed folder stays, because it may contain files that
+    somebody needs."""
     try:
         if _is_unchanged(state):
             if state.content.file:
@@ -116,8 +119,9 @@ def remove(state: FolderState) -> None:
 
 
 def _mark(path: str) -> _Mark:
-    """Return values that change with the owner, the mode, the names in a folder or the content of a
-    file. The last two change in steps of the kernel's clock."""
+    """Return values that change when the owner, the mode, the names in a folder or the content of a
+    file change. The kernel's clock for ctime has coarse ticks, so a change of names or content
+    within one tick may not show."""
     found = os.lstat(path)
     return found.st_mode, found.st_uid, found.st_gid, found.st_ctime_ns
 

@@ -1,6 +1,6 @@
-"""Code of processes that run users' code or manage those that do: the warden and the function
-runner.
+"""Code of the warden and the function runner: processes that run code of users, or that start and
+kill processes with such code.
 
-These files import nothing of Titan but each other, because they run as `python -I -S warden.py`
-with this folder on the path.
+These files import no other part of Titan, because they run as `python -I -S warden.py` with only
+this folder added to the path.
 """

@@ -1,5 +1,5 @@
-"""Capture of a job's output: from its pipe into its log, within a limit. Part of the warden, and
-like it without imports of Titan."""
+"""Capture of a job's output: the transfer from a pipe into a log, within a size limit. Part of the
+warden. Like the warden it imports nothing of Titan."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ SPLICE_F_NONBLOCK = 2
 
 
 class Capture:
-    """One stream of one job: from its pipe into its log. The log is created with the first byte and
-    never grows over `limit`.
+    """Transfer of one output stream of one job from its pipe into its log. The log is created with
+    the first byte, and never grows over `limit`.
 
-    The last quarter of the limit (at most 256 KiB) is reserved for the end of the output. The part
-    of the limit before it is the head. Output after the head goes into a ring of the reserved size.
-    When the job ends, the ring is appended to the log. If output between the head and the ring was
-    dropped, the report of the ring says how much. The log holds only bytes that the job wrote.
+    The last quarter of the limit (at most 256 KiB) is reserved for the tail, which is the end of
+    the output. The rest of the limit is the head. Output after the head goes into a ring buffer of
+    the reserved size. When the job ends, the content of the ring is appended to the log as the
+    tail. The report of the tail says how many bytes between head and tail were dropped. The log
+    holds only bytes that the job wrote.
 
-    The head goes into the log by splice(2), so every byte is in the pipe or in the log at any
-    moment. Nothing is lost if this process is killed. Where splice does not work (Python before
-    3.10, some file systems), output is read and written.
+    splice(2) moves the head into the log, so at any moment every byte is in the pipe or in the log.
+    No output of the head is lost if this process is killed. Where splice does not work (Python
+    before 3.10, some file systems), output is read and written.
 
-    `at`: continue a log of this size that another process began and cannot finish. The tail that
-    the other process had in memory is lost.
+    With `at` the capture continues a log of this size, which another process began and cannot
+    finish. The tail that the other process had in memory is lost.
     """
 
     __slots__ = (
@@ -46,14 +47,14 @@ class Capture:
     def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int, at: int = 0) -> None:
         reserve = min(TAIL_BYTES, limit // 4)
         self.pipe = pipe  # -1 once closed
-        # The pipe is unregistered here before it is closed. Closing is not enough if other
-        # processes hold the pipe.
+        # epoll from which the pipe is unregistered before it is closed. Closing alone is not enough
+        # if other processes hold the pipe.
         self.polled_by: select.epoll | None = None
         self.dropped = 0
         self._key, self._stream, self._path = key, stream, path
         room = min(reserve, limit - at)
         self._room = room if room >= LEAST_TAIL_BYTES else 0
-        # If the limit is too small for a tail, all of it is used for the head.
+        # If the limit is too small for a tail, the whole limit is used for the head.
         self._head = limit - reserve if self._room else limit
         self._lost = (
             self._room > 0 and at == self._head
@@ -64,10 +65,10 @@ class Capture:
         self._splices = hasattr(os, "splice")
         self._ring = bytearray()
         self._at = 0  # position of the next byte in the ring
-        self._excess = 0  # bytes after the head
+        self._excess = 0  # number of bytes of output after the head
 
     def pump(self, reports: list[tuple[Any, ...]], budget: int) -> None:
-        """Read up to about `budget` bytes. Close the pipe at its end."""
+        """Transfer up to about `budget` bytes. Close the pipe at the end of the output."""
         while budget > 0 and self.pipe >= 0:
             in_head = self._size < self._head and not self._failed
             try:
@@ -88,7 +89,7 @@ class Capture:
             budget -= len(data)
 
     def finish(self, reports: list[tuple[Any, ...]]) -> None:
-        """Append the tail and close everything. `dropped` is final afterwards."""
+        """Append the tail to the log, and close pipe and log. `dropped` is final afterwards."""
         if self.pipe >= 0:
             self._close_pipe()
         kept = min(self._excess, self._room)
@@ -131,8 +132,9 @@ class Capture:
         self._at = (self._at + count) % room
 
     def _move(self, most: int, reports: list[tuple[Any, ...]]) -> int:
-        """Move bytes from the pipe into the log. Return their number, 0 if a read has to find out
-        why there are none. Raises BlockingIOError."""
+        """Move bytes from the pipe into the log by splice. Return their number, 0 if the caller has
+        to read the pipe instead: it may be at its end, or splice may not work. Raises
+        BlockingIOError."""
         moved = 0
         try:
             self._open()
@@ -157,8 +159,8 @@ class Capture:
         return moved
 
     def _write(self, data: bytes, reports: list[tuple[Any, ...]], skipped: int = 0) -> int:
-        """Write to the log. Return the number of bytes written. The first error ends the log.
-        `skipped` bytes before the data were dropped."""
+        """Write to the log. Return the number of bytes written. After the first error nothing more
+        is written to the log. `skipped` bytes before the data were dropped."""
         done = 0
         try:
             if self._failed:
@@ -176,7 +178,7 @@ class Capture:
     def _open(self) -> None:
         if self._file >= 0:
             return
-        # Do not follow a link or block on a fifo that the job has put there.
+        # Do not follow a link, or block on a fifo, that the job has put at the path of the log.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (0 if self._size else os.O_TRUNC)
         file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o600)
         mode = os.fstat(file).st_mode
@@ -195,6 +197,6 @@ class Capture:
 
 
 def _holds_bytes(pipe: int) -> bool:
-    """Return whether the pipe holds bytes. A readable pipe may also have ended, and a log is
-    created only with the first byte."""
+    """Return whether the pipe has bytes to read. epoll also reports the end of a pipe as readable,
+    and without bytes no log must be created."""
     return fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0") != b"\0\0\0\0"

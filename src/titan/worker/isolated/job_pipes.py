@@ -1,17 +1,19 @@
-"""Pipes of jobs. The worker holds their read ends too, so output that a job wrote before it killed
-its warden can still be read.
+"""Pipes for the output of jobs. The warden and the worker both hold the read ends. So the worker
+can still read output that a job wrote before the job killed its warden.
 
-`Pipes` is the warden's side, `HeldPipes` the worker's. Pipes are created in advance for `BATCH`
-jobs at a time, and their read ends go to the worker in one message. Both sides map a memory file
-that records which job took which pair, because the warden may die before it reports the start. The
-worker reads the file when reports come. So a job needs no message of its own, and wakes nobody.
+`Pipes` is the warden's side, `HeldPipes` the worker's. The warden creates pipes in advance for
+`BATCH` jobs at a time, and sends their read ends to the worker in one message. A job has a pair of
+pipes, for stdout and stderr. The warden records the pair of each job in a memory file that both
+processes share, because the warden may die before it reports the start of the job. The worker reads
+the file when reports come. So the start of a job needs no extra message, and does not wake the
+worker.
 
-The file is a ring of `RING` entries. Entry n % RING holds a job's key and n + 1: the job has the
-n-th of the pairs that were handed over, counted from 0. If no pair can be handed over, because the
-worker does not take them or has no descriptors to spare, a job still has pipes. Their content is
-lost with the warden.
+The file is a ring of `RING` entries. Pairs are numbered from 0 in the order in which they are sent
+to the worker. Entry n % RING has the key of the job that took pair n, and n + 1. A job also has
+pipes if the warden cannot send them, because the worker does not read the messages or has no free
+descriptors. The content of such pipes is lost if the warden dies.
 
-Part of the warden, and like it without imports of Titan.
+Part of the warden. Like the warden it imports nothing of Titan.
 """
 
 from __future__ import annotations
@@ -32,19 +34,21 @@ FDS_BYTES = 2 * BATCH * 4
 
 
 class Pipes:
-    """Supply of pipes. `take` returns [stdout's read end, its write end, the same of stderr]."""
+    """Supply of pipes. `take` returns [read end, write end] of stdout, followed by those of
+    stderr."""
 
     def __init__(self, link: int = -1, note: int = -1) -> None:
-        """Create an empty supply. `link` is the socket to the worker's `HeldPipes`, -1 for none;
-        `note` is the memory file."""
+        """Create an empty supply. `link` is the socket to the worker's `HeldPipes`, -1 for none.
+        `note` is the descriptor of the memory file."""
         self._link = _socket.socket(fileno=link) if link >= 0 else None
         self._note = note
-        # (n, ends), the next pair is last; n is -1 for a pair that the worker does not hold
+        # (n, ends) of the pairs in stock. The next pair to use is last. n is -1 for a pair that the
+        # worker does not hold.
         self._ready: list[tuple[int, list[int]]] = []
         self._handed = 0
 
     def take(self, key: int) -> list[int]:
-        """Return the pipes of a job. Raises OSError if there are no descriptors left."""
+        """Return the pipes for a job. Raises OSError if no descriptors are left."""
         if not self._ready:
             self._make()
         n, ends = self._ready.pop()
@@ -88,12 +92,12 @@ class Pipes:
 
 
 class HeldPipes:
-    """Pipes held by the worker. Call `look` when reports have come, and `release` when a job is
-    over."""
+    """Read ends that the worker holds. Call `look` when reports have come, and `release` when a job
+    is over."""
 
     def __init__(self, link: socket, note: int, most: int) -> None:
-        """Take over the link, which `close` closes, and map the memory file. Pipes of at most
-        `most` jobs are held."""
+        """Take over the socket `link`, which `close` closes, and map the memory file `note`. The
+        pipes of at most `most` jobs are held."""
         import mmap  # not at the top: the warden does not need these
         import struct
 
@@ -101,14 +105,14 @@ class HeldPipes:
         self._link = link
         self._note = mmap.mmap(note, NOTE_BYTES, access=mmap.ACCESS_READ)
         self._most = most
-        # number -> pair that was handed over and is not known to belong to a job
+        # number -> received pair that no known job has taken
         self._spare: dict[int, tuple[int, int]] = {}
         self._received = 0
-        self._next = 0  # number of the first pair that is not known to belong to a job
+        self._next = 0  # number of the first pair that no known job has taken
         self._of: dict[int, tuple[int, int]] = {}  # key -> pair
 
     def look(self) -> None:
-        """Read which jobs have begun."""
+        """Read from the memory file which jobs have begun."""
         while True:
             key, mark = self._entry(self._note, self._next % RING * ENTRY_BYTES)
             if mark <= self._next:
@@ -119,16 +123,17 @@ class HeldPipes:
             if pair is not None:
                 if mark == self._next + 1:
                     self._of[key] = pair
-                else:  # overwritten, because more than RING jobs began since the last look
+                else:  # the entry was overwritten, because more than RING jobs began since the last call
                     _close(pair)
             self._next += 1
 
     def begun(self) -> list[int]:
-        """Return the jobs that have begun and were not released."""
+        """Return the keys of the jobs that have begun and were not released."""
         return list(self._of)
 
     def take(self, key: int) -> tuple[int, int] | None:
-        """Return the read ends of a job's stdout and stderr. The caller owns them from then on."""
+        """Return the read ends of a job's stdout and stderr, which the caller has to close. None:
+        the worker does not hold them."""
         return self._of.pop(key, None)
 
     def release(self, key: int) -> None:
@@ -137,7 +142,7 @@ class HeldPipes:
             _close(pair)
 
     def close(self) -> None:
-        """Close all pipes, also those that wait in the socket."""
+        """Close all pipes, including those in messages that were not received yet."""
         if self._note.closed:
             return
         while self._receive():
@@ -150,7 +155,7 @@ class HeldPipes:
         self._note.close()
 
     def _receive(self) -> bool:
-        """Receive a message. Return whether there was one."""
+        """Receive one message with pipes. Return False if there is none."""
         try:
             room = _socket.CMSG_SPACE(FDS_BYTES)
             data, control, _, _ = self._link.recvmsg(1, room, _socket.MSG_DONTWAIT | _socket.MSG_CMSG_CLOEXEC)
@@ -167,7 +172,7 @@ class HeldPipes:
         whole = len(fds) == 2 * data[0] and len(self._spare) + len(self._of) + data[0] <= self._most
         if whole:
             self._spare.update({self._received + i: (fds[2 * i], fds[2 * i + 1]) for i in range(data[0])})
-        else:  # the kernel truncated the message because no descriptors were left
+        else:  # the worker has too many pipes, or the kernel truncated the message because no descriptors were left
             for fd in fds:
                 os.close(fd)
         self._received += data[0]

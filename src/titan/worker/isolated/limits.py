@@ -1,13 +1,15 @@
-"""Setup of a job's process before it becomes the job: it enters its cgroups and sets its limits.
+"""Setup of a process before it executes the job: the process enters its cgroups and sets its
+limits.
 
-Like the warden, which imports it, this module knows nothing of Titan and runs in an interpreter
-that need not have it. `titan.worker.limits.cgroups` decides which limits there are and what they
-mean. Here are only the steps, as the warden's orders name them:
+Like the warden, which imports it, this module imports nothing of Titan and runs in an interpreter
+that need not have Titan. `titan.worker.limits.cgroups` decides which limits apply to a job. The
+warden's orders name these steps, which this module carries out:
 
-    {"RLIMIT_AS": bytes, ...}     soft and hard, -1 for no limit, never above the current hard limit
-    {"cgroups": [path, ...]}      the cgroup.procs of each group, to which 0 is written: the writer
-                                  enters the group
-    {"affinity": [cpu, ...]}      the CPUs that the process may run on
+    {"RLIMIT_AS": bytes, ...}     Set the soft and the hard limit. -1 means no limit. The current
+                                  hard limit is never exceeded.
+    {"cgroups": [path, ...]}      Write 0 to the cgroup.procs file of each group. The kernel moves
+                                  the writing process into the group.
+    {"affinity": [cpu, ...]}      Set the CPUs on which the process may run.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def limits_setter(limits: Mapping[str, Any] | None) -> Callable[[], None] | None:
-    """Return the function that sets `limits` in the child, None if there are none. Raises
-    LookupError for a resource limit that this system lacks."""
+    """Return the function that sets `limits` in the child process, None if there are no limits.
+    Raises LookupError for a resource limit that this system lacks."""
     if not limits:
         return None
     chosen = []

@@ -1,13 +1,13 @@
-"""Masking of secrets in a job's output: they become `***` on the way from the pipe to the log, so
-no disk ever has them.
+"""Masking of secrets in a job's output. The warden replaces them with `***` between the pipe and
+the log, so they are never written to the disk.
 
-Part of the warden, and like it without imports of Titan. The secrets and the forms in which they
-may be printed come with the order. Here they are patterns, byte strings of at least 4 bytes.
+Part of the warden. Like the warden it imports nothing of Titan. The order of a job has all forms of
+its secrets to be masked. In this module they are patterns: byte strings of at least 4 bytes.
 
-A byte is masked if it belongs to any occurrence of any pattern, overlapping ones included.
-Overlapping occurrences are masked as one. The output comes in pieces. So the longest end of the
-output that may begin a pattern is held back until more output comes, or its end. The result is the
-same however the output was split.
+A byte is masked if it belongs to an occurrence of a pattern. Occurrences that overlap become one
+mask. The output comes in pieces, and a pattern can begin at the end of a piece. So the longest end
+of the output that may be the beginning of a pattern is held back until more output comes, or the
+output ends. The result does not depend on the sizes of the pieces.
 """
 
 from __future__ import annotations
@@ -28,27 +28,29 @@ else:  # in a process without Titan: the warden has put this folder on the path
 MASK = b"***"
 SHORTEST = 4
 SIFT_NS, LOOK_NS, LOOK_BYTES_PER_NS = 80, 500, 2
-"""Costs of a search in nanoseconds: sifting a text, per byte; looking for one pattern, plus the
-bytes searched per nanosecond."""
+"""Estimated costs in nanoseconds. SIFT_NS: collect the four-byte words of a text, per byte of the
+text. LOOK_NS: search for one pattern, plus one nanosecond per LOOK_BYTES_PER_NS bytes of text."""
 
 
 class Patterns:
-    """Patterns to be masked, shared by the streams of a job."""
+    """Patterns to be masked in the streams of one job."""
 
     __slots__ = ("_beginnings", "_by_word", "all")
 
     def __init__(self, patterns: Iterable[bytes]) -> None:
         self.all = sorted(set(patterns), key=lambda pattern: (-len(pattern), pattern))
         assert all(len(pattern) >= SHORTEST for pattern in self.all), "a pattern is too short to be masked"
-        # Beginnings of patterns that are too short to be found by their first four bytes.
+        # The first 1, 2 and 3 bytes of each pattern: they are too short to be found by the first
+        # four bytes of a pattern.
         self._beginnings = frozenset(pattern[:count] for pattern in self.all for count in range(1, SHORTEST))
         self._by_word: dict[int, list[bytes]] = {}
         for pattern in self.all:
             self._by_word.setdefault(memoryview(pattern[:SHORTEST]).cast("I")[0], []).append(pattern)
 
     def present(self, text: bytes) -> list[bytes]:
-        """Return the patterns that may be in `text`, longest first. These are all patterns, or
-        those whose first four bytes occur, whichever is quicker to handle."""
+        """Return the patterns that may be in `text`, longest first. This is either the list of all
+        patterns, or the patterns whose first four bytes occur in `text`. By the estimated costs the
+        quicker of the two ways is chosen."""
         if len(text) * SIFT_NS > len(self.all) * (LOOK_NS + len(text) // LOOK_BYTES_PER_NS):
             return self.all
         found: set[int] = set()
@@ -59,8 +61,8 @@ class Patterns:
         return sorted([pattern for word in found for pattern in self._by_word[word]], key=len, reverse=True)
 
     def ends_at(self, text: bytes) -> int:
-        """Return how many bytes at the beginning of `text` may be the end of a pattern that began
-        before it."""
+        """Return the number of bytes at the beginning of `text` that may be the end of a pattern
+        that began before `text`."""
         most = 0
         for pattern in self.all:
             at = pattern.find(text[:1], 1)
@@ -73,8 +75,9 @@ class Patterns:
         return most
 
     def held_from(self, text: bytes, present: list[bytes]) -> tuple[int, bytes]:
-        """Return where the longest end of `text` begins that may begin a pattern, and the pattern,
-        if one is known."""
+        """Return the position from which on `text` may be the beginning of a pattern, and that
+        pattern, b"" if it is not known. The position is the length of `text` if no end of it can
+        begin a pattern."""
         size = hold = len(text)
         awaited = b""
         for count in range(min(SHORTEST - 1, size), 0, -1):
@@ -95,18 +98,19 @@ class Patterns:
 
 
 class Masker:
-    """Masking of one stream: `feed` each piece, then `flush`. Both return masked output."""
+    """Masker of one stream. Call `feed` for each piece and `flush` at the end. Both return masked
+    output."""
 
     __slots__ = ("_awaited", "_begun", "_covered", "_held", "_patterns")
 
     def __init__(self, patterns: Patterns, *, begun: bool = True) -> None:
-        """Create a masker. `begun`: the first piece is the beginning of the output. Otherwise it
-        may begin with the end of a pattern, which is masked."""
+        """Create a masker. If `begun` is True, the first piece is the beginning of the output.
+        Otherwise the first piece may begin with the end of a pattern, and such bytes are masked."""
         self._patterns = patterns
         self._begun = begun
         self._held = b""
-        self._covered = 0  # bytes of `_held` that belong to a mask already written
-        self._awaited = b""  # pattern that begins with `_held`
+        self._covered = 0  # number of bytes at the start of `_held` that an already written mask replaces
+        self._awaited = b""  # pattern that begins with `_held`, b"" if unknown
 
     def feed(self, data: bytes) -> bytes:
         if not self._begun:
@@ -115,7 +119,7 @@ class Masker:
             return (MASK if cut else b"") + self.feed(data[cut:])
         have = len(self._held)
         if have + len(data) < len(self._awaited) and self._awaited.startswith(data, have):
-            self._held += data  # a long secret in small pieces: nothing to search yet
+            self._held += data  # a long pattern comes in small pieces, and needs no search before it is complete
             return b""
         text = self._held + data if have else data
         present = self._patterns.present(text)
@@ -123,12 +127,12 @@ class Masker:
         return self._mask(text, present, until)
 
     def flush(self) -> bytes:
-        """Return the rest of the output at the end of the stream."""
+        """Return the masked rest of the output at the end of the stream."""
         text, self._awaited = self._held, b""
         return self._mask(text, self._patterns.present(text), len(text)) if text else b""
 
     def _mask(self, text: bytes, present: list[bytes], until: int) -> bytes:
-        """Return the masked output before `until`. The rest is held back."""
+        """Return the masked output before position `until`. The rest of `text` is held back."""
         spans = []
         for pattern in present:
             at = text.find(pattern)
@@ -153,7 +157,7 @@ class Masker:
 
 
 class MaskedCapture(Capture):
-    """Stream of a job that has secrets."""
+    """Capture for a job that has secrets: it masks the output before it writes the log."""
 
     __slots__ = ("_masker",)
 
@@ -178,7 +182,8 @@ class MaskedCapture(Capture):
         Capture.finish(self, reports)
 
     def _keep(self, data: bytes, reports: list[tuple[Any, ...]]) -> None:
-        """Write data to the head of the log while there is room, and the rest to its tail."""
+        """Write data to the head of the log until the head is full, and keep the rest for the
+        tail."""
         room = 0 if self._failed else max(0, self._head - self._size)
         if room and data:
             head, data = data[:room], data[room:]

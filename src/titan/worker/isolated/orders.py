@@ -1,9 +1,10 @@
-"""Orders of a worker to wardens and runners: a 4-byte big-endian length and
+"""Encoding of a worker's orders to wardens and runners. A message is a 4-byte big-endian length and
 `marshal.dumps(list_of_tuples, 4)`.
 
-`pack_orders` is the worker's half, `take_orders` that of the warden and of the runner. The worker
-must not use the latter: unmarshalling is unsafe for bytes that users' code may have written. This
-module imports nothing of Titan, because both processes load it from beside their files.
+The worker uses `pack_orders`, and the warden and the runner use `take_orders`. The worker must not
+use `take_orders`: unmarshalling is unsafe for bytes that code of users may have written. This
+module imports nothing of Titan outside of this folder, because wardens and runners load it in an
+interpreter that need not have Titan.
 """
 
 import marshal

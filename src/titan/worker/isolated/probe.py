@@ -1,4 +1,5 @@
-"""First script that a warm warden runs. It exits with `CODE` if scripts can be forked there."""
+"""First script that a warm warden runs. The exit code `CODE` proves that the warden can fork
+scripts."""
 
 CODE = 23
 

@@ -1,7 +1,7 @@
-"""Processes as /proc shows them, and functions that kill them: for finding and killing everything
-that a job left.
+"""Functions that find processes in /proc and kill them. With them the warden and the worker kill
+all processes that a job left.
 
-Part of the warden, and like it without imports of Titan.
+Part of the warden. Like the warden it imports nothing of Titan.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ STAT_BYTES = 4096
 
 
 class Process:
-    """One line of /proc/PID/stat. `born_ticks` counts from boot; it differs between two processes
-    with the same pid."""
+    """Process, read from /proc/PID/stat. `born_ticks` is its start time, counted from boot. Two
+    processes that had the same pid differ in it."""
 
     __slots__ = ("born_ticks", "group", "parent", "pid", "session", "state")
 
@@ -52,8 +52,8 @@ def read_process(pid: int) -> Process | None:
 
 
 def scan_processes() -> dict[int, Process]:
-    """Return every process of this pid namespace. Takes about 15 microseconds per process. The
-    result is not a snapshot, as forks go on meanwhile."""
+    """Return every process of this pid namespace by its pid. The scan takes about 15 microseconds
+    per process. The result is not a consistent snapshot, because processes fork during the scan."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit() and (process := read_process(int(name))) is not None:
@@ -69,8 +69,8 @@ def children_by_parent(processes: Mapping[int, Process]) -> dict[int, list[int]]
 
 
 def subtree(children: Mapping[int, list[int]], root: int, spared: Iterable[int] = ()) -> list[int]:
-    """Return `root` and its descendants, parents first. `spared` processes are left out, with all
-    their descendants."""
+    """Return `root` and its descendants, parents first. The processes in `spared` and their
+    descendants are left out."""
     found, known = [root], {root, *spared}
     for pid in found:
         fresh = [child for child in children.get(pid, ()) if child not in known]
@@ -108,8 +108,8 @@ def signal_group(group: int, number: int) -> bool:
 
 
 def become_subreaper(*, on: bool = True) -> None:
-    """Make orphaned descendants of this process its children. The setting survives exec and is not
-    inherited. Raises OSError."""
+    """Make this process a subreaper: orphaned descendants become its children. The setting survives
+    exec, and children do not inherit it. Raises OSError."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,14 +1,15 @@
-"""Reports of wardens and runners to their worker, as bytes: plain fields that can be read without
-executing anything.
+"""Encoding of the reports of wardens and runners to their worker. It has only plain fields, which
+the worker can read without executing code.
 
-Runners execute users' functions, and users' processes can reach wardens. So their reports are
-outside input: bytes of a known form, or ValueError. Owns the form of every report on both streams.
-This module must not know what a report means. It imports nothing of Titan and little else, because
-runners and wardens load it too, from beside their files.
+Runners execute functions of users, and processes of users can reach wardens. So their reports are
+untrusted input, and bytes that do not have the form of a report raise ValueError. Owns the form of
+every report of wardens and runners. This module must not know the meaning of a report. It imports
+nothing of Titan and little else, because runners and wardens load it in an interpreter that need
+not have Titan.
 
-A frame is a 4-byte big-endian length and reports. A report is its kind (1 byte), the length of the
-rest (4 bytes), fixed fields, and a tail of bytes or text (UTF-8 with surrogateescape). Orders,
-which go the other way, are in `orders`.
+A frame is a 4-byte big-endian length, followed by reports. A report is its kind (1 byte), the
+length of the rest (4 bytes), fixed fields, and a tail of bytes or text (UTF-8 with
+surrogateescape). `orders` has the encoding of the other direction.
 """
 
 from struct import Struct
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 FRAME_BYTES = 64 * 1024 * 1024
 TEXT, BYTES, COLUMNS = "text", "bytes", "columns"
 FORMS = (
-    # Name, fixed fields, tail. The position is the number of the kind: add new ones at the end.
-    ("started", "qqd", ""),  # reports of the warden, see there
+    # Name, fixed fields, tail. The position is the number of the kind, so add new kinds at the end.
+    ("started", "qqd", ""),  # from here on reports of the warden, see `warden`
     ("refused", "qq", TEXT),
     ("withdrawn", "q", ""),
     ("output", "qBqq", BYTES),
     ("log_failed", "qBq", TEXT),
     ("exited", "qqddqqqq", ""),
-    ("hello", "q", TEXT),  # reports of a runner, see there
+    ("hello", "q", TEXT),  # from here on reports of a runner, see `runner`
     ("printed", "qB", BYTES),
     ("given_back", "q", ""),
     ("results", "qI", COLUMNS),
@@ -45,8 +46,8 @@ _FORMS = tuple([(name, *_KINDS[name][1:]) for name, _, _ in FORMS])
 
 
 def pack_reports(reports: "list[tuple[Any, ...]]") -> bytes:
-    """Return one frame. A report is (name, fields, and the tail if it has one). Raises ValueError
-    for a frame over the limit."""
+    """Return one frame. A report is a tuple of its name, its fields, and its tail if it has one.
+    Raises ValueError if the frame exceeds the limit."""
     parts: list[bytes] = []
     for report in reports:
         kind, fixed, tail = _KINDS[report[0]]
@@ -104,7 +105,7 @@ def _take_frame(inbox: bytearray, at: int, end: int, taken: "list[tuple[Any, ...
 
 
 def _pack_columns(report: "tuple[Any, ...]") -> bytes:
-    """Return the bytes of ("results", first_seq, statuses, payloads, started, finished)."""
+    """Return the encoding of ("results", first_seq, statuses, payloads, started, finished)."""
     _, first, statuses, payloads, started, finished = report
     n = len(payloads)
     fixed = struct_pack(f">qI{n}s{n}I{n}d{n}d", first, n, statuses, *map(len, payloads), *started, *finished)

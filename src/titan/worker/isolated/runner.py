@@ -1,45 +1,47 @@
-"""Function runner: a long-lived process that executes Python calls for a worker, one at a time,
-many per message.
+"""Function runner: a long-lived process that executes Python calls for a worker, one at a time. A
+message has many calls.
 
-It owns the calls in its queue, their output, and the errors that they raise. Whatever a call does,
-short of killing the process, becomes the result of that call. The runner knows nothing of jobs,
-attempts or the master: a call is a sequence number here. It imports nothing of Titan but `orders`
-and `reports`, which are like it, because it runs in the user's interpreter as
+The runner owns the calls in its queue, their output, and the errors that they raise. Each call gets
+a result, unless it kills the process. The runner knows nothing of jobs, attempts or the master: for
+the runner, a call is a sequence number. Of Titan it imports only `orders` and `reports`, because it
+runs in the user's interpreter as
 
     python runner.py SOCKET_PATH TOKEN STDOUT_PATH STDERR_PATH LOG_LIMIT VALUES_FOLDER SESSION
     MEMORY
 
-That interpreter is Python 3.10 or later and needs cloudpickle; without cloudpickle every call is
-refused. A runner serves the calls of one program (SESSION). It exits between two calls, without the
-calls that have not begun, if it uses more than MEMORY bytes or far more threads or descriptors than
-a process needs.
+The interpreter has to be Python 3.10 or later with cloudpickle. Without cloudpickle every call is
+refused. A runner serves the calls of one program (SESSION). It exits after a call, and leaves the
+rest of its queue to another runner, if it uses more than MEMORY bytes, or far more threads or
+descriptors than a process needs.
 
 Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and sends ("hello", pid,
-TOKEN). The worker answers with one zero byte that carries two descriptors: an eventfd
-(EFD_SEMAPHORE | EFD_NONBLOCK) of tokens, and a memfd of 4096 bytes, the marks. Orders are messages
-of tuples, see `orders`. Reports are plain fields, see `reports`: users' code runs here, so the
-worker reads them without executing anything. Times are `time.monotonic()` in seconds.
+TOKEN). The worker answers with one zero byte and two descriptors: an eventfd (EFD_SEMAPHORE |
+EFD_NONBLOCK) that counts call tokens, and a memfd of 4096 bytes, the marks. Orders are tuples in
+the encoding of `orders`. Reports have only plain fields, in the encoding of `reports`: code of
+users runs in this process, so the worker reads reports without executing code. Times are
+`time.monotonic()` in seconds.
 
 Orders
     ("function", hash, pickled)
-        Enter a function. It is unpickled at its first call. If that fails, the failure is the error
-        of every call.
+        Store a function. It is unpickled at its first call. If that fails, the failure is the error
+        of every call of the function.
     ("calls", hash, first_seq, [payload, ...], priority)
-        Run one call per payload, see `pack_arguments`. A payload may also be a pair of it and a
-        list of values for its placeholders, see `Arguments`.
+        Run one call per payload (see `pack_arguments`). An entry may also be a pair: a payload with
+        placeholders, and the list of values for them (see `Arguments`).
     ("chunk", hash, seq, payload)
-        Run one call for many values. The payload is the pickle of a list of argument tuples.
+        Call the function once for each argument tuple. The payload is the pickle of their list.
     ("give_back", k)
-        Remove the last k calls of the queue. They belong to the worker again.
+        Remove the last k calls of the queue, which the worker has taken back.
     ("quit",)
-        Exit when this is read, whatever is queued. The end of the stream does the same.
+        Exit when this order is read, even if calls are queued. The end of the stream has the same
+        effect.
 Reports
     ("results", first_seq, statuses, payloads, started_s, finished_s)
-        Columns, one entry per call, in order.
+        Results of consecutive calls as columns, with one entry per call.
     ("printed", seq, stream, data)
-        Call `seq` printed `data` on stream 1 or 2. Comes before the result of the call.
+        Call `seq` printed `data` on stream 1 or 2. Sent before the result of the call.
     ("unprinted", seq, errno)
-        The system refused some output of call `seq`. Comes before its result.
+        The system refused some output of call `seq`. Sent before the result of the call.
     ("given_back", k)
     ("waits", seq, 1 or 0)
         The running call `seq` waits for other calls, or goes on.
@@ -48,30 +50,31 @@ Statuses and payloads
     0 OK            The pickle of the value; b"" is None. For a chunk: the pickle of a list of
                     (True, value) or (False, description).
     1 RAISED, 2 UNPICKLABLE (the result), 3 UNLOADABLE (function or arguments)
-                    A description: type name, str(exception), traceback, and the pickle of the
-                    exception or none. All but the last is text. So it can be read where the
-                    exception's class does not exist, and without executing anything.
-    4 FILED         `FILED_HEAD`, then the name of a file in VALUES_FOLDER. The file holds the
-                    value's pickle, which is over 64 KiB.
+                    A description of the error: type name, str(exception), traceback, and the
+                    pickle of the exception or none. All parts but the pickle are text. So the
+                    description can be read without the exception's class, and without executing
+                    code.
+    4 FILED         `FILED_HEAD`, then the name of a file in VALUES_FOLDER that has the pickle of
+                    the value. Used for pickles over 64 KiB.
 
-Taking back: each queued call has one token. The worker adds tokens before it sends the calls. The
-runner takes one token before it starts a call, always the front one. Without a token it starts no
-call. A worker that has read k tokens itself knows that the last k calls of the queue never run,
-even while the runner is busy. It sends "give_back", and sends no new calls until "given_back" has
-come.
+Taking calls back: each queued call has one token in the eventfd. The worker adds the tokens before
+it sends the calls. The runner takes one token before it starts the first call of its queue, and
+starts no call without a token. So if the worker takes k tokens out itself, the last k calls of the
+queue never run, even if the runner is busy and reads no orders. The worker then sends "give_back",
+and sends no new calls until it has received "given_back".
 
-Marks: the first 8 bytes hold the seq of the call that was started last, the next 8 bytes that of
-the call that ended last (0: none). After a death they tell the worker which call was running, which
-calls had ended without a report, and which never began.
+Marks: the first 8 bytes of the memfd are the seq of the call that was started last, and the next 8
+bytes the seq of the call that ended last (0: none). After the death of a runner the marks tell the
+worker which call was running, which calls had ended without a report, and which never began.
 
-Results are sent when nothing is left to run, when 2 ms have passed since the last time, when 256
-KiB wait, and before a call of a function that is not known to be quick. So a result waits behind a
-slow call only if a long row of quick calls came before it.
+Results are sent when no call is left to run, when 2 ms have passed since they were last sent, when
+256 KiB are unsent, and before a call of a function that is not known to be quick. So a result waits
+for the end of a slow call only if many quick calls of the same function preceded the slow one.
 
-Limits: 512 functions, of which the least recently ordered is dropped; a message of 64 MiB; a result
-of 2 GiB; LOG_LIMIT bytes of output per call and stream, of which the head is kept. The output of a
-call is on disk until the call ends. Output of threads or processes that outlive their call counts
-for the next call.
+Limits: 512 functions (the least recently ordered one is dropped), 64 MiB per message, 2 GiB per
+result, and LOG_LIMIT bytes of output per call and stream (the rest is dropped). The output of a
+call is in files until the call ends. Output of threads or processes that outlive their call counts
+as output of the next call.
 """
 
 import errno
@@ -99,7 +102,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING or __package__:
     from titan.worker.isolated.orders import take_orders
     from titan.worker.isolated.reports import FRAME_BYTES, pack_reports
-else:  # in the process itself the first path is the folder of this file
+else:  # in the runner's process the first entry of sys.path is the folder of this file
     from orders import take_orders
     from reports import FRAME_BYTES, pack_reports
 
@@ -107,16 +110,17 @@ else:  # in the process itself the first path is the folder of this file
 
 OK, RAISED, UNPICKLABLE, UNLOADABLE, FILED = range(5)
 KIB = 1024
-# Limit of one call or result. A message holds at most 256 KiB besides it, and the columns.
+# Limit of one call or result. Besides it a message has at most 256 KiB of other results, and the
+# columns.
 PAYLOAD_BYTES = FRAME_BYTES - 1024 * KIB
 READ_BYTES = 64 * KIB
 FLUSH_BYTES = 256 * KIB
 FLUSH_S = 0.002
 SLOW_S = 0.001
-QUICK_ROW = 16  # quick calls in a row after which a function counts as quick
+QUICK_ROW = 16  # number of quick calls in a row after which a function counts as quick
 FUNCTIONS = 512
 MARK_BYTES = 4096
-LOG_BYTES = 16 * KIB * KIB  # above any LOG_LIMIT
+LOG_BYTES = 16 * KIB * KIB  # upper bound of LOG_LIMIT
 ENTRY_BYTES = 64  # upper bound for an entry of the columns without its payload
 ERROR_BYTES = 1024 * KIB
 INLINE_BYTES = 64 * KIB
@@ -136,12 +140,12 @@ _DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 forked = False
 current_marks: "memoryview | None" = None  # tells `titan.context` the current call
-current: "Runner | None" = None  # lets the SDK report that a call waits for others
+current: "Runner | None" = None  # the SDK uses it to report that a call waits for other calls
 
 
 def pack_arguments(args: "tuple[Any, ...]", kwargs: "dict[str, Any]", dumps: "Callable[..., bytes]" = pickle.dumps) -> bytes:
-    """Return the payload of a call: the pickle of `args`, or of (args, kwargs) if there are kwargs
-    or `args` looks like such a pair."""
+    """Return the payload of a call: the pickle of `args`, or of (args, kwargs) if there are kwargs.
+    `args` that could be taken for such a pair are also packed as a pair."""
     plain = not kwargs and not is_pair(args)
     return dumps(args if plain else (args, kwargs), PROTOCOL)
 
@@ -151,8 +155,8 @@ def is_pair(arguments: "tuple[Any, ...]") -> bool:
 
 
 class Arguments(pickle.Unpickler):
-    """Unpickler of a payload with placeholders for the results of other calls. Persistent id i is
-    value i, unpickled on first use.
+    """Unpickler of a payload with placeholders for the results of other calls. The placeholder with
+    persistent id i stands for value i, which is unpickled on first use.
 
     A value is one of
 
@@ -161,9 +165,9 @@ class Arguments(pickle.Unpickler):
     - b"f" and the path of a file with its pickle
     - b"j" and JSON
     - b"g" and the path of a file with JSON
-    - b"x" and the reason why it cannot be had
+    - b"x" and the reason why the value is not available
 
-    The payload may be b"f" and the path of a pickle, too.
+    The payload may also be b"f" and the path of a file with the pickle.
     """
 
     def __init__(self, payload: bytes, values: "list[bytes]") -> None:
@@ -197,13 +201,13 @@ def load_json(value: bytes) -> "Any":
 
 # -- errors ----------------------------------------------------------------------------------------
 class Refused(Exception):
-    """A function or its arguments cannot be loaded, or a result cannot be sent. The message says
-    why and what to do."""
+    """A function or its arguments cannot be loaded, or a result cannot be sent. The message has the
+    reason and the remedy."""
 
 
 def describe(error: BaseException) -> "tuple[bytes | None, str, str, str]":
-    """Return the description of an error, see the module's docstring. Never raises, whatever the
-    exception's own methods do."""
+    """Return the description of an error (see the module's docstring), with the pickle first. Never
+    raises, even if methods of the exception raise."""
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     if kind is Refused:
@@ -231,16 +235,17 @@ def pack_failure(pickled: "bytes | None", kind: str, text: str, trace: str) -> b
 
 
 def cut(text: str, limit: int) -> str:
-    """Return at most about `limit` characters, the head and the tail of `text`. Characters that
-    cannot be encoded are replaced."""
+    """Return `text`, or about `limit` characters of its head and tail if it is longer. Characters
+    that cannot be encoded are replaced."""
     if len(text) > limit:
         text = f"{text[: limit // 2]}\n... {len(text) - limit} characters left out ...\n{text[len(text) - limit // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def pickled_error(error: BaseException) -> bytes | None:
-    """Return the pickle of an exception. None if it is too large or does not survive pickling, such
-    as one whose __init__ takes other arguments than it passes on."""
+    """Return the pickle of an exception. Return None if the pickle is too large or cannot be
+    loaded. For example, it cannot be loaded if `__init__` takes other arguments than it passes to
+    its base class."""
     try:
         pickled = pickled_value(error)
         if len(pickled) > ERROR_BYTES:
@@ -252,8 +257,8 @@ def pickled_error(error: BaseException) -> bytes | None:
 
 
 def pickled_value(value: object) -> bytes:
-    """Return the pickle of a value, by cloudpickle if plain pickle fails (lambdas, local classes).
-    Raises what cloudpickle raises."""
+    """Return the pickle of a value. If plain pickle fails (lambdas, local classes), cloudpickle is
+    used. Raises the exceptions of cloudpickle."""
     try:
         return pickle.dumps(value, PROTOCOL)
     except Exception:
@@ -263,10 +268,10 @@ def pickled_value(value: object) -> bytes:
         return pickled
 
 
-# -- functions -------------------------------------------------------------------------------------
+# -- values and functions --------------------------------------------------------------------------
 class Value:
-    """Destination of a pickle: in memory while it is small, then in a file of `folder`, hashed on
-    the way."""
+    """Destination of a pickle. A small pickle stays in memory. A larger one is hashed and written
+    to a file in `folder`."""
 
     __slots__ = ("_digest", "_fd", "_head", "_path", "_writing_ns", "size")
 
@@ -297,8 +302,9 @@ class Value:
         return count
 
     def _append(self, data: "bytes | memoryview") -> None:
-        """Write data to the file. Nobody hashes the file again, so data that may change meanwhile
-        is copied (such as an array that another thread of the call writes to)."""
+        """Hash data and write it to the file. Data that may change meanwhile is copied first, such
+        as an array that another thread of the call writes to. Otherwise the hash might not match
+        the file, and nobody hashes the file again."""
         view = memoryview(data).cast("B")
         for at in range(0, len(view), PIECE_BYTES):
             piece = view[at : at + PIECE_BYTES]
@@ -326,7 +332,8 @@ class Value:
 
 
 class Function:
-    """One entered function. `quick_row` counts its quick calls since the last slow one."""
+    """A function that the worker sent. `quick_row` counts its quick calls since the last slow
+    one."""
 
     __slots__ = ("failure", "pickled", "quick_row", "target")
 
@@ -337,8 +344,9 @@ class Function:
         self.quick_row = 0
 
     def load(self, unusable: str | None) -> "Callable[..., Any] | None":
-        """Return the function, or None. In that case `failure` is the payload with the reason.
-        Loads only once, even if that fails."""
+        """Return the function. If it cannot be loaded, return None and set `failure` to the
+        description of the error. A function is loaded only once, even if that fails. `unusable` is
+        the reason why this interpreter cannot run calls, None if it can."""
         if self.target is None and self.failure is None:
             try:
                 if unusable is not None:
@@ -354,8 +362,8 @@ class Function:
 
 
 class Functions:
-    """The 512 functions that were ordered last. The same orders give the same content, so the
-    worker knows which functions are held."""
+    """Store of the 512 functions that were ordered last. The worker has such a store too. Both get
+    the same orders, so the worker knows which functions the runner has."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[Any, Function] = OrderedDict()
@@ -382,7 +390,8 @@ class Functions:
 
 # -- output ----------------------------------------------------------------------------------------
 class Output:
-    """Descriptors 1 and 2 as append-only files, and the output since the last read."""
+    """Output of calls. Descriptors 1 and 2 are append-only files, from which the output of each
+    call is read and removed."""
 
     def __init__(self, stdout_path: str, stderr_path: str, limit: int) -> None:
         self.limit = min(limit, LOG_BYTES)
@@ -396,8 +405,8 @@ class Output:
 
     @staticmethod
     def _redirect(path: str, stream: int) -> int:
-        """Point `stream` to the file. Return another descriptor of the file, above 2 and not
-        inheritable."""
+        """Redirect descriptor `stream` to a new file. Return another descriptor of the file, which
+        is above 2 and not inheritable."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
         own = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
         os.close(fd)
@@ -405,16 +414,17 @@ class Output:
         return own
 
     def reopen(self) -> None:
-        """Create sys.stdout and sys.stderr, at the start and after a call has closed them."""
+        """Create sys.stdout and sys.stderr. Needed at the start, and after a call has closed or
+        broken them."""
         self.out = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
         self.err = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
         sys.stdout = sys.__stdout__ = self.out  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = self.err  # type: ignore[misc]
 
     def flush(self) -> int:
-        """Flush every stream object that can hold text back. One that a call has installed may
-        raise anything. Return the errno if the system refused text without the call's knowledge,
-        else 0."""
+        """Flush every stream object that may buffer text. Ignore all errors of stream objects that
+        a call installed. Return the errno if the disk refused text that the call had printed,
+        otherwise 0."""
         refused = 0
         try:
             self.out.flush()
@@ -432,8 +442,8 @@ class Output:
         return refused
 
     def take(self, stream: int) -> bytes:
-        """Return the content of the file of `stream`, and empty the file. Above the limit only the
-        head is kept, with a line about the rest."""
+        """Return the content of the file of `stream`, and empty the file. Of output above the limit
+        only the head is returned, and a line that says how many bytes were dropped."""
         fd = self.fds[stream - 1]
         size = os.lseek(fd, 0, os.SEEK_END)
         data = os.pread(fd, min(size, self.limit), 0)
@@ -458,8 +468,8 @@ class Runner:
         self.functions = Functions()
         self.queue: deque[tuple[int, Function, Any, bool, int]] = deque()
         self.priority = 1  # priority of the running call
-        self.session = ""  # program that the calls belong to
-        self.memory = 0  # most bytes that the process may have between two calls, 0 for no limit
+        self.session = ""  # id of the program to which the calls belong
+        self.memory = 0  # maximum memory of the process in bytes after a call, 0 for no limit
         self._checked_s = 0.0
         self._waits = 0  # number of open waits of the running call
         self.unusable: str | None = None  # reason why this interpreter cannot run calls
@@ -485,7 +495,7 @@ class Runner:
             pass
 
     def _work(self) -> None:
-        """Run calls until the queue or the tokens are used up."""
+        """Run calls until the queue is empty or no token is left."""
         queue, popleft, tokens, marks, output = self.queue, self.queue.popleft, self.tokens, self.marks, self.output
         take_token, seek, now, end = os.eventfd_read, os.lseek, time.monotonic, os.SEEK_END
         stdout, stderr = output.fds
@@ -502,7 +512,7 @@ class Runner:
             started = now()
             try:
                 status, result = self._run_chunk(function, payload) if is_chunk else self._run_call(function, payload)
-            except BaseException as error:  # from a signal handler of the call, after the call's end
+            except BaseException as error:  # raised by a signal handler of the call, after the end of the call
                 status, result = RAISED, pack_failure(*describe(error))
             finished = now()
             if forked:
@@ -535,7 +545,7 @@ class Runner:
                 if not 0 <= finished - self._checked_s < LOOK_S:
                     self._checked_s = finished
                     if self.memory and has_leaked(self.memory):
-                        raise Ended  # the rest of the queue has not begun: it runs elsewhere
+                        raise Ended  # the rest of the queue has not begun, and another runner executes it
                 self._receive(socket.MSG_DONTWAIT)
 
     def _run_call(self, function: Function, payload: "bytes | tuple[bytes, list[bytes]]") -> tuple[int, bytes]:
@@ -575,8 +585,8 @@ class Runner:
             return UNPICKLABLE, pack_failure(*describe(error))
 
     def _run_chunk(self, function: Function, payload: bytes) -> tuple[int, bytes]:
-        """Run a chunk. A failing value fails alone; arguments or a function that cannot be loaded
-        fail the whole chunk."""
+        """Run a chunk. An error for one argument tuple does not affect the others. If the function
+        or the arguments cannot be loaded, the whole chunk fails."""
         target = function.target
         if target is None and (target := function.load(self.unusable)) is None:
             assert function.failure is not None
@@ -612,11 +622,11 @@ class Runner:
 
     # calls that wait for calls
     def wait(self, *, begins: bool) -> None:
-        """Note that the call begins or ends to wait for other calls; meanwhile another call may use
-        its slot. Called by the thread of the call only."""
+        """Note that the running call begins or ends to wait for other calls. While it waits,
+        another call may use its slot. Only the thread of the call may call this method."""
         before, self._waits = self._waits, max(0, self._waits + (1 if begins else -1))
         if not forked and (before == 0) != (self._waits == 0):
-            self._flush()  # otherwise results of quick calls before it would wait too
+            self._flush()  # otherwise the results of earlier calls would wait too
             self.stream.sendall(pack_reports([("waits", self.marks[0], int(begins))]))
 
     # the stream
@@ -667,7 +677,8 @@ class Runner:
 
 
 def has_leaked(memory: int) -> bool:
-    """Return whether calls left so much in this process that a new one should take over."""
+    """Return whether calls left so much memory, threads or descriptors in use that a new process
+    should replace this one."""
     with open("/proc/self/statm", "rb") as file:
         resident = int(file.read().split()[1]) * mmap.PAGESIZE
     return (
@@ -676,7 +687,8 @@ def has_leaked(memory: int) -> bool:
 
 
 def leave_fork() -> None:
-    """Exit: a call forked and its child returned from the call. Only the parent is the runner."""
+    """Exit from a child that a call forked and that returned from the call. Only the parent process
+    is the runner."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -685,7 +697,8 @@ def leave_fork() -> None:
 
 
 def connect(path: str, token: str) -> tuple[socket.socket, int, memoryview]:
-    """Connect to the worker. Return stream, tokens and marks. Raises OSError."""
+    """Connect to the worker. Return the stream, the eventfd of the call tokens, and the marks.
+    Raises OSError."""
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     stream.connect(path)
     stream.sendall(pack_reports([("hello", os.getpid(), token)]))
@@ -699,13 +712,13 @@ def connect(path: str, token: str) -> tuple[socket.socket, int, memoryview]:
 
 
 def ignore(_number: int, _frame: object) -> None:
-    """Ignore a signal. A handler is used instead of SIG_IGN, because exec resets handlers to the
-    default but passes SIG_IGN on to processes that calls start."""
+    """Ignore a signal. The runner uses this handler instead of SIG_IGN, because exec resets
+    handlers to the default, but processes that calls start would inherit SIG_IGN."""
 
 
 def look_plain() -> None:
-    """Make the process look like an unused interpreter to calls: arguments, first path,
-    `__main__`."""
+    """Make the process look like a new interpreter to calls: reset sys.argv, the first entry of
+    sys.path, and `__main__`."""
     if sys.path and sys.path[0] and os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):
         sys.path[0] = ""  # otherwise modules beside this file would shadow the user's
     sys.argv = [""]
@@ -737,8 +750,8 @@ def main(
     runner.session, runner.memory = session, memory
 
     def after_fork() -> None:
-        """Close the stream in the child: it must end when the runner does, not when the last
-        process that a call left ends."""
+        """Close the stream in a forked child. The worker must see the end of the stream when the
+        runner ends, even if children of calls live on."""
         global forked
         forked = True
         stream.close()
@@ -750,7 +763,7 @@ def main(
     gc.freeze()
     runner.run()
     output.flush()
-    os._exit(0)  # without waiting for threads and exit handlers of calls
+    os._exit(0)  # does not wait for threads and exit handlers that calls left
 
 
 if __name__ == "__main__":

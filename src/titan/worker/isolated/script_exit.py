@@ -1,19 +1,21 @@
-"""Run and exit of a script in a process that was forked from the warden. To the script, both look
-like those in a process of its own.
+"""Run and exit of a script in a process that was forked from the warden. The script sees no
+difference from a new interpreter.
 
-Like `warm` this module imports nothing of Titan and runs in an interpreter that need not have it.
+Like `warm` this module imports nothing of Titan, and runs in an interpreter that need not have
+Titan.
 
-The script gets an empty stack. Frames of the warden would show in `traceback.print_stack`, in
-`warnings` and in the recursion depth. So the child returns out of all of them, and out of the -c
-code that started the warden. That frees this code object, and two weak references to it have
-callbacks. The first callback is `reversed`: it calls a method of the reference, in C and without
-counting a recursion, and this method is the script. So there is no frame below the script. The
-second callback is `end`. It is always called, gets the script's exception through
-`sys.unraisablehook`, and exits by os._exit.
+The script needs an empty stack: frames of the warden would show in `traceback.print_stack`, in
+`warnings` and in the recursion depth. So the child returns from all frames, including the -c code
+that started the warden. The return frees the code object of the -c code, and then Python calls the
+callbacks of weak references to this object. One callback is `reversed`. It calls a method of its
+reference in C, without a frame and without counting a recursion. That method is the script. So
+there is no frame below the script. The next callback is `end`. It is always called, gets the
+script's exception through `sys.unraisablehook`, and exits with os._exit.
 
-There is no real finalization, because it writes to every object and so copies all memory of the
-warden. Its visible effects are reproduced here: threads, atexit, the streams, and the globals of
-the script and of the modules that it imported.
+The child skips the finalization of the interpreter, which writes to every object and so would copy
+all memory of the warden. This module reproduces its visible effects: it waits for threads, runs
+atexit handlers, flushes the streams, and frees the globals of the script and of the modules that
+the script imported.
 """
 
 from __future__ import annotations
@@ -43,22 +45,22 @@ class Hook(_weakref.ref):  # type: ignore[type-arg]
 
 
 class Ending:
-    """State that `end` needs from the script's run, and objects that must outlive it."""
+    """State that `end` needs, and objects that must outlive the script's run."""
 
     kept: list[Any] = []
     main: list[ModuleType] = []
-    modules: frozenset[str] = frozenset()  # imported before the script
+    modules: frozenset[str] = frozenset()  # names of the modules that were imported before the script
     raised: list[BaseException] = []
     hook: Any = None
-    collections = 0  # collections of the oldest generation before the script
+    collections = 0  # number of garbage collections of the oldest generation before the script
 
 
 function: Any = type(lambda: None)
 
 
 def arrange(code: CodeType, main: ModuleType, boot: CodeType, modules: frozenset[str]) -> None:
-    """Make the script run, and then `end`, when `boot` is freed. The later reference is called
-    first.
+    """Arrange that the script runs, and then `end`, when the code object `boot` is freed. Python
+    calls the callback of the newest reference first.
 
     `modules` are the names of the modules that were imported before the script.
     """
@@ -77,14 +79,15 @@ def found(_reference: object) -> None:
 
 
 def lost() -> None:
-    """Exit with an error, because the interpreter shuts down before the script has run. No known
-    release of Python frees its -c code that late."""
+    """Exit with an error, because the interpreter shuts down before the script has run. This would
+    happen if Python freed the -c code only after its atexit handlers. No known release does."""
     os.write(2, b"titan: this Python cannot run a script in a forked process\n")
     os._exit(LOST_CODE)
 
 
 def on_unraisable(args: Any) -> None:
-    """Record the exception that ended the script. Pass anything else to the previous hook."""
+    """Record the exception that ended the script. Pass all other exceptions to the previous
+    hook."""
     if args.object is reversed:
         Ending.raised.append(args.exc_value)
     else:
@@ -93,7 +96,7 @@ def on_unraisable(args: Any) -> None:
 
 # -- the exit --------------------------------------------------------------------------------------
 def end(_reference: object) -> NoReturn:
-    """Do what Python visibly does after a script, then os._exit."""
+    """Reproduce the visible effects of Python's exit after a script, then call os._exit."""
     status = 1
     try:
         status = finish()
@@ -119,8 +122,8 @@ def finish() -> int:
     if "threading" in sys.modules:
         end_threads()
     try:
-        # Before 3.10 each copy of the module has functions of its own, and this call also raises
-        # the errors that it has printed.
+        # Before Python 3.10 each copy of the atexit module has handlers of its own, and this call
+        # also raises errors that it has printed.
         sys.modules.get("atexit", atexit)._run_exitfuncs()
     except Exception:
         pass
@@ -178,12 +181,12 @@ def write_stderr(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
-    except Exception:  # stderr is closed, or None
+    except Exception:  # stderr is closed, or is None
         pass
 
 
 def end_threads() -> None:
-    """Wait for the threads that are not daemons."""
+    """Wait for the threads that are not daemon threads."""
     threading = sys.modules["threading"]
     try:
         threading._shutdown()
@@ -207,7 +210,7 @@ def flush_quietly() -> None:
     for stream in (sys.stderr, sys.stdout):
         try:
             stream.flush()
-        except Exception:  # the last flush reports it
+        except Exception:  # `flush_streams` reports the error later
             pass
 
 
@@ -227,8 +230,8 @@ def flush_streams() -> bool:
 
 
 def clear_modules() -> None:
-    """Free the globals of the script and of the modules that it imported. That flushes files and
-    calls `__del__`."""
+    """Free the globals of the script and of the modules that the script imported. This flushes open
+    files and calls `__del__` methods."""
     sys.last_type = sys.last_value = sys.last_traceback = None
     if sys.version_info >= (3, 12):
         sys.last_exc = None  # type: ignore[assignment]
@@ -254,14 +257,14 @@ def clear_modules() -> None:
 
 
 def nothing_old() -> bool:
-    """Return whether the oldest generation is empty. A collection without it then finds just as
-    much, and does not write to free memory."""
+    """Return whether the oldest generation of the garbage collector is empty. If it is, a
+    collection of the younger generations finds the same objects, and writes to less memory."""
     return gc.get_count()[2] == 0 and gc.get_stats()[2]["collections"] == Ending.collections
 
 
 def clear_names(names: dict[str, Any]) -> None:
-    """Clear names as Python clears a module: private names first, then the others, each set to None
-    in order."""
+    """Set the names of a module to None in the order in which Python does: private names first,
+    then the others."""
     for private in (True, False):
         for name in list(names):
             if isinstance(name, str) and name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") is private:

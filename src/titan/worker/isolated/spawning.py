@@ -1,7 +1,7 @@
-"""Start of a process that is not a fork of this one: fork and exec, its limits and environment, and
-the reason if it could not be started.
+"""Start of a new program by fork and exec, with its limits and environment, and with an explanation
+if it could not be started.
 
-Part of the warden, and like it without imports of Titan.
+Part of the warden. Like the warden it imports nothing of Titan.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FAILURE_BYTES = 4096
 
 
 class Refused(Exception):
-    """A process could not be started. `message` says why and what to check."""
+    """A process could not be started. `message` has the reason and a hint for the user."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -67,10 +67,10 @@ def explain(code: int, name: str, cwd: str, paths: Iterable[bytes]) -> str:
 
 
 def fork_exec(arguments: tuple[Any, ...], open_files: int, core: int | None) -> int:
-    """Call what subprocess.Popen calls: vfork, without the work that Popen does around it. Raises
-    TypeError if the call has changed."""
+    """Call the private function that subprocess.Popen uses, without the work that Popen does around
+    it. The function uses vfork if it can. Raises TypeError if its signature has changed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != open_files:  # the child inherits the limit; descriptors above it stay usable
+    if soft != open_files:  # the child inherits the limit; open descriptors above the limit stay usable
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))
     forbidden = resource.getrlimit(resource.RLIMIT_CORE)
     if core is not None:
@@ -98,18 +98,18 @@ def spawn(
     open_files: int,
     core: int | None = None,
 ) -> int:
-    """Start a process in a session of its own and return its pid once exec has succeeded. Raises
+    """Start a process in a session of its own. Return its pid when exec has succeeded. Raises
     Refused.
 
-    `stdio` are its descriptors 0, 1, 2. `open_files` is its soft limit on descriptors, `core` that
-    on core dumps (None: that of this process). `base`, name to NAME=VALUE, is the part of its
-    environment that `env` does not override.
+    `stdio` are descriptors that become 0, 1 and 2 of the process. `open_files` is its soft limit on
+    descriptors. `core` is its soft limit on core dumps (None: the limit of this process). `base`
+    maps names to NAME=VALUE. It is the environment of every job, and `env` overrides it.
 
-    Every descriptor of the warden is close-on-exec, so none needs closing here. PR_SET_PDEATHSIG is
-    not set: that would have to happen in the child, which takes a preexec_fn and so a real fork
-    instead of vfork. Instead the worker, a subreaper too, kills what a killed warden leaves.
-    Resource limits do take that slower way: the warden cannot lower its own limits and raise them
-    again.
+    Every descriptor of the warden is close-on-exec, so no descriptor needs to be closed here.
+    PR_SET_PDEATHSIG is not set. The child would have to set it in a preexec_fn, which needs a slow
+    fork instead of vfork. Instead the worker, which is a subreaper too, kills the processes that a
+    killed warden leaves. Resource limits do need a preexec_fn, because the warden cannot lower its
+    own limits and raise them again.
     """
     if not argv:
         raise Refused(errno.EINVAL, "the command is empty")
@@ -123,13 +123,14 @@ def spawn(
         failures, failures_in = os.pipe()
         try:
             ends = (stdio[0], -1, -1, stdio[1], -1, stdio[2], failures, failures_in)
-            # default signals, new session
+            # The first two values mean: default signals, new session.
             rest = (True, True, -1, None, None, None, -1, before_exec)
             pid = fork_exec((args, paths, False, (), encode(cwd), list(pairs.values()), *ends, *rest), open_files, core)
             os.close(failures_in)
             failures_in = -1
             failure = b""
-            # Exec closes the other end. A failing child writes in pieces.
+            # A successful exec closes the other end, so the read returns nothing. A child that
+            # fails may write its failure in pieces.
             while part := os.read(failures, FAILURE_BYTES):
                 failure += part
         finally:
@@ -164,8 +165,8 @@ def spawn_by_popen(
     open_files: int,
     core: int | None,
 ) -> int:
-    """Start a process with subprocess.Popen, for a Python whose private call has changed. Slower to
-    import and to call, otherwise the same."""
+    """Start a process with subprocess.Popen, for a Python in which the private function has
+    changed. The result is the same, but import and call are slower."""
     import subprocess
 
     def limit() -> None:
@@ -194,5 +195,5 @@ def spawn_by_popen(
         if error.filename == encode(cwd):
             raise Refused(code, f"cannot enter the working directory {cwd}: {os.strerror(code)}") from error
         raise Refused(code, explain(code, argv[0], cwd, candidates(encode(argv[0]), pairs))) from error
-    process.returncode = 0  # the warden reaps it: Popen must not
+    process.returncode = 0  # Popen must not reap the process, because the warden does
     return process.pid

@@ -1,80 +1,85 @@
-"""Warden: a small process of a worker that starts job processes, captures their output, reaps and
-kills them.
+"""Warden: a small process of a worker that starts the processes of jobs, captures their output,
+reaps them and kills them.
 
-It guarantees that no process of a job outlives its job, the worker, or the warden's own orderly
-exit. It knows nothing of runs, attempts, retries or the master: a job is an integer key here. It
-imports nothing of Titan but its parts, which are like it (`spawning`, `processes`, `capture`,
-`job_pipes`, ...), and as little as possible of the standard library. The reason is that it runs as
-`python -I -S warden.py FDS` (or its link calls `main(FDS)` from cached bytecode), has to stay small
-and start fast. A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
+The warden guarantees that no process of a job outlives the job, the worker, or an orderly exit of
+the warden. It knows nothing of runs, attempts, retries or the master: for the warden, a job is an
+integer key. It has to stay small and start fast, and it runs as `python -I -S warden.py FDS` (or as
+`main(FDS)` from cached bytecode). So it imports nothing of Titan outside of this folder, and as
+little as possible of the standard library. A warm warden is a warden with a `warm.Warm`: it runs
+scripts by forking itself.
 
-FDS are three descriptors separated by commas: FD for the protocol, and the two of
-`job_pipes.Pipes`, which are optional.
+FDS are three descriptors separated by commas: FD for the protocol, and two for `job_pipes.Pipes`,
+which are optional.
 
-Protocol: FD is one end of an AF_UNIX stream. Orders are messages of tuples, see `orders`. Reports
-are plain fields, see `reports`: users' processes can reach the warden, so the worker reads its
-reports without executing anything. Text is UTF-8 with surrogateescape. Times are `time.monotonic()`
-in seconds.
+Protocol: FD is one end of an AF_UNIX stream. Orders are tuples in the encoding of `orders`. Reports
+have only plain fields, in the encoding of `reports`: processes of users can reach the warden, so
+the worker reads its reports without executing code. Text is UTF-8 with surrogateescape. Times are
+`time.monotonic()` in seconds.
 
 Orders
     ("environment", env)
-        Set the environment of every later job. A job's own `env` overrides it.
+        Set the environment of all later jobs. The `env` of a job overrides it.
     ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)
-        Start a process. For rlimits see `limits`.
+        Start a process. `limits` describes rlimits.
     ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s,
      rlimits or None, content_hash)
-        Like "start" with [sys.executable, path, *args], but by a fork if the warden is warm and the
-        result is the same. Scripts of the same `content_hash` are compiled once; "": every time.
+        Like "start" with [sys.executable, path, *args], but in a fork if the warden is warm and the
+        script can be forked. Scripts with the same `content_hash` are compiled only once. With ""
+        the script is compiled each time.
     ("masked", patterns, order)
-        Carry out the "start" or "script". Its output must not contain any of these bytes.
+        Carry out the order "start" or "script", and mask these byte strings in the job's output.
     ("behind", other, order)
-        Carry out the "start" or "script" once job `other` has ended, or at once if it is not here.
+        Carry out the order "start" or "script" when job `other` has ended, or at once if this
+        warden does not have that job.
     ("withdraw", key)
-        Drop the order of a job that is still queued behind another.
+        Drop the order of a job that is still queued behind another job.
     ("stop", key, grace_s or None)
-        SIGTERM to the group, after the grace SIGKILL to all of the job. 0 kills at once. None means
-        the grace of the start order. A job that is queued behind another is dropped.
+        Send SIGTERM to the job's process group, and after the grace period SIGKILL to all
+        processes of the job. 0 kills at once. None means the grace period of the start order. A job
+        that is queued behind another job is dropped.
     ("ping", number)
-        Answer "pong". It tells the worker that this process is neither stopped nor stuck.
+        Answer "pong". The answer tells the worker that the warden is neither stopped nor stuck.
     ("quit",)
-        Kill everything and exit. The end of the stream does the same.
-Reports, batched per turn of the loop; "started" waits up to 5 ms for others
+        Kill all processes and exit. The end of the stream has the same effect.
+Reports, batched per turn of the loop ("started" waits up to 5 ms for further reports)
     ("started", key, pid, at_s)
     ("refused", key, errno, message)
     ("withdrawn", key)
-        The job was queued behind another and will not begin.
+        The job was queued behind another job, and will not begin.
     ("pong", number)
     ("output", key, stream, offset, skipped, data)
         `data` was just written to the log of stream 1 or 2 at `offset`.
     ("log_failed", key, stream, errno, message)
-        Once per stream. Its output is read and dropped from there on.
+        The log cannot be written. From now on the stream's output is read and dropped. Reported
+        once per stream.
     ("exited", key, exit_code, at_s, cpu_s, peak_rss_bytes, dropped_stdout, dropped_stderr,
      leftover_killed)
 
-A job is over when its main process has ended. Then its process group is killed, the rest of the
-pipes is read, and "exited" follows all of the job's "output". `exit_code` is the negative signal
-number after a death by signal. `peak_rss_bytes` is never below the warden's own size: the kernel
-counts the memory image that the process had before exec.
+A job is over when its main process has ended. The warden then kills the job's process group, reads
+the rest of the pipes, and sends "exited" after all "output" of the job. After a death by a signal,
+`exit_code` is the negative signal number. `peak_rss_bytes` is never below the size of the warden,
+because the kernel also counts the memory that the process had before exec.
 
-Owner of a process: the warden is a subreaper. So a descendant that left its group (setsid, double
-fork) becomes a direct child of the warden when its parent ends. Such an orphan belongs to
-    1. the running job whose main process leads its session. This is certain, because a session
-       cannot be joined from outside;
-    2. else the job named by TITAN_LEASE in its environment;
-    3. else (environment cleared or overwritten) possibly any running job that was started before
-       the orphan was born.
-A sweep after a job's end kills the orphans that no running job can own, with their descendants. So
-a helper of a running job is never touched. A process that hides completely lives at most as long as
-the jobs that ran when it was born.
+Owner of a process: the warden is a subreaper. So a descendant of a job becomes a direct child of
+the warden when its parent ends, even if it left its process group (setsid, double fork). Such an
+orphan belongs to
+    1. the running job whose main process leads the orphan's session. This is certain, because
+       no process can join a session from outside;
+    2. else the job that TITAN_LEASE in the orphan's environment names;
+    3. else (the environment was cleared or overwritten) possibly any running job that was started
+       before the orphan was born.
+A sweep after a job's end kills the orphans that no running job can own, and their descendants. So
+the sweep never kills a background process of a running job. A process with a new session and a
+cleared environment lives at most as long as the jobs that ran when it was born.
 
-Secrets: a job whose output is masked has secrets in its environment, and this process and its forks
-may have them in memory. So from the first such job on, neither they nor such jobs write core dumps.
-Processes that are executed without secrets keep the previous limit.
+Secrets: a job whose output is masked has secrets in its environment, and the warden and its forks
+may have these secrets in memory. So from the first such job on, the warden, its forks and jobs with
+secrets write no core dumps. Executed jobs without secrets keep the previous limit on core dumps.
 
-Limits: a log holds `log_limit` bytes: the head, and the last part of what followed (see Capture). A
-turn reads at most 64 KiB from each of 16 pipes. Above 1 MiB of unsent reports no pipe is read until
-the worker takes some. Jobs then block on their output, while orders, exits and kills go on. The
-warden can be stalled by exec, chdir or a log on a hanging file system.
+Limits: a log has at most `log_limit` bytes, the head and the tail of the output (see Capture). A
+turn reads at most 64 KiB from each of 16 pipes. Above 1 MiB of unsent reports the warden reads no
+pipe until the worker has read reports. Jobs then block on their output, while orders, exits and
+kills go on. On a hanging file system, exec, chdir or a write to a log can block the warden.
 """
 
 from __future__ import annotations
@@ -86,8 +91,8 @@ import select
 import sys
 import time
 
-# The `signal` module is a wrapper in Python that imports enum and re. It would take a third of the
-# start-up time, for names of numbers.
+# The `signal` module is a Python wrapper that imports enum and re, only to give signal numbers
+# names. Its import would take a third of the start-up time.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -116,7 +121,7 @@ if TYPE_CHECKING or __package__:
     )
     from titan.worker.isolated.reports import pack_reports
     from titan.worker.isolated.spawning import Refused, encode, setter, spawn
-else:  # in a process without Titan these are beside this file
+else:  # in a process without Titan these modules are beside this file
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
     from capture import Capture
     from job_pipes import BATCH, Pipes
@@ -141,14 +146,15 @@ else:  # in a process without Titan these are beside this file
 KIB = 1024
 READ_BYTES = 64 * KIB
 PIPES_PER_TURN = 16
-# Largest pipe that an unprivileged process can create. Read at a job's end, per stream.
+# Number of bytes that are read from each stream at a job's end. An unprivileged process cannot
+# create a larger pipe.
 DRAIN_BYTES = 1024 * KIB
 BACKLOG_BYTES = 1024 * KIB
 OPEN_FILES = 64 * KIB
-NO_CORE = 1  # a soft limit: unlike 0 it also applies where core dumps are piped to a program
+NO_CORE = 1  # soft limit on core dumps; unlike 0 it also applies if the kernel pipes core dumps to a program
 FILES_PER_JOB, FILES_SPARE = 6, 64 + 4 * BATCH
-STARTED_S = 0.005  # longest delay of "started", so that the end of a quick job is sent with it
-CLOSE_S = 0.2  # after a job's end, how long a process that escaped may hold its pipes open
+STARTED_S = 0.005  # longest delay of "started", so that the start and the end of a quick job go in one message
+CLOSE_S = 0.2  # time after a job's end for which a process that left the group may hold the job's pipes open
 SWEEP_DELAY_S = 0.25
 SWEEP_EVERY_S = 1.0
 KILL_PASSES = 16
@@ -158,7 +164,8 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def signal_job(job: Job, number: int) -> None:
-    """Signal the group of a running job. A job that was just forked may not have its group yet."""
+    """Send a signal to the process group of a running job. If a job that was just forked has no
+    group yet, send it to the main process."""
     if not signal_group(job.pid, number) and job.end is None:
         try:
             os.kill(job.pid, number)
@@ -168,20 +175,21 @@ def signal_job(job: Job, number: int) -> None:
 
 # -- one job ---------------------------------------------------------------------------------------
 class Job:
-    """State of one job, however its process was started. It runs until `end` is set, then closes,
-    then is dropped."""
+    """State of one job, whose process was executed or forked. The job is running until `end` is
+    set. Then it is closing until its output is complete, and is dropped."""
 
     __slots__ = ("born_ticks", "captures", "close_by", "end", "ends", "grace_s", "key", "killed", "pid")
 
     def __init__(self, key: int, pid: int, grace_s: float, born_ticks: int, captures: Sequence[Capture], ends: list[int]) -> None:
         self.key = key
-        self.pid = pid  # main process, whose pid is also the id of its session and group
+        self.pid = pid  # pid of the main process, which is also the id of its session and its group
         self.grace_s = grace_s
         self.born_ticks = born_ticks
         self.captures = captures
-        # Write ends of the pipes. Held here, so that a job's end wakes the warden only once.
+        # Write ends of the pipes. The warden keeps them open, so that a job's end wakes it only
+        # once.
         self.ends = ends
-        # processes, other than the main one, that the warden had to kill
+        # Pids of the processes, besides the main process, that the warden had to kill.
         self.killed: set[int] = set()
         # exit code, at_s, cpu_s, peak_rss_bytes
         self.end: tuple[int, float, float, int] | None = None
@@ -198,7 +206,7 @@ class WorkerGone(Exception):
 
 
 class Channel:
-    """Messages over a nonblocking stream. `outbox` holds bytes that the worker has not taken."""
+    """Messages over a nonblocking stream. `outbox` has the bytes that the worker has not read."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -238,25 +246,25 @@ class Channel:
 
 # -- the loop --------------------------------------------------------------------------------------
 class Warden:
-    """Event loop of the warden. Inputs are orders, pipes, ended children and due times; outputs are
-    reports. It has one thread, and only disk and exec can block it."""
+    """Event loop of the warden. Inputs are orders, output of jobs, ends of children and due times.
+    The loop sends reports. It has one thread, and only disk accesses and exec can block it."""
 
     def __init__(self, fds: tuple[int, ...], warm: Warm | None = None) -> None:
         self.warm = warm
         self.jobs: dict[int, Job] = {}  # key -> running or closing job
         self.mains: dict[int, Job] = {}  # pid -> running job
         self.leases: dict[bytes, Job] = {}  # TITAN_LEASE -> running job
-        self.closing: dict[int, Job] = {}  # key -> job that ended and whose output is incomplete
-        self.kill_due: dict[int, float] = {}  # key of a stopped job -> end of its grace
+        self.closing: dict[int, Job] = {}  # key -> job whose main process ended and whose output is incomplete
+        self.kill_due: dict[int, float] = {}  # key of a job to be stopped -> end of its grace period
         self.doomed: list[Job] = []  # jobs to be killed in this turn
         self.readers: dict[int, Capture] = {}
         self.environment: dict[str, bytes] = {}  # environment of every job: name -> NAME=VALUE
-        # key -> orders that are queued behind this job
+        # key -> start orders that are queued behind this job
         self.behind: dict[int, list[tuple[Any, ...]]] = {}
-        # orders that were received and not carried out, last first
+        # orders that were received and not carried out yet, the next one last
         self.orders: list[tuple[Any, ...]] = []
-        self.masks: dict[int, Patterns] = {}  # key of the job that is ordered next -> its patterns
-        # soft limit on core dumps of jobs without secrets, if it differs from this process's
+        self.masks: dict[int, Patterns] = {}  # key of the job that the next order starts -> its patterns
+        # soft limit on core dumps for jobs without secrets, None if it is that of this process
         self.core: int | None = None
         # arguments of `_begun` for the script that is about to be forked
         self.forking: tuple[Any, ...] = ()
@@ -268,8 +276,8 @@ class Warden:
         self.job_pipes = Pipes(*fds[1:])
         self.pid = os.getpid()
         self.stdin = os.open(os.devnull, os.O_RDONLY)
-        # The warden holds many pipes and logs, and raises its own limit when needed. Jobs get the
-        # limit that the worker had.
+        # The warden has many open pipes and logs, and raises its own limit when needed. Jobs get
+        # the limit that the warden got from the worker.
         self.open_files, self.most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.raised = False
         self._watch()
@@ -279,27 +287,28 @@ class Warden:
         signal.signal(signal.SIGCHLD, ignore)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self.poll = select.epoll()
-        # The pipes have an epoll of their own inside the first. Removing that one stops reading
-        # from all of them.
+        # The pipes have an epoll of their own, which is registered in the first one. If it is
+        # unregistered, the warden reads none of the pipes.
         self.pipes = select.epoll()
         self.pipes_fd = self.pipes.fileno()
         self.reading = True
         self.writing = False
         for fd in (self.channel.fd, self.child_ended, self.pipes_fd):
             self.poll.register(fd, select.EPOLLIN)
-        # The end of the stream says that the worker is gone, unless a child of the worker holds a
-        # copy. The worker's pidfd always says so.
+        # The end of the stream shows that the worker is gone, unless a child of the worker has a
+        # copy of the worker's end. The worker's pidfd shows it in any case.
         try:
             self.poll.register(os.pidfd_open(os.getppid()), select.EPOLLIN)
         except OSError:  # the worker is already gone, or the kernel has no pidfds
             pass
 
     def run(self) -> bool:
-        """Serve until the worker sends "quit" or is gone. Then, or if this code fails, kill
-        everything and return False.
+        """Serve until the worker sends "quit" or is gone. Then kill all processes and return False.
+        An error in this code kills all processes too.
 
-        Return True if the caller has to fork for a script, so that the child has none of these
-        frames. The caller then calls `on_forked` and `run` again.
+        Return True if the caller has to fork for a script. The caller forks instead of this method,
+        so that the child has no frames of the loop. The caller then calls `on_forked`, and `run`
+        again.
         """
         going = False
         try:
@@ -330,7 +339,7 @@ class Warden:
             os.read(self.child_ended, READ_BYTES)
             self.on_children_ended()
         if not ready.issubset((self.channel.fd, self.child_ended, self.pipes_fd)):
-            return False  # the worker's pidfd
+            return False  # the worker's pidfd is ready, so the worker is gone
         self.on_due(time.monotonic())
         if self.doomed:
             self.kill_jobs(self.doomed)
@@ -431,8 +440,8 @@ class Warden:
         *,
         script: Any = None,
     ) -> None:
-        """Start a process. `script` has the path, arguments and content hash of a script, which is
-        forked instead of executed if that is possible."""
+        """Start a process. `script` has the path, arguments and content hash of a script. If
+        possible, the script runs in a fork of the warden instead of a new interpreter."""
         masks = self.masks.pop(key, None)
         ends = self._open(key)
         if not ends:
@@ -452,7 +461,8 @@ class Warden:
             self._begun(pid, *begun)
 
     def on_forked(self, pid: int | OSError) -> None:
-        """Handle the fork that `run` asked for: its pid, or the error."""
+        """Handle the result of the fork that `run` asked for: the pid of the child, or the
+        error."""
         begun, self.forking = self.forking, ()
         if isinstance(pid, OSError):
             self._refuse(begun[0], begun[1], pid)
@@ -460,15 +470,17 @@ class Warden:
             self._begun(pid, *begun)
 
     def _open(self, key: int) -> list[int]:
-        """Return the pipes of a job that may begin: both ends of stdout, then of stderr. Also
-        record the time, which must not be later than the birth of its process."""
+        """Return the pipes for a new job: both ends for stdout, then for stderr. Return an empty
+        list if the job was refused. Also record the start time of the job, which must not be later
+        than the birth of its process."""
         if key in self.jobs:
             self.reports.append(("refused", key, errno.EEXIST, f"a job with the key {key} is running"))
             return []
         if not self.raised and len(self.jobs) * FILES_PER_JOB + FILES_SPARE > self.open_files:
             most, self.raised = OPEN_FILES if self.most_files < 0 else min(OPEN_FILES, self.most_files), True
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, most), self.most_files))
-        # Taken before the process exists, so that its duration is never recorded too short.
+        # The times are taken before the process exists, so that its recorded duration is never too
+        # short.
         self.born_s = time.monotonic()
         self.born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
         try:
@@ -517,7 +529,7 @@ class Warden:
         if job is None:
             self.withdraw(key)
         if job is None or job.end is not None:
-            return  # its "exited" is about to follow
+            return  # there is no such job, or its "exited" follows soon
         grace_s = job.grace_s if grace_s is None else grace_s
         if grace_s <= 0:
             self.kill_due.pop(key, None)
@@ -526,13 +538,13 @@ class Warden:
         due = time.monotonic() + grace_s
         if key not in self.kill_due:
             signal_job(job, signal.SIGTERM)
-            signal_job(job, signal.SIGCONT)  # a stopped process could not react
+            signal_job(job, signal.SIGCONT)  # a process that is stopped (SIGSTOP) could not react to SIGTERM
         self.kill_due[key] = min(due, self.kill_due.get(key, due))
 
     # output
     def on_output(self) -> None:
-        # The kernel returns ready pipes in rotation, so PIPES_PER_TURN of them at a time starve
-        # none.
+        # The kernel returns ready pipes in rotation. So no pipe starves, although a turn reads only
+        # PIPES_PER_TURN of them.
         for fd, _ in self.pipes.poll(0, PIPES_PER_TURN):
             capture = self.readers.get(fd)
             if capture is None:
@@ -564,7 +576,8 @@ class Warden:
                 self.on_main_ended(job)
 
     def on_main_ended(self, job: Job) -> None:
-        # Before the main process is reaped: until then its id cannot mean another group.
+        # Kill the group before the main process is reaped: until then no other group can have its
+        # id.
         signal_group(job.pid, signal.SIGKILL)
         _, status, usage = os.wait4(job.pid, 0)
         for fd in job.ends:
@@ -586,8 +599,8 @@ class Warden:
                 self.close(job)
 
     def close(self, job: Job, *, at_once: bool = False) -> None:
-        """Report the end of a job once all of its output is read and its processes are dead, or at
-        once."""
+        """Report the end of a job if all of its output is read and its processes are dead,
+        otherwise return and wait for that. With `at_once` report the end in any case."""
         assert job.end is not None, f"job {job.key} is closed while it runs"
         for capture in job.captures:
             self._pump(capture, DRAIN_BYTES)
@@ -595,7 +608,7 @@ class Warden:
             if signal_group(job.pid, 0):
                 return
             if job.captures[0].pipe >= 0 or job.captures[1].pipe >= 0:
-                self._sweep_at(time.monotonic())  # a process that left the group holds the pipe
+                self._sweep_at(time.monotonic())  # a process that left the group still has the pipe open
                 return
         for capture in job.captures:
             self.readers.pop(capture.pipe, None)
@@ -621,7 +634,7 @@ class Warden:
 
     # kills
     def sweep(self, now: float) -> None:
-        """Kill the orphans that no running job can own. The module's docstring has the rule."""
+        """Kill the orphans that no running job can own, by the rule in the module's docstring."""
         self.sweep_due = None
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -640,7 +653,7 @@ class Warden:
             for pid in subtree(children, root):
                 if kill(pid) and closing is not None and processes[pid].alive:
                     closing.killed.add(pid)
-            self._sweep_at(now)  # look again, as one of them may have been forking
+            self._sweep_at(now)  # sweep again, because a killed process may have forked just before
 
     def _may_live(self, orphan: Process, lease: bytes | None) -> bool:
         if orphan.session in self.mains:
@@ -650,15 +663,16 @@ class Warden:
         return any(job.born_ticks <= orphan.born_ticks for job in self.mains.values())
 
     def kill_jobs(self, jobs: list[Job]) -> None:
-        """Kill running jobs with all their processes, wherever these are. Their ends are handled
-        like any other end."""
+        """Kill running jobs with all their processes, including those that left the process group.
+        The ends of the jobs are handled like any other end."""
         jobs = [job for job in jobs if job.end is None]
         if not jobs:
             return
         for job in jobs:
             signal_job(job, signal.SIGKILL)
         killed = {job.pid for job in jobs}
-        # A process with a pending SIGKILL cannot fork, so a pass that finds none is the last.
+        # A process with a pending SIGKILL cannot fork, so a pass that finds no further process is
+        # the last.
         for _ in range(KILL_PASSES):
             fresh = [(job, pid) for job, pid in self._members(jobs) if pid not in killed]
             for job, pid in fresh:
@@ -679,9 +693,10 @@ class Warden:
         return found
 
     def _owner(self, root: Process, jobs: list[Job]) -> Job | None:
-        """Return the one of `jobs` that `root`, a direct child, certainly belongs to."""
+        """Return the job of `jobs` to which `root`, a direct child of the warden, certainly
+        belongs. None: there is none."""
         owner = self.mains.get(root.pid) or self.mains.get(root.session)
-        if owner is None:  # forked by a process that was just dying
+        if owner is None:  # `root` may have been forked by a process that was then killed
             owner = next((job for job in jobs if root.session in job.killed or root.group in job.killed), None)
         if owner is None and root.alive:
             owner = self.leases.get(environ_value(root.pid, LEASE) or b"")
@@ -692,7 +707,7 @@ class Warden:
             signal_job(job, signal.SIGKILL)
         for capture in [capture for job in self.jobs.values() for capture in job.captures]:
             self._pump(capture, DRAIN_BYTES)
-            capture.finish(self.reports)  # the logs on disk are complete, though nothing is reported
+            capture.finish(self.reports)  # completes the logs on the disk; the reports are dropped
             self.reports = []
         give_up = time.monotonic() + KILL_ALL_S
         while time.monotonic() < give_up:
@@ -708,15 +723,15 @@ class Warden:
 
 
 def ignore(_number: int, _frame: object) -> None:
-    """Ignore a signal. A handler is used instead of SIG_IGN, because exec resets handlers to the
-    default but passes SIG_IGN on to jobs."""
+    """Ignore a signal. The warden uses this handler instead of SIG_IGN, because exec resets
+    handlers to the default, but jobs would inherit SIG_IGN."""
 
 
 def prepare_signals() -> None:
-    """Give jobs default dispositions and an empty mask, whatever the worker had. Signals do not end
-    the warden: that is the worker's decision."""
+    """Give jobs default signal dispositions and an empty signal mask, even if the worker had
+    others. Ignore the signals that would end the warden: only the worker decides when it ends."""
     for number in range(1, signal.NSIG):
-        # Handlers are reset at each exec; ignored signals are not.
+        # exec resets handlers, but not ignored signals, so these are reset here.
         if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -729,13 +744,14 @@ def close_on_exec() -> None:
         try:
             if int(name) > 2:
                 os.set_inheritable(int(name), False)
-        except OSError:  # the descriptor of the listing itself
+        except OSError:  # the descriptor by which the folder was listed is closed already
             pass
 
 
 def enter(argv: Sequence[str]) -> None:
-    """Become a subreaper, then a warm warden. With exec in between, the ctypes module that this
-    needs is not in the memory that each job copies."""
+    """Become a subreaper, then a warm warden. The setting needs the ctypes module. The exec in
+    between removes that module from the memory of the warm warden, which its forks would have to
+    copy."""
     subreaper_or_warn()
     with open("/proc/self/environ", "rb") as file:  # Python may have added LC_CTYPE to os.environ
         env = dict(entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry)
@@ -750,7 +766,7 @@ def subreaper_or_warn() -> None:
 
 
 def prepare(fds: str, warm: Warm | None = None) -> Warden:
-    """Set this process up as a warden and return it."""
+    """Set up this process as a warden and return the `Warden`."""
     prepare_signals()
     close_on_exec()
     numbers = tuple(map(int, fds.split(",")))

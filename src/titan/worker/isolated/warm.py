@@ -1,23 +1,24 @@
-"""Warm interpreter: a process forked from the warden becomes the process that `python x.py args`
+"""Warm interpreter: a fork of the warden takes the place of the process that `python x.py args`
 would start.
 
-It owns both sides of that fork. `Warm` is the warden's: which scripts can be forked, their compiled
-code, the modules that are imported in advance. `become` is the child's: its descriptors, signals,
-environment, streams and `__main__`. `script_exit` then runs and ends the script. Like the warden
-this module imports nothing of Titan, runs in an interpreter that need not have it, and stays small.
-The interpreter runs without -I and -S, so `sys.flags` and `sys.path` are those of a plain one.
+This module owns both sides of the fork. `Warm` is the warden's side: it decides which scripts can
+be forked, and has their compiled code and the modules that were imported in advance. `become` is
+the child's side: it sets up descriptors, signals, environment, streams and `__main__`.
+`script_exit` then runs and ends the script. Like the warden this module imports nothing of Titan,
+runs in an interpreter that need not have Titan, and stays small. The interpreter runs without -I
+and -S, so `sys.flags` and `sys.path` are those of `python x.py`.
 
-The cost of a fork is not the fork itself. It is the pages that are written after it, on both sides,
-each of which is copied in about 2 us. In Python even reading an object writes to it. So the
-outermost frame forks the child. And all that can be made in advance is made in the warden: the
-streams and the environment that all jobs share.
+The main cost of a fork is not the fork itself, but the memory pages that either side writes after
+it. The kernel copies each of them in about 2 us. In Python even reading an object writes to it,
+because of its reference count. So the outermost frame forks the child. And the warden creates in
+advance what all children need: the streams, and the environment that all jobs share.
 
-Some scripts cannot be forked and are executed:
+A script cannot be forked, and is executed in a new interpreter, in these cases:
 
-- the environment differs in a name that Python reads at its start
-- the script does not compile, or compiling it gives a warning
-- it is over 1 MiB, or has a `sys.unraisablehook` of its own
-- it is not a plain file
+- the job's environment differs from the warden's in a variable that Python reads at its start
+- the script does not compile, or the compiler gives a warning
+- the script is over 1 MiB, or contains the word `unraisablehook`
+- the script is not a regular file
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ else:
 SOURCE_BYTES = 1024 * 1024
 CACHED_SCRIPTS = 256
 LEASE_DIGITS = 20
-# Value of TITAN_LEASE in the warden's own environment, with room for a job's lease.
+# Value of TITAN_LEASE in the warden's own environment. It reserves space for a job's lease.
 LEASE_ROOM = "0" * LEASE_DIGITS
 STARTUP_NAMES = ("GLIBC_TUNABLES", "SETUPTOOLS_USE_DISTUTILS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 STARTUP_PREFIXES = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
@@ -56,8 +57,8 @@ HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # sign
 def differing_at_startup(
     own: Mapping[str, str], job: Mapping[str, str], *, user_site: bool = False, preloaded: bool = False
 ) -> list[str]:
-    """Return the names whose values differ and are read by Python at its start, or by a preloaded
-    library when it loads."""
+    """Return the names of variables whose values differ between `own` and `job`, and that matter at
+    the start: Python reads them, or a preloaded library reads them when it is loaded."""
     prefixes = STARTUP_PREFIXES + (PRELOAD_PREFIXES if preloaded else ())
     return [
         name
@@ -67,16 +68,16 @@ def differing_at_startup(
 
 
 def startup_environment() -> dict[str, str]:
-    """Return the environment that this process was executed with. `os.environ` may have LC_CTYPE
-    since then, from Python itself."""
+    """Return the environment with which this process was executed. `os.environ` may differ, because
+    Python itself may have added LC_CTYPE."""
     with open("/proc/self/environ", "rb") as file:
         pairs = [entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry]
     return {os.fsdecode(name): os.fsdecode(value) for name, value in pairs}
 
 
 def lease_address() -> int:
-    """Return the address of the TITAN_LEASE value that /proc/PID/environ shows. Return 0 if there
-    is no room for a job's lease, or no access."""
+    """Return the memory address of the TITAN_LEASE value that /proc/PID/environ shows. Return 0 if
+    no space was reserved for a job's lease, or if this process cannot write to its memory."""
     try:
         with open("/proc/self/stat", "rb") as file:
             start = int(file.read().rsplit(b")", 1)[1].split()[47])
@@ -89,8 +90,8 @@ def lease_address() -> int:
 
 
 class WarningCatcher:
-    """Replacement of sys.stderr while the warden compiles. A warning belongs to the script's own
-    stderr."""
+    """Replacement of sys.stderr while the warden compiles a script. It records whether the compiler
+    gave a warning, which has to go to the script's stderr instead."""
 
     written = False
 
@@ -102,7 +103,7 @@ class WarningCatcher:
 
 
 class Script:
-    """One script that a child has to become."""
+    """A script, and the setup of the child process that will run it."""
 
     __slots__ = ("args", "code", "env", "open_files", "path", "set_limits", "stdio")
 
@@ -121,8 +122,8 @@ class Script:
 
 
 class Warm:
-    """State that the warden keeps for its scripts. `script` is the one to be forked next. The order
-    is `prepare`, fork, `done`."""
+    """State of a warm warden. `script` is the script to be forked next. For each script the warden
+    calls `prepare`, forks, and calls `done`."""
 
     def __init__(self, preload: Iterable[str]) -> None:
         self.script: Script | None = None
@@ -132,7 +133,8 @@ class Warm:
         coerced = os.environ.get("LC_CTYPE")
         self._added = {"LC_CTYPE": coerced} if coerced is not None and "LC_CTYPE" not in self._own else {}
         self._user_site = bool(getattr(sys.modules.get("site"), "ENABLE_USER_SITE", False))
-        # names that Python reads at its start and whose values in os.environ differ
+        # names of variables that Python reads at its start, and whose values for all jobs differ
+        # from the warden's
         self._differing: frozenset[str] = frozenset()
         self._codes: dict[str, CodeType] = {}
         self._utf8 = sys.getfilesystemencoding() == "utf-8"
@@ -144,7 +146,8 @@ class Warm:
         gc.freeze()
 
     def on_environment(self, env: Mapping[str, str]) -> None:
-        """Set the environment that all jobs share. A child then only adds its own."""
+        """Set the environment that all jobs share. A child then only adds the variables of its
+        job."""
         self._differing = frozenset(self._differ(self._own, env))
         set_environment(env)
 
@@ -161,8 +164,8 @@ class Warm:
         stdio: tuple[int, int, int],
         open_files: int,
     ) -> bool:
-        """Return whether a fork of this process can become the script. If so, the caller forks and
-        then calls `done`. If not, the script has to be executed.
+        """Prepare the fork of a script. If it returns True, the caller forks and then calls `done`.
+        If it returns False, the script has to be executed in a new interpreter.
 
         `program` has the path, arguments and content hash of the script.
         """
@@ -172,7 +175,7 @@ class Warm:
         try:
             os.chdir(os.fsencode(cwd))
         except (OSError, ValueError):
-            return False  # executing it gives the explanation
+            return False  # the execution of the script reports the error
         code = self._code(path, content_hash)
         if code is None:
             os.chdir("/")
@@ -180,7 +183,8 @@ class Warm:
         self.script = Script(path, args, code, {**env, **self._added}, set_limits, stdio, open_files)
         self._mark_lease(env.get("TITAN_LEASE", ""))
         gc.freeze()
-        # A signal that reaches the child before it has default handlers stays pending until then.
+        # Signals are blocked, so a signal to the child stays pending until the child has default
+        # handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         return True
 
@@ -191,13 +195,13 @@ class Warm:
         self.script = None
 
     def _mark_lease(self, lease: str) -> None:
-        """Write the lease to where /proc/PID/environ of the child shows it. The warden finds the
-        processes that the child leaves behind by it."""
+        """Write the job's lease to the memory that /proc/PID/environ of the child shows. By this
+        lease the warden finds processes that the child leaves behind."""
         if self._lease_at:
             value = lease.encode("utf-8", "surrogateescape").ljust(LEASE_DIGITS, b"\0")
             try:
                 os.pwrite(self._memory, value if len(value) == LEASE_DIGITS else LEASE_ROOM.encode(), self._lease_at)
-            except OSError:  # the session or the age then identifies the child
+            except OSError:  # the warden then identifies processes of the child by their session or their age
                 self._lease_at = 0
 
     def _can_fork(self, path: str, args: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -227,8 +231,8 @@ class Warm:
 
 
 def compile_script(path: str) -> CodeType | None:
-    """Return the code of a script. Return None if Python itself has to read it, which then reports
-    what is wrong."""
+    """Return the compiled code of a script. Return None if the script has to be executed in a new
+    interpreter, which then reports errors and warnings."""
     catcher, stderr = WarningCatcher(), sys.stderr
     sys.stderr = catcher
     try:
@@ -241,7 +245,7 @@ def compile_script(path: str) -> CodeType | None:
         if len(source) > SOURCE_BYTES or b"\0" in source or b"unraisablehook" in source:
             return None
         code: CodeType = compile(source, absolute(path), "exec", dont_inherit=True)
-    except Exception:  # whatever it is, a plain interpreter reports it to the job
+    except Exception:  # a new interpreter reports the same error to the job
         return None
     finally:
         sys.stderr = stderr
@@ -270,14 +274,14 @@ def load_ahead(names: Iterable[str]) -> bool:
     return loaded
 
 
-# -- the child: becoming the script ----------------------------------------------------------------
+# -- the child's side ------------------------------------------------------------------------------
 def serve(fds: str, preload: Sequence[str], boot: CodeType, base: Iterable[str]) -> None:
-    """Run a warm warden. Returns in the warden at its end, and in each child. The caller then has
-    to return without doing anything else."""
+    """Run a warm warden. The function returns in the warden at its end, and in each forked child.
+    In both cases the caller has to return at once: in a child the script runs after that."""
     import script_exit  # type: ignore[import-not-found]
     import warden  # type: ignore[import-not-found]
 
-    # A script finds the modules that a plain interpreter has imported, and no others.
+    # A script must find only the modules in sys.modules that a plain interpreter has imported.
     for name in set(sys.modules).difference(base):
         del sys.modules[name]
     warm = Warm(preload)
@@ -308,8 +312,8 @@ def serve(fds: str, preload: Sequence[str], boot: CodeType, base: Iterable[str])
 
 
 def become(warm: Warm, script: Script) -> ModuleType:
-    """Turn this process into that of the script. Return its `__main__`, which running the code will
-    fill."""
+    """Set up this forked process for the script. Return its `__main__` module, in which the
+    script's code will run."""
     os.setsid()
     for target, fd in enumerate(script.stdio):
         os.dup2(fd, target)
@@ -335,12 +339,12 @@ def become(warm: Warm, script: Script) -> ModuleType:
 
 
 def real_folder(path: str) -> str:
-    """Return the folder of the file that `path` leads to, in one step. `os.path.realpath` would
-    look at each part of the path."""
+    """Return the folder of the file to which `path` leads. One look-up in /proc is quicker than
+    `os.path.realpath`, which checks each part of the path."""
     if "/" not in path:
         try:
             os.readlink(path)
-        except OSError:  # not a link, so the file is here
+        except OSError:  # `path` is not a link, so the file is in the current folder
             return os.getcwd()
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -378,10 +382,10 @@ def add_environment(env: Mapping[str, str]) -> None:
 
 
 def make_streams() -> None:
-    """Create sys.stdin, stdout and stderr as Python does for a script that has /dev/null and two
-    pipes as 0, 1 and 2.
+    """Create sys.stdin, stdout and stderr like Python at its start, if descriptor 0 is /dev/null
+    and descriptors 1 and 2 are pipes.
 
-    The warden uses them too: it only ever writes a line to stderr, unbuffered.
+    The warden has these stream objects too, and its forks inherit them.
     """
     own = [os.dup(fd) for fd in range(3)]
     reading, writing = os.pipe()
@@ -433,7 +437,8 @@ def make_main(path: str) -> ModuleType:
 
 
 def reseed() -> None:
-    """Seed numpy's generator. `random` seeds itself after a fork."""
+    """Seed the random generator of numpy, so that forks do not share its state. The module `random`
+    seeds itself after a fork."""
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()

@@ -1,19 +1,19 @@
-"""Enforcement of an attempt's limits by control groups, version 2 or 1, whichever the machine has.
-Without them limits apply per process.
+"""Enforcement of an attempt's limits by control groups (cgroups), version 1 or 2. Without cgroups a
+limit applies to each process of the attempt.
 
-Owns one folder per worker process in each hierarchy that it uses. The folder has one group per
-attempt that has limits; attempts without limits cost nothing. Its name holds pid and start time of
-its worker. So any later worker of the machine can remove what a killed worker left behind. This
-module must not know jobs or wardens. A process enters its groups before it becomes the job, by
-`isolated.limits`.
+Owns one folder per worker process in each cgroup hierarchy that the worker uses. The folder has one
+group per attempt that has limits. Attempts without limits cost nothing. The name of the folder has
+the pid and the start time of its worker. So a later worker on the machine can remove the groups of
+a killed worker. This module must not know jobs or wardens. `isolated.limits` moves a process into
+its groups before the process executes the job.
 
-| limit | v2 | v1 | else |
+| limit | v2 | v1 | without cgroups |
 | --- | --- | --- | --- |
 | memory | memory.max, no swap | memory.limit_in_bytes, memsw | RLIMIT_AS, per process |
 | cpus | cpu.max | cpu.cfs_quota_us | CPU affinity, rounded up |
 | processes | pids.max | pids.max | RLIMIT_NPROC |
 
-RLIMIT_NPROC counts all processes of the user, and does not apply to root.
+RLIMIT_NPROC counts all processes of the user. It does not apply to root.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000
 CLOSE_S = 1.0
 SWEEP_S, SWEEP_MAX_S = 0.05, 60.0
-"""First and longest pause between attempts to remove a group."""
+"""First and longest pause between two tries to remove a group."""
 SET_ASIDE_S = 1.0
-"""A group that remains for about twice this time is logged, once."""
+"""A group that still exists after about twice this time is logged, once."""
 KINDS = ("memory", "cpus", "processes")
 _CONTROLLER = {"memory": "memory", "cpus": "cpu", "processes": "pids"}
 _OURS = re.compile(r"titan-(\d+)-(\d+)-(\d+)")
@@ -60,28 +60,29 @@ NOTHING = Usage(False, 0)
 
 
 class Place(NamedTuple):
-    """Folder for the groups of one limit."""
+    """Folder in which a worker creates the groups for one kind of limit."""
 
     version: int
     folder: Path
 
 
 class Limiter:
-    """Control groups of a worker. Open with `open_limiter`, call `prepare` for each attempt with
-    limits and `end` when it has ended, then `close`."""
+    """Control groups of a worker. `open_limiter` creates a limiter. Call `prepare` before an
+    attempt with limits starts, `end` after it has ended, and `close` at the end of the worker."""
 
     def __init__(self, places: dict[str, Place]) -> None:
-        """Create a limiter. `places` has the worker's own folder for each limit that cgroups can
-        enforce."""
+        """Create a limiter. `places` has the worker's own folder for each kind of limit that
+        cgroups can enforce."""
         self._places = places
         self._groups: dict[int, list[Path]] = {}
         self._leaving: dict[Path, tuple[float, float]] = {}
-        """Groups to be removed -> (pause before the next attempt, time of that attempt)."""
+        """Groups to be removed -> (pause before the next try, time of that try)."""
         self._warned = False
 
     @property
     def mechanism(self) -> str:
-        """Text that names what enforces the limits: "cgroup v1", "rlimit", or both by limit."""
+        """Name of the mechanism that enforces the limits, such as "cgroup v1" or "rlimit". If
+        limits differ in their mechanism, each mechanism with its limits."""
         by_name: dict[str, list[str]] = {}
         for kind in KINDS:
             place = self._places.get(kind)
@@ -91,8 +92,8 @@ class Limiter:
         return ", ".join(f"{name} ({' '.join(kinds)})" for name, kinds in by_name.items())
 
     def prepare(self, lease: int, limits: Limits) -> dict[str, Any]:
-        """Create the groups of an attempt. Return the setup by which its process enters them, for
-        the warden. Raises OSError."""
+        """Create the groups of an attempt. Return the setup with which the warden puts the
+        attempt's process into them. Raises OSError."""
         setup: dict[str, Any] = {}
         groups: list[Path] = self._groups.setdefault(lease, [])
         try:
@@ -119,8 +120,9 @@ class Limiter:
         return setup
 
     def _group(self, folder: Path, lease: int, groups: list[Path]) -> Path:
-        """Return the path of an attempt's group, existing or new. The path of a group that is still
-        to be removed is not reused: a service may have left one at its last restart."""
+        """Return the path of the attempt's group in `folder`, or a free path for it. The path of a
+        group that is still to be removed is not reused. A restart of a service can leave such a
+        group."""
         for group in groups:
             if group.parent == folder:
                 return group
@@ -131,8 +133,8 @@ class Limiter:
         return found
 
     def end(self, lease: int) -> Usage:
-        """Return the usage of an attempt that is over, and remove its groups with all processes
-        left in them. The usage of an unknown lease is empty."""
+        """Return the usage of an attempt that is over. Remove its groups and kill the processes
+        left in them. The usage is NOTHING for an attempt without groups."""
         groups = self._groups.pop(lease, None)
         if not groups:
             return NOTHING
@@ -147,12 +149,12 @@ class Limiter:
         return usage
 
     def sweep(self, now: float | None = None) -> float | None:
-        """Try again to remove groups that are due by `now`, or all with None. Return when the next
-        one is due, None if no group is left.
+        """Try again to remove the groups that are due by `now`, or all groups if `now` is None.
+        Return when the next group is due, None if no group is left.
 
-        The last process of a group may not have ended completely, a job may have nested any number
-        of groups in its own, or another program may hold one. So the pause doubles with each
-        attempt, up to a minute. Runs in a thread, as it may take long.
+        A group cannot be removed while its last process has not ended completely, while it has
+        groups that the job created in it, or while another program uses it. So the pause doubles
+        with each try, up to a minute. The call may take long, so it runs in a thread.
         """
         for group, (pause_s, due) in list(self._leaving.items()):
             if now is not None and due > now:
@@ -162,20 +164,22 @@ class Limiter:
                 continue
             self._leaving[group] = (min(2 * pause_s, SWEEP_MAX_S), time.monotonic() + pause_s)
             if pause_s < SET_ASIDE_S <= 2 * pause_s:
-                log.warning("the cgroup %s cannot be removed yet and is tried again; %d are left", group, len(self._leaving))
+                log.warning(
+                    "the cgroup %s cannot be removed yet, the worker tries again; %d cgroups are left", group, len(self._leaving)
+                )
         return min((due for _, due in self._leaving.values()), default=None)
 
     @property
     def left(self) -> int:
-        """Number of groups that could not be removed so far."""
+        """Number of groups that are still to be removed."""
         return len(self._leaving)
 
     def take_over(self, groups: list[Path]) -> None:
-        """Add groups that killed workers left. The next sweep removes them."""
+        """Add groups that killed workers left behind. The next `sweep` removes them."""
         self._leaving.update({group: (SWEEP_S, time.monotonic()) for group in groups})
 
     def close(self) -> None:
-        """Remove all groups. Takes up to 1 s while processes end."""
+        """Remove all groups. Wait up to 1 s for their processes to end."""
         for lease in list(self._groups):
             self.end(lease)
         give_up = time.monotonic() + CLOSE_S
@@ -188,16 +192,16 @@ class Limiter:
         if not self._warned:
             self._warned = True
             log.warning(
-                "no cgroup can be made here for every limit (%s): such limits hold for each process of a job, not for its total",
+                "cgroups cannot enforce every limit here (%s): the others apply to each process of a job, not to their sum",
                 self.mechanism,
             )
 
 
 def open_limiter(proc: Path = Path("/proc")) -> Limiter:
-    """Find the control groups of this machine and create the worker's folders. Remove the folders
-    of workers that are no more.
+    """Find the control groups of this machine and create the worker's folders in them. Remove the
+    folders of workers that were killed.
 
-    `proven` then checks, before the first job, whether a process can enter them.
+    Call `proven` before the first job: it checks that a process can enter the groups.
     """
     name = f"titan-{_pid_namespace(proc)}-{os.getpid()}-{_born(proc, os.getpid())}"
     places: dict[str, Place] = {}
@@ -222,8 +226,8 @@ def open_limiter(proc: Path = Path("/proc")) -> Limiter:
 
 
 def proven(limiter: Limiter) -> Limiter:
-    """Put a test process into a group. Return the limiter if that works, otherwise one without
-    groups. Takes 20 to 40 ms."""
+    """Put a test process into groups of the limiter. Return the limiter if that works, otherwise a
+    limiter without groups. The check takes 20 to 40 ms."""
     if not limiter._places:
         return limiter
     try:
@@ -241,7 +245,8 @@ def proven(limiter: Limiter) -> Limiter:
 
 # -- folders ---------------------------------------------------------------------------------------
 def _bases(proc: Path) -> Iterator[tuple[str, int, Path]]:
-    """Yield (limit, version, folder in which a worker may create its own), best first."""
+    """Yield (kind of limit, cgroup version, folder in which a worker may create its own folder),
+    best first."""
     mounts = list(_mounts(proc))
     own = {}
     for line in _lines(proc / "self/cgroup"):
@@ -269,7 +274,8 @@ def _bases(proc: Path) -> Iterator[tuple[str, int, Path]]:
 
 
 def _inside(root: str, point: Path, path: str) -> Path:
-    """Return the location of a path of /proc/self/cgroup, below a mount whose root is `root`."""
+    """Return the folder for a `path` of /proc/self/cgroup. `point` is the mount point of the
+    hierarchy and `root` the root of the mount within the hierarchy."""
     inner = os.path.relpath(path, root) if path.startswith(root) else "."
     return point if inner == "." or inner.startswith("..") else point / inner
 
@@ -284,10 +290,10 @@ def _mounts(proc: Path) -> Iterator[tuple[str, Path, str, list[str]]]:
 
 
 def _delegate(base: Path, folder: Path) -> None:
-    """v2: make the controllers available to groups below `base`.
+    """Make the controllers available to the groups below `base`, in a hierarchy of version 2.
 
-    A group that has processes cannot delegate controllers. If this worker is alone in the group, it
-    moves one level down.
+    The kernel does not let a group with processes delegate its controllers. If this worker is the
+    only process in the group, it moves itself to a new group below.
     """
     if all(controller in _words(base / "cgroup.subtree_control") for controller in _CONTROLLER.values()):
         return
@@ -317,7 +323,7 @@ def _limit(group: Path, version: int, kind: str, amount: float) -> None:
             _write(group / "cpu.max", f"{quota} {PERIOD_US}")
         else:
             _write(group / "cpu.cfs_period_us", str(PERIOD_US))
-            with contextlib.suppress(OSError):  # the parent group allows less, and that applies
+            with contextlib.suppress(OSError):  # the parent group allows less, and its limit applies
                 _write(group / "cpu.cfs_quota_us", str(quota))
     elif version == 2:
         _write(group / "memory.max", str(int(amount)))
@@ -350,8 +356,8 @@ def _usage(group: Path, version: int) -> Usage:
 
 
 def _gone(group: Path) -> bool:
-    """Try to remove a group. Return whether it is gone, as nearly all are at once. Otherwise its
-    processes are killed."""
+    """Try to remove a group. If it cannot be removed, kill its processes. Return whether the group
+    is gone. The first try removes nearly every group."""
     try:
         _rmdir(group)
     except FileNotFoundError:
@@ -363,13 +369,13 @@ def _gone(group: Path) -> bool:
 
 
 def _remove(group: Path) -> bool:
-    """Try to remove a group with all groups in it. Return whether it is gone. `empty` says how far
-    one pass goes."""
+    """Try to remove a group with all groups in it. Return whether the group is gone. One pass may
+    not suffice (see `empty`)."""
     return _gone(group) or (empty(group) > 0 and _gone(group))
 
 
 def _left_by_the_dead(proc: Path, base: Path) -> list[Path]:
-    """Return the folders of this machine's workers that were killed."""
+    """Return the folders that killed workers of this machine left in `base`."""
     namespace = _pid_namespace(proc)
     leftover = []
     with contextlib.suppress(OSError):

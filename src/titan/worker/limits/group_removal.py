@@ -1,9 +1,10 @@
-"""Removal of control groups, with the groups that jobs made in them and the processes left there.
+"""Removal of control groups, with the groups that jobs created in them and the processes that are
+left in them.
 
-A group can be removed when it has neither processes nor groups. So the innermost groups are removed
-first. A job may have nested them as deep as it likes. So the way down and up uses descriptors, one
-at a time, and a pass ends after `MOST` groups. The next pass handles the rest. No pass waits for a
-killed process to be gone.
+The kernel removes a group only if it contains neither processes nor groups. So the innermost groups
+are removed first. A job can nest groups to any depth. So the walk through them keeps one descriptor
+open at a time, and one pass handles at most `MOST` groups. The next pass handles the rest. No pass
+waits until a killed process is gone.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ def _rmdir(name: str, parent: int) -> None:
 
 
 def empty(group: str | os.PathLike[str], most: int = MOST) -> int:
-    """Kill the processes in a group and in the groups below it, and remove the latter, innermost
-    first. Return how many were removed."""
+    """Kill the processes in a group and in the groups below it. Remove the groups below it,
+    innermost first. Return the number of removed groups."""
     try:
         here = os.open(group, _FOLDER)
     except OSError:  # the group is gone
         return 0
     names: list[str] = []
-    # per level of the way down: groups that cannot be removed in this pass
+    # For each level from `group` down to `here`: names of the groups that this pass cannot remove.
     stay: list[set[str]] = [set()]
     gone = 0
     try:
@@ -47,8 +48,8 @@ def empty(group: str | os.PathLike[str], most: int = MOST) -> int:
                 here = below
                 names.append(inner)
                 stay.append(set())
-                # Steps down are not counted: otherwise a pass that does not reach the innermost
-                # group would remove none.
+                # Steps down do not count towards `most`: otherwise a pass could end before it
+                # reaches the innermost group, and would remove no group.
                 _kill(here)
             elif names:
                 above = os.open("..", _FOLDER, dir_fd=here)
@@ -89,7 +90,7 @@ def _opened(name: str, parent: int) -> int:
 
 
 def _first_in(folder: int, passed: set[str]) -> str:
-    """Return a group in `folder` that is not in `passed`, "" if there is none."""
+    """Return the name of a group in `folder` that is not in `passed`, "" if there is none."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name not in passed and entry.is_dir(follow_symlinks=False):
@@ -98,8 +99,8 @@ def _first_in(folder: int, passed: set[str]) -> str:
 
 
 def _kill_all(group: int) -> None:
-    """Kill the processes in a group. Where the kernel supports it (version 2, from Linux 5.14 on),
-    also those in all groups below."""
+    """Kill the processes in a group. In version 2 from Linux 5.14 on, this also kills the processes
+    in all groups below."""
     with contextlib.suppress(OSError):
         fd = os.open("cgroup.kill", os.O_WRONLY | os.O_CLOEXEC, dir_fd=group)
         try:
@@ -117,7 +118,7 @@ def _kill(group: int) -> None:
         return
     try:
         pids = os.read(fd, PROCS_BYTES).split()
-    except OSError:  # a threaded group: its processes are those of the group above
+    except OSError:  # a threaded group, whose processes are listed in the group above it
         return
     finally:
         os.close(fd)

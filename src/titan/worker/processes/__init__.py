@@ -1,1 +1,2 @@
-"""The worker's side of its wardens and runners: links to them, and the processes under each."""
+"""The worker's side of its wardens and runners: the links to them, and the choice of a warden for
+each process."""

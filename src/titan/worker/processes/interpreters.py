@@ -1,18 +1,20 @@
-"""Interpreters that jobs name with `python`, each with a warm warden that starts with its first
+"""Interpreters that jobs name with `python`. Each has a warm warden, which is started for the
+interpreter's first script.
+
+Before its first script an interpreter is checked. `CHECK` finds out whether it runs, and its Python
+version. `probe` finds out whether its warden can fork a script. Scripts wait for both results,
+about 50 ms. If the path is not a Python interpreter, its scripts are refused as final, because no
+retry helps. If the warden does not start or cannot fork scripts (see `OLDEST`), each script runs in
+a new process of the interpreter.
+
+A virtual environment can change under a running worker. If the interpreter, pyvenv.cfg or a package
+folder has changed since the start of a warden, that warden gets no more scripts, and a new warden
+starts. A warden without work for `IDLE_S` is ended. If a further interpreter needs a warden and
+there are `MOST`, the warden that has been idle longest is ended. If none of them is idle, scripts
+of the further interpreter run in new processes.
+
+Owns these wardens and the scripts that wait for them. This module must not know the purpose of a
 script.
-
-Before the first script the interpreter is checked. `CHECK` finds out whether it runs and which
-Python it is. `probe` finds out whether a script forked in its warden works. Scripts wait for the
-answers, about 50 ms. A path that is not a Python is refused as final, as no retry helps. A Python
-whose warden does not start or cannot fork scripts (see `OLDEST`) runs each script in a process of
-its own.
-
-A virtual environment can change under a running worker. If the interpreter, pyvenv.cfg or package
-folders have changed since a warden began, it gets no more scripts, and a new warden starts. Wardens
-without work for `IDLE_S` are ended. Above `MOST`, the warden that has been idle longest is ended.
-If all of them have work, scripts of a further interpreter run in processes of their own.
-
-Owns these wardens and the scripts that wait for them. It must not know what a script is for.
 """
 
 from __future__ import annotations
@@ -41,10 +43,11 @@ MOST = 8
 IDLE_S = 600.0
 SETTLE_S = 20.0
 FIRST_KEY = -(1 << 40)
-"""First key for interpreter checks. The keys of function runners are above it."""
+"""Keys of interpreter checks are below this number. Keys of function runners are above it."""
 PROBE_KEY = 0
-"""Key of the probe script. No lease is 0."""
-# Runs on any Python from 2.6 on, with the site module, because that adds the package folders.
+"""Key of the probe script. No attempt has this key, because no lease is 0."""
+# Program that runs on any Python from 2.6 on. It needs the site module, which adds the package
+# folders to sys.path.
 CHECK = """\
 import sys
 name = getattr(getattr(sys, "implementation", None), "name", "")
@@ -53,12 +56,13 @@ sys.stdout.write("\\n".join(["titan", name, "%d.%d" % sys.version_info[:2]] + fo
 """
 
 Begin = Callable[[WardenLink | None, str], None]
-"""begin(link, executable) starts the script. Without a link the script is executed, not forked."""
+"""begin(link, executable) starts the script in a fork of the link's warden. If `link` is None, the
+executable runs the script in a new process."""
 Stamp = tuple[int, ...]
 
 
 class NoPython(Exception):
-    """The interpreter that a job names cannot run anything. The message says how to fix that."""
+    """The interpreter that a job names cannot be executed. The message says how to fix that."""
 
 
 def executable_of(python: str) -> tuple[str, os.stat_result]:
@@ -101,18 +105,19 @@ class _Interpreter:
     def __init__(self, executable: str, key: int) -> None:
         self.executable = executable
         self.key = key
-        """Key of its check."""
+        """Key of the interpreter's check."""
         self.output = {1: b"", 2: b""}
         self.watched: list[str] = [executable, os.path.join(os.path.dirname(os.path.dirname(executable)), "pyvenv.cfg")]
         self.stamp: Stamp = ()
         self.settled = False
         self.link: WardenLink | None = None
-        """Warm warden. If it is None once settled, scripts are executed instead of forked."""
+        """Warm warden of the interpreter. If it is None after the check, scripts run in new
+        processes instead of forks."""
         self.waiting: dict[int, Begin] = {}
         self.leases: set[int] = set()
         self.idle_since = 0.0
         self.timed = False
-        """A timer runs that checks whether it has been idle for too long."""
+        """A timer runs that will check whether the interpreter has been idle for too long."""
 
     @property
     def idle(self) -> bool:
@@ -145,9 +150,10 @@ class Interpreters:
     ) -> None:
         """Create the set without any interpreter.
 
-        `link(python, on_reports, on_died)` launches a warden. `on_died` gets the link of a dead
-        warden. `check(key, argv, base, sink)` starts a process: `base` is the path prefix of its
-        logs, `sink` gets its reports. `refuse` ends an attempt.
+        `link(python, on_reports, on_died)` launches a warden. `on_died(link, executable,
+        returncode)` is called after the death of a warden. `check(key, argv, base, sink)` starts a
+        process that checks an interpreter: `base` is the path prefix of its logs, and `sink` gets
+        its reports. `refuse` reports that an attempt cannot start.
         """
         self._folder = folder
         self._make_link = link
@@ -159,9 +165,9 @@ class Interpreters:
         self._most = most
         self._idle_s = idle_s
         self._all: dict[str, _Interpreter] = {}
-        """executable -> its interpreter."""
+        """executable -> interpreter."""
         self._retired: list[_Interpreter] = []
-        """Replaced interpreters, each of which ends with its last script."""
+        """Replaced interpreters. Each of them is ended after its last script."""
         self._checks: dict[int, _Interpreter] = {}
         self._next_key = FIRST_KEY
         self._closing: set[asyncio.Task[None]] = set()
@@ -169,7 +175,8 @@ class Interpreters:
 
     # -- use ---------------------------------------------------------------------------------------
     def use(self, lease: int, python: str, begin: Begin) -> None:
-        """Call `begin` for a script, at once or when its interpreter is settled, or refuse it."""
+        """Call `begin` for a script, at once or after the check of its interpreter. Refuse the
+        script if the interpreter does not work."""
         try:
             executable, _ = executable_of(python)
         except NoPython as e:
@@ -187,7 +194,7 @@ class Interpreters:
             self._serve(interpreter)
 
     def give_up(self, lease: int) -> bool:
-        """Drop a script that waits. Return whether it was waiting."""
+        """Drop a script that waits for its interpreter's check. Return whether it was waiting."""
         return any(interpreter.waiting.pop(lease, None) is not None for interpreter in self._all.values())
 
     def links(self) -> list[WardenLink]:
@@ -212,7 +219,8 @@ class Interpreters:
         return interpreter
 
     def on_report(self, report: Report) -> None:
-        """Handle a report about an interpreter's check. Repeat the check if its warden died."""
+        """Handle a report about an interpreter's check. Repeat the check if the warden of the
+        checking process died."""
         key = report.key
         interpreter = self._checks.get(key)
         if interpreter is None:
@@ -235,7 +243,7 @@ class Interpreters:
             reason = (
                 end.text
                 if isinstance(end, Refused)
-                else f"asked for its version it ended with code {end.code}{last_line and ': '}{last_line}"
+                else f"the check of its version ended with code {end.code}{last_line and ': '}{last_line}"
             )
             text = (
                 f"python: {interpreter.executable} is no Python that works on this worker ({reason}): reinstall it, or name another"
@@ -318,7 +326,8 @@ class Interpreters:
     # -- the end -----------------------------------------------------------------------------------
     def _rest(self, interpreter: _Interpreter) -> None:
         """Handle an interpreter without work: end it now if it was replaced, otherwise after
-        `IDLE_S`. An interpreter without a warden is then checked anew at its next use."""
+        `IDLE_S`. The end also drops the result of the check. So an interpreter that could not have
+        a warden is checked again at its next use."""
         if interpreter in self._retired:
             self._end(interpreter)
             return

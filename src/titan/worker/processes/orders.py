@@ -1,5 +1,5 @@
-"""Orders to a warden: a program, and the options of the process that runs it. Values only. This
-module must not know the purpose of a process."""
+"""Types of orders to a warden: a program, and the options of the process that runs the program.
+This module must not know the purpose of a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Command(NamedTuple):
-    """A command line, which is executed."""
+    """A command line, which the warden executes."""
 
     argv: Sequence[str]
 
@@ -22,7 +22,8 @@ class Script(NamedTuple):
     """Path, absolute or relative to the working directory."""
     args: Sequence[str]
     content_hash: str = ""
-    """Hash of the text. Scripts with the same hash are read and compiled once. "": every time."""
+    """Hash of the script's text. Scripts with the same hash are read and compiled only once. With
+    "" the script is read and compiled each time."""
 
 
 Program = Command | Script
@@ -33,15 +34,15 @@ class ProcessOptions(msgspec.Struct, frozen=True, gc=False):
 
     cwd: str
     env: Mapping[str, str]
-    """Variables added to those that every job of the worker has. TITAN_LEASE is the key by which a
-    warden recognizes processes that left the session."""
+    """Variables of this process, in addition to those that every job of the worker has. By the
+    variable TITAN_LEASE a warden recognizes processes that left the session."""
     stdout_path: str
     stderr_path: str
     log_limit: int
-    """Bytes, for each of the two logs."""
+    """Maximum size of each of the two logs in bytes."""
     grace_s: float
-    """Seconds from SIGTERM to SIGKILL, unless an order to stop names another time."""
+    """Seconds from SIGTERM to SIGKILL, unless the order to stop names another time."""
     rlimits: Mapping[str, Any] | None = None
     """See `titan.worker.isolated.limits`."""
     masks: Sequence[bytes] = ()
-    """Bytes that the output must not contain."""
+    """Byte strings that are masked in the output."""

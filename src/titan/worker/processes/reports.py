@@ -1,8 +1,9 @@
-"""Types of reports about a process, made by wardens through their links and by every driver.
+"""Types of reports about a process. Wardens send such reports through their links, and every driver
+makes them.
 
 The order of reports for one key is `Started`, any number of `Output` and `LogFailed`, then one of
-`Exited` and `Lost`. `Refused` and `Withdrawn` come alone. Times are in seconds of
-`time.monotonic()`. A report with a new meaning is a new type in this module.
+`Exited` and `Lost`. `Refused` and `Withdrawn` are the only report for their key. Times are in
+seconds of `time.monotonic()`. A report with a new meaning needs a new type in this module.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 class Started(NamedTuple):
     key: int
     pid: int
-    """Main process, which leads a session of its own. 0: no process on this machine."""
+    """Pid of the main process, which leads a session of its own. 0: no process on this machine."""
     at_s: float
 
 
@@ -25,11 +26,11 @@ class Refused(NamedTuple):
     errno: int
     text: str
     final: bool | None = None
-    """True if no retry can help. None: `errno` decides."""
+    """True if no retry can help. None: the launcher decides by `errno`."""
 
 
 class Withdrawn(NamedTuple):
-    """The attempt was queued behind another and will not begin."""
+    """The attempt was queued behind another attempt, and will not begin."""
 
     key: int
 
@@ -46,7 +47,8 @@ class Output(NamedTuple):
 
 
 class LogFailed(NamedTuple):
-    """Output from this point on is lost. Reported once per stream."""
+    """The log could not be written, and later output of this stream is lost. Reported once per
+    stream."""
 
     key: int
     stream: int
@@ -65,19 +67,20 @@ class Exited(NamedTuple):
     cpu_s: float = 0.0
     peak_bytes: int = 0
     dropped_stdout: int = 0
-    """Bytes beyond the limit of the log."""
+    """Bytes of stdout that were dropped because of the log's limit."""
     dropped_stderr: int = 0
     leftover: int = 0
-    """Number of processes that the main process left behind, which were killed."""
+    """Number of processes that the main process left behind. They were killed."""
 
 
 class Lost(NamedTuple):
-    """The warden of a helper process died and the process was killed. Lost attempts are reported
-    together instead: see `Supervisor`."""
+    """The warden of a helper process died, and the helper process was killed. There is no such
+    report for attempts: `Supervisor` reports all attempts of a dead warden together."""
 
     key: int
     spared: bool
-    """Another process under the same warden may have caused the death."""
+    """The helper is not blamed, because another process under the same warden may have caused the
+    death."""
 
 
 Report = Started | Refused | Withdrawn | Output | LogFailed | Exited | Lost
@@ -93,12 +96,12 @@ _TYPES: dict[str, Callable[[Iterable[Any]], Report]] = {
     "log_failed": LogFailed._make,
     "exited": Exited._make,
 }
-"""Name on the wire -> constructor of the type."""
+"""Name in the protocol of the warden -> constructor of the type."""
 
 
 def typed(report: tuple[Any, ...]) -> Report:
-    """Return the report for its form on the wire, (name, fields). Raises ValueError for an unknown
-    name."""
+    """Return the typed report for a tuple of the protocol, which is a name and fields. Raises
+    ValueError for an unknown name."""
     make = _TYPES.get(report[0])
     if make is None:
         raise ValueError(f"{report[0]!r} is not a report of a process")

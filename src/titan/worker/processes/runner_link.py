@@ -1,9 +1,11 @@
-"""The worker's side of the function runners: one listening socket for all, one link per runner.
+"""The worker's side of the function runners: one listening socket for all runners, and one link per
+runner.
 
-The hub owns the socket and recognizes a connecting runner by its token. A link owns the stream, the
-tokens and the marks of one runner. It batches calls per turn of the event loop, takes calls back,
-and hands on results. Neither starts a process or knows what a call is for. The protocol is
-described in `titan.worker.isolated.runner`.
+The hub owns the socket and recognizes a connecting runner by its secret token. A link owns the
+stream, the call tokens and the marks of one runner. It batches calls per turn of the event loop,
+takes calls back, and passes results on. Hub and link start no processes, and do not know the
+purpose of a call. `titan.worker.isolated.runner` describes the protocol, the call tokens and the
+marks.
 
     hub = RunnerHub(home / "runners.sock")
     hub.open()
@@ -16,7 +18,7 @@ described in `titan.worker.isolated.runner`.
     link.close()
     hub.close()
 
-Limits: a function or payload takes at most `runner.PAYLOAD_BYTES`. The owner has to bound the
+Limits: a function or payload has at most `runner.PAYLOAD_BYTES`. The link's owner has to limit the
 number of calls that wait in a runner.
 """
 
@@ -46,13 +48,15 @@ HALF_S = 5.0
 HELLO_S = 10.0
 LAST_S = 1e11  # upper bound of a valid time
 WROTE_HINT = "did the call write to Titan's file descriptors?"
-STRANGERS = 1024  # connections that have not sent their token
+STRANGERS = 1024  # maximum number of connections that have not sent their token
 PATH_BYTES = 107  # longest path that fits in sockaddr_un
 
 Payload = bytes | tuple[bytes, list[bytes]]
-"""Pickled arguments, or arguments with placeholders and their values: see `runner.Arguments`."""
+"""Pickled arguments, or a pair of pickled arguments with placeholders and the values of the
+placeholders: see `runner.Arguments`."""
 Columns = tuple[bytes, list[bytes], list[float], list[float]]
-"""statuses, payloads, started_s, finished_s: one entry per call, beginning with `first_seq`."""
+"""Results as columns: statuses, payloads, started_s, finished_s. Each column has one entry per
+call, beginning with call `first_seq`."""
 
 
 def command_line(
@@ -68,10 +72,10 @@ def command_line(
 ) -> list[str]:
     """Return the command line that starts a runner.
 
-    `python` is the user's interpreter. Paths are absolute. The two log files belong to this runner
-    alone. The runner writes large results to the folder `values` and serves calls of `session`. It
-    exits between two calls if it uses more than `memory` bytes (0: no limit), or far more threads
-    or descriptors than a process needs.
+    `python` is the interpreter of the user. Paths are absolute. Each runner needs two log files of
+    its own. The runner writes large results to the folder `values`, and serves only calls of
+    `session`. It exits after a call if it uses more than `memory` bytes (0: no limit), or far more
+    threads or descriptors than a process needs.
     """
     return [
         python,
@@ -88,8 +92,8 @@ def command_line(
 
 
 class RunnerHub:
-    """The listening socket, mode 0600. `path` is its location: in a temporary folder of its own if
-    the requested path is too long."""
+    """Listening socket for all runners, with mode 0600. `path` is its location. If the requested
+    path is too long, the socket is in a temporary folder."""
 
     def __init__(self, socket_path: str | Path) -> None:
         self._asked = os.fspath(socket_path)
@@ -101,8 +105,8 @@ class RunnerHub:
         self._strangers: dict[socket.socket, tuple[bytearray, asyncio.TimerHandle]] = {}
 
     def open(self) -> None:
-        """Listen on the socket. Needs the running loop. Replaces a socket that a dead worker left
-        at the path. Raises EnvironmentFault."""
+        """Listen on the socket. Must be called in a running event loop. A socket that a dead worker
+        left at the path is replaced. Raises EnvironmentFault."""
         if self._socket is not None:
             raise Bug("a RunnerHub was opened twice")
         self._loop = asyncio.get_running_loop()
@@ -162,7 +166,7 @@ class RunnerHub:
         while True:
             try:
                 stranger = self._socket.accept()[0]
-            except OSError:  # no connection is left, or no descriptor is free: the next event tries again
+            except OSError:  # there is no further connection, or no free descriptor: the next event tries again
                 return
             if len(self._strangers) >= STRANGERS:
                 stranger.close()
@@ -204,11 +208,11 @@ class RunnerHub:
 
 
 class RunnerLink:
-    """One runner. A link cannot be used after `on_closed` or `close`.
+    """Link to one runner. A link cannot be used after `on_closed` or `close`.
 
-    Calls have rising sequence numbers from 1, assigned by `call`. Numbers of calls that were taken
-    back are not used again. Calls end in order. A link can be used before its runner has connected:
-    its orders are buffered.
+    `call` assigns rising sequence numbers to calls, beginning with 1. The numbers of calls that
+    were taken back are not used again. Calls end in order. A link can be used before its runner has
+    connected, because the link buffers its orders.
     """
 
     def __init__(
@@ -224,13 +228,16 @@ class RunnerLink:
     ) -> None:
         """Create a link without a runner.
 
-        `on_results(link, first_seq, columns)` brings results. Before the result of `seq` come its
-        `on_output(link, seq, stream, data)` and `on_unprinted(link, seq, errno)`. The latter says
-        that the system refused a part of its output. `on_ready` says that the runner has connected.
+        `on_results(link, first_seq, columns)` passes results. `on_output(link, seq, stream, data)`
+        passes output of call `seq`, and `on_unprinted(link, seq, errno)` says that the system
+        refused a part of that output. Both precede the result of the call. `on_ready(link)` says
+        that the runner has connected. `on_waits(link, waits)` says that the running call waits for
+        other calls, or goes on.
 
-        `on_closed` is called once, after the last results, if the stream ends without `close`; so
-        also after `quit`. The pending calls then have no result, and `current_seq` and `ended_seq`
-        tell how far they got. Raises EnvironmentFault if no descriptors are left.
+        `on_closed(link)` is called once, after the last results, if the stream ends without
+        `close`. This includes the end after `quit`. The pending calls then have no result.
+        `current_seq` and `ended_seq` return which of them had started and ended. Raises
+        EnvironmentFault if no descriptors are left.
         """
         self._hub = hub
         self._on_results = on_results
@@ -244,18 +251,20 @@ class RunnerLink:
         self.pid = 0  # the runner's pid, 0 before it has connected
         self.pending = 0  # calls without a result that were not taken back
         self._next_seq = 1
-        # functions that the runner holds once it has read all orders so far
+        # Functions that the runner will hold when it has read all orders so far.
         self._functions = runner.Functions()
-        # orders of this turn, or since an unanswered "give_back"
+        # Unsent orders: those of this turn, or all since a "give_back" that the runner has not
+        # answered.
         self._held: list[tuple[Any, ...]] = []
         self._scheduled = False
         self._giving_back = False
         self._stream = LocalStream(self._loop, self._on_data, self._on_end)
         self._closed = False
-        self._came = 0  # chunks received
+        self._came = 0  # number of chunks received
         self._half = self._watching = False
-        """A report is incomplete; a timer waits for its end."""
-        self.problem = ""  # reason for giving the runner up, if it violated the protocol
+        """`_half`: the last report is incomplete. `_watching`: a timer will check whether it has
+        become complete."""
+        self.problem = ""  # protocol violation because of which the link gave up the runner, "" if none
         self._last_marks = (0, 0)
         self._tokens, self._memory = -1, -1
         try:
@@ -271,10 +280,10 @@ class RunnerLink:
         self._marks = memoryview(self._map).cast("Q")
 
     def expect(self, token: str) -> None:
-        """Take the runner that connects with `token` as this link's runner.
+        """Make the runner that connects with `token` the runner of this link.
 
-        A token is a secret and used once. There is no timeout: if the process ends without
-        connecting, `close` the link.
+        A token is secret and is used once. There is no timeout: if the process ends without a
+        connection, call `close`.
         """
         if self._token is not None or self._closed:
             raise Bug("a RunnerLink was given a second token, or a token after its end")
@@ -287,15 +296,15 @@ class RunnerLink:
         return function_hash in self._functions
 
     def enter(self, function_hash: bytes, pickled: bytes) -> None:
-        """Send a function to the runner. It holds the 512 functions that were entered or called
-        last. Raises LimitExceeded."""
+        """Send a function to the runner. The runner holds the 512 functions that were entered or
+        called last. Raises LimitExceeded."""
         self._bound(len(pickled), "the function")
         self._functions.enter(function_hash, b"")
         self._order(("function", function_hash, pickled))
 
     def call(self, function_hash: bytes, payloads: Sequence[Payload], priority: int = 1) -> int:
         """Order one call per payload (see `runner.pack_arguments`). Return the sequence number of
-        the first. Raises LimitExceeded, and then orders none."""
+        the first call. If it raises LimitExceeded, no call was ordered."""
         for payload in payloads:
             self._bound(_size_of(payload), "the arguments of the call")
         first = self._next_seq
@@ -324,11 +333,11 @@ class RunnerLink:
     def take_back(self, count: int) -> int:
         """Take back up to `count` of the last pending calls that have not begun. They never run.
 
-        Return how many were taken back. Works at once, whatever the runner is doing. New calls may
-        be ordered right after it.
+        Return the number of calls that were taken back. The method does not wait for the runner.
+        New calls may be ordered right after it.
         """
         taken = self._take_held(count)
-        # An earlier "give_back" already took all calls that can be taken besides these.
+        # An earlier "give_back" already took back all sent calls that have not begun.
         if self._giving_back or self._closed:
             self.pending -= taken
             return taken
@@ -356,17 +365,17 @@ class RunnerLink:
 
     def close(self) -> None:
         """Give up the runner at once, without further callbacks. The runner exits when it next
-        reads its stream. The owner has to kill its process."""
+        reads its stream. The link's owner has to kill the process."""
         self._hang_up()
 
     def current_seq(self) -> int:
-        """Return the call that was started last, 0 for none. It still runs unless it equals
-        `ended_seq`. Works after the runner's death."""
+        """Return the number of the call that was started last, 0 if none was. The call still runs
+        unless the number equals `ended_seq`. The method also works after the runner's death."""
         return self._last_marks[0] if self._closed else int(self._marks[0])
 
     def ended_seq(self) -> int:
-        """Return the call that ended last. Calls up to it that have no result did run, but were not
-        reported."""
+        """Return the number of the call that ended last. A call up to this number that has no
+        result did run, but its result was not reported."""
         return self._last_marks[1] if self._closed else int(self._marks[1])
 
     @staticmethod
@@ -383,9 +392,10 @@ class RunnerLink:
             self._loop.call_soon(self._on_turn)
 
     def _take_held(self, count: int) -> int:
-        """Take back the last calls that were not sent yet.
+        """Take back up to `count` of the last unsent calls. Return their number.
 
-        Their orders stay, emptied, so that both ends forget the same functions.
+        Their orders stay as orders without calls, so that the runner and this link drop the same
+        functions.
         """
         taken = 0
         for at in range(len(self._held) - 1, -1, -1):
@@ -408,8 +418,8 @@ class RunnerLink:
             self._stream.flush()
 
     def _send_held(self) -> None:
-        """Send the buffered orders in messages of about 1 MiB. The tokens go first: the runner
-        starts no call without one."""
+        """Send the buffered orders in messages of about 1 MiB. The call tokens are added first,
+        because the runner starts no call without a token."""
         orders, self._held = self._held, []
         calls = sum(len(order[3]) if order[0] == "calls" else order[0] == "chunk" for order in orders)
         if calls:
@@ -453,7 +463,7 @@ class RunnerLink:
             self._distrust(str(e))
             return
         for report in reports:
-            if not self._closed:  # a callback may close
+            if not self._closed:  # a callback may close the link
                 self._on_report(report)
         self._came += 1
         self._half = bool(inbox)
@@ -465,10 +475,10 @@ class RunnerLink:
         self._loop.call_later(HALF_S, self._look_at_half, self._came)
 
     def _look_at_half(self, came: int) -> None:
-        """Give the runner up if a report stays incomplete.
+        """Give up the runner if a report stays incomplete.
 
-        A runner writes a report at one go. A report that stops in the middle was begun by a call,
-        and would swallow all later reports.
+        A runner writes a whole report at once. An incomplete report must come from a call that
+        wrote to the stream, and all later reports would be read as parts of it.
         """
         self._watching = False
         if self._half and not self._closed:
@@ -478,7 +488,8 @@ class RunnerLink:
                 self._watch_half()
 
     def _on_report(self, report: tuple[Any, ...]) -> None:
-        """Handle a report. It is outside input: users' code runs in the sending process."""
+        """Handle a report. Reports are untrusted input, because code of users runs in the sending
+        process."""
         if report[0] == "results" and self._may_be(report):
             self.pending -= len(report[2])
             self._on_results(self, report[1], report[2:])
@@ -498,12 +509,14 @@ class RunnerLink:
             self._distrust(f"an invalid report {report[0]!r}")
 
     def _distrust(self, detail: str) -> None:
-        """Give the runner up: a call has written to its stream, so nothing in it can be trusted."""
-        self.problem = f"its function runner sent invalid data ({detail}): {WROTE_HINT}"
+        """Give up the runner: a call has written to its stream, so no report in the stream can be
+        trusted."""
+        self.problem = f"the function runner sent invalid data ({detail}): {WROTE_HINT}"
         self._on_end()
 
     def _may_be(self, report: tuple[Any, ...]) -> bool:
-        """Return whether the runner has that many calls and the times are valid."""
+        """Return whether the report has no more results than there are pending calls, and valid
+        times."""
         _, _, statuses, _, started, finished = report
         return (
             len(statuses) <= self.pending

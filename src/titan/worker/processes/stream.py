@@ -1,8 +1,8 @@
-"""One end of a stream to another process on this machine. It runs in the event loop's thread and
-never blocks, neither on writes nor on reads.
+"""One end of a stream to another process on this machine. Reads and writes run in the event loop's
+thread and never block.
 
 Written data is buffered while the other side does not read. Owns the socket from `open` on. This
-module must not know what the bytes mean.
+module must not know the meaning of the bytes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ for each read."""
 
 
 class LocalStream:
-    """A stream with callbacks. `on_data(inbox)` is called when bytes came and removes the complete
-    messages from the inbox. `on_end()` is called when no more bytes will come."""
+    """A stream with callbacks. `on_data(inbox)` is called after each read, and has to remove the
+    complete messages from the inbox. `on_end()` is called when no more bytes will come."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_data: Callable[[bytearray], None], on_end: Callable[[], None]) -> None:
         self._loop = loop
@@ -30,8 +30,8 @@ class LocalStream:
         self._writing = False
 
     def open(self, stream: socket.socket) -> None:
-        """Take a connected, non-blocking socket. Data added before is sent with the next
-        `flush`."""
+        """Take over a connected, non-blocking socket. Data that was added before is sent with the
+        next `flush`."""
         self._socket = stream
         self._loop.add_reader(stream, self._on_readable)
 
@@ -39,7 +39,8 @@ class LocalStream:
         self._outbox += data
 
     def flush(self) -> None:
-        """Write the data that was added, now or as the other side reads."""
+        """Write the added data. What the socket does not take now is written when the other side
+        reads."""
         if not self._writing:
             self._write()
 
@@ -76,7 +77,7 @@ class LocalStream:
                 self._writing = True
                 self._loop.add_writer(self._socket, self._write)
             return
-        except OSError:  # reading finds the end of the stream, after the last data
+        except OSError:  # `_on_readable` handles the end of the stream, after the last data
             self._outbox.clear()
         if self._writing:
             self._writing = False

@@ -1,14 +1,14 @@
-"""Supervisor of a worker's wardens: the warden of each process, the sink of its reports, and the
-cleanup after a dead warden.
+"""Supervisor of a worker's wardens. It records the warden and the report sink of each process, and
+cleans up after a dead warden.
 
 A driver asks for a process (`start`) and chooses its warden (`Under`). Every process has a key: a
 lease, or a negative number for a helper. A helper is a function runner, a health check or a check
 of an interpreter. The caller of `start` also passes the sink of the reports.
 
-When a warden dies, all its processes are killed. Then come the reports: the output that its
-processes had written (`Output`), one `on_attempts_lost` for all attempts, and `Lost` for each
-helper, to its own sink. Lost attempts are reported together, because it matters which of them had
-begun: one of those may have killed the warden.
+When a warden dies, the supervisor kills all its processes. Then it reports the output that these
+processes had written (`Output`), calls `on_attempts_lost` once for all attempts, and sends `Lost`
+for each helper to the helper's sink. Lost attempts are reported together, because it matters which
+of them had begun: one of those may have killed the warden.
 
 The supervisor must not know what a process is for, nor the master.
 """
@@ -35,28 +35,29 @@ log = logging.getLogger("titan.worker")
 
 
 class Under(Enum):
-    """Warden for a process."""
+    """Kind of warden for a process."""
 
     SHARED = "shared"
     """The least loaded of the wardens that attempts share."""
     FIRST = "first"
     """The first of the shared wardens, which always exists."""
     OWN = "own"
-    """A warden for this process alone, which ends with it."""
+    """A warden for this process alone, which ends with the process."""
     RUNNERS = "runners"
-    """One warden for all function runners, apart from those of attempts.
+    """One warden for all function runners, separate from the wardens of attempts.
 
-    A process can hide: in a session of its own, with its environment cleared. Then it can be taken
-    for a process of any job that ran before it. Beside a runner or a service, which may stay for
-    weeks, it would live as long."""
+    Reason: a process of a job can hide by a new session and a cleared environment. The warden
+    cannot tell the job of such a process, and kills it only when all jobs have ended that ran when
+    it was born. Under one warden with a runner or a service, which may run for weeks, the process
+    would live as long."""
     SERVICES = "services"
     """One warden for all services, for the same reason."""
 
 
 class AttemptsLost(Protocol):
     def __call__(self, leases: list[int], begun: list[int]) -> None:
-        """Handle the loss of `leases`. `begun` are those that had a process when their warden
-        died."""
+        """Handle the loss of the attempts `leases`. `begun` are those that had a process when their
+        warden died."""
 
 
 class Supervisor:
@@ -74,10 +75,10 @@ class Supervisor:
     ) -> None:
         """Create a supervisor without wardens.
 
-        `most` limits the wardens that attempts share. `environment` is passed to every process: a
-        later worker finds leftover processes by its TITAN_WORKER_HOME. `work` runs a coroutine in
-        the background. `reported` is called after each batch of reports. `name_of(key)` is used in
-        logs.
+        `most` limits the number of wardens that attempts share. `environment` is passed to every
+        process. By the TITAN_WORKER_HOME in it, a later worker finds processes that this worker
+        left behind. `work` runs a coroutine in the background. `reported` is called after each
+        batch of reports. `name_of(key)` returns the name of a process for log texts.
         """
         self._most = most
         self._environment = environment
@@ -91,12 +92,12 @@ class Supervisor:
         self._at: dict[int, tuple[WardenLink, Sink]] = {}
         self._own: dict[int, WardenLink] = {}
         self._beside: dict[Under, WardenLink] = {}
-        """Wardens of long-lived processes, each started with the first of them."""
+        """Wardens of long-lived processes. Each warden is started with its first process."""
         self._runners_apart = False
-        """A warden died with runners under it, so each runner now gets a warden of its own."""
+        """A warden with runners under it died, so each new runner gets a warden of its own."""
         self.others: Callable[[], list[WardenLink]] = list
-        """Returns the wardens of other interpreters. They are owned elsewhere, and are spared when
-        a warden of this supervisor dies."""
+        """Returns the wardens of other interpreters, which `Interpreters` owns. The cleanup after a
+        dead warden must not kill them."""
 
     def open(self) -> None:
         self._shared = Wardens(self._launch_shared, most=self._most)
@@ -108,8 +109,8 @@ class Supervisor:
     def start(
         self, key: int, program: Program, options: ProcessOptions, report: Sink, *, under: Under = Under.SHARED, behind: int = 0
     ) -> None:
-        """Start a process. With `behind` it starts once that attempt has ended, under the same
-        warden."""
+        """Start a process. `behind` is the lease of an attempt that has to end first. The process
+        then gets the same warden as that attempt."""
         if under is Under.SHARED:
             front = self._at.get(behind)
             link = self._shared.choose(time.monotonic(), front[0] if front is not None else None)
@@ -123,26 +124,26 @@ class Supervisor:
         link.start(key, program, options, behind=behind)
 
     def start_at(self, link: WardenLink, key: int, program: Program, options: ProcessOptions, report: Sink) -> None:
-        """Start a process under a warden that `launch` returned."""
+        """Start a process under a warden that the caller got from `launch`."""
         self._at[key] = (link, report)
         link.start(key, program, options)
 
     def stop(self, key: int, grace_s: float) -> None:
-        """Send SIGTERM, and SIGKILL after the grace. A grace of 0 kills at once. An unknown key is
-        ignored."""
+        """Send SIGTERM to a process, and SIGKILL after the grace period. A grace period of 0 kills
+        at once. An unknown key is ignored."""
         at = self._at.get(key)
         if at is not None:
             at[0].stop(key, grace_s)
 
     def withdraw(self, key: int) -> None:
-        """Take back an attempt that is still queued behind another."""
+        """Withdraw an attempt that is still queued behind another attempt."""
         at = self._at.get(key)
         if at is not None:
             at[0].withdraw(key)
 
     def is_crowded(self, key: int) -> bool:
-        """Return whether nothing should be queued behind this attempt, as another warden has much
-        less to do."""
+        """Return True if no attempt should be queued behind this attempt, because another warden
+        has far fewer jobs."""
         at = self._at.get(key)
         return at is not None and self._shared.is_crowded(at[0])
 
@@ -202,7 +203,7 @@ class Supervisor:
         helpers: list[tuple[int, Sink]] = []
         try:
             helpers = self._bury(dead)
-        finally:  # even if that failed: without a warden the worker could not start anything
+        finally:  # even if the cleanup failed: without a warden the worker could not start any process
             self._shared.replace(dead)
         _tell(helpers, spared=True)
 
@@ -217,15 +218,15 @@ class Supervisor:
         _tell(helpers, spared=True)
 
     def on_other_died(self, dead: WardenLink, python: str, returncode: int) -> None:
-        """Handle the death of a warden that `launch` returned."""
+        """Handle the death of a warden that another owner got from `launch`."""
         log.error("the warden of %s died with code %d; its jobs are killed and reported", python, returncode)
         _tell(self._bury(dead), spared=True)
 
     def _bury(self, dead: WardenLink) -> list[tuple[int, Sink]]:
-        """Kill the processes of a dead warden and report what they left. Return its helpers with
-        their sinks.
+        """Kill the processes of a dead warden and report their remaining output. Return the keys
+        and sinks of its helpers.
 
-        This process is a subreaper, so the orphans are its children now.
+        This process is a subreaper, so the dead warden's processes are its children now.
         """
         wardens = (*self._wardens(), *self.others())
         kill_descendants(os.getpid(), except_pids=[link.pid for link in wardens if link is not dead])

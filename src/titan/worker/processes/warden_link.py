@@ -1,9 +1,10 @@
-"""The worker's side of the warden: starts it, batches orders, hands on reports, notices its death.
+"""The worker's side of a warden: the link starts the warden, batches orders, passes reports on, and
+notices the warden's death.
 
-The link owns the warden process and the stream to it. It does not know what a job is for. Keys come
-from the worker's state machine, and the owner interprets the reports. On the wire, orders and
-reports are tuples as `titan.worker.isolated.warden` describes them. Here they are values of
-`processes.orders` and `processes.reports`.
+The link owns the warden process and the stream to it. It does not know the purpose of a job. The
+link's owner chooses the keys and interprets the reports. On the stream, orders and reports are the
+tuples that `titan.worker.isolated.warden` describes. In the interface of the link they are values
+of `processes.orders` and `processes.reports`.
 
     link = WardenLink(on_reports=take, on_died=start_a_new_one)
     link.launch()
@@ -12,12 +13,12 @@ reports are tuples as `titan.worker.isolated.warden` describes them. Here they a
     link.stop(7, grace_s=5)
     await link.close()
 
-The link watches the warden while it has jobs. A warden that is stopped (SIGSTOP) or does not answer
-is killed, and that is handled like any other death. Without jobs there is no watch, so an idle
-worker is not woken. The next order starts it again.
+The link watches the warden while the warden has jobs. It kills a warden that is stopped (SIGSTOP)
+or does not answer, and handles this like any other death. Without jobs there is no watch, so an
+idle worker is not woken. The next order starts the watch again.
 
-Limits: a message holds at most 64 MiB. A single order that is larger is answered with "refused".
-While output is paused no report is read, not even the end of a job.
+Limits: a message has at most 64 MiB. The link answers a larger order with a `Refused` report. While
+output is paused the link reads no reports, not even the end of a job.
 """
 
 from __future__ import annotations
@@ -67,20 +68,21 @@ DEATH_POLLS = 400
 KILL_S = 2.0
 WATCH_S = 1.0
 STOPPED_LOOKS = 2
-"""A warden that is found stopped this many times in a row is killed. One look is not enough, as a
-debugger or a shell may stop a process for a moment."""
+"""A warden that is found stopped in this many checks in a row is killed. One check is not enough,
+because a debugger or a shell may stop a process for a moment."""
 SILENT_LOOKS = 10
-"""A warden that has not answered for this many looks is killed. Looks are counted instead of
-seconds: a worker that was itself stopped has not looked."""
+"""A warden that has not answered in this many checks in a row is killed. Checks are counted instead
+of seconds, because a worker that was itself stopped could not read the answers."""
 HOME_MARK = b"TITAN_WORKER_HOME"
 # Equivalent to `python warden.py FD`, but an imported module has its bytecode cached, which saves
 # 8 ms and 2 MB. The folder is removed from the path again, so that no module in it can shadow one
 # of the standard library.
 BOOT = "import sys; sys.path.append(sys.argv[1]); from warden import main; sys.path.pop(); main(sys.argv[2])"
 
-# The first stage of a warm warden is a plain one. It executes the second stage in the same
-# interpreter without -I and -S. That removes the -c folder from the path, and hands on its own code
-# and the modules that a plain interpreter has imported. See `titan.worker.isolated.warm`.
+# A warm warden starts in two stages. The first stage runs with -I and -S, like a plain warden, and
+# executes the second stage in the same interpreter without these options. The second stage removes
+# the folder that -c puts on the path. It passes its own code object, and the names of the modules
+# that a plain interpreter has imported, to `titan.worker.isolated.warm`.
 WARM_STAGE = "import sys; sys.path.append(sys.argv[1]); from warden import enter; enter(sys.argv[2:])"
 WARM_BOOT = """\
 import sys
@@ -98,14 +100,14 @@ serve(sys.argv[2], sys.argv[3:], sys._getframe().f_code, base)
 """
 
 HELD_SHARE = 8
-"""This process may use 1/HELD_SHARE of its descriptors as pairs of job pipes that it holds. Each
-pair takes two."""
+"""For each warden, the worker holds the pipes of at most N / HELD_SHARE jobs. N is the worker's
+limit on descriptors. The pipes of a job take two of them."""
 
 log = logging.getLogger("titan.worker")
 
 
 class _Logs(NamedTuple):
-    """Log files of a job."""
+    """Log files of a job, and the rules for writing them."""
 
     stdout: str
     stderr: str
@@ -114,7 +116,7 @@ class _Logs(NamedTuple):
 
 
 class WardenLink:
-    """One warden. A link cannot be used after `on_died` or `close`."""
+    """Link to one warden. A link cannot be used after `on_died` or `close`."""
 
     def __init__(
         self,
@@ -128,18 +130,18 @@ class WardenLink:
     ) -> None:
         """Create a link without a process.
 
-        `on_died(returncode)` is called once if the warden ends without `close`. All of its jobs
-        then count as killed, and the owner calls `kill_descendants` to make that true. Until
-        `on_died` returns, `begun` and `salvage` tell what the jobs left.
+        `on_died(returncode)` is called once if the warden ends without `close`. The owner then has
+        to kill the warden's jobs with `kill_descendants`. Until `on_died` returns, the owner can
+        call `begun` for the jobs that had a process, and `salvage` for their unreported output.
 
-        `env` is the warden's own environment (default: that of this process), not that of jobs. It
-        should have TITAN_WORKER_HOME, so that `kill_marked` finds the warden too. `jobs_env` is
-        added to the environment of every job.
+        `env` is the environment of the warden itself (default: that of this process), not of its
+        jobs. It should have TITAN_WORKER_HOME, so that `kill_marked` finds the warden too.
+        `jobs_env` is added to the environment of every job.
 
-        `python` is the path of an interpreter, which need not have Titan installed. With it the
-        warden is warm: a script runs in a fork instead of a new process, if the job's environment
-        agrees with `env` in the variables that Python reads at its start. `preload` names modules
-        that the warden imports first.
+        `python` is the path of an interpreter, which need not have Titan installed. If `python` is
+        given, the warden is warm: it runs a script in a fork instead of a new interpreter. A script
+        can be forked only if the job's environment agrees with `env` in the variables that Python
+        reads at its start. `preload` names modules that a warm warden imports first.
         """
         self._on_reports = on_reports
         self._on_died = on_died
@@ -157,10 +159,10 @@ class WardenLink:
         self._logs: dict[int, _Logs] = {}  # of jobs that were ordered and have not ended
         self._pipes: HeldPipes | None = None
         self._watching = False
-        self._heard = True  # whether a report came since the last look
-        self._stopped = self._silent = 0  # number of looks in a row
+        self._heard = True  # whether a report came since the last check
+        self._stopped = self._silent = 0  # numbers of checks in a row
         self.ready = False
-        """The warden has answered, so orders are executed without delay."""
+        """The warden has sent its first report, so it executes orders without delay."""
 
     @property
     def pid(self) -> int:
@@ -173,10 +175,10 @@ class WardenLink:
         return len(self._logs)
 
     def launch(self) -> None:
-        """Start the warden. Needs the running loop.
+        """Start the warden. Must be called in a running event loop.
 
-        Takes a millisecond or two. The warden is ready some 20 ms later; until then orders wait.
-        Raises EnvironmentFault if no process can be created.
+        The call takes a millisecond or two. The warden is ready some 20 ms later, and orders wait
+        until then. Raises EnvironmentFault if no process can be created.
         """
         if self._process is not None:
             raise Bug("a WardenLink was launched twice")
@@ -228,10 +230,11 @@ class WardenLink:
 
     # orders
     def start(self, key: int, program: Program, options: ProcessOptions, *, behind: int = 0) -> None:
-        """Start a process for `program`. A `Script` runs with the warden's python.
+        """Start a process for `program`. A `Script` runs with the interpreter of the warden.
 
-        With `behind` it starts once that job has ended. 0 or an unknown job starts it at once. A
-        process with `masks` cannot be queued behind another.
+        With `behind` the process starts once the job with that key has ended. If `behind` is 0 or
+        not the key of a job, the process starts at once. A process with `masks` cannot be queued
+        behind another.
         """
         o = options
         if not (o.cwd.startswith("/") and o.stdout_path.startswith("/") and o.stderr_path.startswith("/")):
@@ -251,17 +254,17 @@ class WardenLink:
         self._order(("behind", behind, order) if behind else order)
 
     def withdraw(self, key: int) -> None:
-        """Drop a job that is queued behind another. "withdrawn" is reported then. A job that has
-        begun goes on."""
+        """Drop a job that is queued behind another job. The warden then reports `Withdrawn`. A job
+        that has begun goes on, without a report."""
         self._order(("withdraw", key))
 
     def stop(self, key: int, grace_s: float | None = None) -> None:
-        """Send SIGTERM, and SIGKILL after `grace_s` (None: the grace of `start`). 0 kills at once.
-        An unknown or ended key is ignored."""
+        """Send SIGTERM to a job, and SIGKILL after `grace_s` (None: the grace period of `start`). A
+        `grace_s` of 0 kills at once. The key of an unknown or ended job is ignored."""
         self._order(("stop", key, grace_s))
 
     def pause_output(self) -> None:
-        """Stop taking reports of any kind. The warden's buffer fills, then jobs block on their
+        """Stop reading reports of any kind. When the warden's buffer is full, jobs block on their
         output."""
         if not self._paused and self._stream is not None:
             self._stream.pause()
@@ -275,8 +278,8 @@ class WardenLink:
             self._watch()
 
     async def close(self) -> None:
-        """Kill all jobs and end the warden. Drop the reports that come meanwhile. The warden is
-        killed if it has not ended after 4 s."""
+        """Kill all jobs and end the warden. Reports that come meanwhile are dropped. A warden that
+        has not ended after 4 s is killed."""
         if self._process is None or self._ended is None or self._closing:
             return
         self._closing = True
@@ -288,7 +291,7 @@ class WardenLink:
             await asyncio.to_thread(kill_descendants, self._process.pid)
             self._process.kill()
             self._hang_up()
-        # The kernel may not release the process: see `_await_death`.
+        # Do not wait for ever, because the kernel may not release the process: see `_await_death`.
         with contextlib.suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._process.wait, KILL_S)
         assert self._pipes is not None
@@ -359,11 +362,11 @@ class WardenLink:
         return True
 
     def _await_death(self, polls: int) -> None:
-        """Poll until the warden is dead, then call `on_died`.
+        """Poll until the warden process is dead, then call `on_died`.
 
-        The stream ends a moment before the process can be reaped. A process that the kernel does
-        not release, because it waits for a hanging disk, is treated as dead: it will not return to
-        its own code.
+        Polling is needed because the stream ends a moment before the process can be reaped. A
+        killed process that the kernel does not release, because it waits for a hanging disk, counts
+        as dead: it will not execute its own code any more.
         """
         assert self._process is not None
         assert self._loop is not None
@@ -387,12 +390,13 @@ class WardenLink:
         return self._pipes.begun()
 
     def salvage(self) -> list[Report]:
-        """Return the output that jobs of a dead warden wrote and it did not report. For `on_died`,
-        once all its processes are dead too.
+        """Return reports of the output that jobs of a dead warden wrote and the warden did not
+        report. To be called in `on_died`, when all processes of the warden are dead too.
 
-        Output that the warden wrote to a log is still there. Output that is still in the pipes is
-        added to the log, within the limit of that log. What the warden had only in memory is lost:
-        the tail of a log that is at its limit, and output that might have begun a secret.
+        Output that the warden wrote to a log is still in the log. Output that is still in a pipe is
+        appended to the log, within the log's limit. Output that the warden had only in memory is
+        lost. This is the tail of a log that is at its limit, and output that was held back because
+        it might be the beginning of a secret.
         """
         assert self._pipes is not None, "nothing was launched"
         reports: list[tuple[Any, ...]] = []
@@ -413,8 +417,8 @@ class WardenLink:
             self._loop.call_later(WATCH_S, self._check_health)
 
     def _check_health(self) -> None:
-        """Check once a second, while there are jobs, that the warden is alive, not stopped, and has
-        answered since the last look."""
+        """Check that the warden is alive, is not stopped, and has answered since the last check.
+        While there are jobs, the next check follows a second later."""
         assert self._process is not None
         assert self._loop is not None
         self._watching = False
@@ -440,15 +444,15 @@ class WardenLink:
 
 # -- the cleanup after a dead warden or worker -----------------------------------------------------
 def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[tuple[Any, ...]]) -> None:
-    """Copy the rest of `pipe` to its log, report it, and close the pipe.
+    """Copy the rest of `pipe` to its log, add reports of this output, and close the pipe.
 
-    Output that the log already holds is reported as an empty output at its end. A reader that has
-    less of it reads it from the log.
+    For output that is already in the log, an empty output at the log's end is reported. A receiver
+    that missed some of it then reads it from the log.
     """
     path = logs.stdout if stream == 1 else logs.stderr
     try:
         size = os.stat(path).st_size
-    except OSError:  # no output came so far
+    except OSError:  # there is no log, because no output came so far
         size = 0
     if size:
         reports.append(("output", key, stream, size, 0, b""))
@@ -462,13 +466,14 @@ def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[tuple
 
 
 def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int:
-    """SIGKILL every descendant of `root_pid`, but not `root_pid` itself, until none is alive or 2 s
-    have passed. Return how many were killed.
+    """Send SIGKILL to every descendant of `root_pid`, but not to `root_pid` itself, until none is
+    alive or 2 s have passed. Return the number of killed processes.
 
-    Processes in `except_pids` are spared, with all their descendants. With the pid of this process,
-    which is a subreaper, the function cleans up after a killed warden; other children of the
-    worker, such as a new warden, have to be spared. Killed children of this process are reaped.
-    Blocks: call it in a thread, or when there is nothing else to do.
+    Processes in `except_pids` and all their descendants are not killed. After the death of a warden
+    the worker calls the function with its own pid: as a subreaper, it is the parent of the warden's
+    orphans. `except_pids` then has to list its other children, such as other wardens. Killed
+    children of this process are reaped. The function blocks, so call it in a thread, or when no
+    other work can go on.
     """
 
     def targets(processes: dict[int, Process]) -> list[int]:
@@ -478,13 +483,14 @@ def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int
 
 
 def kill_marked(home_marker: str) -> int:
-    """SIGKILL every process whose environment holds TITAN_WORKER_HOME=`home_marker`, and all its
-    descendants, until none is alive or 2 s have passed. Return how many were killed.
+    """Send SIGKILL to every process with TITAN_WORKER_HOME=`home_marker` in its environment, and to
+    all descendants of such a process, until none is alive or 2 s have passed. Return the number of
+    killed processes.
 
-    Called at a worker's start, before it has children. It removes processes that a worker and a
-    warden left behind when both were killed. This process and its ancestors are spared. Processes
-    of other users cannot be found, nor a process with a cleared environment whose ancestors are all
-    gone.
+    A worker calls this at its start, before it has children. The function kills the processes that
+    an earlier worker and its warden left behind when both were killed. This process and its
+    ancestors are not killed. The function does not find processes of other users, or processes with
+    a cleared environment whose ancestors have all ended.
     """
     mark = os.fsencode(home_marker)
 
@@ -511,8 +517,8 @@ def _kill_until_none(targets: Callable[[dict[int, Process]], list[int]]) -> int:
     while True:
         processes = scan_processes()
         alive = [pid for pid in targets(processes) if processes[pid].alive]
-        # A process that was killed but is not dead yet may no longer be found: its ancestors may be
-        # gone.
+        # `targets` may no longer find a process that was killed but is not dead yet, because its
+        # ancestors may be gone.
         dying = [pid for pid in killed if pid in processes and processes[pid].alive]
         killed.update(pid for pid in alive if kill(pid))
         for pid in killed:
@@ -526,5 +532,5 @@ def _kill_until_none(targets: Callable[[dict[int, Process]], list[int]]) -> int:
 def _reap(pid: int) -> None:
     try:
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # its starter reaped it
+    except ChildProcessError:  # the code that started the process has reaped it
         pass

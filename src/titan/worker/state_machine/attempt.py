@@ -1,5 +1,5 @@
-"""An attempt that a worker holds, and how its end is classified. Pure: part of the worker's
-state machine."""
+"""State of an attempt that a worker holds, and the classification of its end. Pure: part of the
+worker's state machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Phase(IntEnum):
     ENDED = 4
     DONE = 5
     AHEAD = 6
-    """Queued with the warden behind another attempt, without a slot yet."""
+    """The attempt is queued in its warden behind another attempt, and has no slot yet."""
 
 
 class Held(msgspec.Struct, gc=False):
@@ -30,11 +30,13 @@ class Held(msgspec.Struct, gc=False):
     phase: Phase
     started_at: float = 0.0
     stopping: Outcome | None = None
-    """Outcome that the attempt was ordered to end with: STOPPED, TIMED_OUT or RETURNED."""
+    """Outcome with which the attempt has to end: STOPPED, TIMED_OUT or RETURNED. None: no end was
+    ordered."""
     orphaned: bool = False
-    """The attempt belongs to a cluster that no longer exists: end it without a report."""
+    """The attempt belongs to another cluster than that of the current master, so it ends without a
+    report."""
     ran: bool = False
-    """A start was tried, so there may be output."""
+    """The worker tried to start the attempt, so there may be output."""
     result: Result | None = None
     sent_at: float = 0.0
     runner: int = -1
@@ -42,27 +44,27 @@ class Held(msgspec.Struct, gc=False):
     recalled: bool = False
     """The master asked for the attempt back if it has not begun."""
     value: bytes = b""
-    """Result that the job set for itself, as in model/values.py."""
+    """Result that the job set for itself, in the encoding of model/values.py."""
     unstored: bool = False
-    """`value` is stored by its content, and the master does not have that content yet."""
+    """`value` refers to content by its hash, and the master may not have that content yet."""
     draw: str = ""
-    """Id of the start of the master that granted the lease."""
+    """Random id of the master's start in which the master granted the lease."""
     alone: bool = False
     """The attempt has a warden of its own."""
     keeping: bool = False
     """The attempt is ENDED and its outputs are being uploaded to the master."""
     too_deep: bool = False
-    """The call waits for other calls while too many calls on this worker already wait."""
+    """The call began to wait for other calls when too many calls on this worker already waited."""
 
 
 TOO_DEEP = (
-    "too many calls on its worker waited for calls of their own, each in a process that it keeps: "
-    "call less deep, wait outside of calls, or make a graph of titan.task"
+    "too many calls on one worker waited for calls of their own, and each of them keeps a process: "
+    "use fewer levels of calls, wait outside of calls, or build a graph with titan.task"
 )
 
 
 def end_of_call(h: Held, reason: str, *, unfit: bool) -> tuple[Outcome, str]:
-    """Return outcome and reason for a call whose runner ended.
+    """Return the outcome and the reason for a call whose runner ended.
 
     `unfit`: the runner never came up. That is the fault of the worker, not of the call.
     """
@@ -76,7 +78,7 @@ def end_of_call(h: Held, reason: str, *, unfit: bool) -> tuple[Outcome, str]:
 
 
 def clear_late_timeout(h: Held, ended_at: float) -> None:
-    """Withdraw the timeout of an attempt that ended in time but was noticed late."""
+    """Clear the timeout of an attempt that ended in time, if the worker noticed the end late."""
     if h.stopping is Outcome.TIMED_OUT and ended_at < h.started_at + h.assignment.template.timeout_s:
         h.stopping = None
 

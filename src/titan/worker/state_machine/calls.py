@@ -1,9 +1,9 @@
 """Assignment of calls to runners. Pure: part of the worker's state machine.
 
-A runner executes its calls one at a time, in order, and takes a slot while it has any. Quick calls
-are handed over some milliseconds ahead, so that the runner need not wait for the worker. When a
-call turns out slow, the calls behind it are taken back at once. This module owns the order of calls
-per runner and the depth of pipelining. It must not know how the end of a call is handled.
+A runner executes its calls one at a time, in order, and uses a slot while it has calls. Quick calls
+are sent to the runner some milliseconds ahead, so that the runner need not wait for the worker.
+When a call turns out slow, the calls behind it are taken back at once. This module owns the order
+of calls per runner and the depth of pipelining. It must not know how the end of a call is handled.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from collections import deque
 from typing import NamedTuple
 
 AHEAD_S = 0.005
-"""Amount of work handed to a runner ahead of time, in seconds."""
+"""Amount of work that is sent to a runner ahead of time, in seconds of expected run time."""
 AHEAD_MAX = 512
 STALL_S = 0.01
-"""A call that runs longer is reported as running, and the calls behind it are taken back."""
+"""A call that runs longer than this is reported as running, and the calls behind it are taken
+back."""
 
 KEPT = 4
-"""Maximum number of idle runners kept for reuse by their sessions. Beyond it, the runner that has
-been idle longest is replaced."""
+"""Number of idle runners that are kept for reuse by their sessions. If this many are idle and a
+call of another session needs a runner, the runner that has been idle longest is replaced."""
 
 _NONE: deque[int] = deque()
 
@@ -36,12 +37,12 @@ class Slow(NamedTuple):
 class Runners:
     def __init__(self) -> None:
         self.queues: dict[int, deque[int]] = {}
-        """runner -> leases of its calls. The first call is the one that runs."""
+        """runner -> leases of its calls. The runner executes the first of them."""
         self._since: dict[int, float] = {}
-        """runner -> start of its first call. While the runner is starting: arrival of its first
-        call."""
+        """runner -> time at which its first call started. While the runner is starting: time at
+        which the call was assigned."""
         self._up: dict[int, None] = {}
-        """Runners that are up and take calls. The others are still starting."""
+        """Runners that have started and take calls. The other runners are still starting."""
         self._known_slow: dict[int, None] = {}
         """Runners whose slow call or slow start was already reported by `slow`."""
         self._sessions: dict[int, str] = {}
@@ -49,18 +50,19 @@ class Runners:
         self._pace_s = 0.0
         self._with_calls = 0
         self.waiting: dict[int, int] = {}
-        """runner -> lease of the call that it executes, while that call waits for other calls and
-        uses no slot."""
+        """runner -> lease of the running call, if that call waits for other calls and uses no slot
+        meanwhile."""
 
     @property
     def busy(self) -> int:
-        """Number of slots in use: runners that have calls, without those whose call waits."""
+        """Number of slots in use: one for each runner that has calls, except runners whose call
+        waits."""
         return self._with_calls - len(self.waiting)
 
     def wait(self, runner: int) -> int | None:
-        """Free the slot of the call that the runner executes, which waits for other calls.
+        """Free the slot of the runner's running call, which now waits for other calls.
 
-        Return its lease. Return None if there is no call or its slot is already free.
+        Return the call's lease. Return None if there is no call or its slot is already free.
         """
         queue = self.queues.get(runner)
         if not queue or runner in self.waiting:
@@ -69,7 +71,8 @@ class Runners:
         return queue[0]
 
     def resume(self, runner: int) -> bool:
-        """Continue the call that waited. More calls than slots may run for a moment."""
+        """Let the runner's call use a slot again, because its wait is over. More calls than slots
+        may run for a moment. Return False if the call did not wait."""
         return self.waiting.pop(runner, None) is not None
 
     @property
@@ -78,17 +81,18 @@ class Runners:
         return max(1, min(AHEAD_MAX, int(AHEAD_S / self._pace_s))) if self._pace_s else 1
 
     def up(self, now: float, runner: int) -> None:
-        """Note that the runner is up and begins its first call now."""
+        """Note that the runner has started, and begins its first call now."""
         self._up[runner] = None
         self._since[runner] = now
         self._known_slow.pop(runner, None)
 
     def place(self, now: float, lease: int, session: str = "", *, free: bool) -> int | None:
-        """Queue a call of a session and return its runner, or None if there is no room.
+        """Queue a call of a session and return its runner, or None if no runner can take the call
+        now.
 
-        With a `free` slot an idle runner takes the call, or a new one with a new number. Otherwise
-        a busy runner of the same session takes it if pipelining allows. If the returned runner
-        served another session before, the caller replaces its process.
+        If a slot is `free`, an idle runner of the session takes the call, or a runner with a new
+        number. Otherwise a busy runner of the session takes the call if pipelining allows. If the
+        returned runner served another session before, the caller has to replace its process.
         """
         sessions = self._sessions
         if free:
@@ -114,7 +118,8 @@ class Runners:
         return None
 
     def ended(self, now: float, runner: int, count: int, took_s: float) -> list[int]:
-        """Remove the first `count` calls, which took `took_s` in all. Return their leases."""
+        """Remove the runner's first `count` calls, which took `took_s` in total. Return their
+        leases."""
         queue = self.queues[runner]
         self.waiting.pop(runner, None)
         leases = [queue.popleft() for _ in range(min(count, len(queue)))]
@@ -137,7 +142,7 @@ class Runners:
     def gone(self, now: float, runner: int, count: int) -> list[int]:
         """Remove the `count` calls that a runner had when it ended. Return their leases.
 
-        The calls behind them belong to its successor.
+        Calls that were queued later belong to the next runner with this number.
         """
         self.waiting.pop(runner, None)
         queue = self.queues.get(runner, _NONE)
@@ -150,9 +155,9 @@ class Runners:
         return leases
 
     def slow(self, now: float) -> list[Slow]:
-        """Return runners whose call or start is newly found slow.
+        """Return the runners whose running call or start is slow, each of them once.
 
-        The caller takes back the calls that are queued behind.
+        The caller takes back the calls that are queued behind a slow call.
         """
         found = []
         for runner, queue in self.queues.items():

@@ -1,11 +1,12 @@
-"""Progress and status reports of jobs, on their way to the master. Pure: time goes in, messages
-come out.
+"""Outbox of the progress and status reports that jobs send to the master. Pure: reports and the
+time go in, messages come out.
 
-Owns the newest report of each kind per attempt, and when it is sent. Progress is sent in batches,
-at most every `EVERY_S`. A changed status is sent at most once in `STATUS_EVERY_S` per job, because
-each one is journaled. A report that is replaced before it is due is never sent. After a reconnect
-all known reports are sent again, as the next master may not have them. This module must not know
-connections: callers ask it for messages only while there is one.
+Owns the newest progress and status of each attempt, and the times at which they are sent. Progress
+is sent in batches, at most every `EVERY_S`. A changed status is sent at most once in
+`STATUS_EVERY_S` per attempt, because the master journals each status. A report that is replaced
+before it is due is never sent. After a reconnect all known reports are sent again, because the
+master may not have them. This module must not know connections: callers ask for messages only while
+there is a connection.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ class ReportOutbox:
     def __init__(self) -> None:
         self._progress: dict[int, tuple[float, str]] = {}
         self._unsent_progress: dict[int, None] = {}
-        """Attempts whose newest progress was not sent."""
+        """Leases of the attempts whose newest progress was not sent."""
         self._statuses: dict[int, _Status] = {}
         self._unsent_statuses: dict[int, None] = {}
-        """Attempts whose newest status was not sent."""
+        """Leases of the attempts whose newest status was not sent."""
         self._sent_at = NEVER
 
     # -- reports of jobs ---------------------------------------------------------------------------
@@ -55,7 +56,7 @@ class ReportOutbox:
         return self._due_at(status)
 
     def forget(self, lease: int) -> None:
-        """Drop the reports of an attempt whose end is known."""
+        """Drop the reports of an attempt whose result the master has recorded."""
         for known in (self._progress, self._unsent_progress, self._statuses, self._unsent_statuses):
             known.pop(lease, None)
 
@@ -68,7 +69,7 @@ class ReportOutbox:
 
     # -- messages to the master --------------------------------------------------------------------
     def next_due(self) -> float | None:
-        """Return when `due` will have something to send, None if there is nothing."""
+        """Return when `due` will have messages to send, None if there is no unsent report."""
         if self._unsent_progress:
             return self._sent_at + EVERY_S
         return min([self._due_at(self._statuses[lease]) for lease in self._unsent_statuses], default=None)
@@ -90,7 +91,8 @@ class ReportOutbox:
         )
 
     def all_statuses(self, now: float) -> list[msg.Message]:
-        """Return all unsent statuses, due or not. They precede the results of attempts."""
+        """Return messages with all unsent statuses, even those that are not due yet. The caller
+        sends them before the results of attempts."""
         return self._status_messages(now, list(self._unsent_statuses)) if self._unsent_statuses else []
 
     def _due_at(self, status: _Status) -> float:

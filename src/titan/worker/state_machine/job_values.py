@@ -1,5 +1,5 @@
-"""Results that jobs set for themselves. A result is kept with the attempt and reported with its end
-if the attempt succeeded. Pure: part of the worker's state machine."""
+"""Results that jobs set for themselves. The worker keeps such a result until the attempt ends, and
+reports it if the attempt succeeded. Pure: part of the worker's state machine."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from titan.worker.state_machine.messages import ResultSet, StoreValue
 
 
 def on_result_set(h: Held, received: ResultSet) -> None:
-    """Record the result that a job set. The last one counts."""
+    """Record the result that a job set. A later result replaces it."""
     if h.result is None:
         h.value, h.unstored = received.value, artifact_of(received.value) is not None
 
 
 def begin_storing(h: Held) -> list[StoreValue]:
-    """Return the instruction to upload the attempt's value, none if the master has it already.
+    """Return the instruction to upload the attempt's value. The list is empty if there is no value
+    to upload.
 
-    Called when all output of the attempt was sent.
+    The state machine calls this when all output of the attempt was sent.
     """
     if not h.unstored or h.phase is not Phase.ENDED or h.result is None or not h.result.value:
         return []
@@ -27,5 +28,5 @@ def begin_storing(h: Held) -> list[StoreValue]:
 
 
 def value_of(h: Held, outcome: Outcome) -> bytes:
-    """Return the value that is reported with this outcome: only a success reports one."""
+    """Return the value to be reported with this outcome. Only a success has one."""
     return h.value if outcome is Outcome.SUCCEEDED else b""

@@ -1,14 +1,14 @@
 """State machine of a worker. Pure: inputs and the time go in, instructions to the shell come out.
 
 The machine holds an attempt from its dispatch until the master has acknowledged that the result is
-durable. So no crash and no lost connection on either side loses an attempt. The machine must not
-know processes, files or sockets.
+durable. So a lost connection or a crash of the master does not lose the attempt. The machine must
+not know processes, files or sockets.
 
     FETCHING -> WAITING -> [AHEAD ->] STARTING -> RUNNING -> ENDED -> DONE -> (acknowledged: gone)
 
-FETCHING waits for artifacts, WAITING for a slot. AHEAD also waits for a slot, queued with the
-warden (see `pipelining`). ENDED waits until the last output and the output files are sent, DONE for
-the acknowledgement.
+In FETCHING an attempt waits for artifacts, and in WAITING for a slot. In AHEAD it also waits for a
+slot, but is already queued in the warden (see `pipelining`). In ENDED it waits until its last
+output and its output files are sent, and in DONE for the acknowledgement.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ __all__ = [
 
 RESEND_S = 10.0
 GATHER_S = 0.005
-"""Maximum delay of reports that are gathered while attempts wait here for a slot. In that case the
-master could not send this worker anything to start anyway."""
+"""Maximum delay of reports. The machine gathers reports only while attempts wait here for a slot,
+because the worker then has work without an answer of the master."""
 
 
 class WorkerMachine:
@@ -156,10 +156,12 @@ class WorkerMachine:
         self._started: list[int] = []
         self._results: list[Result] = []
         self._report_by = 0.0
-        """Time by which the gathered reports have to be sent, 0 if there are none."""
+        """Time at which the gathered reports have to be sent, 0 if there are no gathered
+        reports."""
 
     def handle(self, now: float, inputs: list[Any]) -> list[Instruction]:
-        """Handle the inputs of one turn. Its reports go out as one message of each kind."""
+        """Handle the inputs of one turn and return the instructions. The turn's reports are
+        combined into one instruction of each kind."""
         for received in inputs:
             if not self.services.take(now, received):
                 _HANDLERS[type(received)](self, now, received)
@@ -183,15 +185,17 @@ class WorkerMachine:
 
     @property
     def gathering(self) -> bool:
-        """True while reports are held back to be sent together. Output may wait too."""
+        """True while the machine gathers reports to send them together. The shell may delay output
+        meanwhile."""
         return self._report_by > 0
 
     def holdings(self, without: Phase | None = None) -> Beat:
-        """Return all attempts that are held, for a registration.
+        """Return all attempts that this worker holds, for a registration.
 
-        A heartbeat leaves those `without` out that are DONE. Their results were sent before it, so
-        the master has recorded them when it reads the heartbeat. It would take them for unknown
-        attempts that block a slot.
+        `without` excludes the attempts in one phase. A heartbeat excludes DONE: the results of
+        these attempts are sent before the heartbeat, so the master has handled them when it reads
+        the heartbeat. Otherwise the master would take such attempts for unknown ones that block a
+        slot.
         """
         own = [(lease, h) for lease, h in self.held.items() if not h.orphaned and h.phase is not without]
         draws: dict[str, int] = {}
@@ -202,7 +206,7 @@ class WorkerMachine:
     # -- the connection ----------------------------------------------------------------------------
     def on_welcomed(self, now: float, received: Welcomed) -> None:
         if self.cluster not in ("", received.cluster):
-            self._timers.clear()  # the new cluster may use the same lease numbers
+            self._timers.clear()  # the new cluster may use the same lease numbers for other attempts
             self._waiting.clear()
             self._started.clear()
             self._results.clear()
@@ -210,7 +214,7 @@ class WorkerMachine:
                 leases.clear()
             for lease, h in list(self.held.items()):
                 if h.runner >= 0:
-                    h.orphaned = True  # the call runs to its end
+                    h.orphaned = True  # the call is not stopped, and its result is dropped
                 elif h.phase in _WITH_WARDEN:
                     h.orphaned = True
                     h.stopping = Outcome.STOPPED
@@ -229,8 +233,8 @@ class WorkerMachine:
         self._results = [h.result for h in self.held.values() if h.phase is Phase.DONE and h.result]
 
     def on_disconnected(self, now: float, received: Disconnected) -> None:
-        """Let unacknowledged results wait until their output is sent again: output that was on its
-        way may be lost."""
+        """Let unacknowledged results wait until their output is sent again, because output that was
+        sent just before the disconnect may be lost."""
         self.connected = False
         for h in self.held.values():
             if h.phase is Phase.DONE and h.ran:
@@ -265,7 +269,7 @@ class WorkerMachine:
         for assignment in received.assignments:
             lease = assignment.lease
             if lease in self.held:
-                continue  # dispatched twice
+                continue  # a duplicate of an earlier dispatch
             missing = [hash_ for hash_ in assignment.needs if hash_ not in self.have]
             self.held[lease] = Held(
                 assignment, Phase.FETCHING if missing and not self.draining else Phase.WAITING, draw=received.draw
@@ -353,7 +357,7 @@ class WorkerMachine:
             h = self.held.get(lease)
             if h is not None and h.phase is Phase.FETCHING:
                 outcome = Outcome.BROKEN if received.retryable else Outcome.REFUSED
-                self.end(now, lease, outcome, f"its file could not be fetched: {received.message}")
+                self.end(now, lease, outcome, f"a file of the job could not be fetched: {received.message}")
 
     def on_attempt_started(self, now: float, received: AttemptStarted) -> None:
         h = self.held.get(received.lease)
@@ -432,7 +436,7 @@ class WorkerMachine:
     def on_calls_returned(self, now: float, received: CallsReturned) -> None:
         self._requeue(now, self.runners.returned(received.runner, received.count))
         if any(self.held[lease].stopping for lease in self.runners.queues[received.runner]):
-            self._out.append(KillRunner(received.runner))  # the call to be stopped had begun
+            self._out.append(KillRunner(received.runner))  # the call to be stopped was not returned, so it has begun
 
     def on_runner_ended(self, now: float, received: RunnerEnded) -> None:
         leases = self.runners.gone(now, received.runner, received.calls)
@@ -445,7 +449,8 @@ class WorkerMachine:
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 
     def _requeue(self, now: float, leases: list[int]) -> None:
-        """Put attempts that did not begin back at the front of the queue."""
+        """Put attempts that did not begin back at the front of the queue. End those that the master
+        wants to stop or has recalled."""
         for lease in reversed(leases):
             h = self.held[lease]
             h.runner = -1
@@ -512,8 +517,8 @@ class WorkerMachine:
     ) -> None:
         """End an attempt.
 
-        If it had started, its result waits until its output is sent. Otherwise the result is
-        reported at once.
+        If the attempt had started, its result waits until its output is sent. Otherwise the result
+        is reported at once.
         """
         h = self.held[lease]
         started = h.phase in (Phase.STARTING, Phase.RUNNING)
@@ -536,7 +541,7 @@ class WorkerMachine:
             self._results.append(h.result)
 
     def order(self, instruction: Instruction) -> None:
-        """Add an instruction to the shell's work at the end of this turn."""
+        """Add an instruction, which the shell carries out at the end of this turn."""
         self._out.append(instruction)
 
     def _begin(self, now: float, lease: int) -> None:
@@ -588,7 +593,8 @@ class WorkerMachine:
         self._out.extend([StartCalls(runner, assignments) for runner, assignments in calls.items()])
 
     def _gather(self, now: float) -> bool:
-        """Return whether the reports of this turn wait for those of the next turns."""
+        """Return whether the reports of this turn are held back, to be sent with those of the next
+        turns."""
         if not (self._started or self._results) or not (self._waiting or self._ahead) or self.beat_due or self.draining:
             return False
         if not self._report_by:
@@ -606,7 +612,7 @@ class WorkerMachine:
             started = [(lease, h.started_at) for lease, h in running if h.phase is Phase.RUNNING and not h.orphaned]
             if started:
                 self._out.append(ReportStarted([lease for lease, _ in started], [at for _, at in started]))
-            # Send each result once, and none that was acknowledged meanwhile.
+            # Send each result once, except those that the master acknowledged meanwhile.
             pending = {r.lease: r for r in self._results if (h := self.held.get(r.lease)) is not None and h.result is r}
             self._results = list(pending.values())
             if self._results:
@@ -615,7 +621,7 @@ class WorkerMachine:
                 self._out.append(ReportResults(self._results))
             if self.beat_due:
                 self._out.append(self.holdings(without=Phase.DONE))
-        # Unsent reports go with the next registration.
+        # Without a connection the reports are dropped: the next registration covers them.
         self._started, self._results, self.beat_due = [], [], False
         if self.draining and not self.left and not self.held:
             self.left = True

@@ -1,5 +1,5 @@
-"""Inputs and instructions of the worker's state machine. Inputs are named by what was seen;
-instructions are orders to the shell."""
+"""Inputs and instructions of the worker's state machine. Inputs are observations, and instructions
+are orders to the shell."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from titan.model.states import Outcome
 from titan.model.values import RETURNED_AT, artifact_of
 
 FILE_PREFIX = "file:"
-"""Prefix of a hash in `Assignment.needs` that marks an input file of the attempt. Such content goes
-into the attempt's folder and is cached apart from scripts and values."""
+"""Prefix of a hash in `Assignment.needs` that marks an input file of the attempt. Input files go
+into the attempt's folder, and have a cache apart from that of scripts and values."""
 
 
 # -- inputs ----------------------------------------------------------------------------------------
@@ -32,7 +32,7 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def needs(self) -> list[str]:
-        """Artifacts that the attempt cannot start without."""
+        """Hashes of the artifacts that the attempt needs before it can start."""
         template = self.template
         if not template.function:
             artifact = template.archive or template.file_hash
@@ -47,7 +47,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
 
 
 class Welcomed(msgspec.Struct, frozen=True):
-    """A master answered. If its cluster is another one, all leases held here are void."""
+    """A master sent its Welcome. If its cluster is not that of the last master, all leases held
+    here are void."""
 
     cluster: str
 
@@ -61,7 +62,8 @@ class Disconnected(msgspec.Struct, frozen=True):
 
 
 class Dispatched(msgspec.Struct, frozen=True):
-    """The master sent attempts. `draw` is the id of the start of the master that granted them."""
+    """The master dispatched attempts. `draw` is the random id of the master's start in which it
+    granted their leases."""
 
     assignments: list[Assignment]
     draw: str = ""
@@ -73,7 +75,8 @@ class StopOrdered(msgspec.Struct, frozen=True):
 
 
 class RecallOrdered(msgspec.Struct, frozen=True):
-    """The master wants these attempts back if they have not started: another worker is idle."""
+    """The master asks for those of these attempts that have not started, because another worker is
+    idle."""
 
     leases: list[int]
 
@@ -98,13 +101,13 @@ class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
 
 
 class AttemptWithdrawn(msgspec.Struct, frozen=True, gc=False):
-    """An attempt queued behind another one was taken back before it began."""
+    """An attempt that was queued behind another attempt was withdrawn before it began."""
 
     lease: int
 
 
 class AttemptRefused(msgspec.Struct, frozen=True, gc=False):
-    """An attempt could not be started. `final`: a retry cannot help."""
+    """An attempt could not be started. `final` is True if a retry cannot help."""
 
     lease: int
     message: str
@@ -113,7 +116,7 @@ class AttemptRefused(msgspec.Struct, frozen=True, gc=False):
 
 
 class AttemptExited(msgspec.Struct, frozen=True, gc=False):
-    """The process of an attempt ended. `exit_code` -n: killed by signal n."""
+    """The process of an attempt ended. An `exit_code` of -n means that signal n killed it."""
 
     lease: int
     exit_code: int
@@ -123,18 +126,20 @@ class AttemptExited(msgspec.Struct, frozen=True, gc=False):
     over_memory: bool = False
     """A process of the attempt was killed because the attempt exceeded its memory limit."""
     lost: str = ""
-    """Reason why some output is lost, "" if none is."""
+    """Reason why some output is lost, "" if no output is lost."""
 
 
 class PortChosen(msgspec.Struct, frozen=True, gc=False):
-    """A service is about to start and is to listen on this port."""
+    """The service driver chose the port on which a service has to listen. Its process is about to
+    start."""
 
     lease: int
     port: int
 
 
 class HealthSeen(msgspec.Struct, frozen=True, gc=False):
-    """Health check `probe` of a service finished. `message` says why the service is not healthy."""
+    """Health check number `probe` of a service finished. `message` is the reason why the service is
+    not healthy."""
 
     lease: int
     probe: int
@@ -144,8 +149,8 @@ class HealthSeen(msgspec.Struct, frozen=True, gc=False):
 
 
 class WardenDied(msgspec.Struct, frozen=True):
-    """The warden of these attempts died, and their processes with it. `begun` lists the attempts
-    that had a process."""
+    """The warden of these attempts died, and their processes were killed. `begun` lists the
+    attempts that had a process."""
 
     leases: list[int]
     at: float
@@ -153,49 +158,50 @@ class WardenDied(msgspec.Struct, frozen=True):
 
 
 class CallsEnded(msgspec.Struct, frozen=True, gc=False):
-    """The first calls of a runner are over.
+    """Calls of a runner are over: the first ones in its queue.
 
-    `printed` lists the leases whose output is still on its way. LogsSent follows for each.
+    `printed` lists the leases whose output or value was not sent to the master yet. LogsSent
+    follows for each of them.
     """
 
     runner: int
     raised: list[str]
-    """Per call the reason that users see, "" if the call returned."""
+    """For each call the reason of its failure that users see, "" if the call returned."""
     values: list[bytes]
     started: list[float]
     finished: list[float]
     printed: list[int]
     lost: dict[int, str] = {}
-    """lease -> reason why some of its output is lost."""
+    """lease -> reason why some output of the call is lost."""
 
 
 class CallsReturned(msgspec.Struct, frozen=True, gc=False):
-    """The last `count` calls of a runner never ran."""
+    """The runner gave back its last `count` calls, which never ran."""
 
     runner: int
     count: int
 
 
 class CallWaits(msgspec.Struct, frozen=True, gc=False):
-    """The call that a runner executes began or stopped waiting for other calls."""
+    """The running call of a runner began to wait for other calls, or stopped waiting."""
 
     runner: int
     waits: bool
 
 
 class RunnerUp(msgspec.Struct, frozen=True, gc=False):
-    """A runner is up and takes calls."""
+    """A runner has started and takes calls."""
 
     runner: int
 
 
 class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
-    """A runner ended while it had `calls` calls. `ran` of them had begun; the last one that had
-    begun is blamed.
+    """A runner ended while it had `calls` calls. The first `ran` of them had begun, and the last of
+    those is blamed.
 
-    `unfit`: the runner never came up, which is the worker's fault. `spared`: the process was ended
-    for a reason outside its calls, and no call is blamed. `printed` as in `CallsEnded`. Calls that
-    were ordered for the same number since then belong to a new runner.
+    `unfit`: the runner never came up, which is the worker's fault. `spared`: the process ended for
+    a reason outside its calls, and no call is blamed. `printed` is as in `CallsEnded`. Calls that
+    were ordered later for the same runner number belong to a new runner.
     """
 
     runner: int
@@ -210,8 +216,8 @@ class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
 
 
 class OutputsKept(msgspec.Struct, frozen=True, gc=False):
-    """The upload of an attempt's outputs ended: they are on the master's disk, or `problem` says
-    why not. With a problem, `outcome` is the new outcome of the attempt."""
+    """The upload of an attempt's outputs ended. The outputs are on the master's disk, or `problem`
+    is the reason why they are not. In that case `outcome` is the new outcome of the attempt."""
 
     lease: int
     outputs: tuple[StoredFile, ...]
@@ -226,18 +232,19 @@ class LogsSent(msgspec.Struct, frozen=True, gc=False):
 
 
 class ResultSet(msgspec.Struct, frozen=True, gc=False):
-    """A running attempt set its result, as in model/values.py."""
+    """A running attempt set its result, in the encoding of model/values.py."""
 
     lease: int
     value: bytes
 
 
 class DrainOrdered(msgspec.Struct, frozen=True):
-    """The worker has to finish its running attempts, hand back the waiting ones, then leave."""
+    """The worker has to finish its running attempts, return the waiting ones to the master, then
+    leave."""
 
 
 class QuitOrdered(msgspec.Struct, frozen=True):
-    """The worker has to stop all attempts at once, hand them back, then leave."""
+    """The worker has to stop all attempts at once, return them to the master, then leave."""
 
 
 class TimePassed(msgspec.Struct, frozen=True):
@@ -252,14 +259,14 @@ class FetchArtifact(msgspec.Struct, frozen=True, gc=False):
 class StartAttempt(msgspec.Struct, frozen=True, gc=False):
     assignment: Assignment
     gpus: tuple[str, ...] = ()
-    """GPUs reserved for the attempt, if it asked for any."""
+    """GPUs reserved for the attempt, empty if it asked for none."""
     behind: int = 0
     """Lease of the attempt that has to end first, 0 to start now."""
 
 
 class WithdrawAttempt(msgspec.Struct, frozen=True, gc=False):
-    """Take back an attempt that is queued behind another. AttemptWithdrawn follows, unless the
-    attempt has begun already."""
+    """Withdraw an attempt that is queued behind another attempt. AttemptWithdrawn follows, unless
+    the attempt has begun already."""
 
     lease: int
 
@@ -287,14 +294,14 @@ class StopAttempt(msgspec.Struct, frozen=True, gc=False):
 
 
 class RestartService(msgspec.Struct, frozen=True, gc=False):
-    """Start the process of a service again, in the same sandbox and, if possible, on the same
-    port."""
+    """Start a new process of a service, in the same sandbox and if possible on the same port."""
 
     lease: int
 
 
 class CheckHealth(msgspec.Struct, frozen=True, gc=False):
-    """Check the health of a service. HealthSeen with this `probe` follows in `timeout_s`."""
+    """Check the health of a service. HealthSeen with this `probe` number follows within the
+    service's `timeout_s`."""
 
     lease: int
     probe: int
@@ -307,7 +314,7 @@ class CloseService(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReportServices(msgspec.Struct, frozen=True, gc=False):
-    """Report services, as in the protocol's ServiceStates."""
+    """Report the states of services, in the columns of the protocol's ServiceStates."""
 
     leases: list[int]
     serials: list[int]
@@ -325,7 +332,7 @@ class ReportStarted(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReportAwaiting(msgspec.Struct, frozen=True, gc=False):
-    """Report all calls that wait for other calls."""
+    """Report the leases of all calls that wait for other calls."""
 
     leases: list[int]
 
@@ -335,7 +342,7 @@ class ReportResults(msgspec.Struct, frozen=True, gc=False):
 
 
 class Beat(msgspec.Struct, frozen=True, gc=False):
-    """Report all attempts held, as in the protocol's Heartbeat."""
+    """Report all attempts that this worker holds, in the columns of the protocol's Heartbeat."""
 
     leases: list[int]
     started: list[float]
@@ -344,8 +351,8 @@ class Beat(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoreValue(msgspec.Struct, frozen=True, gc=False):
-    """Upload the value of a successful attempt that is stored by its content. The result is
-    reported only after that.
+    """Upload the value of a successful attempt, which is stored by its content hash. The result is
+    reported only after the upload.
 
     LogsSent follows when the master has the value.
     """
@@ -359,7 +366,7 @@ class AnnounceDrain(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeepOutputs(msgspec.Struct, frozen=True, gc=False):
-    """Check that a successful attempt left its declared outputs, and upload them. OutputsKept
+    """Check that a successful attempt wrote its declared outputs, and upload them. OutputsKept
     follows."""
 
     lease: int
@@ -372,13 +379,13 @@ class GiveUpOutputs(msgspec.Struct, frozen=True, gc=False):
 
 
 class Forget(msgspec.Struct, frozen=True, gc=False):
-    """Drop these attempts: the master has recorded all of them."""
+    """Drop all data of these attempts: the master has recorded their results, or they are void."""
 
     leases: list[int]
 
 
 class Leave(msgspec.Struct, frozen=True, gc=False):
-    """Send a goodbye and end."""
+    """Send the protocol's Leaving message, then end the worker."""
 
 
 Instruction = (
@@ -418,4 +425,4 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     value: bytes = b""
     outputs: tuple[StoredFile, ...] = ()
     lost: str = ""
-    """Reason why some output is lost, "" if none is. `reason` does not mention it."""
+    """Reason why some output is lost, "" if no output is lost. `reason` does not include it."""

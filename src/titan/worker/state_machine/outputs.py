@@ -1,5 +1,5 @@
-"""Upload of the declared outputs of successful attempts, which precedes the report of their
-results. Pure: part of the worker's state machine."""
+"""Upload of the declared outputs of successful attempts. A result is reported only after its
+outputs are uploaded. Pure: part of the worker's state machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from titan.worker.state_machine.messages import GiveUpOutputs, KeepOutputs, Outp
 
 
 def begin_output_upload(h: Held) -> list[KeepOutputs]:
-    """Return the instruction to upload an ended attempt's outputs. Empty unless it succeeded and
-    declares outputs."""
+    """Return the instruction to upload an ended attempt's outputs. The list is empty unless the
+    attempt succeeded and declares outputs."""
     if not h.assignment.template.outputs or h.result is None or h.result.outcome is not Outcome.SUCCEEDED:
         return []
     h.keeping = True
@@ -20,7 +20,7 @@ def begin_output_upload(h: Held) -> list[KeepOutputs]:
 
 
 def give_up_output_upload(h: Held) -> list[GiveUpOutputs]:
-    """Give up the upload of an attempt that was stopped meanwhile."""
+    """Give up the upload of an attempt that the master stopped meanwhile."""
     if not h.keeping or h.result is None:
         return []
     h.keeping = False
@@ -29,7 +29,7 @@ def give_up_output_upload(h: Held) -> list[GiveUpOutputs]:
 
 
 def end_output_upload(h: Held, received: OutputsKept) -> None:
-    """Note the outcome of the upload. The attempt's LogsSent comes after this input."""
+    """Record the outcome of the upload. The attempt's LogsSent comes after this input."""
     if h.phase is not Phase.ENDED or not h.keeping or h.result is None:
         return
     h.keeping = False

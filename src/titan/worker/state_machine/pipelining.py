@@ -1,11 +1,11 @@
-"""Pipelining of quick attempts: one is queued with the warden before it has a slot, and starts the
-moment that another one ends.
+"""Pipelining of quick attempts. The worker queues an attempt in the warden before it has a slot,
+and the warden starts it the moment that another attempt ends.
 
-Between two quick jobs of one slot, the warden would report an end and the worker would order a
-start. That takes as long as a small job. So one attempt may be queued behind each running attempt,
-as long as the last one that ended was quick. If the running attempt turns out slow, the attempt
-behind it is taken back. Owns which attempt is queued behind which, and until when. Pure: part of
-the worker's state machine.
+Without pipelining, the warden reports the end of a job and waits for the order to start the next
+one. This round trip takes as long as a small job. So one attempt may be queued behind each running
+attempt, provided that the attempt that ended last was quick. If the running attempt turns out slow,
+the attempt behind it is withdrawn. Owns the map from running attempts to the attempts queued behind
+them, and the times at which the latter are withdrawn. Pure: part of the worker's state machine.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from __future__ import annotations
 from titan.model.dag import JobTemplate
 
 QUICK_S = 0.02
-"""Longest duration of a quick attempt. An attempt waits behind another for half as long before it
-is taken back."""
+"""Longest duration of a quick attempt. An attempt that has waited behind another one for half this
+time is withdrawn."""
 
 
 def starts_at_once(template: JobTemplate) -> bool:
-    """Return whether an attempt needs nothing but a slot and the shared warden. Other attempts are
-    never pipelined, in front or behind."""
+    """Return whether an attempt needs only a slot and a shared warden. Other attempts are never
+    pipelined: they are not queued behind an attempt, and no attempt is queued behind them."""
     simple = template.limits is None and template.needs is None and template.service is None
     simple = simple and not (template.outputs or template.inputs or template.secrets)
     return simple and not (template.function or template.python or template.archive or template.stdin)
@@ -30,11 +30,11 @@ class Ahead:
         self._quick_s = quick_s
         self._quick = False
         self._open: dict[int, float] = {}
-        """Attempts that have a slot and none queued behind -> since when."""
+        """Running attempt with no attempt queued behind it -> time at which it got its slot."""
         self._behind: dict[int, int] = {}
         self._before: dict[int, int] = {}
         self._due: dict[int, float] = {}
-        """Queued attempt -> when it is to be taken back, earliest first."""
+        """Queued attempt -> time at which it is to be withdrawn, earliest first."""
 
     def __bool__(self) -> bool:
         return bool(self._behind)
@@ -47,7 +47,8 @@ class Ahead:
         self._open[lease] = now
 
     def place(self, now: float, lease: int) -> int:
-        """Queue an attempt behind a running one. Return that one's lease, 0 if there is none."""
+        """Queue an attempt behind a running attempt. Return the lease of the running attempt, 0 if
+        there is no suitable one."""
         while self._quick and self._open:
             front, since = next(iter(self._open.items()))
             del self._open[front]
@@ -59,8 +60,8 @@ class Ahead:
         return 0
 
     def ended(self, lease: int) -> int:
-        """Remove an attempt that left its slot. Return the lease that takes the slot, 0 if none
-        does."""
+        """Remove an attempt that ended. Return the lease of the queued attempt that takes its slot,
+        0 if there is none."""
         self._open.pop(lease, None)
         follower = self._behind.pop(lease, 0)
         if follower:
@@ -79,7 +80,8 @@ class Ahead:
             self._due.pop(lease, None)
 
     def late(self, now: float) -> list[int]:
-        """Return the attempts that are to be taken back. Each is returned once."""
+        """Return the queued attempts that are due to be withdrawn. Each attempt is returned
+        once."""
         found: list[int] = []
         for lease, due in self._due.items():
             if due > now:

@@ -1,10 +1,10 @@
-"""Resources of a worker besides slots, and the attempts that have them. Pure: part of the worker's
-state machine.
+"""Resources of a worker besides slots, and their reservation for attempts. Pure: part of the
+worker's state machine.
 
-The master sends no more than fits by its own state. It may not know everything: an attempt that it
-gave up can take a while to end. So an attempt starts here when the resources that it asks for are
-free. GPUs are assigned here too, where their users are. So the assignment outlives every restart of
-the master and ends with the process.
+The master sends no more attempts than fit by its own state. But that state can differ from the
+worker's: an attempt that the master gave up takes a while to end. So the worker starts an attempt
+only when the resources that it asks for are free. The worker also assigns the GPUs. So an
+assignment outlives a restart of the master, and ends with the attempt's processes.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ KINDS = ("cpus", "memory", "gpus")
 
 
 class Resources:
-    """Resources of a worker. `gpus` are the devices as CUDA_VISIBLE_DEVICES names them."""
+    """Resources of a worker. `gpus` are the names of the devices in CUDA_VISIBLE_DEVICES."""
 
     def __init__(self, cpus: float = 0.0, memory: int = 0, gpus: tuple[str, ...] = ()) -> None:
         self.total: Amounts = (round(cpus * MILLI), memory, len(gpus))
         self.taken: Amounts = NOTHING
         self.gpus = gpus
         self._reserved: dict[int, tuple[Amounts, tuple[str, ...]]] = {}
-        """lease -> its amounts and GPUs."""
+        """lease -> reserved amounts and GPUs."""
         self._users: dict[str, int] = {}
-        """GPU -> lease that has it."""
+        """GPU -> lease that it is reserved for."""
 
     def problem_of(self, template: JobTemplate) -> str:
-        """Return why such an attempt can never start here, "" if it can."""
+        """Return the reason why an attempt with this template can never start here, "" if it
+        can."""
         if template.needs is None:
             return ""
         asked = amounts_of(template.needs)
@@ -38,8 +39,8 @@ class Resources:
         return f"it asks for {KINDS[kind]} {amount_text(kind, asked[kind])}; this worker has {amount_text(kind, self.total[kind])}"
 
     def take(self, lease: int, template: JobTemplate) -> tuple[str, ...] | None:
-        """Reserve the attempt's resources and return its GPUs, the lowest free ones. Return None if
-        not everything is free."""
+        """Reserve the resources that the attempt asks for. Return its GPUs, which are the first
+        free ones. Return None and reserve nothing if a resource is not free."""
         if template.needs is None:
             return ()
         asked = amounts_of(template.needs)

@@ -1,12 +1,13 @@
 """Services of a worker: readiness and restarts. Pure: part of the worker's state machine.
 
-The attempt of a service keeps its slot from its first process to its last. Inputs that the machine
-would take for the end of the attempt mean the end of a process here, as long as the restart policy
-says so.
+The attempt of a service keeps its slot from its first process to its last. For other jobs the end
+of the process is the end of the attempt. For a service it is only the end of a process, as long as
+the restart policy allows another process.
 
-The master is sent the state of each service, not the steps that led to it. A change is sent at
-once, but at most once in `REPORT_S`. Each heartbeat sends all states. So a service that crashes ten
-times a second costs at most one line a second, and the backoff makes that rare.
+The worker reports the current state of each service to the master, not each change of it. A new
+state is sent at once, but at most one per service in `REPORT_S`. All states are sent with each
+heartbeat. So a service that crashes ten times a second causes at most one report a second, and
+fewer because of the backoff.
 
     starting ── healthy ──► READY ── `misses` failed checks, or its end ──► backoff ──► starting
         └──── its end, or not healthy in time ─────────────────────────────────┘
@@ -50,13 +51,13 @@ from titan.worker.state_machine.suspects import WARDEN_DIED, Suspects
 
 REPORT_S = 1.0
 FIRST_CHECK_S = 0.05
-"""Delay of the first health check after a start. Each later delay is twice the one before, up to
-the interval."""
+"""Delay of the first health check after a start. Until the service is READY, each later delay is
+twice the previous one, up to the interval."""
 
 
 class Machine(Protocol):
-    """Interface of the machine that services are part of. Handlers of services come before those
-    of the machine."""
+    """Interface of the worker's state machine to its services. The handlers of `Services` get an
+    input before those of the machine."""
 
     @property
     def held(self) -> Mapping[int, Held]: ...
@@ -78,7 +79,7 @@ class Machine(Protocol):
         """A heartbeat is sent at the end of this turn."""
 
     def order(self, instruction: Instruction) -> None:
-        """Add an instruction to the shell's work at the end of this turn."""
+        """Add an instruction, which the shell carries out at the end of this turn."""
 
     def end(
         self,
@@ -114,7 +115,7 @@ class Watch(msgspec.Struct):
     process: bool = True
     """A process exists or is being started."""
     begun_at: float = 0.0
-    """Start of the current process, 0 until then."""
+    """Start time of the current process, 0 if it has not started."""
     ready_at: float = 0.0
     wait_s: float = FIRST_CHECK_S
     """Delay of the next check while the service starts."""
@@ -126,7 +127,7 @@ class Watch(msgspec.Struct):
     """Number of restarts since the service was last READY for `STEADY_S`."""
     reason: str = ""
     killed_for: str = ""
-    """Reason for which the process is being ended and restarted."""
+    """Reason why the worker is stopping the process in order to restart it, "" if it is not."""
     due: float = 0.0
     """Time of the next health check, or of the next start if there is no process. 0: none."""
     serial: int = 1
@@ -138,11 +139,11 @@ class Services:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.all: dict[int, Watch] = {}
-        """lease -> service that had a process."""
+        """lease -> state of each service for which a port was chosen."""
 
     # -- the machine's calls -----------------------------------------------------------------------
     def take(self, now: float, received: Any) -> bool:
-        """Handle an input. Return whether the machine has nothing left to do for it."""
+        """Handle an input. Return False if the machine has to handle it too."""
         handler = _HANDLERS.get(type(received))
         return handler is not None and (bool(self.all) or type(received) in _ALWAYS) and handler(self, now, received)
 
@@ -175,7 +176,7 @@ class Services:
         return min(dues, default=None)
 
     def ended(self, lease: int) -> None:
-        """Drop an attempt that is over, whether it is a service or not."""
+        """Drop the state of an attempt that is over. The attempt need not be a service."""
         self.all.pop(lease, None)
         if self._machine.held[lease].assignment.template.service is not None:
             self._machine.order(CloseService(lease))
@@ -218,7 +219,7 @@ class Services:
             watch.due = now + FIRST_CHECK_S
         if self._machine.draining and held.stopping is None:
             self._hand_back(now, received.lease, watch)
-        return held.phase is Phase.RUNNING  # the machine handles the first start, too
+        return held.phase is Phase.RUNNING  # the machine has to handle the first start, too
 
     def on_attempt_exited(self, now: float, received: AttemptExited) -> bool:
         watch, held = self._running(received.lease)
@@ -257,7 +258,8 @@ class Services:
         return True
 
     def _running(self, lease: int) -> tuple[Watch | None, Held | None]:
-        """Return a service that nobody has ordered to end."""
+        """Return the state of a service and its attempt, or (None, None) if the service has been
+        ordered to end."""
         watch, held = self.all.get(lease), self._machine.held.get(lease)
         wanted = held is not None and held.stopping is None and not held.orphaned
         return (watch, held) if watch is not None and wanted else (None, None)
@@ -325,7 +327,8 @@ class Services:
         return True
 
     def _replace(self, now: float, lease: int, watch: Watch, reason: str) -> None:
-        """End the service's process. Its exit decides what follows."""
+        """Stop the service's process because of `reason`. When it has exited, the restart policy
+        applies."""
         if self._was_steady(watch, now):
             watch.in_a_row = 0
         watch.killed_for = watch.reason = reason
@@ -343,8 +346,8 @@ class Services:
         return True
 
     def on_drain_ordered(self, now: float, received: DrainOrdered) -> bool:
-        """Stop every service and hand it back, to start on another worker: a service does not end
-        by itself."""
+        """Stop every service and return it to the master, which starts it on another worker. A
+        drain cannot wait for a service, because it does not end by itself."""
         if self._machine.draining:
             return False
         self._machine.on_drain_ordered(now, received)
@@ -380,7 +383,8 @@ class Services:
         return False
 
     def _end_if_idle(self, now: float, lease: int, outcome: Outcome, reason: str) -> bool:
-        """End an attempt that has no process at the moment. Return whether it had none."""
+        """End the attempt of a service if it has no process at the moment. Return whether the
+        attempt was ended."""
         watch = self.all.get(lease)
         if watch is None or watch.process:
             return False

@@ -1,9 +1,10 @@
-"""Jobs that ran when their warden died. Pure: part of the worker's state machine.
+"""Suspects: jobs that ran when their warden died. Pure: part of the worker's state machine.
 
-A job can kill its warden, which is its parent process, and with it all jobs of that warden. The
-guilty job cannot be identified. So the first time no job is blamed: all of them are handed back,
-which costs no retry. Each is remembered and gets a warden of its own when it comes again. If that
-warden dies too, only this job can have killed it, and its attempt has failed.
+A job can kill its warden, which is its parent process. All jobs of that warden are then killed, and
+the guilty job cannot be identified. So the first time no job is blamed: the worker returns all of
+the attempts to the master, which costs no retry. The worker remembers each of the jobs, and runs
+its next attempt under a warden of its own. If that warden dies too, only this job can have killed
+it, and its attempt has failed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from titan.worker.state_machine.attempt import Held, verdict
 from titan.worker.state_machine.messages import Assignment, WardenDied
 
 MOST = 1000
-"""Maximum number of suspects. Beyond it the oldest is forgotten, and may take other jobs down once
-more."""
+"""Maximum number of suspects. Above it the oldest suspect is forgotten, and can then kill a shared
+warden once more."""
 WARDEN_DIED = "the worker's process runner died"
-GUILTY = "killed its process runner, alone under it and for the second time: a job must not kill its parent process"
+GUILTY = "killed its process runner for the second time, when no other job ran under it: a job must not kill its parent process"
 
 
 class Suspects:
@@ -29,7 +30,7 @@ class Suspects:
         return bool(self._all) and (assignment.run, assignment.job) in self._all
 
     def suspect(self, h: Held) -> None:
-        """Give a job whose warden died a warden of its own from now on."""
+        """Mark a job whose warden died as a suspect: from now on it gets a warden of its own."""
         h.alone = True
         self._all[h.assignment.run, h.assignment.job] = None
         while len(self._all) > MOST:
@@ -38,11 +39,11 @@ class Suspects:
     def verdict(self, h: Held, received: WardenDied) -> tuple[Outcome, str, int]:
         """Return outcome, reason and exit code of an attempt whose warden died.
 
-        An attempt that had begun may have killed the warden and becomes a suspect. If none had
-        begun, the worker's own machinery failed.
+        An attempt that had begun may have killed the warden, so its job becomes a suspect. If no
+        attempt had begun, the worker itself is at fault.
         """
         begun = h.assignment.lease in received.begun
-        if h.stopping is not None:  # report the end that was ordered
+        if h.stopping is not None:  # an end of the attempt was already ordered, so this end is reported
             outcome, _, reason = verdict(h, -signal.SIGKILL)
             return outcome, reason, -1
         if begun and h.alone:

@@ -1,9 +1,9 @@
-"""Calls that wait for other calls. Each frees its slot meanwhile, so that the calls that it waits
-for can run here. Pure: part of the worker's state machine.
+"""Calls that wait for other calls. A call frees its slot while it waits, so that the calls that it
+waits for can run on this worker. Pure: part of the worker's state machine.
 
-A waiting call keeps its process, and another process executes the calls that come. So their number
-is limited, and the calls that others wait for go first. A tree of calls then takes as many
-processes as it is deep, not as it is wide.
+A waiting call keeps its process, and another process executes the next calls. So the number of
+waiting calls is limited, and the deepest calls run first. The number of processes for a tree of
+calls then grows with the depth of the tree, not with its width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WAITING_MAX = 64
 
 
 class Awaiting:
-    """Calls that wait for other calls, and whether the master has to be told."""
+    """Waiting calls of a worker, and the report of them to the master."""
 
     def __init__(self, held: Mapping[int, Held], runners: Runners) -> None:
         self._held = held
@@ -28,8 +28,8 @@ class Awaiting:
         """The set of waiting calls differs from the last report."""
 
     def on_call_waits(self, received: CallWaits) -> list[KillRunner]:
-        """Free the call's slot, or let the call go on. It goes on at once, even if that exceeds the
-        slots for a moment."""
+        """Free the slot of a call that begins to wait, or let a call that waited go on. The call
+        goes on at once, even if more calls than slots run for a moment."""
         runners = self._runners
         if not received.waits:
             self.due |= runners.resume(received.runner)
@@ -44,19 +44,21 @@ class Awaiting:
         return [KillRunner(received.runner)]
 
     def on_registered(self) -> None:
-        """Report anew if calls wait: after a registration the master assumes that none do."""
+        """Make a report due if calls wait: after a registration the master assumes that no call
+        waits."""
         self.due = bool(self._runners.waiting)
 
     def report(self) -> list[ReportAwaiting]:
-        """Return the report if it is due. Called only while there is a connection."""
+        """Return the report if it is due. The state machine calls this only while there is a
+        connection."""
         if not self.due:
             return []
         self.due = False
         return [ReportAwaiting([lease for lease in self._runners.waiting.values() if not self._held[lease].orphaned])]
 
     def deepest_first(self, waiting: deque[int]) -> deque[int]:
-        """Return the queue ordered by priority, highest first. A call has one more than its caller,
-        so the deepest calls go first."""
+        """Return the queue ordered by priority, highest first. The priority of a call is one higher
+        than that of its caller, so the deepest calls go first."""
         if not self._runners.waiting:
             return waiting
         ranked = [(-h.assignment.template.priority, lease) for lease in waiting if (h := self._held.get(lease)) is not None]
