@@ -42,7 +42,7 @@ def test_text_of_others_is_plain(tmp_path: Path) -> None:
         for words in (
             ("status", HIDE),
             ("logs", f"{run.id}/{HIDE}"),
-            ("submit", HIDE),
+            ("submit", f"{HIDE}.py"),
             (HIDE,),
             ("run", "--requirement", HIDE, "x"),
         ):

@@ -71,7 +71,7 @@ def test_a_start_names_a_holder_that_is_no_compactor_and_leaves_it_alone(tmp_pat
         CompactionLock(tmp_path).take_over(patience_s=0.05)
     assert child.poll() is None
     (tmp_path / LOCK_NAME).write_text(f"{child.pid} 1 {MODULE}\n")  # a pid that was given out again
-    with pytest.raises(EnvironmentFault, match="no compaction"):
+    with pytest.raises(EnvironmentFault, match="not a compaction"):
         CompactionLock(tmp_path).take_over(patience_s=0.05)
     assert child.poll() is None
     end(child)
