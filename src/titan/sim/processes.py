@@ -66,7 +66,7 @@ class ServiceFate(Fate):
             self.healthy_after_s = rng.choice((0.0, 8.0, 20.0))
         if number < trouble:
             kind = rng.choice(("crash", "crash", "sick", "late"))
-            if assignment.args[0] == "crash":  # before any check finds it healthy
+            if assignment.args[0] == "crash":  # it crashes before any check finds it healthy
                 self.lasts_s, self.healthy_after_s = 0.1, 1e6
             elif kind == "crash":
                 self.lasts_s = rng.choice((0.0, 0.1, 0.1, 1.0, 10.0))

@@ -54,15 +54,15 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     runner_every_s: float = 0.0
     master_every_s: float = 0.0
     snapshot: float = 0.0
-    """Rate per turn of the master: it takes a snapshot."""
+    """Rate per turn of the master: the master takes a snapshot."""
     archive: float = 0.0
-    """Rate per finished run: it moves from the state to the history."""
+    """Rate per finished run: the run moves from the state to the history."""
     webhook: float = 0.0
-    """Rate per call of a webhook: it fails."""
+    """Rate per call of a webhook: the call fails."""
     burst: bool = False
-    """Some burst workers cannot start."""
+    """True if burst workers may fail to start."""
     fickle: bool = False
-    """A restarted worker may have other slots and capabilities."""
+    """True if a restarted worker may have other slots and capabilities."""
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):
