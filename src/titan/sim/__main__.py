@@ -1,5 +1,5 @@
-"""Run the simulator: `python -m titan.sim --seed N` or `--seeds A..B`. Prints a line per seed, or
-its whole trace."""
+"""Run the simulator: `python -m titan.sim --seed N` or `--seeds A..B`. Prints one line for each
+seed; with --trace, it prints the whole trace before that line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trace", action="store_true", help="print the whole trace")
     parser.add_argument("--until", type=float, metavar="SECONDS", help="stop at this virtual time, without the final checks")
     names = [field.name for field in msgspec.structs.fields(Faults)]
-    parser.add_argument("--without", action="append", default=[], choices=names, metavar="FAULT", help=f"turn a fault off: {names}")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=names,
+        metavar="FAULT",
+        help=f"turn this fault off, can be repeated: {names}",
+    )
     return parser
 
 

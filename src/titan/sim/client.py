@@ -1,6 +1,7 @@
-"""A user that submits graphs with idempotency keys and cancels them.
+"""Simulated user that submits one DAG with an idempotency key, and then sends requests about the
+run, its jobs, gates and services.
 
-It repeats each request unchanged until the request is answered.
+The user repeats each request unchanged until the master answers it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from titan.sim.user import PATIENCE_S, SimUser
 from titan.sim.world import World
 
 PARTS = 1000
-"""First request number of submissions in parts."""
+"""First request number of submissions in parts, which use several messages."""
 STOPS, DECISIONS, REVIVALS, SERVICES, REPLACES = 100, 200, 400, 500, 800
 """First request numbers of, in this order: cancels of retried jobs, decisions about gates, requests
-about the dead letter queue, stops of services, and replacements of services."""
+about the dead letter queue, stops of services, replacements of services."""
 MAX_KEY = 40
-"""Longest key of a decision. It grows by one character each time the gate is not open yet."""
+"""Maximum length of the key of a decision. Each time that the gate is not open yet, the next
+decision has a key that is one character longer."""
 
 
 class SimClient(SimUser):
@@ -44,7 +46,7 @@ class SimClient(SimUser):
         world.clock.after(submission.at_s, self._dial)
 
     def _send_requests(self) -> None:
-        """Send all unanswered requests, and handle a late answer."""
+        """Send all unanswered requests, and plan how to handle a late answer."""
         link = self._link
         if link is None:
             return
@@ -105,7 +107,7 @@ class SimClient(SimUser):
                 refused = self._decisions.pop(request, None)
                 self.world.trace.count(f"{type(refused).__name__} refused")
                 self.world.trace.note(self.host, f"refused: {why}")
-                # a repeated decision may come when the gate is open
+                # a decision that is too early may arrive again, when the gate is open
                 early = isinstance(refused, pm.Decide) and "not open yet" in why
                 if isinstance(refused, (pm.Decide, pm.RetryDead)) and not early:
                     self.world.oracle.on_refused(refused.run or self.run, refused.key)
@@ -117,7 +119,7 @@ class SimClient(SimUser):
                 if not self.run:
                     self._submit()
             case unexpected:
-                raise Violation(f"{self.host} was answered {unexpected}")
+                raise Violation(f"{self.host} received an unexpected answer: {unexpected}")
 
     def _on_submitted(self, run: str) -> None:
         self.world.oracle.on_submitted(self.submission.key, run)
@@ -181,7 +183,8 @@ class SimClient(SimUser):
             self._stop_endless_jobs()
 
     def _stop_endless_jobs(self) -> None:
-        """Plan to cancel endless jobs, and to stop services, that run again after a retry."""
+        """Plan to cancel endless jobs and to stop services, because a retry may have started them
+        again."""
         dag = self.submission.dag
         for job, args in zip(dag.ids, dag.args, strict=True):
             if args[0] == "endless":
@@ -220,7 +223,8 @@ class SimClient(SimUser):
         return bool(self._cancels or self._decisions or self._stops or self._replaces)
 
     def open_work(self) -> list[str]:
-        """Return texts on unfinished work; none at the end of a simulation."""
+        """Describe unfinished work, one text for each item. The list must be empty at the end of a
+        simulation."""
         if self.run and not (self._has_unanswered() or self._planned):
             return []
         return [f"{self.host} waits for an answer"]

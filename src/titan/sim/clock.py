@@ -33,7 +33,7 @@ class Clock:
     def at(self, when: float, action: Callable[[], None]) -> Timer:
         """Call `action` at a time; a past time means now.
 
-        Actions of equal times are called in the order in which they were added.
+        If actions have equal times, the clock calls them in the order in which they were added.
         """
         timer = Timer(action)
         self._counter += 1

@@ -1,8 +1,8 @@
-"""The master's simulated disk, as an engine of the journal.
+"""Simulated disk of the master, which implements an engine of the journal.
 
-It holds synced bytes, bytes that a crash may tear, and snapshots. Framing and the verdict on a torn
-tail are the journal's own code. There is one segment, which is never rotated: the simulation is
-about the bytes that survive, not about files.
+The disk keeps synced bytes, unsynced bytes that a crash may tear, and snapshots. The journal's own
+code frames the records and detects a torn tail. The disk has one segment and never rotates it,
+because the simulation tests which bytes survive, not how files are handled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Kept(NamedTuple):
 
 
 class Disk:
-    """The disk. `sync` decides how long a sync takes; `origin` is the origin of all records."""
+    """The disk. `sync` determines how long a sync takes. `origin` is the origin of all records."""
 
     location = ""
 
@@ -44,39 +44,42 @@ class Disk:
         self._ends = {0: len(self.data)}
         """Last sequence of each record -> offset of its end."""
         self.term = 0
-        """The latest term. It is durable before anyone learns of it."""
+        """Latest term. It survives every crash."""
         self.log: DiskLog | None = None
         self._kept: list[_Kept] = []
         self._guard = Lock()
 
     # -- faults ------------------------------------------------------------------------------------
     def crash(self, rng: Random) -> bool:
-        """Keep the safe bytes and a random part of the others; return whether there were others."""
+        """Keep the safe bytes and a random part of the unsynced bytes. Return whether there were
+        unsynced bytes."""
         self.log = None
         unsynced = len(self.data) - self.safe
         if not unsynced:
             return False
-        if rng.random() < 0.3:  # pages are written in any order: a hole, with data behind it
+        if rng.random() < 0.3:  # pages are written in any order: leave a hole, with data after it
             at = self.safe + rng.randrange(unsynced)
             size = min(1 + rng.randrange(unsynced), len(self.data) - at)
             self.data[at : at + size] = bytes(size)
         else:
             del self.data[self.safe + rng.randrange(unsynced + 1) :]
         if rng.random() < 0.5:
-            self.data += bytes(64)  # preallocation
+            self.data += bytes(64)  # preallocated space
         return True
 
     def synced(self, size: int, seq: int) -> None:
-        """Note the end of a sync that began when `size` bytes were written."""
+        """Record the end of a sync. When it began, `size` bytes were written, and the last sequence
+        was `seq`."""
         self.safe, self.safe_seq = size, seq
 
     # -- leading -----------------------------------------------------------------------------------
     def repair(self) -> str:
-        """Cut off the torn tail, and make the rest safe; return a text on the cut-off bytes."""
+        """Cut off the torn tail, and mark the rest as safe. Return a text with the number of
+        removed bytes, or an empty text if there was no torn tail."""
         scan = SegmentScan(bytes(self.data), first_seq=1, is_last=True)
         verdict = scan.run()
         assert verdict.state is not FileState.CORRUPT, f"a crash made the journal CORRUPT: {verdict}"
-        assert verdict.offset >= self.safe, f"synced records are gone: {verdict}, synced up to {self.safe}"
+        assert verdict.offset >= self.safe, f"synced records are lost: {verdict}, synced up to {self.safe}"
         dropped = scan.torn_bytes()
         del self.data[verdict.offset :]
         self.safe, self.next_seq, self.safe_seq = len(self.data), scan.next_seq, scan.next_seq - 1
@@ -100,9 +103,9 @@ class Disk:
 
     # -- following ---------------------------------------------------------------------------------
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
-        """Yield the records after a sequence. `live`: only safe records.
+        """Yield the records after a sequence. With `live`, yield only safe records.
 
-        A standby is another machine, which only safe records have reached.
+        A standby is another machine, and only safe records have reached it.
         """
         begin = self._ends.get(after_seq)
         if begin is None:
@@ -143,7 +146,7 @@ class Disk:
 
 
 class DiskLog:
-    """The log with group commit: records that are appended during a sync wait for the next sync."""
+    """Log with group commit: records that are appended during a sync wait for the next sync."""
 
     low_space = False
 

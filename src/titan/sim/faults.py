@@ -1,4 +1,4 @@
-"""Injection of a scenario's faults, each at its own rate, and their healing at the end."""
+"""Injection of a scenario's faults, each at its own rate. `heal` ends all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FaultInjector:
         self.world = world
         self.master = master
         self.workers: list[SimWorker] = []
-        """All processes of workers so far, including ended ones."""
+        """All processes of workers so far, including ended processes."""
         self.healed = False
         self._incarnations: dict[str, int] = {}
         self._gone: dict[str, None] = {}
@@ -38,7 +38,8 @@ class FaultInjector:
         self._repeat(faults.master_every_s, self._crash_master)
 
     def heal(self) -> None:
-        """End all faults, and restart everything but the workers that are gone for good."""
+        """End all faults, and restart the master and all workers except those that are gone for
+        good."""
         self.world.trace.note("faults", "heals")
         self.healed = True
         self.world.end_faults()
@@ -52,9 +53,9 @@ class FaultInjector:
 
     # -- workers -----------------------------------------------------------------------------------
     def _current(self, name: str) -> SimWorker | None:
-        """Return the newest process of that name if it is alive.
+        """Return the newest process of the worker with this name if it is alive, else None.
 
-        An older process may still run, cut off from the master.
+        An older process of this worker may still run, cut off from the master.
         """
         newest = [w for w in self.workers if w.plan.name == name][-1:]
         return newest[0] if newest and newest[0].alive else None

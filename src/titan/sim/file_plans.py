@@ -1,4 +1,4 @@
-"""Outputs and inputs of the jobs in a simulation."""
+"""Random outputs and inputs for the jobs of a simulation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from titan.model.graph import resolve
 
 
 def draw_share(rng: Random) -> float:
-    """Draw the share of jobs that get outputs and inputs, of those that may have them."""
+    """Choose at random the share of jobs with outputs and inputs among the jobs that may have
+    them."""
     return rng.choice((0.0, 0.0, 0.3, 0.9))
 
 

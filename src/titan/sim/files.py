@@ -1,4 +1,4 @@
-"""Transfer of files in a simulation. Confirmed files on the master's disk survive every crash."""
+"""Simulated transfer of files. Files that the master has confirmed survive every crash."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MasterFiles:
         self._world = world
 
     def answer(self, message: pm.Message, send: Callable[[pm.Message], None]) -> bool:
-        """Answer a message about files; return whether the message was about files."""
+        """Answer a message if it is about files. Return whether it is."""
         world, kept = self._world, self._world.oracle.file_oracle.kept
         match message:
             case pm.SendFile(request, _, _, hash_):
@@ -41,7 +41,7 @@ class MasterFiles:
                 world.clock.after(world.rng.choice((0.0, 0.01, 1.0)), stored)
             case pm.FetchFile(request, hash_):
                 if hash_ not in kept:
-                    raise Violation(f"file {hash_} is requested and is not on the master's disk")
+                    raise Violation(f"file {hash_} is requested, but is not on the master's disk")
                 send(pm.FilePiece(request, 0, SIZE))
             case _:
                 return False
@@ -125,7 +125,7 @@ class WorkerFiles:
         self._later(AGAIN_S, lambda: self._fetch_again(hash_))
 
     def on_message(self, message: pm.Message) -> bool:
-        """Handle a message about files; return whether the message was about files."""
+        """Handle a message if it is about files. Return whether it is."""
         match message:
             case pm.SendFrom(request):
                 lease, hash_ = self._sending.get(request, (0, ""))

@@ -1,6 +1,7 @@
 """Jobs that add jobs to their own run.
 
-The addition is drawn for (run, job), so that every attempt of a job requests the same one.
+The addition depends only on the seed, the run and the job, so that every attempt of a job requests
+the same addition.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from titan.sim.world import World
 from titan.worker.state_machine.messages import Assignment
 
 SHARE = 0.3
-"""Share of scenarios that have such jobs."""
+"""Share of scenarios with jobs that add jobs."""
 AGAIN_S = 4.0
 MAX_DEPTH = 2
 
 
 def growth_of(world: World, assignment: Assignment) -> pm.Grow | None:
-    """Return the addition that this job requests, None if it requests none."""
+    """Return the addition that a job requests; None if the job adds no jobs."""
     scenario = world.scenario
     if (
         Random(f"{scenario.seed}/growth").random() >= SHARE
@@ -58,8 +59,8 @@ def growth_of(world: World, assignment: Assignment) -> pm.Grow | None:
 
 
 class Growing:
-    """Additions by the jobs of one worker process. A job repeats its request until it is answered
-    or the job ends."""
+    """Additions by the jobs of one worker process. A job repeats its request until the master
+    answers or the job ends."""
 
     def __init__(self, world: World, send: Callable[[pm.Message], None], is_running: Callable[[int], bool]) -> None:
         self._world = world
@@ -88,7 +89,7 @@ class Growing:
         self._world.clock.after(AGAIN_S, lambda: self._send_request(request))
 
     def on_answer(self, answer: pm.Grown | pm.Error) -> bool:
-        """Handle an answer; return whether it answers a request for an addition."""
+        """Handle an answer. Return whether it belongs to a request for an addition."""
         assignment, grow = self._requested.pop(answer.request, (None, None))
         if assignment is None or grow is None:
             return answer.request > 1000

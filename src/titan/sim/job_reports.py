@@ -1,7 +1,7 @@
 """Jobs that report progress, a status and a result.
 
-The reports are drawn for (run, job, attempt). The production `ReportOutbox` decides when the master
-receives them.
+The reports depend only on the seed, the run, the job and the attempt. The production class
+`ReportOutbox` decides when the worker sends them to the master.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from titan.worker.state_machine.attempt import Held, Phase
 from titan.worker.state_machine.job_reports import ReportOutbox
 
 SHARE = 0.3
-"""Share of scenarios that have such jobs."""
+"""Share of scenarios with jobs that report."""
 LONGEST_S = 20.0
-"""Time after its start by which a job has sent all its reports."""
+"""Latest report of a job, in seconds after its start."""
 _WITH_PROCESS = (Phase.STARTING, Phase.RUNNING, Phase.AHEAD)
 _KINDS = ("progress", "progress", "status", "status", "same status", "result")
 
@@ -44,7 +44,8 @@ def reports_of(world: World, assignment: messages.Assignment) -> list[tuple[floa
 
 
 class Reporting:
-    """Reports by the jobs of one worker process. It replaces the worker's handler and its timer."""
+    """Reports by the jobs of one worker process. This class replaces the handler of reports in a
+    real worker, with its timer."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Reporting:
         is_running: Callable[[int], bool],
         later: Callable[[float, Callable[[], None]], Timer],
     ) -> None:
-        """Set up the reports. `held` has the attempts of the worker's machine.
+        """Set up the reports. `held` has the attempts of the worker's state machine.
 
         `later` calls a function after some time, if the worker is still alive.
         """
@@ -125,7 +126,7 @@ class Reporting:
             self._send(message)
 
     def go_on(self) -> None:
-        """Set the timer again, after the worker may have connected."""
+        """Set the timer again, because the worker may have connected since."""
         self._arm(self._outbox.next_due())
 
     def disconnected(self) -> None:

@@ -1,8 +1,8 @@
-"""The simulated master: the real core between a virtual network and a virtual disk.
+"""Simulated master: the production core between a virtual network and a virtual disk.
 
-Group commit works as in production. The master decides a batch of inputs at once and appends its
-events. The effects of the batch wait, in order, until all events appended so far are synced. A
-crash loses everything but the disk.
+Group commit works as in production. In each turn, the master handles a batch of inputs and appends
+the resulting events. The effects of the batch wait, in order, until all events appended so far are
+synced. A crash loses everything except the disk.
 """
 
 from __future__ import annotations
@@ -73,10 +73,12 @@ class SimMaster:
         self.state = State(world.scenario.settings)
         self.log: DiskLog | None = None
         self._standby: Follower | None = None
-        """A standby in every other life. It follows the log, and leads after the next crash."""
+        """Standby, in every second life of the master. The standby follows the log, and leads after
+        the next crash."""
         self.peers: dict[int, Peer] = {}
         self._life = 0
-        """Number of starts. Actions that were planned before a crash compare it and do nothing."""
+        """Number of this life, which is the number of starts so far. Actions that were planned in
+        an earlier life do nothing."""
         self.sequencer = Sequencer()
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
@@ -92,9 +94,10 @@ class SimMaster:
         self._files = MasterFiles(world)
         self._store_user = SimStoreUser(world, self)
         self._store_acks: list[Callable[[], None]] = []
-        """Acknowledgements of store writes that are in the inbox."""
+        """Acknowledgements of writes to the store that the next turn will journal."""
         self._tokens: dict[bytes, tuple[int, str]] = {}
-        """SHA-256 -> gate and token, until the token is durable and its webhook is called."""
+        """SHA-256 of a token -> gate and token, until the token is durable and the webhook is
+        called."""
 
     # -- start and crash ---------------------------------------------------------------------------
     def start(self) -> None:
@@ -121,7 +124,7 @@ class SimMaster:
         """Crash. `silent`: the machine loses its power, so no peer notices the lost connections."""
         self.world.trace.note("master", "crashes")
         self.world.trace.count("master crash")
-        # otherwise the store has changed already, and its event comes only in the next turn
+        # with pending acknowledgements, the store has changed, but its event comes in the next turn
         if not self._store_acks:
             self._judge_state(self.state)
         self._store_acks.clear()
@@ -147,8 +150,8 @@ class SimMaster:
     def _recover(self) -> Follower:
         """Return the follower that leads next: the standby if there is one, else a new follower.
 
-        A new follower recovers from the newest snapshot. Raises Violation if snapshots, standby and
-        the whole log give different states.
+        A new follower recovers from the newest snapshot. Raises Violation if a snapshot, the
+        standby and the whole log do not give the same state.
         """
         self.disk.repair()
         full = self._replay_all()
@@ -163,7 +166,7 @@ class SimMaster:
             state.reindex()
             self.world.trace.count("snapshot loaded")
             if canonical(state) != canonical(full):
-                raise Violation(f"the snapshot at {stored.seq} and the log after it give another state than the whole log")
+                raise Violation(f"the snapshot at {stored.seq} and the records after it give a different state than the whole log")
         follower = standby or Follower(self.disk, self.world.scenario.settings, origin=ORIGIN)
         self.world.trace.count(
             "standby leads" if standby is not None else "leads from a snapshot" if snapshots else "leads from the log"
@@ -171,16 +174,16 @@ class SimMaster:
         follower.follow()
         follower.settle()
         if canonical(follower.state) != canonical(full):
-            raise Violation("the follower has another state than the whole log")
+            raise Violation("the follower has a different state than the whole log gives")
         if _awaited_timers(follower.state) != _awaited_timers(full):
-            raise Violation("the follower has other timers than the whole log")
+            raise Violation("the follower has different timers than the whole log gives")
         return follower
 
     def _replay_all(self) -> State:
         """Return the state after a replay of all records.
 
-        Reports to the oracle which events are durable after all. Raises Violation if the state
-        differs from that in memory before.
+        Reports to the oracle which unsynced events survived the crash. Raises Violation if the
+        state differs from the state that the master had in memory.
         """
         full = State(self.world.scenario.settings)
         known = self._unsynced[0][0] if self._unsynced else None
@@ -197,12 +200,13 @@ class SimMaster:
         self.world.oracle.judge_recovered(full)
         expected = self._states.get(seq)
         if expected is not None and canonical(full) != expected:
-            raise Violation(f"the replay up to {seq} gives another state than the memory had")
+            raise Violation(f"the replay up to {seq} gives a different state than the master had in memory")
         self._states = {seq: canonical(full)}
         return full
 
     def _judge_state(self, state: State) -> None:
-        """Raise Violation if the state in memory differs from that of the log, synced or not."""
+        """Raise Violation if the state in memory differs from the state that the whole log, with
+        its unsynced part, gives."""
         expected = self._states.get(self.disk.next_seq - 1)
         if expected is not None and canonical(state) != expected:
             raise Violation("the state changed without an event in the log")
@@ -301,9 +305,9 @@ class SimMaster:
         self.world.network.send(peer.link, peer.link.down, data)
 
     def write_store(self, written: inputs.StoreWritten, acknowledge: Callable[[], None]) -> None:
-        """Journal changes that were executed on the state's store.
+        """Journal changes that a user has executed in the store of `state`.
 
-        `acknowledge` is called when they are durable.
+        The master calls `acknowledge` when the changes are durable.
         """
         self._receive(written)
         self._store_acks.append(acknowledge)
@@ -320,8 +324,8 @@ class SimMaster:
         batch = self.sequencer.take(self.state, now)
         if batch and isinstance(batch[-1], inputs.TimePassed):
             passed = batch.pop()
-            # The last place is best: all received messages are read before timeouts are checked.
-            # But the core must work with any place.
+            # The last place is best, because then the core handles all received messages before it
+            # checks timeouts. But the core must work with any place.
             first = 1 if batch and isinstance(batch[0], inputs.MasterBooted) else 0
             place = len(batch) if world.scenario.calm else world.rng.randint(first, len(batch))
             batch.insert(place, passed)
@@ -347,7 +351,8 @@ class SimMaster:
         self._set_alarm()
 
     def _archiving(self, run: str) -> Callable[[], None]:
-        """Return a call that moves a finished, durable run to the history some time later."""
+        """Return a call that moves a run to the history some time later. The end of the run is
+        durable."""
 
         def archive() -> None:
             entry = self.state.runs.get(run)
@@ -367,7 +372,8 @@ class SimMaster:
 
     # -- webhooks ----------------------------------------------------------------------------------
     def _announcing(self, number: int) -> Callable[[], None]:
-        """Return a call that draws a token for a gate with a webhook, which is durably open."""
+        """Return a call that generates a token for a gate with a webhook. The opening of the gate
+        is durable."""
 
         def perform() -> None:
             token = f"token-{number}-{self._life}-{self.world.rng.getrandbits(32):08x}"
@@ -378,7 +384,7 @@ class SimMaster:
         return perform
 
     def _posting(self, number: int, token: str) -> Callable[[], None]:
-        """Return a call that posts a durable token to the webhook until it answers."""
+        """Return a call that sends a durable token to the webhook until the webhook answers."""
         life, world = self._life, self.world
 
         def post() -> None:
@@ -486,7 +492,7 @@ class SimMaster:
             self._receive(inputs.BurstGone(name, reason))
 
     def ask_worker_to_leave(self, name: str, *, now: bool) -> None:
-        """Order a worker to leave, for a user who does not wait for the answer."""
+        """Order a worker to leave, on behalf of a user who does not wait for the answer."""
         if self.up:
             self.world.oracle.log_oracle.asked_to_leave[name] = None
             self._receive(inputs.WorkerToldToLeave(0, 0, name, now, ACTOR))
@@ -500,20 +506,22 @@ class SimMaster:
         return perform
 
     def _release(self) -> None:
-        """Make all calls whose events are synced, in order."""
+        """Execute, in order, all calls whose events are synced."""
         for call in self.sequencer.release():
             call()
 
     # -- the end -----------------------------------------------------------------------------------
     def judge_end(self) -> None:
-        """Raise Violation unless the log, which is synced, gives the state in memory."""
+        """Raise Violation unless a replay of the log, which is synced, gives the state in
+        memory."""
         self._judge_state(self.state)
         before = canonical(self.state)
         if canonical(self._recover().state) != before:
-            raise Violation("a replay of the whole log gives another state than the final state in memory")
+            raise Violation("a replay of the whole log gives a different state than the final state in memory")
 
     def open_work(self) -> list[str]:
-        """Return texts on unfinished work; none at the end of a simulation."""
+        """Describe unfinished work, one text for each item. The list must be empty at the end of a
+        simulation."""
         state, work = self.state, []
         if not self.up or not self.sequencer.is_idle or self._unsynced:
             work.append("the master is busy")
@@ -547,6 +555,6 @@ def canonical(state: State) -> bytes:
 
 
 def _awaited_timers(state: State) -> set[tuple[TimerKind, int]]:
-    """Return kind and number of each timer that is not void. Deadlines of workers are not durable,
-    so the times may differ."""
+    """Return kind and number of each timer that is not void. The result has no times, because
+    deadlines of workers are not durable."""
     return {(kind, number) for due, kind, number in state.timers if state.is_awaited(due, kind, number)}

@@ -1,12 +1,12 @@
 """Connections between hosts and the master, with their faults.
 
 Within one direction of a connection, messages keep their order. A message may be late, lost, or
-arrive twice in a row. While a host is cut off, its messages in both directions wait, as with TCP's
-retransmission. When a connection breaks, its messages in flight are lost and never arrive on
+arrive twice in a row. While a host is cut off, its messages in both directions wait, because TCP
+would retransmit them. When a connection breaks, its messages in flight are lost and never arrive on
 another connection.
 
-TCP neither loses nor repeats data within a connection. The simulation does both, so that the core
-also tolerates a shell that drops messages by mistake.
+TCP neither loses nor repeats data within a connection. The simulation does both, to test that the
+core tolerates even a shell that drops messages by mistake.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class Network:
     def close(self, link: Connection, pipe: Pipe) -> None:
         """Close the connection for the sender of `pipe`.
 
-        Its sent messages still arrive, then the end of the stream. It receives nothing more itself.
+        The messages that it has sent still arrive, and then the end of the stream. The sender
+        receives nothing more.
         """
         other = link.down if pipe is link.up else link.up
         if not other.open:
@@ -108,7 +109,7 @@ class Network:
             self._carry(link, pipe, None)
 
     def vanish(self, link: Connection, pipe: Pipe) -> None:
-        """Cut the power of the sender of `pipe`, without any notice to the other side."""
+        """Simulate a power failure of the sender of `pipe`. The other side does not notice it."""
         other = link.down if pipe is link.up else link.up
         other.open = False
         link.broken = True

@@ -1,7 +1,7 @@
-"""A user with a schedule.
+"""Simulated user with a schedule.
 
-The user adds, pauses, resumes, changes and runs the schedule, and removes it at the end. Each
-request is repeated until it is answered.
+The user adds, pauses, resumes, changes and runs the schedule, and removes it at the end. The user
+repeats each request until the master answers it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ FIRST = 10
 
 
 class SimPlanner(SimUser):
-    """A user that sends one request at a time, when it is due and all earlier ones are answered."""
+    """User that sends one request at a time, when the request is due and all earlier requests are
+    answered."""
 
     def __init__(self, world: World, plan: SchedulePlan) -> None:
         super().__init__(world, f"planner-{plan.name}")
@@ -78,12 +79,13 @@ class SimPlanner(SimUser):
             case pm.Error(_, "not_found") if self._action == "remove" and self._sent > 1:
                 pass
             case unexpected:
-                raise Violation(f"{self.host} was answered {unexpected}")
+                raise Violation(f"{self.host} received an unexpected answer: {unexpected}")
         self.world.trace.note(self.host, f"{self._action} is done")
         self.world.oracle.on_scheduled(self.plan.name, self._action)
         self._done += 1
         self._await_step()
 
     def open_work(self) -> list[str]:
-        """Return texts on unfinished work; none at the end of a simulation."""
+        """Describe unfinished work, one text for each item. The list must be empty at the end of a
+        simulation."""
         return [f"{self.host} waits for an answer"] if self._done < len(self.plan.steps) else []

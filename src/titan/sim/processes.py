@@ -1,7 +1,7 @@
-"""The fake kernel of one worker process.
+"""Fake operating system of one worker process, which runs the attempts.
 
-The course of an attempt is drawn for (run, job, attempt). It does not depend on the worker or the
-time.
+The course of an attempt depends only on the seed, the run, the job and the number of the attempt,
+not on the worker or the time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ SIGKILL, SIGTERM, SIGSEGV = 9, 15, 11
 
 
 class Fate:
-    """The course of an undisturbed attempt. The job's arguments are its kind and its mean duration
-    in seconds, see `scenario`."""
+    """Course of an undisturbed attempt. The job's arguments are its kind and its mean duration in
+    seconds. See `scenario`."""
 
     def __init__(self, seed: int, assignment: wm.Assignment) -> None:
         rng = Random(f"{seed}/{assignment.run}/{assignment.job}/{assignment.attempt}")
@@ -42,15 +42,16 @@ class Fate:
         elif kind == "broken" and rng.random() < 0.5:
             self.refusal = Outcome.BROKEN
         self.obeys_after_s = rng.choice((0.0, 0.01, 0.3, 1e6))
-        """Seconds from SIGTERM to its end."""
+        """Seconds from SIGTERM to the end of the process."""
         self.flush_s = rng.choice((0.0, 0.0, 0.01, 1.0))
-        """Seconds from its end until its last output is sent."""
+        """Seconds from the end of the process until its last output is sent."""
 
 
 class ServiceFate(Fate):
-    """The course of process `number` of a service's attempt.
+    """Course of process `number` of a service's attempt.
 
-    The first processes crash or become unhealthy; the one after them runs for ever.
+    The first processes of the attempt crash or become unhealthy. The process after them runs until
+    it is stopped.
     """
 
     def __init__(self, seed: int, assignment: wm.Assignment, number: int, host: str) -> None:
@@ -60,12 +61,12 @@ class ServiceFate(Fate):
         trouble = int(assignment.args[2])
         self.lasts_s, self.sick_after_s = 1e6, 1e6
         self.healthy_after_s = rng.choice((0.0, 0.04, 0.5, 3.0))
-        # long enough to lose the replaced attempt meanwhile
+        # long enough that the replaced attempt may be lost meanwhile
         if assignment.attempt > 1 and number < 2:
             self.healthy_after_s = rng.choice((0.0, 8.0, 20.0))
         if number < trouble:
             kind = rng.choice(("crash", "crash", "sick", "late"))
-            if assignment.args[0] == "crash":  # and is never healthy before
+            if assignment.args[0] == "crash":  # it crashes before any check finds it healthy
                 self.lasts_s, self.healthy_after_s = 0.1, 1e6
             elif kind == "crash":
                 self.lasts_s = rng.choice((0.0, 0.1, 0.1, 1.0, 10.0))
@@ -89,7 +90,7 @@ class _Running:
         self.started = False
         self.started_at = 0.0
         self.ends_at = float("inf")
-        """Time of its end after an order to stop."""
+        """Time at which the process ends after an order to stop."""
 
     def is_healthy(self, now: float) -> bool:
         fate, age = self.fate, now - self.started_at
@@ -97,7 +98,8 @@ class _Running:
 
 
 class Processes:
-    """The processes. They start, end and are killed, and report to the worker as a driver does."""
+    """Processes of attempts on one worker. This class starts and kills them, and reports to the
+    worker like a driver."""
 
     def __init__(self, world: World, host: Host, report: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
         self._world = world
@@ -109,7 +111,8 @@ class Processes:
         self._services: dict[int, tuple[wm.Assignment, tuple[str, ...], int]] = {}
         """Lease -> assignment, GPUs, and number of processes so far."""
         self._behind: dict[int, tuple[int, wm.Assignment]] = {}
-        """Lease of a waiting attempt -> the lease whose end it waits for, and its assignment."""
+        """Lease of a waiting attempt -> the lease that must end first, and the assignment of the
+        waiting attempt."""
 
     def start(self, assignment: wm.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
         if behind in self._all:
@@ -201,7 +204,8 @@ class Processes:
                 self.start(assignment, ())
 
     def stop(self, lease: int, grace_s: float) -> None:
-        """Send SIGTERM, and SIGKILL after the grace. A process in its launch never starts."""
+        """Send SIGTERM, and SIGKILL after the grace period. If the process is still being launched,
+        it never starts."""
         self.withdraw(lease)
         running = self._all.get(lease)
         if running is None:
@@ -212,7 +216,7 @@ class Processes:
             return
         obeys = running.fate.obeys_after_s
         code = -SIGTERM if obeys < grace_s else -SIGKILL
-        # a second stop does not extend the time
+        # a second order to stop does not extend the time
         running.ends_at = min(running.ends_at, self._world.clock.now + min(obeys, grace_s))
         running.timer = self._world.clock.at(running.ends_at, lambda: self._end(lease, code))
 
@@ -231,7 +235,7 @@ class Processes:
             self._on_ended(lease, flush_s)
 
     def kill_all(self) -> None:
-        """Kill all processes together with their worker, so that nothing is reported."""
+        """Kill all processes, because their worker dies. Nobody reports their ends."""
         for lease, running in self._all.items():
             running.timer.cancel()
             if running.started:
@@ -240,7 +244,7 @@ class Processes:
         self._behind.clear()
 
     def kill_runner(self) -> None:
-        """Kill all processes together with the process that started them; the worker lives."""
+        """Kill the warden and all processes that it started. The worker survives."""
         leases, behind = list(self._all), list(self._behind)
         begun = [lease for lease, running in self._all.items() if running.started]
         self.kill_all()

@@ -1,8 +1,8 @@
-"""A simulated provider of burst workers.
+"""Simulated provider of burst workers.
 
 The provider is slow, sometimes fails, and loses some workers. It reports ended workers late but
-correctly. Its workers end with the master's process, as child processes do, or outlive it, as
-remote machines do.
+correctly. In some scenarios its workers end with the master's process, like child processes. In
+others they outlive the master, like remote machines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class SimProvider:
         self.world = world
         self.plan = plan
         self.everyone: list[SimWorker] = []
-        """All processes of workers so far, for the fault injector, which sets this list."""
+        """All processes of workers so far. The fault injector sets this list, and shares it with
+        the provider."""
         self._gone = gone
         self._coming: dict[str, None] = {}
         self._running: dict[str, SimWorker] = {}
@@ -70,7 +71,8 @@ class SimProvider:
             self._quit(worker)
 
     def _end(self, name: str, reason: str) -> None:
-        """Report the end of a worker that is not running. `_watch` reports the end of others."""
+        """Report the end of a worker that is not running. `_watch` reports the end of running
+        workers."""
         self._coming.pop(name, None)
         if name not in self._running:
             self._gone(name, reason)

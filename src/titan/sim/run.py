@@ -19,11 +19,12 @@ DRAIN_S = 5000.0
 """Time after healing within which all work must be done."""
 
 CHECK_EVERY_S = 2.0
-"""Interval at which the master's knowledge is compared with the reports of jobs."""
+"""Interval at which the oracle compares the master's state with the reports of jobs."""
 
 
 class SimulationFailed(AssertionError):
-    """The failure of a seed. `trace` ends there; the message has the command to reproduce it."""
+    """Failure of a seed. `trace` ends at the failure. The message has the command that reproduces
+    it."""
 
     def __init__(self, scenario: Scenario, command: str, trace: Trace, cause: BaseException) -> None:
         super().__init__(f"seed {scenario.seed} ({scenario.kind}): {type(cause).__name__}: {cause}\n  reproduce with: {command}")
@@ -34,7 +35,7 @@ class SimulationFailed(AssertionError):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The outcome of a successful simulation."""
+    """Outcome of a successful simulation."""
 
     scenario: Scenario
     trace: Trace
@@ -42,9 +43,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def simulate(seed: int, *, without: tuple[str, ...] = (), until_s: float | None = None) -> Outcome:
-    """Run a seed to its end, or to a virtual time.
+    """Run the simulation of a seed to its end, or until the virtual time `until_s`.
 
-    `without` names fields of `scenario.Faults` that stay off. Raises SimulationFailed.
+    `without` names faults, which are fields of `scenario.Faults`, that stay off. Raises
+    SimulationFailed.
     """
     scenario = draw_scenario(seed, without=without)
     world = World(scenario)
@@ -95,7 +97,7 @@ def _check_reports(world: World, master: SimMaster, injector: FaultInjector) -> 
 
 
 def _stories(master: SimMaster) -> list[str]:
-    """Return the stories of a few jobs that hang."""
+    """Return the stories of a few jobs that do not end."""
     state = master.state
     stuck = [n for n, job in state.jobs.items() if job.run.open and job.state in (2, 3, 4, 7)]
     return [line for number in stuck[:3] for line in story(state, number)]

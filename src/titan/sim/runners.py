@@ -1,8 +1,8 @@
-"""The fake function runners of one worker process.
+"""Fake function runners of one worker process.
 
-A runner executes calls in order, returns calls that it has not begun, and may die of a call. The
-end of a call is drawn as for a process, see `Fate`. The value of a call names its run, job and
-attempt, so that the inputs of its children can be checked.
+A runner executes calls in order. It returns calls that it has not begun if the worker asks for
+them, and a call may kill it. `processes.Fate` determines the end of a call. The value of a call
+contains its run, job and attempt, so that the oracle can check the inputs of its children.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class _Runner:
     def __init__(self, number: int) -> None:
         self.number = number
         self.queue: deque[wm.Assignment] = deque()
-        """Calls in order. The first one runs if `begun_at` is not 0."""
+        """Calls in order. The first call runs if `begun_at` is not 0."""
         self.begun_at = 0.0
         self.up = False
         self.timer: Timer | None = None
 
 
 class Runners:
-    """The runners. They execute instructions of the worker's machine, and report to it as a
-    function driver does."""
+    """Runners of one worker. This class executes instructions of the worker's state machine, and
+    reports to it like the driver for functions."""
 
     def __init__(self, world: World, host: Host, report: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
         self._world = world
@@ -68,7 +68,7 @@ class Runners:
             self._die(self._all[number], "killed")
 
     def kill_all(self) -> None:
-        """Kill all runners together with their worker, so that nothing is reported."""
+        """Kill all runners, because their worker dies. Nobody reports their ends."""
         for runner in self._all.values():
             if runner.timer is not None:
                 runner.timer.cancel()
@@ -77,7 +77,7 @@ class Runners:
         self._all.clear()
 
     def lose_all(self) -> None:
-        """Kill all runners together with the process that started them; the worker lives."""
+        """Kill all runners together with the process that started them. The worker survives."""
         for runner in list(self._all.values()):
             self._die(runner, "the worker's process runner died")
 

@@ -1,4 +1,5 @@
-"""The draws of a seed before the clock starts: graphs, workers, settings, and rates of faults."""
+"""Random scenario of a seed: graphs, workers, settings and rates of faults. It is complete before
+the clock starts."""
 
 from __future__ import annotations
 
@@ -18,11 +19,11 @@ from titan.sim.file_plans import draw_share, with_files
 
 MAX_JOBS = 60
 MOST_CPUS, MOST_MEMORY, MOST_GPUS = 4, 8, 3
-"""Largest needs of a job."""
+"""Maximum needs of a job."""
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
-    """The faults of a scenario.
+    """Faults of a scenario.
 
     Rates are per message or attempt unless documented otherwise. `*_every_s` is the mean time
     between two faults of a kind, 0 for never.
@@ -33,34 +34,35 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     spike: float = 0.0
     spike_s: float = 0.0
     stall: float = 0.0
-    """Rate per turn of the master or a worker: the turn takes up to `stall_s`."""
+    """Rate per turn of the master or a worker: the turn begins up to `stall_s` late."""
     stall_s: float = 0.0
     slow_sync: float = 0.0
     slow_sync_s: float = 0.0
     fetch_failure: float = 0.0
     cut_every_s: float = 0.0
     half_open: float = 0.0
-    """Rate per end of a cut connection: the end notices late."""
+    """Rate per side of a cut connection: this side notices the cut late."""
     partition_every_s: float = 0.0
     partition_s: float = 0.0
     crash_every_s: float = 0.0
     gone: int = 0
-    """Workers that go for good, at most."""
+    """Maximum number of workers that go for good."""
     usurp_every_s: float = 0.0
-    """A worker is cut off, and a process with its name starts elsewhere while the old one runs."""
+    """The fault cuts a worker off, and starts another process with the worker's name while the old
+    process still runs."""
     drain_every_s: float = 0.0
     runner_every_s: float = 0.0
     master_every_s: float = 0.0
     snapshot: float = 0.0
-    """Rate per turn of the master: it takes a snapshot."""
+    """Rate per turn of the master: the master takes a snapshot."""
     archive: float = 0.0
-    """Rate per finished run: it moves from the state to the history."""
+    """Rate per finished run: the run moves from the state to the history."""
     webhook: float = 0.0
-    """Rate per call of a webhook: it fails."""
+    """Rate per call of a webhook: the call fails."""
     burst: bool = False
-    """Some burst workers cannot start."""
+    """True if burst workers may fail to start."""
     fickle: bool = False
-    """A restarted worker may have other slots and capabilities."""
+    """True if a restarted worker may have other slots and capabilities."""
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):
@@ -69,24 +71,25 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     slots: int
     starts_s: float
     mortal: bool
-    """The worker may go for good, or lose a capability: others have all its capabilities."""
+    """True if the worker may go for good or lose a capability, because another worker has all its
+    capabilities."""
     total: Amounts = NOTHING
     """Resources for its jobs."""
     least: int = 1
-    """Slots that it has at least."""
+    """Minimum number of slots, even after a restart with other slots."""
     extra: Amounts = NOTHING
-    """Additional resources that it always has. Services use them while jobs wait for the worker."""
+    """Additional resources that the worker always has, so that services leave enough for jobs."""
 
 
 class BurstPlan(msgspec.Struct, frozen=True):
-    """The behaviour of the provider of burst workers, if the settings have a scaling rule."""
+    """Behaviour of the provider of burst workers, if the settings have a scaling rule."""
 
     start_s: float = 1.0
-    """Longest start of a burst worker."""
+    """Maximum time that the start of a burst worker takes."""
     fails: float = 0.0
     """Share of requested burst workers that never start."""
     outlive: bool = False
-    """Burst workers outlive the master; otherwise they end with it."""
+    """True if burst workers outlive the master; otherwise they end with the master."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -130,11 +133,11 @@ class Scenario(msgspec.Struct, frozen=True):
     schedules: list[SchedulePlan] = []
     burst: BurstPlan = BurstPlan()
     quick_s: float = 0.02
-    """Longest duration of attempts that are prepared while another one runs."""
+    """Maximum duration of attempts that workers pipeline."""
 
     @property
     def quiet(self) -> bool:
-        """Return whether the scenario has no faults but failing jobs."""
+        """Return whether failing jobs are the only faults of the scenario."""
         return self.kind == "quiet"
 
     @property
@@ -147,7 +150,7 @@ class Scenario(msgspec.Struct, frozen=True):
 
 
 def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
-    """Draw the scenario of a seed. `without` names fields of Faults that stay off."""
+    """Generate the scenario of a seed. `without` names fields of Faults that stay off."""
     rng = Random(seed)
     kind = rng.choices(("quiet", "calm", "rough"), (2, 2, 12))[0]
     faults = {"quiet": _quiet, "calm": _calm, "rough": _rough}[kind](rng)
@@ -193,9 +196,9 @@ def _settings(rng: Random, *, calm: bool) -> Settings:
 
 
 def _scaling(rng: Random, *, calm: bool) -> tuple[dict[str, Any], BurstPlan]:
-    """Draw settings for scaling, and the behaviour of the provider.
+    """Choose settings for scaling, and the behaviour of the provider.
 
-    It has a generator of its own, so that the other draws of a seed do not depend on it.
+    `rng` serves only these choices, so that the other choices of a seed do not depend on them.
     """
     forget = {} if calm else {"forget_s": rng.choice((5.0, 60.0, 604_800.0))}
     if rng.random() < 0.4:
@@ -270,7 +273,8 @@ def _rough(rng: Random) -> Faults:
 
 # -- workers ---------------------------------------------------------------------------------------
 def _workers(rng: Random) -> list[WorkerPlan]:
-    """Draw the workers. The first has all capabilities and always returns, so every job can end."""
+    """Choose the workers. The first worker has all capabilities and always returns, so that every
+    job can end."""
     plans = [WorkerPlan("w0", ("GENERAL", "GPU", "HIGH_MEM"), rng.randint(1, 3), rng.uniform(0, 3), False)]
     for i in range(1, rng.randint(1, 5)):
         capabilities = rng.choice((("GENERAL",), ("GENERAL", "GPU"), ("GPU",), ("GENERAL", "HIGH_MEM")))
@@ -282,7 +286,7 @@ def _workers(rng: Random) -> list[WorkerPlan]:
 def _with_times(rng: Random, scenario: Scenario) -> Scenario:
     """Add deadlines and `run_at` times to some submissions, and schedules to some scenarios.
 
-    `rng` is a generator for these draws only.
+    `rng` serves only these choices.
     """
     submissions = list(scenario.submissions)
     for i, submission in enumerate(submissions):
@@ -301,7 +305,7 @@ def _with_times(rng: Random, scenario: Scenario) -> Scenario:
 
 
 def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
-    """Draw a schedule of one or two jobs. It is removed after the faults have ended."""
+    """Choose a schedule of one or two jobs. Its user removes it after the faults have ended."""
     step = rng.choice((5, 6, 10, 15))
     timing = Timing(cron=f"*/{step} * * * * *") if rng.random() < 0.5 else Timing(every_s=float(step))
     count = rng.randint(1, 2)
@@ -329,7 +333,7 @@ def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
 
 
 def draw_total(rng: Random, plan: WorkerPlan) -> Amounts:
-    """Draw the resources of a worker. The worker that always returns has enough for every job."""
+    """Choose the resources of a worker. The worker that always returns has enough for every job."""
     total = MOST_CPUS * 1000, MOST_MEMORY, MOST_GPUS
     if plan.mortal:
         total = rng.randint(0, 2 * MOST_CPUS) * 500, rng.randint(0, MOST_MEMORY), rng.randint(0, MOST_GPUS)
@@ -364,7 +368,7 @@ def _submissions(rng: Random) -> list[Submission]:
     for i in range(rng.choice((1, 1, 2, 2, 3))):
         if not left:
             break
-        # otherwise the same DAG again: equal job ids in another run
+        # otherwise submit the same DAG again, so that another run has equal job ids
         if dag is None or rng.random() < 0.5:
             dag = _dag(rng, f"dag{i}", min(left, rng.randint(1, 30)))
         if len(dag.ids) > left:
@@ -383,10 +387,9 @@ def _submissions(rng: Random) -> list[Submission]:
 
 
 def _decisions(rng: Random, dag: DagSpec) -> tuple[tuple[float, str, bool, bool], ...]:
-    """Draw decisions about gates.
+    """Choose decisions about gates.
 
-    Some come before the gate opens or after its timeout. Some decisions about a gate contradict
-    each other.
+    Some decisions come before the gate opens or after its timeout, and some contradict each other.
     """
     found = []
     for job, kind in zip(dag.ids, dag.template_of, strict=True):
@@ -471,7 +474,8 @@ def _gate(rng: Random) -> JobTemplate:
 
 
 def _behaviour(rng: Random, spoilt: float) -> tuple[str, ...]:
-    """Draw the arguments of a job, which control its fake process: (kind, mean seconds).
+    """Choose the arguments of a job, which control its fake process: (kind, mean duration in
+    seconds).
 
     See `processes.Fate`.
     """
@@ -523,10 +527,11 @@ def _any(rng: Random, count: int) -> list[tuple[int, ...]]:
 def with_services(
     rng: Random, submissions: list[Submission], workers: list[WorkerPlan]
 ) -> tuple[list[Submission], list[WorkerPlan], int]:
-    """Turn some jobs into services; return the submissions, the workers and their added slots.
+    """Turn some jobs into services. Return the submissions, the workers, and the number of slots
+    that each worker gets in addition.
 
-    Each worker gets slots and resources for all services, so that no job waits for the end of a
-    service. `rng` is a generator for these draws only.
+    Each worker gets enough slots and resources for all services, so that no job waits for the end
+    of a service. `rng` serves only these choices.
     """
     if rng.random() < 0.5:
         return submissions, workers, 0

@@ -1,8 +1,8 @@
-"""A user that writes to TitanStore during the simulation, and counts the acknowledged writes.
+"""Simulated user that writes to TitanStore and counts the acknowledged writes.
 
-The commands are executed on the master's state, as its handler does. They are acknowledged when
-their changes are durable. After each recovery, all acknowledged writes must be in the store, and no
-write that was never requested.
+Like a handler of the master, the user executes its commands in the store of the master's state. The
+master acknowledges a write when its changes are durable. After each recovery, the store must
+contain all acknowledged writes, and no write that the user has not made.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from titan.store.store import Store
 
 KEYS = 3
 SHARE = 0.25
-"""Share of scenarios with such a user."""
+"""Share of scenarios with a user of the store."""
 
 
 class StoreMaster(Protocol):
@@ -28,7 +28,7 @@ class StoreMaster(Protocol):
     def up(self) -> bool: ...
 
     def write_store(self, written: inputs.StoreWritten, acknowledge: Callable[[], None]) -> None:
-        """Journal changes of the state's store; call `acknowledge` when they are durable."""
+        """Journal changes of the store, and call `acknowledge` when they are durable."""
 
 
 class SimStoreUser:
@@ -48,12 +48,12 @@ class SimStoreUser:
         for i in range(KEYS):
             count = self._read(store, b"GET", i)
             if not self._acknowledged[i] <= count <= self._requested[i]:
-                counts = f"{self._acknowledged[i]} of {self._requested[i]} writes were acknowledged"
+                counts = f"the master acknowledged {self._acknowledged[i]} of {self._requested[i]} writes"
                 raise Violation(f"n{i} is {count} in the store: {counts}")
             listed = self._read(store, b"LLEN", i)
             if listed != count:
-                raise Violation(f"a transaction was torn: n{i} is {count}, its list has {listed}")
-            # writes without an acknowledgement are durable or lost by now
+                raise Violation(f"only a part of a transaction was recovered: n{i} is {count}, and its list has {listed} elements")
+            # by now, each write without an acknowledgement is either durable or lost
             self._requested[i] = self._acknowledged[i] = count
         self._store = store
 

@@ -11,7 +11,8 @@ class Trace:
     def __init__(self, clock: Clock) -> None:
         self.lines: list[str] = []
         self.counts: dict[str, int] = {}
-        """Kind of event -> count. Tests check by it that the faults they rely on have occurred."""
+        """Kind of event -> count. Tests use the counts to check that the faults that they need have
+        occurred."""
         self._clock = clock
 
     def note(self, source: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Texts on protocol messages for the trace."""
+"""Descriptions of protocol messages for the trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from titan.protocol import messages as pm
 
 
 def describe(message: pm.Message) -> str:
-    """Return a short line about a message."""
+    """Return a short description of a message."""
     name = type(message).__name__
     leases: list[int] = getattr(message, "leases", [])
     listed = " ".join([f"{n >> 32}.{n & 0xFFFFFFFF}" for n in leases])

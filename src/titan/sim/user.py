@@ -1,7 +1,7 @@
-"""A user with a connection to the master.
+"""Base class of simulated users, who have a connection to the master.
 
-The user sends all unanswered requests. If the answer is late, it sends them again or dials again.
-It also dials again after the connection breaks.
+A user sends all unanswered requests. If an answer is late, the user sends the requests again or
+opens a new connection. After a connection breaks, the user also opens a new connection.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class SimUser(ABC):
 
     @abstractmethod
     def open_work(self) -> list[str]:
-        """Return texts on unfinished work; none at the end of a simulation."""
+        """Describe unfinished work, one text for each item. The list must be empty at the end of a
+        simulation."""
 
     @abstractmethod
     def _send_requests(self) -> None:

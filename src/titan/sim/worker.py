@@ -1,4 +1,5 @@
-"""One process of a worker: the real worker machine between a virtual network and fake processes.
+"""One process of a worker: the production state machine between a virtual network and fake
+processes.
 
 A restarted worker is another SimWorker with the same name and a higher incarnation.
 """
@@ -40,7 +41,7 @@ class SimWorker:
         self.plan = plan
         self.incarnation = f"{plan.name}:{incarnation:04d}"
         self.host = host
-        """Name of its machine in the network."""
+        """Name of the worker's machine in the network."""
         cpus, memory, gpus = plan.total
         resources = Resources(cpus / MILLI, memory, tuple([f"gpu{n}" for n in range(gpus)]))
         self.machine = wm.WorkerMachine(
@@ -61,17 +62,18 @@ class SimWorker:
         )
         self.processes.on_started = self._on_process_started
         self.on_ended: Callable[[], None] = lambda: None
-        """Callback some time after this process ended because its name was refused."""
+        """Callback for the case that this process ends because the master refused its name. It is
+        called some time after the end."""
         self.alive = True
         self.link: Connection | None = None
         self._decoder = MessageDecoder()
         self._register_sent = False
-        """Register was sent on this connection."""
+        """True if Register was sent on this connection."""
         self._registered = False
-        """Register was accepted on this connection."""
+        """True if the master accepted Register on this connection."""
         self._registered_at = 0.0
         self.nameless = False
-        """The last Register was refused, because another process has the name."""
+        """True if the master refused the last Register, because another process has the name."""
         self._heard_at = 0.0
         self._listed: list[int] = []
         """Leases in the last heartbeat."""
@@ -84,7 +86,7 @@ class SimWorker:
             world, send=self._send, receive=self._receive, kept=self._on_kept, later=self._later, trouble=self._trouble
         )
         self._flushed: dict[int, None] = {}
-        """Attempts whose output is written completely, though perhaps not sent yet."""
+        """Attempts whose output is complete, though perhaps not sent yet."""
         self._dial()
 
     # -- crashes -----------------------------------------------------------------------------------
@@ -96,7 +98,7 @@ class SimWorker:
         self._die(silent=silent)
 
     def lose_warden(self) -> None:
-        """Kill the warden and all processes that it started; the worker lives."""
+        """Kill the warden and all processes that it started. The worker survives."""
         self.runners.lose_all()
         self.processes.kill_runner()
 
@@ -183,7 +185,7 @@ class SimWorker:
                     self._registered_at = self.world.clock.now
                 self._registered, self.nameless = True, False
                 for lease in self.machine.held:
-                    # the end of the attempt is handled, or in the inbox
+                    # the machine has handled the end of the attempt, or the end is in the inbox
                     if lease in self._flushed:
                         self._flush(lease)
             case pm.Heard():
@@ -346,7 +348,7 @@ class SimWorker:
             self._listed = instruction.leases
             self._send(pm.Heartbeat(0, instruction.leases, instruction.started, instruction.draws, instruction.draw_of))
 
-    # -- later ends --------------------------------------------------------------------------------
+    # -- ends of uploads, downloads and processes --------------------------------------------------
     def _on_fetched(self, digest: str) -> None:
         if not self.world.chance(self.world.faults.fetch_failure):
             self._receive(wm.ArtifactReady(digest))
@@ -366,7 +368,8 @@ class SimWorker:
                 self.world.oracle.process_oracle.record_trouble(assignment.lease, outcome)
 
     def _on_kept(self, lease: int) -> None:
-        """Handle the end of an attempt's upload, done or given up. Its logs are reported after."""
+        """Handle the end of an attempt's upload, which is complete or given up. Report the
+        attempt's output only after it."""
         if lease in self._flushed:
             self._flush(lease)
 
@@ -378,26 +381,29 @@ class SimWorker:
         self._later(flush_s, lambda: self._flush(lease))
 
     def _flush(self, lease: int) -> None:
-        """Note that an attempt's output is complete, and report it if connected."""
+        """Record that an attempt's output is complete, and report this if the worker is
+        registered."""
         self._flushed[lease] = None
         if self._registered:
             self._receive(wm.LogsSent(lease))
 
     @property
     def connected_s(self) -> float:
-        """Seconds since which its messages reach the master, 0 while they do not."""
+        """Seconds for which the worker's messages have reached the master; 0 while they do not."""
         link = self.link
         if link is None or link.broken or not self._registered or self.host in self.world.network.cut_off:
             return 0.0
         return self.world.clock.now - self._registered_at
 
     def open_work(self) -> list[str]:
-        """Return texts on unfinished work; none at the end of a simulation."""
+        """Describe unfinished work, one text for each item. The list must be empty at the end of a
+        simulation."""
         if not self.alive:
             return []
         held = len(self.machine.held)
         if self.nameless and all(h.phase in (wm.Phase.ENDED, wm.Phase.DONE) for h in self.machine.held.values()):
-            # it was forgotten, and an older process has its name: its results are not needed
+            # the master forgot this worker, and an older process has its name:
+            # nobody needs its results
             held = 0
         return (
             [f"{self.plan.name} {self.incarnation} holds {held} attempts"]

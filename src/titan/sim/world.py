@@ -1,4 +1,4 @@
-"""The objects that all parts of a simulation share: clock, random generator, network, oracle."""
+"""Objects that all parts of a simulation share: clock, random generator, network, oracle."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ class World:
         self.trace = Trace(self.clock)
         self.oracle = Oracle(scenario, self.trace)
         self.faults = scenario.faults
-        """The faults that are on now."""
+        """Faults that are active now."""
         self.network = Network(self.clock, self.rng, self.trace, self.faults, scenario.latency_s)
 
         draw = Random(f"{scenario.seed}/sick")
         names = [plan.name for plan in scenario.workers if plan.mortal]
         healthy = scenario.calm or scenario.quiet or draw.random() > 0.3 or not names
         self._sick = "" if healthy else draw.choice(names)
-        """Name of a worker that breaks all its jobs until the faults end, "" for none."""
+        """Name of a worker that breaks all its jobs until the faults end; "" if there is no such
+        worker."""
 
     def is_sick(self, worker: str) -> bool:
         return worker == self._sick
@@ -42,9 +43,9 @@ class World:
         return share > 0.0 and self.rng.random() < share
 
     def pause(self) -> float:
-        """Draw the time until the next turn of a process, in seconds.
+        """Return a random time until the next turn of a process, in seconds.
 
-        Messages that arrive meanwhile are handled in one batch.
+        The turn handles all messages that arrive until then in one batch.
         """
         if self.chance(self.faults.stall):
             self.trace.count("stalled")

@@ -1,7 +1,7 @@
 """Strings as arrays of bits and of small integers: `setbit`, `getbit`, `bitcount`, `bitpos`,
 `bitop`, `bitfield`, `bitfield_ro`.
 
-Bit 0 is the highest bit of the first byte.
+Bit 0 is the most significant bit of the first byte.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _WORDS = {b"GET": 2, b"SET": 3, b"INCRBY": 3}
 
 
 def _offset(ctx: Context, text: bytes, *, width: int = 0) -> int:
-    """Return the offset of a bit. With a `width`, ``#3`` is the integer at index 3. Raises
-    Refusal."""
+    """Parse the offset of a bit. If integers have a `width`, ``#3`` means the integer at index 3.
+    Raises Refusal."""
     counted = bool(width) and text.startswith(b"#")
     offset = integer(text[counted:], _NO_OFFSET) * (width if counted else 1)
     if offset < 0 or (offset >> 3 >= ctx.settings.max_bulk and not ctx.repeating):
@@ -34,7 +34,7 @@ def _offset(ctx: Context, text: bytes, *, width: int = 0) -> int:
 
 
 def _grown(value: bytes | bytearray | None, size: int) -> bytearray:
-    """Return a value of at least `size` bytes that can be changed in place."""
+    """Return the value as a bytearray of at least `size` bytes, padded with zeros."""
     changed = value if isinstance(value, bytearray) else bytearray(value or b"")
     if len(changed) < size:
         changed += bytes(size - len(changed))
@@ -94,16 +94,16 @@ def _by_bit(word: bytes) -> bool:
 
 
 def _clamped(start: int, end: int, size: int) -> tuple[int, int]:
-    """Return both ends as offsets from the beginning, the second included. Negative ends count from
-    the end."""
+    """Convert both ends of an inclusive range to offsets from the beginning of a value. A negative
+    end counts from the end of the value."""
     start = max(start + size, 0) if start < 0 else start
     end = max(end + size, 0) if end < 0 else end
     return start, min(end, size - 1)
 
 
 def _part(value: bytes | bytearray, start: int, end: int, *, outside: int) -> bytearray:
-    """Return the bytes that contain the bits from `start` to `end`. Other bits in them are set to
-    `outside`."""
+    """Return the bytes that contain the bits from `start` to `end`. Set all other bits of these
+    bytes to `outside`."""
     part = bytearray(value[start >> 3 : (end >> 3) + 1])
     for place, mask in ((0, 0xFF >> (start & 7)), (-1, 0xFF << (7 - (end & 7)) & 0xFF)):
         part[place] = part[place] | ~mask & 0xFF if outside else part[place] & mask
@@ -132,8 +132,8 @@ def bitpos(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _first(value: bytes | bytearray, bit: int, start: int, end: int, *, padded: bool) -> int:
-    """Return the first offset of `bit` from `start` to `end`; -1: none. `padded`: endless zeros
-    follow the value."""
+    """Return the offset of the first `bit` from `start` to `end`, or -1 if there is none. With
+    `padded`, endless zeros follow the value."""
     if start > end:
         return -1
     part = _part(value, start, end, outside=1 - bit)
@@ -250,7 +250,7 @@ def _type(text: bytes) -> tuple[bool, int]:
 
 
 def _read(value: bytes | bytearray, step: _Step) -> int:
-    """Return the integer of a step. Bits after the end of the value are zero."""
+    """Return the integer at the position of a step. Bits beyond the end of the value are zero."""
     first, end = step.offset >> 3, step.offset + step.width + 7 >> 3
     part = value[first:end]
     number = int.from_bytes(part, "big") << 8 * (end - first - len(part))
@@ -267,7 +267,7 @@ def _write(value: bytearray, step: _Step, number: int) -> None:
 
 
 def _fitted(number: int, step: _Step) -> int | None:
-    """Return the number to store, after the handling of overflow; None: the step fails."""
+    """Apply the overflow rule of a step. Return the number to store, or None if the step fails."""
     if step.signed:
         low, high = -(1 << (step.width - 1)), (1 << (step.width - 1)) - 1
     else:

@@ -1,8 +1,9 @@
 """Sessions that wait for keys: BLPOP and related commands, XREAD and XREADGROUP.
 
-A command that finds no element registers a Wait at its keys. When such a key changes, the command
-that changed it is completed first. Then the waiting sessions are served, in the order in which they
-came. Serving may change further keys. It continues until no session can be served.
+A command that finds no element registers a Wait for its keys. When one of these keys changes, the
+store first completes the command that changed it. Then the store serves the waiting sessions, in
+the order in which they began to wait. Serving a session may change further keys, so the store
+repeats this until no session can be served.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from titan.store.session import Session, Wait
 
 _OUT_OF_RANGE = b"ERR timeout is out of range"
 Serve = Callable[[Context, bytes], Reply]
-"""Function that tries to complete a command with a changed key, in the session that waits. Returns
-BLOCKED if that is still not possible."""
+"""Function that tries to complete a waiting command with a changed key. Returns BLOCKED if the
+session must continue to wait."""
 
 
 def deadline(ctx: Context, seconds: bytes) -> int:
-    """Return the end of a timeout in seconds, in ms since the epoch; 0: no timeout. Raises
+    """Convert a timeout in seconds to its end, in ms since the epoch; 0 means no timeout. Raises
     Refusal."""
     amount = extended(seconds, Error(b"ERR timeout is not a float or out of range"))
     if amount is None:
@@ -36,7 +37,7 @@ def deadline(ctx: Context, seconds: bytes) -> int:
 
 
 def deadline_ms(ctx: Context, milliseconds: int) -> int:
-    """Return the end of a timeout in milliseconds, like `deadline`."""
+    """Convert a timeout in milliseconds to its end, like `deadline`."""
     return _until(ctx, milliseconds)
 
 
@@ -49,8 +50,8 @@ def _until(ctx: Context, milliseconds: int) -> int:
 
 
 def wait(ctx: Context, keys: list[bytes], until_ms: int, serve: Serve, empty: Reply) -> Reply:
-    """Make the current session wait until `until_ms` for a change of one of `keys` with which
-    `serve` succeeds. In EXEC, return `empty` instead."""
+    """Make the current session wait until `serve` succeeds with one of `keys`, but not after
+    `until_ms`. In EXEC do not wait, but return `empty`."""
     if ctx.executing:
         return empty
     session, db = ctx.session, ctx.db
@@ -114,7 +115,7 @@ def next_timeout(ctx: Context) -> int | None:
 
 
 def time_out(ctx: Context, now_ms: int) -> None:
-    """Answer the sessions whose timeout is over."""
+    """Answer the sessions whose timeout has ended."""
     while (at := next_timeout(ctx)) is not None and at <= now_ms:
         session = heappop(ctx.timeouts)[2]
         assert session.blocked is not None

@@ -1,8 +1,8 @@
 """Handling of commands that fail unexpectedly, for lack of memory or because of a bug.
 
-The client gets an error, and other clients are not affected. Changes that the command has made
-stay. The journal gets the current values of the command's keys, so that a restart restores the same
-state.
+The client gets an error, and other clients are not affected. Changes that the command made before
+it failed are kept. The journal gets the current values of the command's keys, so that a restart
+restores the same state.
 """
 
 from __future__ import annotations

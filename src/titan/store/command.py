@@ -1,6 +1,7 @@
-"""Command of the table: its arguments, its flags, and its function.
+"""One command of the table: its arguments, its flags, and its function.
 
-Must not know the context, because a session queues commands and a context has a session.
+This module must not import `context`, because a context has sessions, and a session queues
+commands.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from titan.store.differences import DIFFERS
 from titan.store.replies import Reply
 
 Run = Callable[[Any, list[bytes]], Reply]
-"""Function of the Context and the arguments, including the command's name. Raises Refusal."""
+"""Function that executes a command. Its parameters are the Context and the arguments, beginning
+with the command's name. Raises Refusal."""
 
 
 class Command:
@@ -77,7 +79,8 @@ class Command:
         return first, last, parts[2] if len(parts) > 2 else 1
 
     def keys_of(self, args: list[bytes]) -> list[bytes]:
-        """Return the keys in a call's arguments; empty if the arguments are invalid."""
+        """Return the keys among the arguments of a call; an empty list if the arguments are
+        invalid."""
         kind = self.keys
         if kind == "-":
             return []

@@ -12,7 +12,7 @@ from titan.store.session import Session
 from titan.store.settings import hashed
 
 VERSION = b"7.0.15"
-"""Release of Redis whose replies the store gives."""
+"""Version of Redis that the store imitates and reports to clients."""
 _WRONG_PASS = Error(b"WRONGPASS invalid username-password pair or user is disabled.")
 _NO_PASSWORD = Error(
     b"ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
@@ -124,8 +124,8 @@ def reset(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def close(ctx: Context, session: Session) -> None:
-    """Close a session: the shell closes its connection after the replies are written. Until then
-    the session gets no further elements or messages."""
+    """Close a session. The shell closes the connection after it has written the replies. Until then
+    the store sends the session no messages of channels and no elements of lists."""
     if not session.closed:
         session.closed = session.halted = True
         blocking.release(ctx, session)

@@ -21,18 +21,18 @@ from titan.store.settings import Settings
 
 T = TypeVar("T")
 Change = tuple[int, list[bytes]]
-"""Database, and a command that repeats a change in it. The changes of a transaction are enclosed in
-[MULTI] and [EXEC]."""
+"""Number of a database, and a command that repeats a change in it. [MULTI] and [EXEC] enclose the
+changes of a transaction."""
 
 
 MOST_WORK = 10_000_000
 """Elements that one command may visit, which takes some seconds. A longer command is refused."""
 TURN_WORK = 20_000
-"""Elements that a session may visit in one turn, which takes some milliseconds. Then it waits for
-the next turn."""
+"""Elements that commands may visit in one turn, which takes some milliseconds. A session that
+exceeds this number continues in the next turn."""
 SPACES = 1 << 32
-"""First number of the spaces of runs. These databases are created on first use, and SELECT cannot
-choose them."""
+"""Lowest number of a run's database. The store creates such a database on first use. SELECT cannot
+choose it."""
 
 
 class Databases(dict[int, Database]):
@@ -89,8 +89,8 @@ class Context:
         self.meter: Meter | None = None
         """Meter of the memory of keys; None without a limit."""
         self.guarded = False
-        """True if write commands are checked before they run, because of mounts or a memory limit.
-        """
+        """True if `guarding` checks commands before they run, because there are mounts or a memory
+        limit."""
         self.prefixes: tuple[bytes, ...] = ()
         """Prefixes of all mounts."""
         self.work_done = 0
@@ -103,8 +103,9 @@ class Context:
     def strain(self, work: int) -> None:
         """Count the elements that a command is about to visit.
 
-        Over TURN_WORK in this turn, the command is the last of its session in the turn. Raises
-        Refusal over MOST_WORK. Commands that visit fewer than some thousands need not call this.
+        If commands have visited more than TURN_WORK elements in this turn, the session runs no
+        further command in it. Raises Refusal if `work` exceeds MOST_WORK. A command that visits
+        only a few thousand elements need not call this method.
         """
         if work > MOST_WORK and not self.repeating:
             raise Refusal(
@@ -116,8 +117,8 @@ class Context:
 
     @property
     def repeating(self) -> bool:
-        """True while a change of the journal or of a snapshot is repeated. Limits do not apply
-        then, because the command was admitted before."""
+        """True during a replay of the journal or of a snapshot. Limits do not apply then, because
+        the store has accepted the command before."""
         return not self.now
 
     def review(self) -> None:
@@ -142,7 +143,8 @@ class Context:
         raise Refusal(WRONG_TYPE)
 
     def changed(self, key: bytes, args: list[bytes]) -> None:
-        """Record that `key` changed. `args` repeats the change in this database."""
+        """Record that `key` changed. `args` is a command that repeats the change in this
+        database."""
         db = self.db
         self.changes.append((db.index, args))
         if self.observed and (db.index, key) in self.observed:
@@ -153,8 +155,8 @@ class Context:
     def stored(self, key: bytes, args: list[bytes], *, over: bool) -> None:
         """Record a change like `changed`, for a key that stores the result of a command.
 
-        `over`: the key existed with another value. As in Redis 7.0, sessions that wait for the key
-        are not served then. They wait until the key is created again.
+        `over` is True if the result replaces another value. As in Redis 7.0, this does not serve
+        sessions that wait for the key. They wait until the key is deleted and created again.
         """
         observers = self.observed.get((self.db.index, key))
         if over and observers is not None and (self.db.index, key) not in self.ready:
@@ -162,8 +164,8 @@ class Context:
         self.changed(key, args)
 
     def regrouped(self, key: bytes, args: list[bytes]) -> None:
-        """Record a change of a stream's groups or last id. Unlike `changed`, this does not concern
-        sessions that watch the stream or wait for it."""
+        """Record a change of a stream's groups or last id. Unlike `changed`, do not notify sessions
+        that watch the stream or wait for it."""
         db = self.db
         self.changes.append((db.index, args))
         if self.meter is not None:
@@ -176,7 +178,7 @@ class Context:
             self.ready[self.db.index, key] = None
 
     def log(self, args: list[bytes]) -> None:
-        """Record a change of this database that `args` repeats."""
+        """Record a change of this database. `args` is a command that repeats the change."""
         self.changes.append((self.db.index, args))
 
     def touch(self, key: bytes, db: Database | None = None) -> None:

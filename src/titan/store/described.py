@@ -13,7 +13,8 @@ from titan.store.server_info import unknown_subcommand
 
 
 def _by_name(table: dict[str, str]) -> dict[bytes, list[str]]:
-    """Invert a table of words -> names. Return name -> words."""
+    """Invert a table. Its keys are words, and its values are names, both separated by blanks.
+    Return the words of each name."""
     return {name.encode(): words.split() for words, names in table.items() for name in names.split()}
 
 
@@ -42,11 +43,11 @@ _FURTHER_FLAGS = _by_name(
         "noscript no_async_loading": "bgrewriteaof bgsave save",
     }
 )
-"""Further flags of Redis, which have no effect here, but clients read them."""
+"""Further flags of Redis. They have no effect here, but clients read them."""
 _CATEGORIES = {"write": "write", "readonly": "read", "admin": "admin dangerous", "pubsub": "pubsub", "blocking": "blocking"}
-"""Categories by flag."""
+"""ACL categories by flag."""
 _OF_GROUPS = {"sorted set": "sortedset", "generic": "keyspace", "transactions": "transaction", "server": ""}
-"""Categories of groups, if they differ from the name of the group."""
+"""ACL categories of the groups whose category differs from their name."""
 _FURTHER_CATEGORIES = _by_name(
     {
         "dangerous": "keys info",
@@ -62,8 +63,8 @@ _SORTING = (b"sort", b"sort_ro")
 
 
 class Catalogue:
-    """Functions of COMMAND and its subcommands, for the commands of `table`, by name in lower
-    case."""
+    """Functions of COMMAND and its subcommands. `table` maps names in lower case to the commands
+    that they describe."""
 
     def __init__(self, table: Mapping[bytes, Command]) -> None:
         self._table = table

@@ -1,4 +1,5 @@
-"""Seeded random numbers for SPOP, RANDOMKEY and similar commands. Not for secrets."""
+"""Seeded random numbers for SPOP, RANDOMKEY and similar commands. They are predictable, so they
+must not be used for secrets."""
 
 from __future__ import annotations
 

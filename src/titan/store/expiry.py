@@ -11,8 +11,9 @@ _FORMS = (b"NX", b"XX", b"GT", b"LT")
 
 
 def options(args: list[bytes], at: int, words: bytes) -> tuple[dict[bytes, None], bytes, bytes]:
-    """Parse the options from `at` on. Return the options that are in `words`, the unit (one of EX
-    PX EXAT PXAT; "": none) and its argument. Raises Refusal."""
+    """Parse the options from `args[at]` on. `words` names the options that are allowed besides a
+    unit. Return the options, the unit (EX, PX, EXAT or PXAT; "" if there is none) and the argument
+    of the unit. Raises Refusal."""
     known = words.split()
     found: dict[bytes, None] = {}
     unit = amount = b""
@@ -131,7 +132,7 @@ def pexpiretime(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _at(ctx: Context, key: bytes) -> int:
-    """Return the time of expiry; -2: the key does not exist; -1: it does not expire."""
+    """Return the time of expiry, -1 if the key does not expire, or -2 if it does not exist."""
     if ctx.db.find(key) is None:
         return -2
     return ctx.db.expires.get(key, -1)

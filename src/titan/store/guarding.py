@@ -26,23 +26,24 @@ def check_job(ctx: Context, command: Command) -> None:
 
 
 def check_job_stays(ctx: Context) -> None:
-    """Raise Refusal for a command that leads a job to another database."""
+    """Raise Refusal in the session of a job, for a command that uses another database."""
     if ctx.session.job:
         raise Refusal(
-            b"NOPERM a job has one database: use context.store for that of its run, context.shared_store for the shared one"
+            b"NOPERM a job cannot use another database: context.store has the keys of its run, context.shared_store the shared keys"
         )
 
 
 def _is_queued(ctx: Context, command: Command) -> bool:
-    """Return whether the command will be queued, which takes memory, whatever the command is."""
+    """Return whether a transaction will queue the command, because every queued command takes
+    memory."""
     return ctx.session.queue is not None and command.name not in _NOT_QUEUED
 
 
 def check_names(ctx: Context, command: Command, args: list[bytes]) -> None:
     """Raise Refusal for a write to a derived key.
 
-    Their names are reserved in every database that SELECT can choose. Otherwise SWAPDB could move a
-    key to where it hides a derived key.
+    The names of derived keys are reserved in every database that SELECT can choose. Otherwise
+    SWAPDB could bring a stored key to a database where it hides a derived key.
     """
     if command.writes and ctx.prefixes and ctx.db.index < SPACES:
         for key in args[1:2] if command.keys == "1" else command.keys_of(args):
@@ -51,7 +52,8 @@ def check_names(ctx: Context, command: Command, args: list[bytes]) -> None:
 
 
 def make_room(ctx: Context) -> bool:
-    """Return whether the keys fit in `maxmemory`. Evict keys first if the policy allows that."""
+    """Evict keys while they exceed `maxmemory`, if the policy allows eviction. Return whether the
+    keys fit."""
     meter, limit = ctx.meter, ctx.settings.max_memory
     if meter is None:
         return True

@@ -10,7 +10,7 @@ from titan.store.replies import OK, OUT_OF_RANGE, OVERFLOW, SYNTAX, Error, Pairs
 from titan.store.strings import added
 
 REPEATS = 1_000_000
-"""Maximum number of elements of a random pick with repetitions (a negative count)."""
+"""Maximum number of random elements with repetitions, which clients request by a negative count."""
 _NOT_INTEGER = Error(b"ERR hash value is not an integer")
 _NOT_FLOAT = Error(b"ERR hash value is not a float")
 
@@ -137,8 +137,8 @@ def hrandfield(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def pick_options(args: list[bytes], word: bytes) -> tuple[int, bool]:
-    """Return the count of HRANDFIELD and ZRANDMEMBER, and whether their only option, `word`, is
-    given."""
+    """Parse the arguments of HRANDFIELD or ZRANDMEMBER. Return the count, and whether the option
+    `word` is present."""
     count = bounded(args[2], -INT_MAX, INT_MAX)
     if len(args) > 4 or (len(args) == 4 and args[3].upper() != word):
         raise Refusal(SYNTAX)
@@ -149,8 +149,8 @@ def pick_options(args: list[bytes], word: bytes) -> tuple[int, bool]:
 
 
 def picked(ctx: Context, members: dict[bytes, bytes] | dict[bytes, float], count: int) -> list[bytes]:
-    """Return up to `count` different random members, or exactly `-count` that may repeat. Raises
-    Refusal over REPEATS."""
+    """Return up to `count` different random members. If `count` is negative, return exactly
+    `-count` members, which may repeat. Raises Refusal if they are more than REPEATS."""
     if count < -REPEATS:
         raise Refusal(OUT_OF_RANGE)
     if not members or not count:

@@ -1,5 +1,5 @@
-"""Hooks by which the engine calls its shell. Each has a default for a store without a shell, as in
-tests."""
+"""Hooks through which the store calls its shell, the code that uses sockets and disks. Each hook
+has a default, so that tests can use a store without a shell."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from titan.store.replies import OK, Error, Reply, Status
 
 
 class Hooks:
-    """Hooks of a shell, which overrides those that it supports. None may call back into the
+    """Default hooks. A shell overrides the hooks that it supports. A hook must not call the
     store."""
 
     def save(self, *, background: bool) -> Reply:
-        """Make everything durable, for SAVE and BGSAVE. Return the reply or an Error."""
+        """Handle SAVE or BGSAVE. Return the reply or an Error."""
         return Status(b"Background saving started") if background else OK
 
     def rewrite(self) -> Reply:
-        """Make a snapshot, so that older changes can be deleted, for BGREWRITEAOF. Return the reply
-        or an Error."""
+        """Handle BGREWRITEAOF: request a snapshot, so that older changes can be deleted. Return the
+        reply or an Error."""
         return Status(b"Background append only file rewriting started")
 
     def last_save_s(self) -> int:
@@ -35,11 +35,11 @@ class Hooks:
         return {}
 
     def suspicious(self, address: str, word: str) -> None:
-        """Log that a connection was closed because it sent HTTP, like a web page that attacks the
-        store."""
+        """Log that the store closed a connection because it sent an HTTP request. A malicious web
+        page may have opened the connection."""
 
     def broke(self, command: str, error: Exception) -> None:
-        """Log that a command raised an unexpected error. Its client got an error reply."""
+        """Log that a command raised an unexpected error. The client received an error reply."""
 
     def configured(self, name: str, value: str) -> None:
         """Handle a setting that CONFIG SET changed."""

@@ -1,11 +1,11 @@
-"""Commands of keys of any type, and of whole databases.
+"""Commands for keys of any type, and for whole databases.
 
     del_ unlink exists type_ rename renamenx copy move keys randomkey touch
     object_encoding object_refcount object_idletime object_freq memory_usage
     dbsize flushdb flushall swapdb
 
-The space of a run (a database from `SPACES` on) is isolated. FLUSHALL in a space empties only that
-space. Elsewhere it empties only the databases that SELECT can choose.
+The database of a run, whose number is at least `SPACES`, is isolated. There FLUSHALL empties only
+this database. In other databases FLUSHALL empties those that SELECT can choose.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ _EMBEDDED = 44
 """Maximum bytes of a string that Redis stores next to its header."""
 _INT_BITS = 31
 _SHARED = (1 << 31) - 1
-"""Reference count that Redis reports for integers below 10,000, which it shares."""
+"""Reference count that Redis reports for integers below 10,000, because they are shared objects."""
 _SHORT = 32
-"""Maximum bytes of a pattern whose cost depends only on the number of keys."""
+"""Maximum bytes of a short pattern. For a longer one, `keys` also counts the work of comparing
+bytes."""
 _TRIES = 100
-"""Random attempts of RANDOMKEY to find a key that has not expired, before it visits all keys."""
+"""Number of random keys that RANDOMKEY tries. If all of them have expired, it visits all keys in
+order."""
 
 
 def del_(ctx: Context, args: list[bytes]) -> Reply:
@@ -155,8 +157,8 @@ def _numbered(ctx: Context, text: bytes) -> Database:
 
 
 def _check_mount(db: Database, key: bytes) -> None:
-    """Raise Refusal for a derived key of another database. Keys of the current database are checked
-    before every command."""
+    """Raise Refusal for a derived key of another database. `guarding` checks only the current
+    database."""
     if db.mounts and db.mount_of(key) is not None:
         raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % shown(key))
 
@@ -179,8 +181,8 @@ def keys(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def randomkey(ctx: Context, args: list[bytes]) -> Reply:
-    """Return a random key, but never a derived one. The time is proportional to the number of keys:
-    some 5 ms for a million."""
+    """Return a random stored key, never a derived key. The time is proportional to the number of
+    keys: about 5 ms for a million."""
     db = ctx.db
     ctx.strain(len(db.data) // 100)
     for _ in range(_TRIES):
@@ -263,7 +265,7 @@ def _remeasure(ctx: Context) -> None:
         ctx.meter.measure(list(ctx.databases.values()))
 
 
-# -- how keys are kept -----------------------------------------------------------------------------
+# -- storage of keys -------------------------------------------------------------------------------
 def object_encoding(ctx: Context, args: list[bytes]) -> Reply:
     value = ctx.db.find(args[2])
     return None if value is None else _encoding(value, ctx.settings)

@@ -10,16 +10,17 @@ from titan.store.values import Value
 
 
 class Mount(Protocol):
-    """Read-only keys below a prefix, whose values are derived from other data at each read.
+    """Read-only keys with a common prefix. The mount derives their values from other data at each
+    read.
 
-    All read commands see them, and also KEYS, SCAN, TYPE and EXISTS. They do not count in DBSIZE
-    and never expire. A write command is refused if it names such a key, even as a source, because
-    the stored result could not be replayed.
+    All read commands see derived keys, including KEYS, SCAN, TYPE and EXISTS. DBSIZE does not count
+    them, and they never expire. The store refuses a write command that names a derived key, even as
+    a source, because a replay could not repeat the result.
     """
 
     def find(self, key: bytes) -> Value | None:
-        """Return the current value of `key`, or None. The engine only reads it, and keeps it for
-        one command. Only a string may be empty."""
+        """Return the current value of `key`, or None. The store must not change the value, and uses
+        it for one command only. Only a string may be empty."""
 
     def keys(self) -> Iterable[bytes]:
         """Return all current keys."""
@@ -33,7 +34,7 @@ class Usage(Protocol):
 
 
 class Owner(Protocol):
-    """Context of a database, as the database uses it."""
+    """The part of `Context` that a database uses."""
 
     @property
     def now(self) -> int:
@@ -67,8 +68,8 @@ class Database:
         recorded."""
 
     def find(self, key: bytes) -> Value | None:
-        """Return the value of a key; None if it does not exist or has expired. Delete an expired
-        key."""
+        """Return the value of a key; None if it does not exist. Delete the key first if it has
+        expired."""
         if self.expires:
             at = self.expires.get(key)
             if at is not None and at <= self._owner.now:

@@ -122,8 +122,8 @@ def lrange(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def clipped(start: int, stop: int, size: int) -> tuple[int, int]:
-    """Return the slice of `size` elements for a range whose second end is included. Negative ends
-    count from the end.
+    """Convert an inclusive range over `size` elements to a slice. Negative ends count from the end
+    of the list.
 
     >>> clipped(-3, -1, 5)
     (2, 5)
@@ -234,9 +234,11 @@ def lpos(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _positions(value: deque[bytes], element: bytes, rank: int, count: int, most: int) -> list[int]:
-    """Return the positions of `element`, from match `rank` on (negative: from the end).
+    """Return the positions of `element`, beginning with the match number `rank`. If `rank` is
+    negative, search and count from the end of the list.
 
-    `count`: maximum number of positions; `most`: maximum number of compared elements; 0: no limit.
+    `count` is the maximum number of positions, `most` the maximum number of compared elements. 0
+    means no limit.
     """
     skipped = 0 if rank == INT_MIN else abs(rank) - 1  # in Redis 7.0 this rank wraps around
     found: list[int] = []
@@ -355,7 +357,7 @@ def blmpop(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _pop_first(ctx: Context, keys: list[bytes], side: bytes, count: int) -> list[object] | None:
-    """Pop from the first list that exists; None if there is none."""
+    """Pop from the first list that exists. Return None if none of the lists exists."""
     for key in keys:
         value = ctx.typed(key, deque)
         if value is not None:
@@ -364,8 +366,8 @@ def _pop_first(ctx: Context, keys: list[bytes], side: bytes, count: int) -> list
 
 
 def pop_options(args: list[bytes], at: int, side: Callable[[bytes], bytes]) -> tuple[list[bytes], bytes, int]:
-    """Return the keys, the end and the count of LMPOP, ZMPOP and their blocking forms. The number
-    of keys is at `at`."""
+    """Parse the arguments of LMPOP, ZMPOP or their blocking forms. `args[at]` is the number of
+    keys. Return the keys, the end to pop from, and the count."""
     number = bounded(args[at], 1, INT_MAX, KEYS_ABOVE_ZERO)
     if at + number + 1 >= len(args):
         raise Refusal(SYNTAX)

@@ -1,8 +1,8 @@
 """Estimate of the memory of keys, updated at each change, and the choice of keys to evict.
 
-The estimate is kept only if `maxmemory` is set. The size of a key is computed from its name and
-from a few of its elements, so a change costs the same for small and large values. The order of last
-use is exact, while Redis samples it.
+The store estimates sizes only if `maxmemory` is set. The size of a key is computed from its name
+and from a few of its elements, so a change costs the same for small and large values. The order of
+last use is exact; Redis approximates it by samples.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from titan.store.stream_log import Stream
 from titan.store.values import SetValue, SortedSet, Value
 
 SAMPLES = 5
-"""Default number of elements that are measured."""
-_KEY = 110  # a slot of the dict of keys, with its share of free ones
+"""Default number of elements to measure for the size of a value."""
+_KEY = 110  # a slot of the dict of keys, with its share of free slots
 _OBJECT = 33  # a bytes object without its bytes
 _SLOT = 100  # an element of a dict
 _EXPIRY = 180

@@ -6,21 +6,22 @@ from titan.store.session import Session, Wait
 
 
 class Observers:
-    """Observers of one key. Waiting sessions are served in the order in which they came."""
+    """Observers of one key. The store serves waiting sessions in the order in which they began to
+    wait."""
 
     __slots__ = ("suppressed", "waiters", "watchers")
 
     def __init__(self) -> None:
         self.suppressed = False
-        """True if a stored result replaced another value, so that waiting sessions are not served.
-        See `Context.stored`."""
+        """True if a command replaced the value by its result, which does not serve waiting
+        sessions. See `Context.stored`."""
         self.watchers: dict[Session, None] = {}
         self.waiters: dict[Session, Wait] = {}
 
 
 class Observed(dict[tuple[int, bytes], Observers]):
-    """Observers by database and key, only for observed keys. SWAPDB exchanges the keys of two
-    databases, but not their observers."""
+    """Observers by (database, key). Only observed keys have an entry. SWAPDB exchanges the keys of
+    two databases, but not their observers."""
 
     def add(self, index: int, key: bytes) -> Observers:
         """Return the observers of a key, to which the caller adds a session."""

@@ -1,8 +1,8 @@
-"""Parsing and writing of numbers, as strict as in Redis.
+"""Parsing and formatting of numbers, as strict as in Redis.
 
 In Redis, INCRBYFLOAT and HINCRBYFLOAT calculate with an x86 long double of 80 bits, whose
-significand has 64 bits. Here they use exact fractions, rounded to 64 bits after each step. So the
-result is the same on every machine.
+significand has 64 bits. Here the two commands use exact fractions, and round them to 64 bits after
+each step. So the result is the same on every machine.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ _MANTISSA = 64
 _LARGEST = Fraction((1 << _MANTISSA) - 1) * Fraction(2) ** (16384 - _MANTISSA)
 _SMALLEST = Fraction(1, 2) * Fraction(2) ** -16444
 _MOST_DIGITS = 5_000
-"""Limit of digits. Larger exponents are outside the range of a long double."""
+"""Maximum number of digits. It also bounds the exponent, well beyond the range of a long double."""
 _AT_ONCE = 4_000
-"""Digits in one conversion between text and integer, below Python's limit of 4,300."""
+"""Number of digits that one conversion between text and integer handles; Python's limit is
+4,300."""
 
 
 def integer(text: bytes, error: Error = NOT_INTEGER) -> int:
-    """Return a signed integer of 64 bits from its canonical form. Raises Refusal(error).
+    """Parse the canonical form of a signed integer of 64 bits. Raises Refusal(error).
 
     >>> integer(b"-12")
     -12
@@ -56,8 +57,8 @@ def is_integer(text: bytes) -> bool:
 
 
 def positive(text: bytes) -> int:
-    """Return an integer that is not negative. Raises Refusal with the message of Redis, which says
-    "positive"."""
+    """Parse an integer that is at least 0. Raises Refusal with the message of Redis, which demands
+    a "positive" number."""
     number = integer(text, NOT_POSITIVE)
     if number < 0:
         raise Refusal(NOT_POSITIVE)
@@ -65,7 +66,7 @@ def positive(text: bytes) -> int:
 
 
 def bounded(text: bytes, low: int, high: int, error: Error | None = None) -> int:
-    """Return an integer in `low..high`. Raises Refusal(error), by default with the messages of
+    """Parse an integer in `low..high`. Raises Refusal(error), by default with the messages of
     Redis."""
     number = integer(text, error or NOT_INTEGER)
     if not low <= number <= high:
@@ -74,7 +75,7 @@ def bounded(text: bytes, low: int, high: int, error: Error | None = None) -> int
 
 
 def floating(text: bytes, error: Error = NOT_FLOAT) -> float:
-    """Return a double as C reads it: decimal, hexadecimal or infinite, but not NaN. Raises
+    """Parse a double like strtod of C: decimal, hexadecimal or infinite, but not NaN. Raises
     Refusal(error).
 
     >>> floating(b"0x1p3"), floating(b"-inf")
@@ -98,8 +99,8 @@ def floating(text: bytes, error: Error = NOT_FLOAT) -> float:
 
 
 def bound(text: bytes, error: Error) -> float:
-    """Return a bound of a range of scores, or a weight of SORT, as strtod of C reads it: up to a
-    zero byte. Raises Refusal(error)."""
+    """Parse a bound of a range of scores, or a weight of SORT. Like strtod of C, ignore everything
+    after a zero byte. Raises Refusal(error)."""
     shown = text.partition(b"\0")[0]
     if not shown:
         return 0.0
@@ -113,7 +114,8 @@ def bound(text: bytes, error: Error) -> float:
 
 
 def extended(text: bytes, error: Error = NOT_FLOAT) -> Fraction | None:
-    """Return the exact value of a long double; None if it is infinite. Raises Refusal(error)."""
+    """Parse a long double. Return its exact value, or None if it is infinite. Raises
+    Refusal(error)."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         if _HEX.fullmatch(text):
@@ -169,13 +171,13 @@ def _digits(number: int) -> str:
 
 
 def score_text(score: float) -> bytes:
-    """Return a score as text for a change, from which the same double can be read."""
+    """Return a score as text for a change. Parsing the text gives the same double."""
     assert not isnan(score)
     return b"%.17g" % score if score not in (inf, -inf) else (b"inf" if score > 0 else b"-inf")
 
 
 def _rounded(number: Fraction) -> Fraction:
-    """Round to the nearest number with 64 bits, ties to even."""
+    """Round to the nearest number with 64 significant bits, ties to even."""
     if not number:
         return number
     top = abs(number.numerator).bit_length() - number.denominator.bit_length()

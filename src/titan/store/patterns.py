@@ -1,8 +1,8 @@
 r"""Glob patterns over bytes, for KEYS, SCAN, PSUBSCRIBE and CONFIG GET: ``* ? [a-z] [^a] \x``.
 
-A pattern becomes a regular expression. It finds each part between two stars once, at the first
-match (an atomic group). So the time is at most proportional to the length of the pattern times the
-length of the text.
+A pattern is translated to a regular expression. Each part between two stars becomes an atomic
+group: it matches at the first possible position, without backtracking. So the time is at most
+proportional to the length of the pattern times the length of the text.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _ANY = b"."
 
 @lru_cache(1024)
 def matcher(pattern: bytes) -> Callable[[bytes], object]:
-    """Return a function that is true for texts that `pattern` matches as a whole. Raises Refusal
-    for a pattern over MOST_BYTES.
+    """Return a function whose result is true for the texts that `pattern` matches completely.
+    Raises Refusal for a pattern over MOST_BYTES.
 
     >>> bool(matcher(b"h[ae]llo*")(b"hello!"))
     True
@@ -50,7 +50,8 @@ def is_literal(pattern: bytes) -> bool:
 
 @lru_cache(1024)
 def folded(pattern: bytes) -> Callable[[bytes], object]:
-    """Return a function like `matcher`, for texts in lower case."""
+    """Return a function like `matcher` for texts in lower case. The case of the pattern is
+    ignored."""
     return matcher(pattern.lower())
 
 

@@ -42,7 +42,7 @@ class Error(bytes):
 
 
 class Verbatim(bytes):
-    """Text for people, with several lines."""
+    """Text of several lines that people read."""
 
     __slots__ = ()
 
@@ -130,7 +130,7 @@ SHOWN_BYTES = 128
 
 
 def shown(argument: bytes, most: int = SHOWN_BYTES) -> bytes:
-    """Return the part of an argument that an error shows. Like a C string, it ends at a zero
+    """Return the part of an argument that an error shows. Like a C string, this part ends at a zero
     byte."""
     return argument.partition(b"\0")[0][:most]
 

@@ -1,11 +1,13 @@
-"""Parser of requests: RESP arrays of bulk strings, or inline commands, from any split of the bytes.
+"""Parser of requests: RESP arrays of bulk strings, or inline commands. The bytes may be split
+anywhere.
 
-hiredis does most of the work. But it allocates as much memory as the header of an array announces.
-So this module checks every header that may be false before hiredis gets it. Such headers are in
-incomplete requests, and in bytes that may contain the header of a long array. Complete requests
-cost only a search and a count.
+hiredis does most of the work, but it allocates as much memory as the header of an array announces.
+So this module checks the headers of a request before it passes them to hiredis, if the request is
+incomplete or may contain the header of a long array. Other requests are passed to hiredis directly;
+they cost only a search for such headers and a count of lines.
 
-Sans-IO. The limits are those of one connection. `pending` is for a budget over all connections.
+The parser is sans-IO. Its limits apply to one connection. The caller can use `pending` to limit the
+memory of all connections together.
 """
 
 from __future__ import annotations
@@ -30,28 +32,29 @@ of an inline request."""
 
 _LONG_ARRAY = re.compile(rb"\*[1-9][0-9]{3}")
 _OTHER_COLLECTIONS = (b"\n>", b"\n~", b"\n%")
-"""First bytes of other collections for which hiredis allocates memory. The search for single bytes
-comes first, because it is fast."""
+"""Beginnings of other collections for which hiredis allocates memory. `_feed` first searches for
+the single characters `>`, `~` and `%`, because that is faster."""
 _ONLY_BYTES = frozenset((bytes,))
 _SIGN = {int: b":", list: b"*", float: b",", bool: b"#", dict: b"%", set: b"~"}
 
 
 class BadRequest(PeerError):
-    """Invalid request, after which the connection must be closed. The text follows "ERR Protocol
-    error: ". `before`: the valid requests before it."""
+    """Invalid request, after which the caller must close the connection. The reply is "ERR Protocol
+    error: " and the text of this error. `before` has the valid requests that precede it."""
 
     before: list[list[bytes]] = []
 
 
 class Requests:
-    """Parser of one connection. `feed(data)` returns the complete requests, each a list of bytes,
-    without empty ones. Raises BadRequest."""
+    """Parser of one connection. `feed(data)` returns the complete requests as lists of arguments,
+    without empty requests. Raises BadRequest."""
 
     def __init__(self, *, max_bulk_bytes: int = MAX_BULK_BYTES, max_args: int = MAX_ARGS) -> None:
         self.max_bulk_bytes = max_bulk_bytes
         self.max_args = max_args
         self.unauthenticated = False
-        """True before authentication, when lower limits apply. Use `feed_one` then."""
+        """True before authentication. Lower limits apply then, and the caller must use
+        `feed_one`."""
         self.pending = 0
         """Bytes of the incomplete request."""
         self._reader = hiredis.Reader()
@@ -61,12 +64,12 @@ class Requests:
         self._line = bytearray()
         """Received part of an incomplete header."""
         self._args = -1
-        """Number of arguments that are still to come; -1: the number itself is still to come."""
+        """Number of arguments that are not complete yet; -1 while this number is unknown."""
         self._empty = False
-        """True for a request without arguments. hiredis does not accept a negative number of them.
-        """
+        """True for a request without arguments. Its header may have a negative number, which
+        hiredis rejects."""
         self._skip = 0
-        """Bytes of the current argument that are still to come, including its CR and LF."""
+        """Missing bytes of the current argument, including its CR and LF."""
 
     def feed(self, data: bytes) -> list[list[bytes]]:
         found: list[list[bytes]] = []
@@ -80,8 +83,8 @@ class Requests:
     def feed_one(self, data: bytes, at: int) -> tuple[list[list[bytes]], int]:
         """Parse `data[at:]` like `feed`, but only up to the end of the first request.
 
-        Return that request, if it is complete, and the position of the next. So limits may change
-        between two requests in the same data.
+        Return a list with this request, if it is complete, and the position after it. So the
+        caller can change the limits between two requests in the same data.
         """
         found: list[list[bytes]] = []
         return found, self._feed_exactly(data, found, at, 1)
@@ -103,15 +106,15 @@ class Requests:
                     lines += 2 * len(request) + 1
             if data[-1] == 10 and not reader.has_data() and (lines == data.count(b"\n") or len(data) == sum(map(_size, found))):
                 return
-        except hiredis.ProtocolError:  # an inline command between the others
+        except hiredis.ProtocolError:  # the data contains an inline command
             pass
         self._reader = hiredis.Reader()
         found.clear()
         self._feed_exactly(data, found)
 
     def _feed_exactly(self, data: bytes, found: list[list[bytes]], at: int = 0, most: int = 1 << 60) -> int:
-        """Parse at most `most` requests, and check each header before hiredis gets it. Return the
-        position after them."""
+        """Parse at most `most` requests, and check each header before hiredis receives it. Return
+        the position after the requests."""
         while at < len(data) and len(found) < most:
             if not self._open and (self._inline or data[at] != 42):
                 at = self._take_inline(data, at, found)
@@ -202,9 +205,9 @@ def _size(request: list[bytes]) -> int:
 
 
 def _checked(request: Any) -> list[bytes]:
-    """Return a request that is valid. hiredis also parses replies, whose types a request must not
-    contain."""
-    if request.__class__ is not list:  # bytes that begin so are an inline request
+    """Return a request if it is valid. hiredis also parses replies, but a request must not contain
+    their types."""
+    if request.__class__ is not list:  # a request that is not an array is an inline command
         raise hiredis.ProtocolError("no request")
     if not _ONLY_BYTES.issuperset(map(type, request)):
         for arg in request:
@@ -222,8 +225,8 @@ _BLANKS = b" \t\r\n\0\v\f"
 
 
 def split_line(line: bytes) -> list[bytes] | None:
-    r"""Return the words of an inline command, which may be quoted. "..." takes escapes such as \n
-    and \xFF, '...' only \'. None: a quote is not closed, or text follows it directly.
+    r"""Return the words of an inline command; None if a quote is not closed, or if text follows it
+    directly. A word may be quoted: "..." allows escapes such as \n and \xFF, '...' allows only \'.
 
     >>> split_line(b'set k "a b\\x21"')
     [b'set', b'k', b'a b!']

@@ -13,7 +13,8 @@ from titan.store.values import SetValue, SortedSet, Value
 
 ELEMENTS = 256
 PART_BYTES = 16 << 20
-"""Limits of one command, which is at most one chunk of a snapshot: elements, and bytes."""
+"""Maximum number of elements, and of bytes, in one command. A command is never split between two
+chunks of a snapshot."""
 
 
 def changes_of(db: Database) -> Iterator[Change]:
@@ -34,7 +35,7 @@ def changes_of_key(db: Database, key: bytes) -> Iterator[Change]:
 
 
 def described(value: Value) -> Any:
-    """Return a canonical form of a value: equal values have equal forms with equal texts."""
+    """Return a canonical form of a value. Equal values have forms with the same `repr`."""
     if isinstance(value, bytes | bytearray):
         return bytes(value)
     if isinstance(value, dict):
@@ -83,7 +84,7 @@ def _stream_commands(key: bytes, stream: Stream) -> Iterator[list[bytes]]:
     if stream.entries:
         for entry, fields in stream.entries.items():
             yield [b"XADD", key, id_text(entry), *fields]
-    else:  # an entry creates the stream and is trimmed at once
+    else:  # XADD creates the stream with an entry, and trims the entry at once
         made = id_text(max(1, stream.last))
         yield [b"XADD", key, b"MAXLEN", b"=", b"0", made, b"f", b"v"]
     yield [

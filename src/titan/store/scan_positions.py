@@ -1,12 +1,12 @@
 """Positions of scans.
 
-The first call of a scan stores a list of the current elements. Its cursor is the number of that
-list and a position in it. So elements that exist during the whole scan are returned exactly once,
-whatever else changes. Elements that are added later are not returned.
+The first call of a scan stores a list of the current elements. The cursor is the number of this
+list and a position in the list. So a scan returns each element that exists all the time exactly
+once, whatever else changes. It does not return elements that are added later.
 
-At most `MOST` lists with `MOST_ELEMENTS` elements in total are kept; the least recently used list
-is dropped first. A scan whose list was dropped begins again: it returns elements twice, but misses
-none.
+`ScanPositions` keeps at most `MOST` lists with `MOST_ELEMENTS` elements in total, and drops the
+least recently used list first. A scan whose list was dropped begins again: it returns some elements
+twice, but misses none.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ScanPositions:
     ) -> tuple[int, list[bytes]]:
         """Return the next cursor (0: the scan is over) and the next `count` elements.
 
-        `scope`: the scanned database, or a key in it. `elements` returns the current elements; it
-        is called when the scan begins.
+        `scope` is the number of the database, and the scanned key or None for a scan of all keys.
+        When the scan begins, `elements` is called and returns the current elements.
         """
         number, at = cursor >> _POSITION_BITS, cursor & ((1 << _POSITION_BITS) - 1)
         found = self._lists.get(number) if cursor else None

@@ -1,7 +1,7 @@
 """SCAN, HSCAN, SSCAN and ZSCAN: `scan`, `hscan`, `sscan`, `zscan`.
 
-Elements that exist during the whole scan are returned exactly once (see `scan_positions`). Elements
-that were deleted meanwhile are not returned.
+A scan returns each element that exists all the time exactly once (see `scan_positions`). It does
+not return elements that were deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _all_keys(ctx: Context, db: Database) -> list[bytes]:
 
 
 def _is_there(db: Database, key: bytes, kind: bytes | None) -> bool:
-    """Return whether a key exists, with this type. Unlike `Database.find`, this does not count as
-    use of the key."""
+    """Return whether a key exists and has the type `kind`; None means any type. Unlike
+    `Database.find`, this does not count as use of the key."""
     value = None if db.has_expired(key) else db.data.get(key)
     if value is None:
         mount = db.mount_of(key)
@@ -82,7 +82,7 @@ def zscan(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _score(score: float) -> bytes:
-    """Return the text of a score. Integers that Redis stores as integers are written in full."""
+    """Return the text of a score. As in Redis, a whole number below `_INTEGERS` has no exponent."""
     return b"%d" % score if score.is_integer() and abs(score) < _INTEGERS else score_text(score)
 
 
@@ -95,8 +95,8 @@ def _page(
 
 
 def _cursor(text: bytes) -> int:
-    """Return a cursor as strtoul of C reads it: up to a zero byte, and negative numbers wrap
-    around."""
+    """Parse a cursor like strtoul of C: ignore everything after a zero byte, and let negative
+    numbers wrap around."""
     shown = text.partition(b"\0")[0]
     if not shown:
         return 0

@@ -1,4 +1,4 @@
-"""Commands about the server: INFO, CONFIG, TIME, and those that ask for durability."""
+"""Commands about the server: INFO, CONFIG, TIME, SAVE, SHUTDOWN and similar commands."""
 
 from __future__ import annotations
 

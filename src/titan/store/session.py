@@ -23,15 +23,15 @@ class Wait:
         self.until_ms = until_ms
         """End of the timeout, in ms since the epoch; 0: no timeout."""
         self.serve = serve
-        """Function that tries to complete the command with a changed key. Returns BLOCKED if that
-        is still not possible. Raises Refusal."""
+        """Function that tries to complete the command with a changed key. Returns BLOCKED if the
+        session must continue to wait. Raises Refusal."""
         self.empty = empty
         """Reply after the timeout."""
         self.number = number
 
 
 class Session:
-    """Session of a connection, made by `Store.open_session`.
+    """Session of a connection. `Store.open_session` creates it.
 
     The shell reads `resp` to encode replies, and closes the connection when `Store.take_closing`
     returns the session.
@@ -72,10 +72,10 @@ class Session:
         self.id = number
         self.db = db
         self.home = db
-        """Database that RESET returns to."""
+        """Database that RESET selects."""
         self.job = False
-        """True for a job's session, which stays in its home and may not administer the store. Set
-        by `Store.bind_job`."""
+        """True for the session of a job, which stays in its home database and may not administer
+        the store. `Store.bind_job` sets the field."""
         self.address = address
         self.local_address = local_address
         self.created_ms = now_ms
@@ -99,18 +99,18 @@ class Session:
         self.patterns: dict[bytes, None] = {}
         self.blocked: Wait | None = None
         self.muted = False
-        """CLIENT REPLY OFF."""
+        """True after CLIENT REPLY OFF: the client gets no replies."""
         self.skip_next = 0
-        """State of CLIENT REPLY SKIP: 2 until that command ends, 1 during the next command, which
-        gets no reply."""
+        """State of CLIENT REPLY SKIP: 2 after this command, 1 during the next command, which gets
+        no reply, else 0."""
         self.flags: dict[str, None] = {}
         """Flags of the client: no-evict, no-touch."""
         self.special = False
-        """True if commands take the slow path. Updated by `review`."""
+        """True if commands take the slow path of `Store.execute`. `review` updates the field."""
         self.closed = False
         self.halted = False
-        """True if no more commands of the session run in this turn: it is closed, or has exceeded
-        the work limit."""
+        """True if the session runs no more commands in this turn: it was closed, emptied a
+        database, or exceeded the work limit."""
 
     def review(self) -> None:
         """Update `special` after a change of the fields that it depends on."""

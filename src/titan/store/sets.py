@@ -1,4 +1,4 @@
-"""Sets of members."""
+"""Commands of sets."""
 
 from __future__ import annotations
 
@@ -187,8 +187,8 @@ def _keep(ctx: Context, args: list[bytes], combine: Callable[[list[dict[bytes, i
 
 
 def store_or_delete(ctx: Context, args: list[bytes], target: bytes, value: SetValue | SortedSet | None) -> int:
-    """Store the result of a command at `target`, or delete `target` if it is None. Return the
-    number of elements."""
+    """Store the result of a command at `target`, or delete `target` if the result is None. Return
+    the number of elements."""
     if value is not None:
         over = isinstance(value, SortedSet) and ctx.db.find(target) is not None
         ctx.db.put(target, value)
@@ -207,7 +207,7 @@ def sintercard(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def card_options(args: list[bytes]) -> tuple[list[bytes], int]:
-    """Return the keys and the limit (0: none) of SINTERCARD."""
+    """Parse the arguments of SINTERCARD. Return the keys and the limit; 0 means no limit."""
     number = bounded(args[1], 1, INT_MAX, KEYS_ABOVE_ZERO)
     if number > len(args) - 2:
         raise Refusal(b"ERR Number of keys can't be greater than number of args")

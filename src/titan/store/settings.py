@@ -1,4 +1,5 @@
-"""Settings that CONFIG GET shows and CONFIG SET changes. Values are texts, as on the wire."""
+"""Settings that CONFIG GET shows and CONFIG SET changes. Values are strings, as in these
+commands."""
 
 from __future__ import annotations
 
@@ -13,11 +14,11 @@ _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 
 _MOST = (1 << 63) - 1
 LEAST_BULK = 1 << 20
 MOST_BULK = 1 << 30
-"""Limit of proto-max-bulk-len in bytes: it must be possible to send, journal and store any string.
-"""
+"""Maximum of proto-max-bulk-len, in bytes. The store must be able to send, journal and keep any
+string."""
 MOST_COMMAND = MOST_BULK - (1 << 20)
-"""Limit in bytes of all arguments of one command, and of one transaction. They are one record of
-the journal, which can hold 1 GiB."""
+"""Maximum bytes of all arguments of one command or of one transaction, because they become one
+record of the journal. A record has at most 1 GiB."""
 MOST_PASSWORD = 512
 HIDDEN = "(hidden)"
 """Text that is shown in place of a password. Only the SHA-256 of a password is stored."""
@@ -68,7 +69,7 @@ def _password(text: str) -> str:
     if len(text) > MOST_PASSWORD:
         raise CallerError(f"argument must be no more than {MOST_PASSWORD} characters")
     if text == HIDDEN:
-        raise CallerError(f"{HIDDEN} is only the text that CONFIG GET shows in place of a password")
+        raise CallerError(f"{HIDDEN} is not a password: CONFIG GET shows it in place of the password")
     return hashed(text.encode(errors="surrogateescape")) if text else ""
 
 
@@ -100,8 +101,8 @@ _KNOWN: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 class Settings:
-    """Settings, with values that differ from the defaults. The constructor also takes settings that
-    CONFIG SET refuses to change. Raises CallerError for a name that does not exist.
+    """Settings of a store. `values` replaces defaults, even of settings that CONFIG SET refuses to
+    change. Raises CallerError for an unknown name or an invalid value.
 
     >>> Settings({"maxmemory": "100mb"})["maxmemory"]
     '104857600'
@@ -111,7 +112,7 @@ class Settings:
         self._values = {name: default for name, (default, _) in _KNOWN.items()}
         for name, value in (values or {}).items():
             if name not in _KNOWN:
-                raise CallerError(f"there is no setting {name!r}: CONFIG GET * lists them")
+                raise CallerError(f"there is no setting {name!r}: `CONFIG GET *` lists all settings")
             check = _KNOWN[name][1]
             self._values[name] = value if check is _fixed else check(value)
         self._read()

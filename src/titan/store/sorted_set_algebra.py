@@ -1,4 +1,4 @@
-"""ZUNION, ZINTER and ZDIFF over sorted sets and sets, whose members count with score 1."""
+"""ZUNION, ZINTER and ZDIFF over sorted sets and sets. The members of a set have the score 1."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Request(NamedTuple):
 def _request(
     ctx: Context, args: list[bytes], at: int, operation: bytes, *, storing: bool = False, counting: bool = False
 ) -> _Request:
-    """Parse the arguments from the number of keys, at `at`, on. Raises Refusal."""
+    """Parse the arguments from `args[at]` on, which is the number of keys. Raises Refusal."""
     number = integer(args[at])
     if number < 1:
         raise Refusal(b"ERR at least 1 input key is needed for '%b' command" % args[0].lower())
@@ -78,7 +78,7 @@ def _combined(operation: bytes, request: _Request) -> Scores:
     if operation == DIFF:
         first, *others = request.sources
         return {member: score for member, score in first.items() if not any(member in other for other in others)}
-    # The sum of floats depends on the order, which is from the smallest source to the largest.
+    # A sum of floats depends on their order. Redis goes from the smallest source to the largest.
     ordered = sorted(zip(request.sources, request.weights, strict=True), key=lambda pair: len(pair[0]))
     return _intersection(ordered, request.aggregate) if operation == INTER else _union(ordered, request.aggregate)
 
@@ -114,7 +114,7 @@ def _joined(aggregate: bytes, first: float, second: float) -> float:
 
 
 def _number(score: float) -> float:
-    """Return a score, or 0 for NaN: infinities that cancel each other or are multiplied by 0."""
+    """Return a score, or 0 if it is NaN: the result of inf - inf or of 0 * inf."""
     return 0.0 if isnan(score) else score
 
 

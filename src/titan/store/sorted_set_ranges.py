@@ -1,6 +1,7 @@
-"""Ranges of sorted sets, by rank, score or member: to read, count, remove and store.
+"""Commands that read, count, remove or store a range of a sorted set, by rank, score or member.
 
-All forms of ZRANGE become two ranks, `start` and `stop`, counted from the lowest score.
+Each range is converted to two ranks, `start` and `stop`, counted from the lowest score. `stop` is
+not part of the range.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ RANK, SCORE, LEX = b"rank", b"score", b"lex"
 
 
 class _Range(NamedTuple):
-    """Range of a sorted set. `kind` is the type of `low` and `high`."""
+    """Range of a sorted set. `kind` (RANK, SCORE or LEX) is the type of `low` and `high`."""
 
     kind: bytes
     low: bytes
@@ -32,8 +33,8 @@ class _Range(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Parsed ends of a range. For LEX, None means no bound. `nothing`: the range is always empty
-    (from + to -)."""
+    """Parsed ends of a range. For LEX, None means no bound. `above` excludes `low`, `below`
+    excludes `high`. `nothing` is True for a range that is always empty, such as from + to -."""
 
     low: int | float | bytes | None
     high: int | float | bytes | None
@@ -66,7 +67,7 @@ def _member_end(text: bytes) -> bytes:
 
 
 def _ranks(value: SortedSet, wanted: _Range, bounds: _Bounds) -> tuple[int, int]:
-    """Return `start, stop` with the offset, but without the limit."""
+    """Return the ranks `start, stop` of a range. They respect its offset, but not its limit."""
     low, high, offset = bounds.low, bounds.high, wanted.offset
     if wanted.kind == RANK:
         assert isinstance(low, int)
@@ -103,7 +104,8 @@ def _pairs(value: SortedSet, wanted: _Range, bounds: _Bounds) -> list[tuple[floa
 
 
 def _parsed(args: list[bytes], at: int, kind: bytes, *, auto: bool, reverse: bool, storing: bool = False) -> _Range:
-    """Parse a range whose ends are at `at`. `auto`: options set the kind and the direction."""
+    """Parse a range from `args[at]` on, which is its first end. With `auto`, options set the kind
+    and the direction."""
     offset, limit = 0, -1
     scores = False
     first, second = args[at], args[at + 1]

@@ -16,14 +16,14 @@ from titan.store.values import SetValue, SortedSet
 
 _NO_NUMBERS = Error(b"ERR One or more scores can't be converted into double")
 _MANTISSA = re.compile(rb"[ \t\n\v\f\r]*[+-]?(?:[0.]*[1-9]|0[xX][0.]*[1-9a-fA-F])")
-"""Beginning of a number whose text is not zero."""
+"""Beginning of the text of a number that is not zero."""
 
 
 class _Request(NamedTuple):
     by: bytes | None
     """Pattern with a star; None: sort by the elements themselves."""
     native: bool
-    """True for BY a pattern without a star: keep the order of the elements."""
+    """True if the pattern of BY has no star: the elements keep their order."""
     gets: list[bytes]
     start: int
     limit: int
@@ -118,7 +118,7 @@ def _ordered(ctx: Context, value: deque[bytes] | SetValue | SortedSet | None, re
 
 
 def _number(weight: bytes | None) -> float:
-    """Raises Refusal."""
+    """Parse a weight; None counts as 0. Raises Refusal."""
     if weight is None:
         return 0.0
     number = bound(weight, _NO_NUMBERS)
@@ -133,8 +133,9 @@ def _number(weight: bytes | None) -> float:
 def _found_by(ctx: Context, pattern: bytes, element: bytes, request: _Request) -> bytes | None:
     """Return the value that a pattern of BY or GET finds for an element.
 
-    ``#`` is the element itself. Otherwise the element replaces the star in the name of a key. The
-    value is that string or, with ``->``, a field of that hash.
+    The pattern ``#`` finds the element itself. In other patterns, the element replaces the star,
+    which gives the name of a key. The value is the string at this key or, with ``->``, a field of
+    the hash there.
     """
     if pattern == b"#":
         return element

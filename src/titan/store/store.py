@@ -1,6 +1,6 @@
 """TitanStore: the types and commands of Redis, in memory.
 
-Pure: time and commands come in, changes and messages come out.
+The store is pure code: time and commands come in, changes and messages come out.
 
     store = Store()
     session = store.open_session(1, now_ms=0)
@@ -9,8 +9,9 @@ Pure: time and commands come in, changes and messages come out.
     store.take_changes()         # must be durable before a client sees `out`
     store.take_deliveries()      # messages to other sessions
 
-A change is a deterministic command that repeats an effect, without randomness or time. `replay`
-takes it. Nothing expires in a replay, because the expiry of a key is a change of its own.
+A change is a deterministic command, without randomness or time, that repeats the effect of a
+client's command. `replay` executes changes. No key expires during a replay, because the expiry of a
+key is a change itself.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class Store:
 
     # -- sessions ----------------------------------------------------------------------------------
     def open_session(self, number: int, *, address: str = "", local_address: str = "", now_ms: int = 0) -> Session:
-        """Open a session. `number` identifies the connection and is unique among open ones.
-        Addresses are HOST:PORT, for CLIENT LIST."""
+        """Open a session. `number` identifies the connection and is unique among open sessions. The
+        addresses, HOST:PORT, are for CLIENT LIST."""
         ctx = self._ctx
         session = Session(number, ctx.databases[0], address=address, local_address=local_address, now_ms=now_ms)
         session.authenticated = not ctx.settings.password
@@ -91,8 +92,8 @@ class Store:
         session.closed = session.halted = True
 
     def choose(self, session: Session, database: int) -> None:
-        """Select a database, like SELECT. Also takes the spaces of runs, whose numbers SELECT
-        refuses."""
+        """Select a database for a session, like SELECT. Unlike SELECT, accept the database of a
+        run."""
         session.db = session.home = self._ctx.databases[database]
 
     def bind_job(self, session: Session, database: int) -> None:
@@ -102,11 +103,11 @@ class Store:
         session.review()
 
     def spaces(self) -> list[int]:
-        """Return the databases of runs that contain keys."""
+        """Return the numbers of all databases of runs that contain keys."""
         return [index for index, db in self._ctx.databases.items() if index >= SPACES and db.data]
 
     def wipe_space(self, now_ms: int, database: int) -> None:
-        """Delete the keys of a run that was removed."""
+        """Delete all keys in the database of a run, after the run was removed."""
         self.choose(self._replayer, database)
         self.execute(now_ms, self._replayer, [b"FLUSHDB"])
 
@@ -114,8 +115,9 @@ class Store:
     def execute(self, now_ms: int, session: Session, args: list[bytes]) -> Reply:
         """Execute a command and return its reply. An empty command is an error.
 
-        BLOCKED: the reply comes later, from `take_deliveries`. Until then no other command of this
-        session may be executed. `args` is kept, so the caller must not change it.
+        BLOCKED means that `take_deliveries` returns the reply later. Until then the caller must not
+        execute another command of this session. The store keeps `args`, so the caller must not
+        change the list.
         """
         ctx = self._ctx
         ctx.now = now_ms
@@ -161,7 +163,7 @@ class Store:
         return reply
 
     def _carry_out(self, session: Session, command: Command | None, args: list[bytes]) -> Reply:
-        """Raises Refusal."""
+        """Check a command, and execute it or add it to the transaction. Raises Refusal."""
         ctx = self._ctx
         resolved = self._resolve(command, args)
         if isinstance(resolved, Error):
@@ -219,8 +221,9 @@ class Store:
         connection.close(ctx, ctx.session)
 
     def _refuse(self, session: Session, error: Error, command: Command | None = None) -> Error:
-        """Return the error of a command that was not queued or executed. It makes a transaction
-        fail; if the command is EXEC, the transaction ends here."""
+        """Return the error of a command that is neither queued nor executed. The session's
+        transaction will fail because of the error. If the command is EXEC, end the transaction
+        now."""
         if command is not None and command.name == b"exec":
             transactions.end(self._ctx, session)
             return Error(b"EXECABORT Transaction discarded because of: " + error.partition(b" ")[2])
@@ -229,8 +232,8 @@ class Store:
         return error
 
     def notice(self, now_ms: int, key: bytes) -> bool:
-        """Serve the sessions that wait for a mounted key of database 0, which has changed. Return
-        whether any session waits for the key or watches it."""
+        """Handle a change of a mounted key in database 0, and serve the sessions that wait for the
+        key. Return whether any session waited for the key or watches it."""
         ctx = self._ctx
         db = ctx.databases[0]
         if (0, key) not in ctx.observed:
@@ -242,7 +245,7 @@ class Store:
         return True
 
     def begin_turn(self) -> None:
-        """Reset the work count at the beginning of a turn, see `Context.strain`."""
+        """Reset the count of work at the beginning of a turn. See `Context.strain`."""
         self._ctx.work_done = 0
 
     @property
@@ -252,14 +255,14 @@ class Store:
 
     # -- output ------------------------------------------------------------------------------------
     def take_changes(self) -> list[Change]:
-        """Return and clear the changes since the last call: (database, command). The changes of a
-        transaction are enclosed in [MULTI] and [EXEC]."""
+        """Return and clear the changes since the last call: (database, command). [MULTI] and [EXEC]
+        enclose the changes of a transaction."""
         changes, self._ctx.changes = self._ctx.changes, []
         return changes
 
     def take_deliveries(self) -> list[tuple[Session, Reply]]:
-        """Return and clear the messages to sessions beyond direct replies, in order: messages of
-        channels, and replies that end a wait."""
+        """Return and clear, in order, the messages to sessions that are not direct replies:
+        messages of channels, and replies to commands that waited."""
         deliveries, self._ctx.deliveries = self._ctx.deliveries, []
         return deliveries
 
@@ -271,8 +274,8 @@ class Store:
 
     # -- time --------------------------------------------------------------------------------------
     def next_due(self) -> int | None:
-        """Return when `expire_due` or `time_out_blocked` has work next, in ms since the epoch; None
-        if never."""
+        """Return the time at which `expire_due` or `time_out_blocked` has work next, in ms since
+        the epoch; None if neither will have work."""
         ctx = self._ctx
         due = blocking.next_timeout(ctx) if ctx.timeouts else None
         for db in ctx.databases.values():
@@ -296,15 +299,17 @@ class Store:
         return done
 
     def time_out_blocked(self, now_ms: int) -> None:
-        """Answer the waiting sessions whose timeout is over."""
+        """Answer the waiting sessions whose timeout has ended."""
         self._ctx.now = now_ms
         blocking.time_out(self._ctx, now_ms)
 
     # -- recovery ----------------------------------------------------------------------------------
     def replay(self, database: int, args: list[bytes]) -> None:
-        """Repeat a change. Records no change and wakes no session; no session should be open yet.
+        """Execute a change from the journal or a snapshot, without recording it again. No session
+        should be open yet, because a replay serves no waiting session.
 
-        Raises JournalCorrupt for a change that cannot be repeated, as from a later Titan.
+        Raises JournalCorrupt for a change that this version cannot execute, such as one of a later
+        version.
         """
         ctx = self._ctx
         try:
@@ -320,7 +325,7 @@ class Store:
             command.run(ctx, args)  # type: ignore[misc]
         except MemoryError:
             raise
-        except Exception as error:  # a change of this version never raises: another version wrote the journal
+        except Exception as error:  # changes of this version never raise, so another version wrote the journal
             command_text = b" ".join(shown(arg) for arg in args[:3]).decode("latin-1")
             reason = error.reply.decode("latin-1") if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
             raise JournalCorrupt(
@@ -331,8 +336,8 @@ class Store:
             ctx.changes.clear()
 
     def rewrite(self) -> Iterator[Change]:
-        """Yield changes that rebuild the whole content from an empty store. Execute no command
-        until the iterator is exhausted."""
+        """Yield changes that rebuild the whole content in an empty store. The caller must not
+        execute commands before the iterator is exhausted."""
         for db in self._ctx.databases.values():
             yield from rewriting.changes_of(db)
 

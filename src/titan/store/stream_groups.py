@@ -18,7 +18,8 @@ _NO_KEY = (
 
 
 def _group_options(ctx: Context, args: list[bytes], *, creating: bool) -> tuple[bool, int]:
-    """Return the options MKSTREAM and ENTRIESREAD, from argument 5 on. Raises Refusal."""
+    """Parse the options of XGROUP from argument 5 on. Return whether MKSTREAM is present, and the
+    value of ENTRIESREAD. Raises Refusal."""
     make = False
     read = UNKNOWN
     at = 5
@@ -166,8 +167,8 @@ def _summary(group: Group) -> Reply:
 class _Claim(NamedTuple):
     """Options of XCLAIM after the ids.
 
-    `delivered_ms`: time of delivery to set; None: now. `times`: number of deliveries to set; None:
-    one more. `last`: lower limit of the group's last id.
+    `delivered_ms` is the time of delivery to set; None means now. `times` is the number of
+    deliveries to set; None adds one. `last` is a lower limit of the group's last id.
     """
 
     delivered_ms: int | None
@@ -178,7 +179,7 @@ class _Claim(NamedTuple):
 
 
 def _claim_options(ctx: Context, args: list[bytes], at: int) -> _Claim:
-    """Raises Refusal."""
+    """Parse the options of XCLAIM from `args[at]` on. Raises Refusal."""
     delivered_ms: int | None = None
     count: int | None = None
     last = 0
@@ -292,8 +293,8 @@ def xautoclaim(ctx: Context, args: list[bytes]) -> Reply:
 def _claimable(
     ctx: Context, stream: Stream, group: Group, start: int, count: int, idle_ms: int
 ) -> tuple[list[int], list[int], int]:
-    """Return the entries that can be claimed, the deleted ones, and the id to continue with (0: the
-    end). Visits at most ten times `count` entries."""
+    """Return the pending entries that can be claimed, those that were deleted from the stream, and
+    the id to continue with, which is 0 at the end. Visit at most ten times `count` entries."""
     taken: list[int] = []
     deleted: list[int] = []
     looks = 10 * count

@@ -1,4 +1,4 @@
-"""XINFO."""
+"""XINFO: facts about streams, consumer groups and consumers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Stream, id_
 from titan.store.streams import entries_between, entry_reply, stream_of
 
 _PER_NODE = 100
-"""Entries in a node of the radix tree of Redis. There is no tree here; XINFO derives its numbers
-from this value."""
+"""Entries in a node of the radix tree of Redis. The store has no such tree, but XINFO STREAM
+reports the size that the tree would have with this value."""
 
 
 def _stream(ctx: Context, key: bytes) -> Stream:
@@ -81,7 +81,8 @@ def _full_consumer(consumer: Consumer, count: int | None) -> dict[bytes, object]
 
 
 def _lag(stream: Stream, group: Group) -> int | None:
-    """Return the number of entries that are not delivered yet; None if it cannot be counted."""
+    """Return the number of entries that the group has not received yet; None if they cannot be
+    counted."""
     if not stream.added:
         return 0
     if group.read != UNKNOWN and not stream.gaps_after(group.last):

@@ -17,7 +17,7 @@ MAX_ID = (1 << 128) - 1
 UNKNOWN = -1
 """Value of `Group.read` when the number is no longer known."""
 MOST_COUNTED = (1 << 63) - 1
-"""Limit of counters, because no command takes a higher number."""
+"""Maximum of counters, because no command accepts a higher number."""
 
 
 def id_text(entry: int) -> bytes:
@@ -33,8 +33,9 @@ class IdMap(dict[int, V], Generic[V]):
     """Dict by id that can also iterate over its ids in order.
 
     Ids nearly always arrive in order, so they are in a list that grows at its end. Removed ids stay
-    in the list until they are as many as the others. The first and the last id in use always exist
-    in the dict. Only `put`, `drop` and `wipe` may change it.
+    in the list until they outnumber the ids of the dict by more than 64. The ids at `_start` and at
+    the end of the list always exist in the dict, unless the dict is empty. Only `put`, `drop` and
+    `wipe` may change an IdMap.
     """
 
     __slots__ = ("_ids", "_start")
@@ -134,8 +135,8 @@ class Group:
         self.last = last
         """Id of the entry that was delivered last."""
         self.read = read
-        """Number of entries that were delivered since the stream was created; UNKNOWN if it cannot
-        be counted."""
+        """Number of the stream's entries that the group has received; UNKNOWN if they cannot be
+        counted."""
         self.consumers: dict[bytes, Consumer] = {}
         self.pending: IdMap[Pending] = IdMap()
 
@@ -167,14 +168,14 @@ class Stream:
         self.added = 0
         """Number of entries that were ever added."""
         self.max_deleted = 0
-        """Highest id that was deleted on request."""
+        """Highest id that XDEL has deleted."""
         self.groups: dict[bytes, Group] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def append(self, entry: int, fields: tuple[bytes, ...]) -> None:
-        """Append an entry, whose id is above `last`."""
+        """Append an entry. Its id must be above `last`."""
         self.entries.put(entry, fields)
         self.last = entry
         self.added = min(self.added + 1, MOST_COUNTED)
@@ -207,8 +208,8 @@ class Stream:
         return self.entries.first() if self.entries else 0
 
     def excess(self, max_length: int | None, min_id: int | None, limit: int | None) -> list[int]:
-        """Return at most `limit` ids to trim, so that at most `max_length` entries stay, or none
-        below `min_id`."""
+        """Return the ids to trim, so that at most `max_length` entries remain, or no entry below
+        `min_id`. `limit` is the maximum number of ids."""
         entries = self.entries
         count = len(entries) - max_length if max_length is not None else len(entries)
         if limit is not None:
@@ -223,13 +224,13 @@ class Stream:
         return excess
 
     def gaps_after(self, entry: int) -> bool:
-        """Return whether entries after `entry` were deleted on request, so that positions cannot be
+        """Return whether XDEL has deleted `entry` or a later entry, so that positions cannot be
         counted."""
         return bool(self.entries) and bool(self.max_deleted) and entry <= self.max_deleted
 
     def position(self, entry: int) -> int:
-        """Return the number of entries up to `entry` since the stream was created; UNKNOWN if they
-        cannot be counted."""
+        """Return the number of entries up to `entry` that were ever added; UNKNOWN if they cannot
+        be counted."""
         if not self.added:
             return 0
         if entry == self.last or (not self.entries and entry < self.last):

@@ -12,8 +12,8 @@ from titan.store.stream_log import MAX_ID, MOST_COUNTED, UNKNOWN, Consumer, Grou
 from titan.store.streams import entries_between, entry_reply, parse_id, stream_of
 
 _NEW = MAX_ID
-"""Position ``>``: entries that were not delivered to any consumer yet. The largest id means the
-same, as in Redis."""
+"""Position ``>``: entries that were not delivered to any consumer yet. As in Redis, the largest id
+means the same."""
 _GROUP_IS_GONE = Error(b"NOGROUP the consumer group this client was blocked on no longer exists")
 _KEY_IS_GONE = Error(b"UNBLOCKED the stream key no longer exists")
 
@@ -23,11 +23,11 @@ class _Request(NamedTuple):
     positions: list[bytes]
     most: int | None
     until_ms: int | None
-    """End of the timeout; None: do not wait; 0: wait for ever."""
+    """End of the timeout; None: do not wait; 0: wait without a timeout."""
     group: bytes | None
     consumer: bytes
     acknowledged: bool
-    """Option NOACK: entries count as acknowledged."""
+    """True with the option NOACK: delivered entries count as acknowledged."""
 
 
 def _request(ctx: Context, args: list[bytes], *, grouped: bool) -> _Request:
@@ -200,8 +200,8 @@ def _history(ctx: Context, key: bytes, stream: Stream, group: Group, request: _R
 
 
 def log_claims(ctx: Context, key: bytes, group: bytes, consumer: Consumer, entries: list[int]) -> None:
-    """Record the pending entries of a consumer. One change covers all entries with the same time
-    and number of deliveries."""
+    """Record that entries are pending for a consumer. One change covers all entries with the same
+    time and number of deliveries."""
     alike: dict[tuple[int, int], list[bytes]] = {}
     for entry in entries:
         pending = consumer.pending[entry]

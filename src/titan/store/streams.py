@@ -1,6 +1,6 @@
 """Commands of streams without groups: add, trim, read ranges.
 
-Trimming is always exact: ``~`` means ``=`` with its LIMIT.
+Trimming is always exact: ``~`` works like ``=``, but deletes at most LIMIT entries.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ def stream_of(ctx: Context, key: bytes) -> Stream | None:
 
 
 def counter(ctx: Context, text: bytes, error: Error = NOT_INTEGER) -> int:
-    """Return a number of entries or deliveries. Old journals contain numbers over 64 bits. Raises
-    Refusal(error)."""
+    """Parse a number of entries or deliveries. A replay limits it to MOST_COUNTED, because old
+    journals contain larger numbers. Raises Refusal(error)."""
     return min(int(text), MOST_COUNTED) if ctx.repeating and text.isdigit() else integer(text, error)
 
 
 def parse_id(text: bytes, missing: int = 0) -> int:
-    """Return an id. `missing`: the sequence for an id without one. Raises Refusal."""
+    """Parse an id. `missing` is the sequence of an id that is written without a sequence. Raises
+    Refusal."""
     if len(text) > 127:
         raise Refusal(_INVALID_ID)
     milliseconds, dash, sequence = text.partition(b"\0")[0].partition(b"-")
@@ -38,12 +39,13 @@ def parse_id(text: bytes, missing: int = 0) -> int:
 
 
 def parse_end(text: bytes, missing: int) -> int:
-    """Return an id like `parse_id`, or the lowest for ``-`` and the highest for ``+``."""
+    """Parse an id like `parse_id`. ``-`` is the lowest id, ``+`` the highest."""
     return {b"-": 0, b"+": MAX_ID}[text] if text in (b"-", b"+") else parse_id(text, missing)
 
 
 def parse_interval(first: bytes, last: bytes) -> tuple[int, int]:
-    """Return both ends of a range of ids, inclusive. ``(`` excludes an end. Raises Refusal."""
+    """Parse a range of ids, in which ``(`` excludes an end. Return its first and last id. Raises
+    Refusal."""
     low, without_low = _interval_end(first, 0)
     if without_low and low == MAX_ID:
         raise Refusal(b"ERR invalid start ID for the interval")
@@ -54,7 +56,7 @@ def parse_interval(first: bytes, last: bytes) -> tuple[int, int]:
 
 
 def interval_start(text: bytes) -> int:
-    """Return only the first end of a range of ids. Raises Refusal."""
+    """Parse only the first end of a range of ids. Raises Refusal."""
     return parse_interval(text, b"+")[0]
 
 
@@ -293,5 +295,5 @@ def entries_between(stream: Stream, low: int, high: int, count: int | None, *, r
 
 
 def count_option(text: bytes) -> int:
-    """Return the COUNT of XAUTOCLAIM. Raises Refusal."""
+    """Parse the COUNT of XAUTOCLAIM. Raises Refusal."""
     return bounded(text, 1, INT_MAX // 16, Error(b"ERR COUNT must be > 0"))

@@ -1,4 +1,4 @@
-"""Commands of strings, which are bytes and also counters."""
+"""Commands of strings. A string can also be a counter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from titan.store.replies import (
 _TOO_LONG = Error(b"ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 
 LCS_CELLS = 64_000_000
-"""Limit of the product of both lengths for LCS, which needs an eighth of it as bytes of memory."""
+"""Maximum product of both lengths for LCS, which needs one bit of memory for each pair of bytes."""
 
 
 def text_of(ctx: Context, key: bytes) -> bytes | bytearray | None:
@@ -339,11 +339,12 @@ def lcs(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _lcs_rows(left: bytes, right: bytes) -> list[int]:
-    """Return the rows of the LCS table as integers, with a bit for each byte j of `right`.
+    """Return the rows of the table of LCS (longest common subsequence) as integers, with a bit for
+    each byte of `right`.
 
-    Bit j of row i compares the first i bytes of `left` with the first j and the first j + 1 bytes
-    of `right`. It is 0 where their longest common subsequence is longer with j + 1 bytes. A row is
-    computed from the row before by a few integer operations (Hyyro, 2004).
+    Let L(i, j) be the length of the LCS of the first i bytes of `left` and the first j bytes of
+    `right`. Bit j of row i is 0 if L(i, j + 1) is greater than L(i, j), else 1. A few integer
+    operations compute a row from the previous row (Hyyro, 2004).
     """
     all_ones = (1 << len(right)) - 1
     where = {byte: int(right[::-1].translate(_only(byte)), 2) for byte in dict.fromkeys(right)}
@@ -360,8 +361,8 @@ def _only(byte: int) -> bytes:
 
 
 def _lcs_walk(rows: list[int], left: bytes, right: bytes) -> tuple[bytes, list[tuple[int, int, int]]]:
-    """Return one longest common subsequence, and its runs from the last to the first: (position in
-    `left`, position in `right`, length)."""
+    """Return one longest common subsequence, and its contiguous parts from the last to the first:
+    (position in `left`, position in `right`, length)."""
     i, j = len(left), len(right)
     size = len(right) + 7 >> 3
     row = rows[i].to_bytes(size, "little")

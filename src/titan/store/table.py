@@ -1,6 +1,6 @@
 """Table of all commands: their arity, keys, flags and functions.
 
-Arity checks, transactions, COMMAND and docs/store.md all use this table. A line of it is
+Arity checks, transactions, COMMAND and docs/store.md all use this table. Each line has the form
 
     name  arity  flags  keys  summary
 
@@ -14,19 +14,19 @@ Arity includes the name; -n means at least n.
 | b | may wait |
 | p | is about channels |
 | a | is for operators, and refused in the session of a job |
-| j | like a, but Redis does not have it as an admin command |
-| e | empties a database; in the session of a job only the space of its run |
+| j | like a, but it is no admin command in Redis |
+| e | empties a database; a job may run it only in the database of its run |
 | f | is fast |
 | n | is allowed before AUTH |
-| x | is executed at once in a transaction, not queued |
+| x | is executed immediately in a transaction instead of queued |
 | o | is not allowed in a transaction |
 
 | keys | positions of the keys |
 | --- | --- |
 | `-` | none |
-| `1`, `1:-1`, `1:-1:2` | first argument, last argument, step |
-| `n1` | after the number of keys, which is argument 1 |
-| `1+n2` | argument 1, and after the number of keys, which is argument 2 |
+| `1`, `1:-1`, `1:-1:2` | first key, last key (negative: from the end), step |
+| `n1` | after argument 1, which is the number of keys |
+| `1+n2` | argument 1, and after argument 2, which is the number of keys |
 | `streams` | after STREAMS |
 | `sort` | argument 1, and the argument after STORE |
 """
@@ -116,14 +116,14 @@ copy         -3 wm  1:2    Copies a key
 del          -2 w   1:-1   Deletes keys
 exists       -2 rf  1:-1   Counts the keys that exist
 expire       -3 wf  1      Sets the expiry of a key, in seconds
-expireat     -3 wf  1      Sets the expiry of a key, as a time in seconds
-expiretime    2 rf  1      Returns the time at which a key expires, in seconds
+expireat     -3 wf  1      Sets the expiry of a key, as a Unix time in seconds
+expiretime    2 rf  1      Returns the Unix time at which a key expires, in seconds
 keys          2 r   -      Returns all keys that match a pattern
 move          3 wf  1      Moves a key to another database
 persist       2 wf  1      Removes the expiry of a key
 pexpire      -3 wf  1      Sets the expiry of a key, in milliseconds
-pexpireat    -3 wf  1      Sets the expiry of a key, as a time in milliseconds
-pexpiretime   2 rf  1      Returns the time at which a key expires, in milliseconds
+pexpireat    -3 wf  1      Sets the expiry of a key, as a Unix time in milliseconds
+pexpiretime   2 rf  1      Returns the Unix time at which a key expires, in milliseconds
 pttl          2 rf  1      Returns the time until a key expires, in milliseconds
 randomkey     1 r   -      Returns a random key
 rename        3 w   1:2    Renames a key
@@ -163,16 +163,16 @@ hvals         2 r   1      Returns all values
         "list",
         (lists,),
         """
-blmove        6 wmb 1:2    LMOVE that waits
-blmpop       -5 wb  n2     LMPOP that waits
-blpop        -3 wb  1:-2   LPOP from the first of several lists that exists; waits
-brpop        -3 wb  1:-2   RPOP from the first of several lists that exists; waits
-brpoplpush    4 wmb 1:2    RPOPLPUSH that waits
+blmove        6 wmb 1:2    LMOVE that waits for an element
+blmpop       -5 wb  n2     LMPOP that waits for an element
+blpop        -3 wb  1:-2   LPOP from the first list that exists; waits for one
+brpop        -3 wb  1:-2   RPOP from the first list that exists; waits for one
+brpoplpush    4 wmb 1:2    RPOPLPUSH that waits for an element
 lindex        3 r   1      Returns one element
 linsert       5 wm  1      Inserts an element before or after another
 llen          2 rf  1      Returns the length of a list
 lmove         5 wm  1:2    Moves an element from an end of one list to an end of another
-lmpop        -4 w   n1     Removes and returns elements from the first of several lists that exists
+lmpop        -4 w   n1     Removes and returns elements of the first list that exists
 lpop         -2 wf  1      Removes and returns elements from the left
 lpos         -3 r   1      Returns the position of an element
 lpush        -3 wmf 1      Inserts elements at the left
@@ -214,35 +214,35 @@ sunionstore  -3 wm  1:-1   Stores the result of SUNION
         "sorted set",
         (sorted_sets, sorted_set_ranges, sorted_set_algebra, scanning),
         """
-bzmpop           -5 wb  n2     ZMPOP that waits
-bzpopmax         -3 wbf 1:-2   ZPOPMAX from the first of several sorted sets that exists; waits
-bzpopmin         -3 wbf 1:-2   ZPOPMIN from the first of several sorted sets that exists; waits
+bzmpop           -5 wb  n2     ZMPOP that waits for a member
+bzpopmax         -3 wbf 1:-2   ZPOPMAX from the first sorted set that exists; waits for one
+bzpopmin         -3 wbf 1:-2   ZPOPMIN from the first sorted set that exists; waits for one
 zadd             -4 wmf 1      Adds members with scores, or changes scores
 zcard             2 rf  1      Returns the number of members
 zcount            4 rf  1      Returns the number of members with scores in a range
 zdiff            -3 r   n1     Returns the members of the first sorted set that are in none of the others
 zdiffstore       -4 wm  1+n2   Stores the result of ZDIFF
-zincrby           4 wmf 1      Adds to a score
+zincrby           4 wmf 1      Adds a number to the score of a member
 zinter           -3 r   n1     Returns the members that are in all sorted sets, with combined scores
 zintercard       -3 r   n1     Returns the number of members that are in all sorted sets
 zinterstore      -4 wm  1+n2   Stores the result of ZINTER
-zlexcount         4 rf  1      Returns the number of members in a range by name; scores must be equal
-zmpop            -4 w   n1     Removes and returns members from the first of several sorted sets that exists
+zlexcount         4 rf  1      Returns the number of members in a lexical range; scores must be equal
+zmpop            -4 w   n1     Removes and returns members of the first sorted set that exists
 zmscore          -3 rf  1      Returns the scores of several members
 zpopmax          -2 wf  1      Removes and returns the members with the highest scores
 zpopmin          -2 wf  1      Removes and returns the members with the lowest scores
 zrandmember      -2 r   1      Returns random members
-zrange           -4 r   1      Returns members by rank, score or name
-zrangebylex      -4 r   1      Returns members by name; scores must be equal
+zrange           -4 r   1      Returns members by rank, by score or in lexical order
+zrangebylex      -4 r   1      Returns members in lexical order; scores must be equal
 zrangebyscore    -4 r   1      Returns members by score
 zrangestore      -5 wm  1:2    Stores the result of ZRANGE
 zrank             3 rf  1      Returns the rank of a member, from the lowest score
 zrem             -3 wf  1      Removes members
-zremrangebylex    4 w   1      Removes members by name
+zremrangebylex    4 w   1      Removes members in a lexical range; scores must be equal
 zremrangebyrank   4 w   1      Removes members by rank
 zremrangebyscore  4 w   1      Removes members by score
 zrevrange        -4 r   1      ZRANGE from the highest score
-zrevrangebylex   -4 r   1      ZRANGEBYLEX from the end
+zrevrangebylex   -4 r   1      ZRANGEBYLEX in reverse order
 zrevrangebyscore -4 r   1      ZRANGEBYSCORE from the highest score
 zrevrank          3 rf  1      Returns the rank of a member, from the highest score
 zscan            -3 r   1      Iterates over members and scores, page by page
@@ -257,7 +257,7 @@ zunionstore      -4 wm  1+n2   Stores the result of ZUNION
         """
 xack                  -4 wf  1       Acknowledges entries
 xadd                  -5 wmf 1       Adds an entry
-xautoclaim            -6 wf  1       Claims entries that have been pending for long
+xautoclaim            -6 wf  1       Claims entries that have been pending for a given time
 xclaim                -6 wf  1       Claims pending entries
 xdel                  -3 wf  1       Deletes entries
 xgroup                -2 -   -       Commands of consumer groups
@@ -265,8 +265,8 @@ xgroup|create         -5 wm  2       Creates a group
 xgroup|createconsumer  5 wm  2       Creates a consumer
 xgroup|delconsumer     5 w   2       Deletes a consumer
 xgroup|destroy         4 w   2       Deletes a group
-xgroup|setid          -5 w   2       Sets the id that a group received last
-xinfo                 -2 -   -       Commands with facts about streams
+xgroup|setid          -5 w   2       Sets the id of the entry that a group received last
+xinfo                 -2 -   -       Commands that describe streams
 xinfo|consumers        4 r   2       Returns facts about the consumers of a group
 xinfo|groups           3 r   2       Returns facts about the groups of a stream
 xinfo|stream          -3 r   2       Returns facts about a stream
@@ -275,8 +275,8 @@ xpending              -3 r   1       Returns entries that were delivered but not
 xrange                -4 r   1       Returns entries by id
 xread                 -4 rb  streams Returns entries after an id, from several streams; may wait
 xreadgroup            -7 wb  streams Returns entries for a consumer of a group; may wait
-xrevrange             -4 r   1       Returns entries by id, from the end
-xsetid                -3 wmf 1       Sets the last id
+xrevrange             -4 r   1       Returns entries by id, in reverse order
+xsetid                -3 wmf 1       Sets the last id of a stream
 xtrim                 -4 w   1       Deletes the oldest entries
 """,
     ),
@@ -286,7 +286,7 @@ xtrim                 -4 w   1       Deletes the oldest entries
         """
 psubscribe      -2 p  - Subscribes to channels that match patterns
 publish          3 pf - Sends a message to a channel
-pubsub          -2 -  - Commands with facts about subscriptions
+pubsub          -2 -  - Commands that describe subscriptions
 pubsub|channels -2 p  - Returns the channels that have subscribers
 pubsub|numpat    2 p  - Returns the number of subscribed patterns
 pubsub|numsub   -2 p  - Returns the number of subscribers of channels
@@ -317,8 +317,8 @@ client|id          2 -  - Returns the number of the connection
 client|info        2 -  - Returns the line of CLIENT LIST for this connection
 client|kill       -3 a  - Closes connections
 client|list       -2 a  - Returns all connections
-client|no-evict    3 a  - Accepted for clients that send it
-client|no-touch    3 -  - Sets whether reads mark keys as used
+client|no-evict    3 a  - Sets a flag that has no effect
+client|no-touch    3 -  - Sets a flag that has no effect
 client|reply       3 -  - Sets whether commands get replies
 client|setinfo     4 -  - Sets the name and version of the client library
 client|setname     3 -  - Sets the name of the connection
@@ -335,8 +335,8 @@ select             2 fj - Selects a database
         "server",
         (server_info, described.Catalogue(COMMANDS), keys),
         """
-bgrewriteaof       1 a  - Makes a snapshot
-bgsave            -1 a  - Makes everything durable
+bgrewriteaof       1 a  - Requests a snapshot
+bgsave            -1 a  - Requests a snapshot
 command           -1 -  - Returns facts about all commands
 command|count      2 -  - Returns the number of commands
 command|docs      -2 -  - Returns summaries of commands
@@ -346,31 +346,31 @@ command|list      -2 -  - Returns the names of commands
 config            -2 -  - Commands of settings
 config|get        -3 a  - Returns settings that match patterns
 config|resetstat   2 a  - Sets the counters to 0
-config|rewrite     2 a  - An error: there is no file to rewrite
+config|rewrite     2 a  - Returns an error, because there is no configuration file
 config|set        -4 a  - Changes settings
 dbsize             1 rf - Returns the number of keys
 flushall          -1 wj - Deletes all keys
 flushdb           -1 we - Deletes all keys of a database
 info              -1 -  - Returns facts about the store
 lastsave           1 f  - Returns the time of the last snapshot
-latency           -2 -  - Accepted for clients that send it
-latency|history    3 a  - Nothing is recorded
-latency|latest     2 a  - Nothing is recorded
-latency|reset     -2 a  - Nothing is recorded
+latency           -2 -  - Commands about latency, which is not recorded
+latency|history    3 a  - Returns an empty list
+latency|latest     2 a  - Returns an empty list
+latency|reset     -2 a  - Has no effect
 memory            -2 -  - Commands about memory
 memory|usage      -3 r  2 Returns an estimate of the memory of a key
 object            -2 -  - Commands about the storage of keys
-object|encoding    3 r  2 Returns the name of Redis for the encoding of a value
-object|freq        3 r  2 Returns how often a key is used
-object|idletime    3 r  2 Returns how long a key was not used
+object|encoding    3 r  2 Returns the encoding that Redis would use for a value
+object|freq        3 r  2 Returns an error, because the store does not count uses of keys
+object|idletime    3 r  2 Returns the idle time of a key, which is 0
 object|refcount    3 r  2 Returns the reference count of a value
 role               1 f  - Returns the role, which is master
-save               1 ao - Makes everything durable
+save               1 ao - Requests a snapshot
 shutdown          -1 ao - Stops the store
-slowlog           -2 -  - Accepted for clients that send it
-slowlog|get       -2 a  - Nothing is recorded
-slowlog|len        2 a  - Nothing is recorded
-slowlog|reset      2 a  - Nothing is recorded
+slowlog           -2 -  - Commands about slow commands, which are not recorded
+slowlog|get       -2 a  - Returns an empty list
+slowlog|len        2 a  - Returns 0
+slowlog|reset      2 a  - Has no effect
 swapdb             3 wfj - Exchanges two databases
 time               1 f  - Returns the time
 wait               3 -  - Returns the number of replicas, which is 0
@@ -390,7 +390,8 @@ def _function(modules: tuple[ModuleType | described.Catalogue, ...], name: str) 
 
 
 def _not_for_jobs(command: Command, run: Run) -> Run:
-    """Return a function that checks the session first, so that other commands have no overhead."""
+    """Wrap the function of a command that some or all jobs may not run. Only such commands have the
+    overhead of the check."""
 
     def checked(ctx: Context, args: list[bytes]) -> Reply:
         check_job(ctx, command)
@@ -415,7 +416,7 @@ def _fill(commands: dict[bytes, Command]) -> None:
 
 _fill(COMMANDS)
 SPELLED: dict[bytes, Command] = {spelled: command for name, command in COMMANDS.items() for spelled in (name, name.upper())}
-"""Commands by name in lower case and in capitals."""
+"""Commands by name in lower case and in upper case, as most clients write it."""
 
 
 def missing() -> list[str]:

@@ -1,8 +1,8 @@
 """Values of keys.
 
-A string is bytes, or a bytearray after a change in place. A hash is a dict, a list is a deque. The
-other types are the classes here and in `stream_log`. Values are not wrapped, so a key needs no more
-memory than its Python value.
+A string is bytes, or a bytearray after a change in place. A hash is a dict, a list is a deque.
+Sets, sorted sets and streams have classes, here and in `stream_log`. Strings, hashes and lists are
+not wrapped in objects, to save memory.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from titan.store.dice import Dice
 from titan.store.stream_log import Stream
 
 _SMALL = 128
-"""Number of members up to which a range by members visits them one by one, as Redis does if scores
-differ."""
+"""Maximum size of a sorted set in which a range by members visits the members one by one. Redis
+does so in small sorted sets, and the result differs only if scores differ."""
 
 
 class SetValue:
-    """Set in the order of insertion. After the first random pick it also knows its members by
-    position."""
+    """Set in the order of insertion. The first random pick builds a list of the members, so that
+    later picks cost O(1)."""
 
     __slots__ = ("_order", "members")
 
@@ -80,10 +80,12 @@ class SetValue:
 
 
 class SortedSet:
-    """Scores by member, and (score, member) pairs in order, on demand.
+    """Sorted set: a dict of scores by member, and a sorted list of (score, member) that is built on
+    demand.
 
-    A write only marks the member as moved. The next ordered read moves the marked members, or sorts
-    again if there are many. So a write costs O(1), and a read O(log n) for each write before it.
+    A write changes the dict and only marks the member. The next read in order moves the marked
+    members in the list, or sorts all members again if many are marked. So a write costs O(1), and a
+    read in order costs O(log n) for each write since the previous read in order.
     """
 
     __slots__ = ("_late", "_order", "scores")
@@ -92,7 +94,7 @@ class SortedSet:
         self.scores: dict[bytes, float] = {} if scores is None else scores
         self._order: SortedList[Any] | None = None
         self._late: dict[bytes, float | None] = {}
-        """Moved member -> its score in `_order`; None: it is not in `_order`."""
+        """Marked member -> its score in `_order`; None if it is not in `_order`."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -116,8 +118,8 @@ class SortedSet:
         return int(self._ordered().index((self.scores[member], member)))
 
     def between(self, start: int, stop: int, *, reverse: bool = False) -> list[tuple[float, bytes]]:
-        """Return the pairs of the ranks `start..stop-1`, counted from the lowest. `reverse`
-        reverses the result."""
+        """Return the (score, member) pairs of the ranks `start..stop-1`, counted from the lowest
+        score. `reverse` reverses the result."""
         return list(self._ordered().islice(start, stop, reverse))
 
     def at(self, rank: int) -> tuple[float, bytes]:
@@ -138,10 +140,10 @@ class SortedSet:
     ) -> tuple[int, int]:
         """Return the ranks `start, stop` of the members from `low` to `high`; None: no bound.
 
-        `skip` leaves out the first members, with `reverse` the last. The result is well defined
-        only if all scores are equal. If they differ and there are few members, they are visited one
-        by one, as Redis does: from the lowest score, with `reverse` from the highest, without the
-        skipped ones.
+        `skip` leaves out the first members of the range, with `reverse` the last members. The
+        result is well defined only if all scores are equal. If scores differ, the result is that of
+        Redis in sets of up to _SMALL members, because both visit the members one by one: from the
+        lowest score, with `reverse` from the highest.
         """
         order = self._ordered()
         size = len(order)
@@ -242,5 +244,5 @@ def size_of(value: Value) -> int:
 
 
 def first_of(value: Iterable[Any], count: int) -> list[Any]:
-    """Return at most `count` first elements."""
+    """Return the first `count` elements, or all if there are fewer."""
     return list(islice(value, count))

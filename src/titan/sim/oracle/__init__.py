@@ -1,1 +1,2 @@
-"""The oracle of the simulator: checks Titan's promises against the log and the real processes."""
+"""Oracle of the simulator. It checks Titan's guarantees against the log and the simulated
+processes."""

@@ -1,7 +1,8 @@
-"""Promises about files.
+"""Check of Titan's guarantees about files.
 
-Each recorded output is on the master's disk. A job that takes it starts only when it has arrived.
-The content of a file is the lease that made it, so that a wrong file is detected.
+Each recorded output is on the master's disk. A job that uses the output starts only after the file
+has arrived at its worker. The hash of a file contains the lease that wrote the file, so that the
+oracle can detect a wrong file.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ class FileOracle:
                 raise Violation(f"{job.where} is COMPLETED with the outputs {list(outputs)} instead of {wanted}")
             for name, hash_ in outputs.items():
                 if hash_ not in self.kept:
-                    raise Violation(f"{job.where} is COMPLETED and its output {name} is not on the master's disk")
+                    raise Violation(f"{job.where} is COMPLETED, but its output {name} is not on the master's disk")
             if outputs:
                 self._outputs[number] = outputs
 
     def judge_start(self, assignment: wm.Assignment, local_hashes: dict[str, None]) -> None:
-        """Raise Violation unless an attempt has its files. `local_hashes`: files on its worker."""
+        """Raise Violation unless an attempt starts with the right files. `local_hashes` has the
+        hashes of the files on its worker."""
         files = {file.name: file.hash for file in assignment.files}
         wanted = self._wanted(assignment.run, assignment.job, assignment.template)
         if files != wanted:

@@ -1,4 +1,4 @@
-"""The rules of `LogOracle` for jobs that are added to an open run."""
+"""Rules of `LogOracle` for jobs that are added to an open run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _run_grown(ledger: Ledger, e: ev.RunGrown) -> None:
     ledger.growths[e.run, e.by, e.key] = list(e.ids)
     names = {ledger.jobs[n].name for n in numbers}
     if not names.isdisjoint(e.ids) or len(set(e.ids)) < len(e.ids):
-        raise Violation(f"run {e.run} has jobs of one name: {names & set(e.ids)}")
+        raise Violation(f"run {e.run} has several jobs of the same name: {names & set(e.ids)}")
     whole = [*numbers, *range(e.first_job, e.first_job + len(e.ids))]
     for i, name in enumerate(e.ids):
         number, parents = e.first_job + i, tuple([whole[p] for p in e.parents[i]])
@@ -39,12 +39,12 @@ def _run_grown(ledger: Ledger, e: ev.RunGrown) -> None:
             ledger.jobs[parent].children.append(number)
             if ledger.blocks(ledger.jobs[parent], ledger.jobs[number]):
                 raise Violation(
-                    f"{ledger.jobs[number].where} was added as a child of {ledger.jobs[parent].where}, and can never run"
+                    f"{ledger.jobs[number].where} was added as a child of {ledger.jobs[parent].where}, so it can never run"
                 )
     for number, positions in e.before:
         job = ledger.jobs[number]
         if job.state is not JobState.WAITING:
-            raise Violation(f"{job.where} is {job.state.name} and is to wait for an addition")
+            raise Violation(f"{job.where} is {job.state.name}, but an addition makes it wait for added jobs")
         more = tuple([whole[p] for p in positions])
         job.parents += more
         for parent in more:

@@ -1,6 +1,8 @@
-"""Facts from the durable log so far, and the job transitions that several readers of the log share.
+"""Facts that the oracle has read from the durable log so far, and transitions of jobs that several
+rules share.
 
-It must not know the rules for events. `LogOracle` has these rules, and they change the facts here.
+This module must not know the rules for events. `LogOracle` has these rules, and they change the
+facts here.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
 
 
 class Ledger:
-    """The facts. Methods raise Violation for an illegal transition of a job."""
+    """Facts from the log. Methods raise Violation for an illegal transition of a job."""
 
     def __init__(self, process_oracle: ProcessOracle, settings: Settings, trace: Trace, *, calm: bool, quiet: bool) -> None:
         self.jobs: dict[int, JobFacts] = {}
@@ -64,7 +66,7 @@ class Ledger:
         return dead or parent.state is JobState.CANCELLED
 
     def dependents(self, number: int) -> list[int]:
-        """Return the open jobs that depend, directly or not, on a cancelled job."""
+        """Return the open jobs that depend, directly or indirectly, on a cancelled job."""
         found: dict[int, None] = {}
         stack = [number]
         while stack:
@@ -83,9 +85,10 @@ class Ledger:
         job.state = into
 
     def end_lease(self, job: JobFacts, worker: int, into: JobState) -> tuple[int, Process | None]:
-        """End the current attempt of a job; return its lease and its real process.
+        """End the current attempt of a job. Return its lease and its simulated process, which is
+        None if no process started.
 
-        `worker` is the reporting worker, 0 for any worker.
+        `worker` is the worker that reported the end; 0 means any worker.
         """
         self.transition(job, into, *ON_WORKER)
         lease, job.lease = job.lease, 0
@@ -97,7 +100,7 @@ class Ledger:
         return lease, self.process_oracle.processes.get(lease)
 
     def unlock(self, job: JobFacts, at: float) -> None:
-        """Note that the children of an ended job may become ready from now on."""
+        """Record that the children of an ended job may become ready from the time `at` on."""
         for child in job.children:
             if self.jobs[child].state is JobState.WAITING:
                 self.jobs[child].ready_at = at

@@ -1,6 +1,6 @@
-"""Check of the durable log, event by event, against the real processes.
+"""Check of the durable log, event by event, against the simulated processes.
 
-It must not use `core.apply`, because a mistake there would hide itself.
+This module must not use `core.apply`, because then it could not detect a mistake there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EPSILON = 1e-6
 
 class LogOracle(Ledger):
     def record(self, event: ev.Event) -> None:
-        """Check a durable event and take it into the facts."""
+        """Check a durable event, and update the facts."""
         self.trace.count(type(event).__name__)
         reader = _READERS.get(type(event))
         if reader is not None:
@@ -55,7 +55,9 @@ class LogOracle(Ledger):
         if process.started_at < job.template.run_at - EPSILON:
             raise Violation(f"{job.where} starts {job.template.run_at - process.started_at:.3f} s before its time")
         if self.calm and process.lease in self.lost:
-            raise Violation(f"{job.where} starts under lease {short(process.lease)}, given up though nothing went wrong")
+            raise Violation(
+                f"{job.where} starts under lease {short(process.lease)}, which the master gave up although there was no fault"
+            )
 
     # -- runs --------------------------------------------------------------------------------------
     def _master_started(self, e: ev.MasterStarted) -> None:
@@ -66,7 +68,7 @@ class LogOracle(Ledger):
     def _judge_actor(self, actor: str, *, asked: bool) -> None:
         """Raise Violation if a request of the only user is recorded under another name."""
         if asked and actor != ACTOR:
-            raise Violation(f"the actor is recorded as {actor!r}; it was {ACTOR!r}")
+            raise Violation(f"the recorded actor is {actor!r} instead of {ACTOR!r}")
 
     def _run_submitted(self, e: ev.RunSubmitted) -> None:
         self._judge_actor(e.actor, asked=not e.schedule)
@@ -154,7 +156,7 @@ class LogOracle(Ledger):
         else:
             fit = all(p.is_done or (p.state is JobState.DEAD and p.template.on_failure == "continue") for p in parents)
         if not fit:
-            raise Violation(f"{job.where} is made ready behind {[(p.name, p.state.name) for p in parents]}")
+            raise Violation(f"{job.where} became ready although its parents are {[(p.name, p.state.name) for p in parents]}")
 
     def _jobs_released(self, e: ev.JobsReleased) -> None:
         worker = self.workers[e.worker]
@@ -176,7 +178,7 @@ class LogOracle(Ledger):
             job.released_from = 0
 
     def _first_parent(self, job: JobFacts) -> JobFacts:
-        """The job whose worker an affinity names."""
+        """Return the job to whose worker the affinity of `job` binds it."""
         parent = self.jobs[job.parents[0]]
         while parent.template.kind == Kind.GATE and parent.parents:
             parent = self.jobs[parent.parents[0]]
@@ -215,13 +217,14 @@ class LogOracle(Ledger):
             parent = self.jobs[job.parents[0]]
             while parent.template.kind == Kind.GATE and parent.parents:
                 parent = self.jobs[parent.parents[0]]
-            # otherwise the parent has started another attempt since then
+            # a parent in any other state has started another attempt since then
             home = parent.ran_on if parent.state in TERMINAL or parent.is_service else 0
             if home and home not in (number, job.released_from):
                 raise Violation(f"{job.where} went to {worker.name}; its affinity to {self.workers[home].name} was not released")
 
     def _judge_resources(self, job: JobFacts, number: int, worker: WorkerFacts) -> None:
-        """Raise Violation if a job was sent to a worker whose resources are in use, by the log."""
+        """Raise Violation if, according to the log, a job was sent to a worker without enough free
+        resources."""
         asked = asked_of(job.template)
         if not any(asked):
             return
@@ -237,20 +240,20 @@ class LogOracle(Ledger):
             job = self.jobs[number]
             self.transition(job, JobState.RUNNING, JobState.DISPATCHED)
             process = self.process_oracle.processes.get(job.lease)
-            # The start of a call is reported only if the call is slow, and never before it starts.
+            # A worker reports the start of a call only if the call is slow, and never too early.
             if process is None or (process.began_at > at if job.template.function else process.began_at != at):
-                raise Violation(f"{job.where} is recorded as started at {at}; really {process}")
+                raise Violation(f"{job.where} is recorded as started at {at}; its process is {process}")
 
     def _jobs_completed(self, e: ev.JobsCompleted) -> None:
         for i, number in enumerate(e.jobs):
             job = self.jobs[number]
             lease, process = self.end_lease(job, e.worker, JobState.COMPLETED)
             if process is None or not process.ended_at or process.exit_code != 0 or process.crashed:
-                raise Violation(f"{job.where} is COMPLETED under lease {short(lease)}; really {process}")
+                raise Violation(f"{job.where} is COMPLETED under lease {short(lease)}; its process is {process}")
             job.value = e.values[i] if e.values else b""
             wanted = f"i{job.where}#{self.leases[lease].attempt}".encode()
             if job.template.function and job.value != wanted:
-                raise Violation(f"{job.where} is COMPLETED with the value {job.value!r}, really {wanted!r}")
+                raise Violation(f"{job.where} is COMPLETED with the value {job.value!r} instead of {wanted!r}")
             self.unlock(job, e.at)
 
     def _jobs_failed(self, e: ev.JobsFailed) -> None:
@@ -260,25 +263,27 @@ class LogOracle(Ledger):
             outcome = Outcome(e.outcomes[i])
             blameless = outcome is Outcome.BROKEN and not job.is_service
             if blameless != (number in e.blameless):
-                raise Violation(f"{job.where} is {outcome.name}, blameless: {number in e.blameless}")
+                raise Violation(f"{job.where} is {outcome.name}, and the log counts this as blameless: {number in e.blameless}")
             if blameless:
                 job.breaks += 1
             else:
                 job.failures.append(outcome)
             if not self._is_true(outcome, e.exit_codes[i], lease, process):
-                raise Violation(f"{job.where} is recorded as {outcome.name} with {e.exit_codes[i]}; really {process}")
+                raise Violation(
+                    f"{job.where} is recorded as {outcome.name} with exit code {e.exit_codes[i]}; its process is {process}"
+                )
             retry = job.template.retry
             job.final = outcome is Outcome.EXITED and retry is not None and e.exit_codes[i] in retry.final_codes
             final = outcome is Outcome.REFUSED or len(job.failures) > job.template.retries or job.final
             final = job.breaks >= BREAKS_LIMIT if blameless else final
-            # a service's own end is final; a failure of its worker is retried there or elsewhere
+            # the end of a service is final; a failure of its worker is retried there or elsewhere
             if job.is_service:
                 final = not e.retry_at[i] if outcome in (Outcome.REFUSED, Outcome.BROKEN) else True
                 final = final and not (job.old_lease and e.retry_at[i])
                 if e.retry_at[i] and len(job.failures) > job.template.retries and not job.old_lease:
                     raise Violation(f"{job.where} is retried after {len(job.failures)} failures")
             if final != (not e.retry_at[i]):
-                raise Violation(f"{job.where} failed {len(job.failures)} times and is due at {e.retry_at[i]}")
+                raise Violation(f"{job.where} failed {len(job.failures)} times, and its next attempt is due at {e.retry_at[i]}")
             job.due = e.retry_at[i]
 
     def _is_true(self, outcome: Outcome, exit_code: int, lease: int, process: Process | None) -> bool:
@@ -307,7 +312,7 @@ class LogOracle(Ledger):
             job.released_from = 0
             self.lost[lease] = None
             if self.calm and process is not None:
-                raise Violation(f"{job.where} was given up ({e.reason}) though nothing went wrong; it ran as {process}")
+                raise Violation(f"{job.where} was given up ({e.reason}) although there was no fault; it ran as {process}")
             if number in e.blamed:
                 self._judge_blame(job, process)
                 job.blamed[e.worker, worker.incarnation] = None
@@ -320,7 +325,7 @@ class LogOracle(Ledger):
 
     def _judge_blame(self, job: JobFacts, process: Process | None) -> None:
         if process is None:
-            raise Violation(f"{job.where} is blamed for a worker on which it never started")
+            raise Violation(f"{job.where} is blamed for the loss of a worker on which it never started")
 
     def _jobs_died(self, e: ev.JobsDied) -> None:
         for number in e.jobs:
@@ -362,12 +367,12 @@ class LogOracle(Ledger):
         verdict = RunState.COMPLETED if good else RunState.CANCELLED if e.run in self.cancelled else RunState.FAILED
         if e.state != verdict:
             others = {job.name: (job.state.name, job.why) for job in jobs if job.state is not JobState.COMPLETED}
-            raise Violation(f"run {e.run} is {RunState(e.state).name}; not COMPLETED are {others}")
+            raise Violation(f"run {e.run} is {RunState(e.state).name}; the jobs that are not COMPLETED are {others}")
 
     # -- the dead letter queue ---------------------------------------------------------------------
     def _run_restored(self, e: ev.RunRestored) -> None:
         if e.run not in self.archived:
-            raise Violation(f"run {e.run} is restored and was never archived")
+            raise Violation(f"run {e.run} is restored, but was never archived")
         del self.archived[e.run]
 
     def _jobs_revived(self, e: ev.JobsRevived) -> None:
@@ -431,7 +436,7 @@ class LogOracle(Ledger):
             job = self.jobs[number]
             self.transition(job, JobState.COMPLETED if e.approved else JobState.CANCELLED, JobState.PAUSED)
             if not e.by and (e.approved or e.at < job.due - EPSILON):
-                raise Violation(f"{job.where} is decided by timeout {job.due - e.at:.3f} s early")
+                raise Violation(f"{job.where} was decided by its timeout {job.due - e.at:.3f} s too early")
             self.decisions[job.run, job.name] = (e.key, e.approved)
             self.trace.count("gate approved" if e.approved else "gate rejected" if e.by else "gate expired")
             job.why = "" if e.approved else "rejected"
@@ -441,9 +446,9 @@ class LogOracle(Ledger):
     def _worker_joined(self, e: ev.WorkerJoined) -> None:
         known = self.workers.get(e.worker)
         if e.name.startswith("burst-") and e.name not in self.bursts:
-            raise Violation(f"{e.name} joined and is not a current burst worker")
+            raise Violation(f"{e.name} joined, but is not a current burst worker")
         if known is not None and known.incarnation == e.incarnation:
-            for job in self.jobs.values():  # the process was cut off and did not die
+            for job in self.jobs.values():  # the process was only cut off, it did not die
                 if job.run in self.archived:
                     continue  # the history keeps the counts of the moment the run left the state
                 if job.blamed.pop((e.worker, e.incarnation), self) is None:
@@ -471,7 +476,7 @@ class LogOracle(Ledger):
     def _worker_gone(self, e: ev.WorkerLost | ev.WorkerLeft) -> None:
         self.workers[e.worker].alive = False
         if self.calm and self.workers[e.worker].name not in self.burst_names:
-            raise Violation(f"worker {self.workers[e.worker].name} is {type(e).__name__} though nothing went wrong")
+            raise Violation(f"worker {self.workers[e.worker].name} is gone ({type(e).__name__}) although there was no fault")
 
     # -- burst workers -----------------------------------------------------------------------------
     def _burst_requested(self, e: ev.BurstRequested) -> None:
@@ -487,7 +492,7 @@ class LogOracle(Ledger):
     def _burst_retired(self, e: ev.BurstRetired) -> None:
         for name in e.names:
             if name not in self.bursts:
-                raise Violation(f"{name} is not a burst worker and was retired")
+                raise Violation(f"{name} was retired, but is not a burst worker")
         busy = [job for job in self.jobs.values() if job.lease and self._is_alive(self.leases[job.lease].worker, e.names)]
         if busy:
             raise Violation(f"{e.names} were retired ({e.reason}) while they held {busy[0].where}")
@@ -498,7 +503,7 @@ class LogOracle(Ledger):
     def _burst_ended(self, e: ev.BurstEnded) -> None:
         for name in e.names:
             if self.bursts.pop(name, None) is None:
-                raise Violation(f"{name} ended and is not a burst worker")
+                raise Violation(f"{name} is not a burst worker, but its end was recorded")
 
     def _worker_asked(self, e: ev.WorkerAsked) -> None:
         name = self.workers[e.worker].name
@@ -516,7 +521,7 @@ class LogOracle(Ledger):
     def _leases_ending(self, e: ev.LeasesEnding) -> None:
         if self.quiet:
             raise Violation(
-                f"slots of {self.workers[e.worker].name} are blocked by {list(map(short, e.leases))} though nothing went wrong"
+                f"slots of {self.workers[e.worker].name} are blocked by {list(map(short, e.leases))} although there was no fault"
             )
 
 

@@ -1,5 +1,5 @@
-"""The oracle. It combines the oracles of processes, of the log and of single features, and checks
-all acknowledgements."""
+"""Main oracle. It combines the oracles of processes, of the log and of single features, and checks
+all that the master acknowledges."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from titan.sim.trace import Trace, short
 
 class Oracle:
     def __init__(self, scenario: Scenario, trace: Trace) -> None:
-        # A stalling worker kills late: it may stall before it receives, acts and notices the end.
+        # A stalling worker kills late: it may stall before it receives the order, before it acts,
+        # and before it notices the end.
         slack = 1.0 + (3 * scenario.faults.stall_s if scenario.faults.stall else 0.0)
         self.process_oracle = ProcessOracle(grace_s=scenario.settings.stop_grace_s, slack_s=slack)
         self.log_oracle = LogOracle(self.process_oracle, scenario.settings, trace, calm=scenario.calm, quiet=scenario.quiet)
@@ -34,7 +35,8 @@ class Oracle:
         late = 3 * scenario.faults.stall_s if scenario.faults.stall else 0.0
         late += 3 * scenario.faults.slow_sync_s if scenario.faults.slow_sync else 0.0
         self._patience = None if scenario.faults.loss else 1 + ceil(late / scenario.settings.heartbeat_s)
-        """Heartbeats that may list a fenced attempt until the stop arrives, None for any number."""
+        """Maximum number of heartbeats that list a fenced attempt before the order to stop it
+        arrives; None means no maximum."""
         self.submitted: dict[str, str] = {}
         """Acknowledged submissions: key -> run."""
         self.stops_asked: dict[tuple[str, str], None] = {}
@@ -52,16 +54,16 @@ class Oracle:
             self.schedule_oracle.record(event)
             self.file_oracle.record(event)
 
-    # -- promises ----------------------------------------------------------------------------------
+    # -- acknowledgements --------------------------------------------------------------------------
     def on_submitted(self, key: str, run: str) -> None:
         """Check the acknowledgement of a submission."""
         if self.log_oracle.keys.get(key) != run:
-            raise Violation(f"submission {key} is acknowledged as {run}; durable is {self.log_oracle.keys.get(key)}")
+            raise Violation(f"submission {key} is acknowledged as {run}; in the log it is {self.log_oracle.keys.get(key)}")
         if self.submitted.setdefault(key, run) != run:
             raise Violation(f"submission {key} is acknowledged as {run} and as {self.submitted[key]}")
 
     def on_cancelled(self, run: str, job: str) -> None:
-        """Check the acknowledgement of a cancel. All its jobs must have ended durably."""
+        """Check the acknowledgement of a cancel. The end of all its jobs must be durable."""
         self.cancelled[run, job] = None
         facts = self.log_oracle
         targets = list(facts.runs[run])
@@ -80,27 +82,27 @@ class Oracle:
         facts = self.log_oracle
         by = next(n for n in facts.runs[run] if facts.jobs[n].name == job)
         if facts.growths.get((run, by, grow.key)) != grow.dag.ids:
-            raise Violation(f"the growth of {run} by {job} is acknowledged; durable is {facts.growths.get((run, by, grow.key))}")
+            raise Violation(f"the growth of {run} by {job} is acknowledged; the log has {facts.growths.get((run, by, grow.key))}")
 
     def on_decided(self, run: str, gate: str, key: str, *, approved: bool) -> None:
         """Check the acknowledgement of a decision."""
         if self.log_oracle.decisions.get((run, gate)) != (key, approved):
             durable = self.log_oracle.decisions.get((run, gate))
-            raise Violation(f"decision {key} about {run}/{gate} is acknowledged; durable is {durable}")
+            raise Violation(f"decision {key} about {run}/{gate} is acknowledged; the log has {durable}")
 
     def on_retried(self, run: str, key: str) -> None:
         """Check the acknowledgement of a retry from the dead letter queue."""
         if (run, key) not in self.log_oracle.retries:
-            raise Violation(f"retry {key} of {run} is acknowledged and is not durable")
+            raise Violation(f"retry {key} of {run} is acknowledged, but not durable")
 
     def on_refused(self, run: str, key: str) -> None:
         """Check the refusal of a request, which the client may have sent several times."""
         decided = [place for place, (by, _) in self.log_oracle.decisions.items() if by == key]
         if decided and decided[0][0] not in self.log_oracle.archived:
-            raise Violation(f"decision {key} about {decided[0]} is refused and is durable")
+            raise Violation(f"decision {key} about {decided[0]} is refused, but durable")
         last = [known for retried, known in self.log_oracle.retries if retried == run][-1:]
         if last == [key] and run not in self.log_oracle.archived:
-            raise Violation(f"retry {key} of {run} is refused and is durable")
+            raise Violation(f"retry {key} of {run} is refused, but durable")
 
     def on_webhook(self, number: int, token: str) -> None:
         """Check a call of a gate's webhook, and keep its token."""
@@ -112,23 +114,23 @@ class Oracle:
         self._tokens[facts.jobs[number].run, facts.jobs[number].name] = token
 
     def token_of(self, run: str, gate: str) -> str:
-        """Return the newest token that the gate's webhook received, "" if none."""
+        """Return the newest token that the gate's webhook received; "" if it received no token."""
         return self._tokens.get((run, gate), "")
 
     def on_scheduled(self, name: str, action: str) -> None:
         """Check the acknowledgement of an action on a schedule."""
         facts = self.schedule_oracle.schedules.get(name)
         if (facts is None) is not (action == "remove") or (facts is not None and facts.paused is not (action == "pause")):
-            raise Violation(f"{action} of schedule {name} is acknowledged; durable is {facts}")
+            raise Violation(f"{action} of schedule {name} is acknowledged; the log has {facts}")
 
     def on_stop_asked(self, run: str, job: str) -> None:
-        """Note that a client is about to request the stop of a service."""
+        """Record that a client is about to request the stop of a service."""
         self.stops_asked[run, job] = None
 
     def on_stopped(self, run: str, job: str, *, asked_at: float) -> None:
         """Check the acknowledgement of a stop that was first requested at `asked_at`.
 
-        A retry may have revived the service since.
+        A retry may have revived the service since then.
         """
         facts = next(self.log_oracle.jobs[n] for n in self.log_oracle.runs[run] if self.log_oracle.jobs[n].name == job)
         if facts.state not in TERMINAL and facts.revived_at < asked_at:
@@ -138,15 +140,15 @@ class Oracle:
         """Check a dispatch that reached a worker: its lease, and the addresses of its services."""
         facts = self.log_oracle.leases.get(lease)
         if facts is None:
-            raise Violation(f"lease {short(lease)} reached a worker and is not durable")
+            raise Violation(f"lease {short(lease)} reached a worker, but is not durable")
         if facts.services != services:
-            raise Violation(f"lease {short(lease)} gets the services {services}; they were at {facts.services}")
+            raise Violation(f"lease {short(lease)} gets the services {services} instead of {facts.services}")
 
     def on_acked(self, lease: int) -> None:
         """Check the acknowledgement of a result, which the worker now forgets."""
         facts = self.log_oracle.leases.get(lease)
         if facts is None or self.log_oracle.jobs[facts.job].lease == lease:
-            raise Violation(f"the result of lease {short(lease)} was acknowledged and is not durable")
+            raise Violation(f"the result of lease {short(lease)} was acknowledged, but is not durable")
 
     def on_heard(self, host: Host, leases: list[int], strays: dict[int, int]) -> None:
         """Check the answer to a heartbeat that listed these leases.
@@ -161,7 +163,9 @@ class Oracle:
             if process is not None and not current and not self.process_oracle.has_stop_order(host, lease):
                 strays[lease] = strays.get(lease, 0) + 1
                 if strays[lease] > self._patience:
-                    raise Violation(f"lease {short(lease)} is fenced; {host.name} listed it {strays[lease]} times and got no stop")
+                    raise Violation(
+                        f"lease {short(lease)} is fenced; {host.name} listed it {strays[lease]} times, but got no order to stop it"
+                    )
 
     # -- processes ---------------------------------------------------------------------------------
     def on_started(self, process: Process) -> None:
@@ -174,7 +178,7 @@ class Oracle:
             raise Violation(f"{process.run}/{process.job} runs twice under a current lease: {current}")
 
     def on_called(self, run: str, job: str, inputs: tuple[bytes, ...]) -> None:
-        """Check the values of its parents with which a call starts."""
+        """Check that a call starts with the values of its parents."""
         facts = self.log_oracle
         number = next(n for n in facts.runs[run] if facts.jobs[n].name == job)
         wanted = tuple([facts.jobs[parent].value for parent in facts.jobs[number].parents])
@@ -213,7 +217,7 @@ class Oracle:
                 raise Violation(f"{job.where} ended as {job.state.name}")
             if job.state is JobState.CANCELLED:
                 self._judge_cancelled(job.number)
-            # each retry of a service was judged; attempts to replace one are not limited
+            # each retry of a service was checked already, and its replacements are not limited
             elif job.state is JobState.COMPLETED and not job.is_service and job.template.retries < len(job.failures):
                 raise Violation(f"{job.where} is COMPLETED after {len(job.failures)} failures")
             for child in job.children:
@@ -248,7 +252,8 @@ class Oracle:
             raise Violation(f"{job.where} is CANCELLED without a reason")
 
     def _judge_agreement(self, state: State) -> None:
-        """Raise Violation unless the master's state agrees with the oracle's reading of the log."""
+        """Raise Violation unless the master's state agrees with the facts that the oracle has read
+        from the log."""
         self.report_oracle.judge_agreement(state)
         facts = self.log_oracle
         schedules = {s.name: (s.paused, s.due, s.waiting) for s in state.schedules.values()}
@@ -256,7 +261,7 @@ class Oracle:
             s.name: (s.paused, following(s.timing, s.decided), s.waiting) for s in self.schedule_oracle.schedules.values()
         }
         if schedules != logged_schedules:
-            raise Violation(f"the master's schedules are {schedules}, in the log {logged_schedules}")
+            raise Violation(f"the master has the schedules {schedules}, its log {logged_schedules}")
         sealed = {number: job for number, job in state.jobs.items() if job.run.state is not RunState.OPENING}
         if sealed.keys() != {number for number, job in facts.jobs.items() if job.run not in facts.archived}:
             raise Violation("the master and its log have different jobs")
@@ -280,4 +285,4 @@ class Oracle:
                 logged.old_lease,
             )
             if in_state != in_log:
-                raise Violation(f"{logged.where} is {in_state} for the master and {in_log} in the log")
+                raise Violation(f"{logged.where} is {in_state} in the master's state and {in_log} in the log")

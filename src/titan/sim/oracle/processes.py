@@ -1,4 +1,5 @@
-"""The real processes, as the simulated kernels of the workers report them to the oracle."""
+"""Simulated processes of attempts. The fake operating systems of the workers report them to the
+oracle."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from titan.sim.trace import short
 
 
 class Violation(AssertionError):
-    """A broken promise of Titan, found by the oracle."""
+    """Violation of a guarantee of Titan, detected by the oracle."""
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -23,7 +24,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Process(msgspec.Struct):
-    """A process of an attempt. Times are virtual; `ended_at` is 0 while it runs."""
+    """Process of an attempt. Times are virtual; `ended_at` is 0 while the process runs."""
 
     lease: int
     host: Host
@@ -35,19 +36,19 @@ class Process(msgspec.Struct):
     ended_at: float = 0.0
     exit_code: int = 0
     crashed: bool = False
-    """The process died with its worker, which reported nothing."""
+    """True if the process died with its worker, so that nobody reported the end."""
     must_end_by: float = 0.0
-    """Latest end after an order to stop, 0 without such an order."""
+    """Latest allowed end after an order to stop; 0 without such an order."""
     asked: Amounts = NOTHING
     gpus: tuple[str, ...] = ()
     service: bool = False
-    """The process is a service; other processes may follow under its lease."""
+    """True if the process is a service. Other processes may follow under its lease."""
     began_at: float = 0.0
     """Start of the first process under this lease."""
 
 
 class Reports(msgspec.Struct):
-    """The reports of an attempt about itself, each kind in order."""
+    """Reports of an attempt about itself. Each list is in the order of the reports."""
 
     progress: list[tuple[float, str]] = msgspec.field(default_factory=list)
     progress_at: float = 0.0
@@ -55,18 +56,18 @@ class Reports(msgspec.Struct):
     """Status texts, all different."""
     status_at: float = 0.0
     value: bytes = b""
-    """The result that it last set."""
+    """Result that the attempt set last."""
     results: int = 0
 
 
 class ProcessOracle:
     def __init__(self, *, grace_s: float, slack_s: float) -> None:
         self.processes: dict[int, Process] = {}
-        """Lease -> its process; for a service, the newest one."""
+        """Lease -> its process; for a service, its newest process."""
         self.live: dict[int, Process] = {}
         self.troubles: dict[int, list[Outcome]] = {}
-        """Lease -> REFUSED or BROKEN, for attempts that the worker could not start or lost;
-        SIGNALED, for calls that killed a runner."""
+        """Lease -> troubles of the attempt: REFUSED or BROKEN if the worker could not start the
+        attempt or lost it, SIGNALED if a call killed its runner."""
         self.healthy: dict[int, dict[float, None]] = {}
         """Lease of a service -> times at which a check found its process healthy."""
         self.reports: dict[int, Reports] = {}
@@ -125,9 +126,10 @@ class ProcessOracle:
         return (host.name, host.incarnation, lease) in self._stopped
 
     def record_stop_order(self, host: Host, leases: list[int], at: float) -> None:
-        """Note that an order to stop reached the worker.
+        """Record that an order to stop reached the worker.
 
-        From now on no process of these leases may start there, and running ones must end in time.
+        From now on, no process of these leases may start on this worker, and running processes must
+        end in time.
         """
         for lease in leases:
             self._stopped[host.name, host.incarnation, lease] = None

@@ -1,4 +1,4 @@
-"""The oracle's own records of jobs, leases and workers, which `LogOracle` reads from the log."""
+"""The oracle's own records of jobs, leases and workers. `LogOracle` reads them from the log."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ class JobFacts(msgspec.Struct):
     parents: tuple[int, ...]
     children: list[int]
     ready_at: float
-    """Time at which its last parent was recorded, or of its submission."""
+    """Time at which the log recorded the end of the last parent, or the submission."""
     state: JobState = JobState.WAITING
     value: bytes = b""
-    """Its result, once it is COMPLETED."""
+    """Result of a COMPLETED job."""
     lease: int = 0
     attempts: int = 0
     failures: list[Outcome] = msgspec.field(default_factory=list)
     breaks: int = 0
-    """Number of attempts that its workers broke."""
+    """Number of attempts that workers broke."""
     due: float = 0.0
     ran_on: int = 0
-    """The worker of its newest attempt."""
+    """Worker of the newest attempt."""
     released_from: int = 0
     blamed: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
     """(worker, incarnation) of the losses that count against the job."""
     ready: bool = False
-    """The job is a READY service."""
+    """True if the job is a READY service."""
     serial: tuple[int, int] = (0, 0)
     """(lease, number) of the newest report of a service."""
     address: str = ""
     stopped_by_user: bool = False
     old_lease: int = 0
-    """Attempt of a service that stays READY until the newest attempt replaces it."""
+    """Lease of the attempt of a service that stays READY until the newest attempt replaces it."""
     doubted: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
     """(worker, incarnation) of the losses that count half."""
     final: bool = False
-    """The job ended with an exit code that is not retried."""
+    """True if the job ended with an exit code that is not retried."""
     revived: bool = False
-    """The job was retried from the dead letter queue, or revived with such a job."""
+    """True if the job was retried from the dead letter queue, or revived with such a job."""
     revived_at: float = 0.0
     why: str = ""
     """Reason for which the job is CANCELLED."""
@@ -61,7 +61,7 @@ class JobFacts(msgspec.Struct):
 
     @property
     def is_done(self) -> bool:
-        """Return whether its children need not wait for it any more."""
+        """Return whether the children of the job no longer wait for it."""
         return self.state is JobState.COMPLETED or self.ready
 
     @property
@@ -86,7 +86,7 @@ class WorkerFacts(msgspec.Struct):
     alive: bool = True
     draining: bool = False
     aside: bool = False
-    """The worker is set aside, or on trial after that."""
+    """True if the worker is set aside, or on trial after that."""
 
 
 def asked_of(template: JobTemplate) -> Amounts:
@@ -95,7 +95,8 @@ def asked_of(template: JobTemplate) -> Amounts:
 
 
 def lacking_of(template: JobTemplate, worker: WorkerFacts) -> str:
-    """Return the capabilities and resources that such jobs need and even the idle worker lacks."""
+    """Return the capabilities and resources that jobs of the template need, but the worker lacks
+    even if it is idle."""
     wanted = [template.requirement, *(template.needs.capabilities if template.needs is not None else ())]
     lacks = [capability for capability in wanted if capability not in worker.capabilities]
     lacks += [KINDS[i] for i, asked in enumerate(asked_of(template)) if asked > worker.total[i]]

@@ -1,7 +1,7 @@
-"""Promises about progress, statuses and results that jobs report.
+"""Check of Titan's guarantees about the progress, statuses and results that jobs report.
 
 - A recorded report came from the current attempt.
-- A recorded report is never older than the one before it.
+- A recorded report is never older than the report that was recorded before it.
 - In the end the last report is recorded. This is checked only if the network loses no messages.
 """
 
@@ -25,7 +25,7 @@ class ReportOracle:
         self._lossy = faults.loss > 0.0
         late = (3 * faults.stall_s if faults.stall else 0.0) + (faults.spike_s if faults.spike else 0.0)
         self._patience_s = 2.0 + late
-        """Time after which a report on an open connection has reached the master."""
+        """Time within which a report reaches the master if the connection is open."""
         self._statuses: dict[int, str] = {}
         """Job -> its durable status."""
         self._status_count: dict[int, int] = {}
@@ -35,7 +35,7 @@ class ReportOracle:
 
     # -- the log -----------------------------------------------------------------------------------
     def record(self, event: ev.Event) -> None:
-        """Check a durable event. `LogOracle` has not recorded it yet."""
+        """Check a durable event. This must happen before `LogOracle` records it."""
         match event:
             case ev.StatusReported(jobs, texts):
                 for number, text in zip(jobs, texts, strict=True):
@@ -96,9 +96,9 @@ class ReportOracle:
                 continue  # its run is not submitted completely yet
             status = self._statuses.get(number, "")
             if job.status != status:
-                raise Violation(f"{logged.where} has the status {job.status!r} for the master and {status!r} in the log")
+                raise Violation(f"{logged.where} has the status {job.status!r} in the master and {status!r} in the log")
             if logged.state is JobState.COMPLETED and job.value != logged.value:
-                raise Violation(f"{logged.where} has the value {job.value!r} for the master and {logged.value!r} in the log")
+                raise Violation(f"{logged.where} has the value {job.value!r} in the master and {logged.value!r} in the log")
 
     def judge_settled(self, state: State, host: Host, connected_s: float, now: float) -> None:
         """Check that a master knows the last reports of the jobs on a worker.
@@ -117,7 +117,7 @@ class ReportOracle:
             where = f"{process.run}/{process.job}, connected for {connected_s:.1f} s,"
             if reports.progress and reports.progress_at < long_ago and state.progress.get(lease) != reports.progress[-1]:
                 raise Violation(
-                    f"{where} has the progress {state.progress.get(lease)} for the master; it last reported {reports.progress[-1]}"
+                    f"{where} has the progress {state.progress.get(lease)} in the master; its last report is {reports.progress[-1]}"
                 )
             if reports.statuses and reports.status_at < long_ago and job.status != reports.statuses[-1]:
-                raise Violation(f"{where} has the status {job.status!r} for the master; it last reported {reports.statuses[-1]!r}")
+                raise Violation(f"{where} has the status {job.status!r} in the master; its last report is {reports.statuses[-1]!r}")

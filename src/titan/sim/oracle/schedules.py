@@ -1,7 +1,8 @@
 """Check of schedules and deadlines in the durable log.
 
-Every nominal time must be decided once, in order, and by the policies of its schedule. This module
-must use neither `core.apply` nor `model.timing`, because a mistake there would hide itself.
+The master must decide about every nominal time once, in order, and by the policies of the schedule.
+This module must use neither `core.apply` nor `model.timing`, because then it could not detect a
+mistake there.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ class ScheduleFacts(msgspec.Struct):
     catch_up: str
     paused: bool
     decided: float
-    """The newest decided nominal time, at first the time at which the schedule was added."""
+    """Newest nominal time about which the master has decided; at first, the time at which the
+    schedule was added."""
     missed: float = 0.0
-    """Nominal times up to here were missed, by a pause or without a master."""
+    """Nominal times up to this time were missed, because the schedule was paused or no master
+    ran."""
     waiting: list[float] = msgspec.field(default_factory=list)
     live: dict[str, None] = msgspec.field(default_factory=dict)
-    """Its unfinished runs."""
+    """Unfinished runs of the schedule."""
 
 
 class RunFacts(msgspec.Struct):
@@ -62,7 +65,7 @@ class ScheduleOracle:
         self._calm = calm
 
     def record(self, event: ev.Event) -> None:
-        """Check a durable event. `LogOracle` has already recorded it."""
+        """Check a durable event. This must happen after `LogOracle` records it."""
         reader = _READERS.get(type(event))
         if reader is not None:
             reader(self, event)
@@ -164,9 +167,9 @@ class ScheduleOracle:
         facts = self.schedules[e.name]
         missed = e.why == "missed"
         if not missed and facts.overlap == "skip":
-            raise Violation(f"schedule {e.name} has the overlap policy skip, and {e.nominal} wait")
+            raise Violation(f"schedule {e.name} has the overlap policy skip, but {e.nominal} wait")
         if not missed and not facts.waiting and not any(map(self._is_open, facts.live)):
-            raise Violation(f"schedule {e.name} has no open run, and {e.nominal} wait")
+            raise Violation(f"schedule {e.name} has no open run, but {e.nominal} wait")
         for nominal in e.nominal:
             self._decide(facts, nominal, e.at, missed=missed)
         if missed:
@@ -178,7 +181,7 @@ class ScheduleOracle:
                 )
         facts.waiting += e.nominal
         if len(facts.waiting) > MAX_WAITING:
-            raise Violation(f"schedule {e.name}: {len(facts.waiting)} times wait")
+            raise Violation(f"schedule {e.name} has {len(facts.waiting)} waiting times; the maximum is {MAX_WAITING}")
         self._judge_due(facts, e.due)
 
     def _schedule_skipped(self, e: ev.ScheduleSkipped) -> None:
@@ -232,7 +235,7 @@ class ScheduleOracle:
 
     def _judge_due(self, facts: ScheduleFacts, due: float) -> None:
         if due != following(facts.timing, facts.decided):
-            raise Violation(f"schedule {facts.name} has {due} as its next time; it is {following(facts.timing, facts.decided)}")
+            raise Violation(f"schedule {facts.name} has {due} as its next time instead of {following(facts.timing, facts.decided)}")
 
     def _is_open(self, run: str) -> bool:
         facts = self._log_oracle
@@ -240,7 +243,7 @@ class ScheduleOracle:
 
 
 def following(timing: Timing, after: float) -> float:
-    """Return the next nominal time, for a whole-second interval or cron's every n seconds."""
+    """Return the next nominal time of an interval, or of a cron expression for every n seconds."""
     if timing.cron:
         step = int(timing.cron.partition(" ")[0].removeprefix("*/"))
         assert timing.cron == f"*/{step} * * * * *" and 60 % step == 0 and timing.tz == "UTC", timing

@@ -1,4 +1,4 @@
-"""The rules of `LogOracle` for events about services."""
+"""Rules of `LogOracle` for events about services."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _services_reported(ledger: Ledger, e: ev.ServicesReported) -> None:
             raise Violation(f"{job.where}: report {e.serials[i]} of {short(job.lease)} came after {job.serial}")
         job.serial = (job.lease, e.serials[i])
         if e.ready_ats[i] and e.ready_ats[i] not in ledger.process_oracle.healthy.get(job.lease, ()):
-            raise Violation(f"{job.where} is recorded as READY at {e.ready_ats[i]}, when no check found it healthy")
+            raise Violation(f"{job.where} is recorded as READY at {e.ready_ats[i]}, but no check found it healthy then")
         if job.old_lease and not e.ready_ats[i]:
             continue
         was, job.ready, job.address, job.old_lease = job.ready, e.ready_ats[i] > 0, e.addresses[i], 0
@@ -54,7 +54,8 @@ def _services_stopped(ledger: Ledger, e: ev.ServicesStopped) -> None:
 
 
 def _waits_for_the_end(ledger: Ledger, job: JobFacts) -> bool:
-    """Return whether the job is a waiting handler of services, or depends on such a handler."""
+    """Return whether the job is a failure handler that waits for the end of services, or depends on
+    such a handler."""
     parents = [ledger.jobs[parent] for parent in job.parents]
     if job.state is not JobState.WAITING:
         return False
@@ -95,7 +96,7 @@ def _jobs_held(ledger: Ledger, e: ev.JobsHeld) -> None:
         job.due = 0.0
         ledger.trace.count("held for a service")
         if all(ledger.jobs[parent].is_done for parent in job.parents):
-            raise Violation(f"{job.where} waits again, and all its parents are done")
+            raise Violation(f"{job.where} waits again although all its parents are done")
 
 
 READERS: dict[type, Callable[[Ledger, Any], None]] = {

@@ -1,4 +1,4 @@
-"""Promises to jobs that are broken by their workers."""
+"""Check of Titan's guarantee for jobs that break because of their workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from titan.sim.oracle.processes import Violation
 
 
 def judge_broken_jobs(state: State, events: Sequence[ev.Event]) -> None:
-    """Raise Violation if workers broke a job for good while another suitable worker was idle."""
+    """Raise Violation if a job is DEAD because its workers broke it, while another suitable worker
+    was idle."""
     for event in events:
         if not isinstance(event, ev.JobsDied):
             continue
