@@ -156,3 +156,12 @@ def test_a_script_may_delete_its_own_folder(c: Cluster) -> None:
 def test_a_script_that_reads_its_input_finds_none(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command="cat; echo done", retries=0))
     assert (job.state, c.output(f"{run.id}/a", stream=1)) == ("COMPLETED", b"done\n")
+
+
+def test_a_syntax_error_is_not_tried_again(c: Cluster, tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("print('begun')\nif True\n    pass\n")
+    run, job = outcome(c, Job("a", file=script, retries=3))
+    assert (job.state, job.attempt, job.exit_code) == ("DEAD", 1, 1)
+    assert "syntax error in broken.py, line 2: expected ':'" in job.reason
+    assert b"SyntaxError" in c.output(f"{run.id}/a", stream=2)

@@ -87,9 +87,10 @@ class Survey:
 def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS, everything: bool = False) -> Survey:
     """Return the selection that `build_archive` would pack. Reads names and sizes, not content.
 
-    `everything`: leave nothing out. Raises InvalidGraph for a missing folder, an entry that cannot
-    be packed (a link out of the folder, a socket, a fifo, a device) and a bad .titanignore. Raises
-    LimitExceeded for more than 2 GiB or 100,000 members.
+    Sockets, fifos, devices and homes of clusters are left out. `everything`: leave nothing out;
+    then a socket, fifo or device raises InvalidGraph. A missing folder, a link out of the folder
+    and a bad .titanignore raise InvalidGraph, too. Raises LimitExceeded for more than 2 GiB or
+    100,000 members.
     """
     root = Path(os.path.realpath(folder))
     if not root.is_dir():
@@ -106,7 +107,7 @@ def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_M
         for entry in entries:
             path = f"{at}/{entry.name}" if at else entry.name
             is_folder = entry.is_dir(follow_symlinks=False)
-            left_out = entry.name in LEFT_OUT or entry.name.endswith(".pyc")
+            left_out = entry.name in LEFT_OUT or entry.name.endswith(".pyc") or (is_folder and _is_home(root / path))
             if (left_out and not everything) or ignored(path, is_folder):
                 continue
             if is_folder:
@@ -121,9 +122,9 @@ def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_M
             elif entry.is_file(follow_symlinks=False):
                 found.files[path] = size = entry.stat(follow_symlinks=False).st_size
                 found.size += size
-            else:
+            elif everything:
                 kind = _kind_of(entry.stat(follow_symlinks=False).st_mode)
-                raise InvalidGraph(f"project file {path}: is a {kind}, which cannot travel: add it to {IGNORE_FILE}")
+                raise InvalidGraph(f"project file {path}: is a {kind}, which cannot travel: remove it")
         count = len(found.folders) + len(found.files) + len(found.links)
         if count > max_members:
             raise LimitExceeded(f"project {folder} holds more than {max_members:,} files: leave some out with {IGNORE_FILE}")
@@ -134,6 +135,11 @@ def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_M
             f" (the largest: {largest})"
         )
     return found
+
+
+def _is_home(folder: Path) -> bool:
+    """Return whether a folder is the home of a master, whose files change while it runs."""
+    return (folder / "origin.json").is_file() and (folder / "store").is_dir()
 
 
 def build_archive(
@@ -147,9 +153,10 @@ def build_archive(
 ) -> Archive:
     """Pack `folder` into `into_dir`/SHA256.tar.zst.
 
-    LEFT_OUT, ``*.pyc`` and entries that match a line of .titanignore are not packed. Such a line is
-    a shell pattern, in which `*` also matches "/". A pattern with a "/" is compared with the path,
-    any other with the name. A "/" at its end restricts it to folders. # begins a comment.
+    LEFT_OUT, ``*.pyc``, entries that `survey` leaves out, and entries that match a line of
+    .titanignore are not packed. Such a line is a shell pattern, in which `*` also matches "/". A
+    pattern with a "/" is compared with the path, any other with the name. A "/" at its end
+    restricts it to folders. # begins a comment.
 
     Raises the errors of `survey`, and InvalidGraph for a file that cannot be read or that changes
     while it is packed.

@@ -325,6 +325,7 @@ class Master(HomeServer):
         self.store_port = StorePort(self.store, self.host, self._store_port, has_room=lambda: self._connection_limits.has_room)
         await self.store_port.open()
         self._store_port = self.store_port.port
+        log.info("TitanStore listens for Redis clients on %s:%d", self.host, self._store_port)
 
     async def _lead(self, follower: Follower, behind_s: float) -> None:
         """Begin a term and append to the log from now on. Returns when the term is durable."""

@@ -41,6 +41,7 @@ from titan.worker.processes.warden_link import kill_descendants
 from titan.worker.secret_forms import forms_of
 from titan.worker.secrets import AttemptSecrets, MissingSecret
 from titan.worker.state_machine import machine as m
+from titan.worker.syntax import syntax_error
 from titan.worker.value_uploads import Values
 
 log = logging.getLogger("titan.worker")
@@ -368,12 +369,24 @@ class Launcher:
         if dropped:
             log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped)
         driver = self._started.pop(lease, None)
+        final = self._syntax_error(lease) if report.code == 1 else ""
         usage = self._end(lease, well=report.code == 0 and not report.leftover)
         lost = self._report_lost(lease)
         peak = usage.peak_bytes or report.peak_bytes
         at = self._clock.at(report.at_s)
-        self._see(m.AttemptExited(lease, report.code, at, report.cpu_s, peak, usage.over_memory, lost))
+        self._see(m.AttemptExited(lease, report.code, at, report.cpu_s, peak, usage.over_memory, lost, final))
         self._on_ended(lease, driver)
+
+    def _syntax_error(self, lease: int) -> str:
+        """Return the syntax error of a failed attempt's own Python script, "" if it has none. With
+        an interpreter of the job's own, the syntax of this interpreter does not matter."""
+        held, place = self._machine.held.get(lease), self._places.get(lease)
+        if held is None or place is None:
+            return ""
+        template = held.assignment.template
+        if template.python or template.service is not None or not template.file.endswith(".py"):
+            return ""
+        return syntax_error(f"{place.cwd}/{template.file}", template.file)
 
     def _report_lost(self, lease: int) -> str:
         """Return the reason why some output of an attempt is lost, "" if no output is lost. Add the

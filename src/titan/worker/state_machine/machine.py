@@ -395,6 +395,8 @@ class WorkerMachine:
         limits = h.assignment.template.limits
         if received.over_memory and limits is not None and outcome in (Outcome.SIGNALED, Outcome.EXITED):
             reason = f"used more than its memory limit of {format_size(limits.memory)}"
+        if received.final and outcome is Outcome.EXITED:
+            outcome, reason = Outcome.REFUSED, received.final
         self.end(
             now,
             received.lease,

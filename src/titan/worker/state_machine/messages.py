@@ -127,6 +127,8 @@ class AttemptExited(msgspec.Struct, frozen=True, gc=False):
     """A process of the attempt was killed because the attempt exceeded its memory limit."""
     lost: str = ""
     """Reason why some output is lost, "" if no output is lost."""
+    final: str = ""
+    """Reason why no retry can help, "" if one may help."""
 
 
 class PortChosen(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,22 @@
+"""Syntax errors of scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from titan.worker.syntax import MAX_BYTES, syntax_error
+
+
+def test_a_script_that_cannot_be_compiled_says_where(tmp_path: Path) -> None:
+    script = tmp_path / "s.py"
+    script.write_text("x = 1\nif x\n    pass\n")
+    assert syntax_error(str(script), "s.py") == "syntax error in s.py, line 2: expected ':'"
+
+
+def test_any_other_script_has_none(tmp_path: Path) -> None:
+    script = tmp_path / "s.py"
+    latin = "# -*- coding: latin-1 -*-\n'\xe9'".encode("latin-1")
+    for source in (b"raise SystemExit(1)\n", b"(" + b"#" * MAX_BYTES, latin):
+        script.write_bytes(source)
+        assert syntax_error(str(script), "s.py") == ""
+    assert syntax_error(str(tmp_path / "none.py"), "none.py") == ""
