@@ -12,10 +12,14 @@ from titan.store.values import Value
 class Mount(Protocol):
     """Read-only keys below a prefix, whose values are derived from other data at each read.
 
-    All read commands see them, and also KEYS, SCAN, TYPE and EXISTS. They do not count in DBSIZE
+    The mount owns some names below its prefix. The other names are ordinary keys. All read commands see them, and also KEYS, SCAN, TYPE and EXISTS. They do not count in DBSIZE
     and never expire. A write command is refused if it names such a key, even as a source, because
     the stored result could not be replayed.
     """
+
+    def owns(self, key: bytes) -> bool:
+        """Return whether the name of `key`, which has the prefix, is reserved for a derived key,
+        whether that exists now or not."""
 
     def find(self, key: bytes) -> Value | None:
         """Return the current value of `key`, or None. The engine only reads it, and keeps it for
@@ -132,7 +136,7 @@ class Database:
 
     def mount_of(self, key: bytes) -> Mount | None:
         for prefix, mount in self.mounts.items():
-            if key.startswith(prefix):
+            if key.startswith(prefix) and mount.owns(key):
                 return mount
         return None
 
