@@ -12,9 +12,10 @@ from titan.store.values import Value
 class Mount(Protocol):
     """Read-only keys below a prefix, whose values are derived from other data at each read.
 
-    The mount owns some names below its prefix. The other names are ordinary keys. All read commands see them, and also KEYS, SCAN, TYPE and EXISTS. They do not count in DBSIZE
-    and never expire. A write command is refused if it names such a key, even as a source, because
-    the stored result could not be replayed.
+    The mount owns some names below its prefix. The other names are ordinary keys. All read commands
+    see them, and also KEYS, SCAN, TYPE and EXISTS. They do not count in DBSIZE and never expire. A
+    write command is refused if it names such a key, even as a source, because the stored result
+    could not be replayed.
     """
 
     def owns(self, key: bytes) -> bool:
