@@ -161,7 +161,8 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Id of the program that makes these calls. A function runner serves the calls of one
     session."""
     cwd: str = ""
-    """Absolute folder on the worker's machine in which the job runs; "" is a folder of its own."""
+    """Absolute folder on the worker's machine in which the job runs; "" is a folder of its own.
+    Also a name in `titan.model.files`: SHARED_FOLDER, SCRIPT_FOLDER."""
 
     def __hash__(self) -> int:
         program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
