@@ -50,7 +50,8 @@ def test_keys_below_the_prefix_that_are_not_derived_are_ordinary() -> None:
     talk, _ = mounted()
     assert talk("SET titan:free:a 1") == OK and talk("COPY titan:free:a titan:free:b") == 1
     assert talk("SADD titan:free:s m") == 1 and talk("GET titan:free:b") == b"1"
-    assert sorted(talk("KEYS titan:free:*")) == [b"titan:free:a", b"titan:free:b", b"titan:free:s"]
+    listed = talk("KEYS titan:free:*")
+    assert isinstance(listed, list) and sorted(listed) == [b"titan:free:a", b"titan:free:b", b"titan:free:s"]
     refused = Error(b"ERR 'titan:x' belongs to the cluster and can only be read")
     assert talk("MSET titan:free:a 2 titan:x 2") == refused
     assert talk("SELECT 1") == OK and talk("SET titan:free:a 3") == OK
