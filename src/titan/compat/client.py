@@ -125,7 +125,7 @@ class TitanClient:
                 return True
             except TimeoutError:
                 ready = _ready(client.services(run))
-            if all(_state_of(job) in _OVER or f"{run}/{job.id}" in ready for job in client.status(run).jobs):
+            if all(state_of(job) in _OVER or f"{run}/{job.id}" in ready for job in client.status(run).jobs):
                 return True
             if time.monotonic() >= end:
                 return False
@@ -195,7 +195,7 @@ class TitanClient:
         run = target.partition("/")[0]
         if job.state == "RUNNING" and target in _ready(client.services(run)):
             return "COMPLETED"
-        return _state_of(job)
+        return state_of(job)
 
     @staticmethod
     def _target(client: Client, job_id: str) -> str:
@@ -422,7 +422,8 @@ def _has(client: Client, target: str) -> bool:
     return True
 
 
-def _state_of(job: JobStatus) -> str:
+def state_of(job: JobStatus) -> str:
+    """Return the state of a job as the Titan SDK names it."""
     if approvals.is_rejected(job):
         return "REJECTED"
     return _STATES.get(job.state, job.state)

@@ -11,6 +11,7 @@ import pytest
 import titan.compat
 from titan.compat import Accepted, TitanClient, TitanJob, approvals, job
 from titan.compat import titan_sdk as names
+from titan.compat.client import state_of
 from titan.errors import CallerError, InvalidGraph
 from titan.sdk.job import DAG
 from titan.sdk.staging import stage
@@ -95,6 +96,23 @@ def status(state: str, cause: str | None = None) -> JobStatus:
 )
 def test_the_state_of_a_gate_is_a_word_of_the_titan_sdk(state: str, cause: str | None, shown: str) -> None:
     assert approvals.status_of(status(state, cause)) == shown
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        *(("WAITING", "PENDING"), ("DELAYED", "PENDING"), ("QUEUED", "PENDING"), ("DISPATCHED", "PENDING")),
+        *(("RUNNING", "RUNNING"), ("FAILED", "RETRYING"), ("PAUSED", "PAUSED")),
+        *(("COMPLETED", "COMPLETED"), ("DEAD", "FAILED"), ("CANCELLED", "CANCELLED")),
+    ],
+)
+def test_the_states_have_the_names_of_the_titan_sdk(state: str, named: str) -> None:
+    assert state_of(status(state)) == named
+
+
+def test_a_job_behind_a_rejected_gate_is_cancelled_and_the_gate_rejected() -> None:
+    assert state_of(status("CANCELLED", "REJECTED")) == "REJECTED"
+    assert state_of(status("CANCELLED", "ANCESTOR")) == "CANCELLED"
 
 
 def test_only_keys_of_gates_are_about_gates() -> None:
