@@ -35,4 +35,4 @@ def test_the_map_names_every_package() -> None:
 
 def test_no_module_is_loose() -> None:
     """`ls src/titan` shows the architecture."""
-    assert {path.stem for path in SOURCE.glob("*.py")} == {"__init__", "__main__", "_version", "compat", "errors"}
+    assert {path.stem for path in SOURCE.glob("*.py")} == {"__init__", "__main__", "_version", "errors"}

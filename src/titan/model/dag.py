@@ -164,7 +164,8 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Id of the program that submits these calls. A function runner serves the calls of a single
     session."""
     cwd: str = ""
-    """Absolute folder on the worker's machine in which the job runs; "": a sandbox of its own."""
+    """Absolute folder on the worker's machine in which the job runs; "": a sandbox of its own. Also
+    a name in `titan.model.files`: SHARED_FOLDER, SCRIPT_FOLDER."""
     stdin: str = ""
     """Content of the standard input: a SHA-256 (hex), or with `cwd` an absolute path on the
     worker's machine. "": empty input."""

@@ -18,6 +18,10 @@ MAX_FILES = 256
 """Maximum number of outputs of one job, and maximum number of its inputs."""
 MAX_PATH = 1024
 MAX_FOLDER = 4096
+SHARED_FOLDER = "shared"
+"""In place of a working directory: the folder that the jobs of a run share on a machine."""
+SCRIPT_FOLDER = "script"
+"""In place of a working directory: the folder that holds the job's file."""
 MAX_PART = 255
 MAX_OUTPUT_NAME = 256
 MAX_KEY = 256
@@ -168,8 +172,10 @@ def check_inputs(job: str, template: JobTemplate, parents: Sequence[int], parent
 
 def folder_problem(path: str) -> str:
     """Return why a path cannot be a working directory on a worker; "" if it can."""
+    if path in (SHARED_FOLDER, SCRIPT_FOLDER):
+        return ""
     if not path.startswith("/"):
-        return f"must be an absolute path, not {path[:80]!r}"
+        return f"must be an absolute path, {SHARED_FOLDER} or {SCRIPT_FOLDER}, not {path[:80]!r}"
     if len(path.encode(errors="replace")) > MAX_FOLDER:
         return f"exceeds {MAX_FOLDER:,} bytes"
     return "contains a NUL character" if "\0" in path else ""

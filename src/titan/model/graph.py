@@ -17,7 +17,7 @@ from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
 from titan.model.drivers import driver_problem
 from titan.model.environment import own_problem
 from titan.model.failure import template_problem
-from titan.model.files import check_inputs, files_problem, folder_problem
+from titan.model.files import SCRIPT_FOLDER, check_inputs, files_problem, folder_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.model.secrets import secrets_problem
 from titan.model.services import service_problem
@@ -318,6 +318,8 @@ def cwd_problem(t: JobTemplate) -> str:
         return "only a file, a command or a service has one"
     if t.outputs or t.inputs:
         return "outputs and inputs lie in the job's own folder: remove them, or remove cwd"
+    if t.cwd == SCRIPT_FOLDER and not t.file:
+        return "a command has no script: give the path of a folder"
     return folder_problem(t.cwd)
 
 

@@ -154,7 +154,7 @@ def file_of(value: object) -> str:
 
 
 def folder_of(value: object) -> str:
-    """Return an absolute path. Raises BadField."""
+    """Return an absolute path, or the name of a folder that the worker finds. Raises BadField."""
     text = text_of(_path(value))
     if problem := folder_problem(text):
         raise BadField(problem)

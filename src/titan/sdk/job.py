@@ -18,6 +18,7 @@ from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, Limits, Service
 from titan.model.demand import MAX_GPUS
 from titan.model.drivers import DRIVERS, choices, choices_doc
+from titan.model.files import SCRIPT_FOLDER
 from titan.model.names import MAX_NAME
 from titan.sdk import fields
 from titan.sdk.arrays import Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
@@ -312,12 +313,14 @@ class Job:
     )
     cwd: Field[str | os.PathLike[str] | None, str | None] = row(
         "Absolute folder on the worker's machine in which the job runs, in place of a folder of "
-        "its own. The folder must be there. Not with `inputs` and `outputs`.",
+        "its own. The folder must be there. Or `shared`: the folder of `TITAN_SHARED`, which the "
+        "jobs of a run share on a machine. Or `script`: the folder that holds the job's file. "
+        "Not with `inputs` and `outputs`.",
         fields.folder_of, default=None, form=Form.TEXT, aliases=("working_directory", "workdir", "dir"), template="cwd",
     )
     stdin: Field[str | os.PathLike[str] | None, str | None] = row(
-        "A file that is sent along and is the job's standard input; default: empty input. With "
-        "`cwd` it is a file on the worker's machine. A relative path starts as that of `file`.",
+        "A file that is sent along and is the job's standard input; default: empty input. If `cwd` "
+        "is a path, it is a file on the worker's machine. A relative path starts as that of `file`.",
         fields.stdin_of, default=None, form=Form.PATH, aliases=("standard_input",),
     )
     log_limit: Field[int | str, int] = row(
@@ -463,6 +466,8 @@ def _problems(job: Job) -> Iterator[tuple[str, str]]:
         yield "secrets", problem
     if job.cwd is not None and (job.inputs or job.outputs):
         yield "cwd", "inputs and outputs lie in the job's own folder: leave them out, or leave cwd out"
+    if job.cwd == SCRIPT_FOLDER and job.file is None:
+        yield "cwd", "a command has no script: give the path of a folder"
     if job.stdin is not None and (job.service is not None or (job.file is None and job.command is None)):
         yield "stdin", "only a file or a command has one: leave it out"
     if job.log_limit and job.file is None and job.command is None:

@@ -67,7 +67,12 @@ def load_pipeline(path: str | os.PathLike[str]) -> DAG:
     :4: comand: unknown key: did you mean 'command'?
     """
     source = Source(os.fspath(path))
-    return _read_root(source, load_nodes(source))
+    return pipeline_of(source, load_nodes(source))
+
+
+def pipeline_of(source: Source, root: Entries) -> DAG:
+    """Return the DAG of a file whose YAML is read already. Raises InvalidPipeline."""
+    return _read_root(source, root)
 
 
 def load_addition(path: str | os.PathLike[str], *, project: bool = True) -> DAG:

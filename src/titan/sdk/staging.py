@@ -25,7 +25,7 @@ from titan.host.remove_folder import remove_folder
 from titan.model import graph
 from titan.model.dag import DagSpec, Gate, JobTemplate, Kind
 from titan.model.drivers import named_in_template
-from titan.sdk import growing
+from titan.sdk import growing, wiring
 from titan.sdk.arrays import member
 from titan.sdk.failure_fields import Type, retry_of
 from titan.sdk.fields import PERM, perm_name
@@ -34,7 +34,6 @@ from titan.sdk.job import DAG, Job
 from titan.sdk.needs import main_capability, needs_of
 from titan.sdk.services import unknown_service
 from titan.sdk.tasks import TaskCall, template_of_task
-from titan.sdk.wiring import handlers_of, wired
 
 MAX_EDGES = 10_000_000
 
@@ -87,11 +86,12 @@ class StagedDag:
             self.scratch.close()
 
 
-def stage(dag: DAG, *, addition: bool = False, archive: str = "") -> StagedDag:
+def stage(dag: DAG, *, addition: bool = False, archive: str = "", gate_id: Callable[[str], str] = wiring.gate_id) -> StagedDag:
     """Check the files and the graph, and build the archive of the project.
 
     - `addition`: parents may be jobs of the existing run, which only the master knows.
     - `archive`: hash of a project that is already on the master, so its files are not checked.
+    - `gate_id`: function that names the gate after a job.
 
     Raises InvalidGraph, which names the job, in these cases:
 
@@ -105,7 +105,7 @@ def stage(dag: DAG, *, addition: bool = False, archive: str = "") -> StagedDag:
     >>> len(staged.spec.ids), len(staged.spec.templates), staged.artifacts
     (1000, 1, {})
     """
-    staging = _Staging(dag, archive)
+    staging = _Staging(dag, archive, gate_id)
     try:
         spec = staging.spec()
         parents = [] if addition else graph.resolve(spec)
@@ -196,8 +196,9 @@ _COPIED = [(row.name, row.template) for row in Job.ROWS.values() if row.template
 
 
 class _Staging:
-    def __init__(self, dag: DAG, archive: str = "") -> None:
+    def __init__(self, dag: DAG, archive: str = "", gate_id: Callable[[str], str] = wiring.gate_id) -> None:
         self.dag = dag
+        self._gate_id = gate_id
         self.artifacts: dict[str, Path] = {}
         self.unresolved: dict[str, None] = {}
         self.scratch: Scratch | None = None
@@ -215,9 +216,9 @@ class _Staging:
         shapes: dict[tuple[object, ...], int] = {}
         numbers: dict[JobTemplate, int] = {}
         template_of: list[int] = []
-        jobs = wired(dag.jobs)
+        jobs = wiring.wired(dag.jobs, self._gate_id)
         table = Table(jobs)
-        self._handlers = handlers_of(dag.jobs)
+        self._handlers = wiring.handlers_of(dag.jobs)
         services = [name for job in jobs if job.service is not None for name, *_ in job.rows()]
         for job in jobs:
             if job.expand is not None or job.pipeline is not None:
@@ -310,7 +311,7 @@ class _Staging:
         stdin = ""
         if job.stdin is not None:
             path = os.path.join(os.path.abspath(self._project or ""), job.stdin)
-            stdin = path if job.cwd is not None else self._hashed(job, path, "stdin")
+            stdin = path if job.cwd is not None and job.cwd.startswith("/") else self._hashed(job, path, "stdin")
         return JobTemplate(
             file=file,
             file_hash=file_hash,

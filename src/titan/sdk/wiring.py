@@ -7,7 +7,7 @@ the jobs that make its inputs. The resulting jobs express all this in their `par
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from titan.errors import InvalidGraph
 from titan.model.files import INDEX, MAX_FILES, nested_problem
@@ -45,13 +45,18 @@ def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
     return named
 
 
-def wired(jobs: Sequence[Job]) -> Sequence[Job]:
+def gate_id(job: str) -> str:
+    """Return the id of the gate after a job."""
+    return job + GATE_SUFFIX
+
+
+def wired(jobs: Sequence[Job], gate_id: Callable[[str], str] = gate_id) -> Sequence[Job]:
     """Return the jobs to submit, in their order, with gates. Raises InvalidGraph.
 
-    The result is `jobs` itself if nothing changes.
+    `gate_id` names the gate after a job. The result is `jobs` itself if nothing changes.
     """
     handlers = handlers_of(jobs)
-    gated = {job.id: job.id + GATE_SUFFIX for job in jobs if job.hitl_message is not None}
+    gated = {job.id: gate_id(job.id) for job in jobs if job.hitl_message is not None}
     if not handlers and not gated and not any(job.inputs for job in jobs):
         return jobs
     outputs = {job.id: dict(job.outputs) for job in jobs}

@@ -134,6 +134,10 @@ class Context:
         self.prefixes = tuple(prefix for db in self.databases.values() for prefix in db.mounts)
         self.guarded = limited or bool(self.prefixes)
 
+    def is_derived(self, key: bytes) -> bool:
+        """Return whether a name is reserved for a derived key, in any database."""
+        return any(db.mount_of(key) is not None for db in self.databases.values() if db.mounts)
+
     def typed(self, key: bytes, kind: type[T]) -> T | None:
         """Return the value of a key, of class `kind`; None if the key does not exist. Raises
         Refusal(WRONG_TYPE)."""

@@ -47,7 +47,7 @@ def check_names(ctx: Context, command: Command, args: list[bytes]) -> None:
     """
     if command.writes and ctx.prefixes and ctx.db.index < SPACES:
         for key in args[1:2] if command.keys == "1" else command.keys_of(args):
-            if key.startswith(ctx.prefixes):
+            if key.startswith(ctx.prefixes) and ctx.is_derived(key):
                 raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % shown(key))
 
 

@@ -13,10 +13,15 @@ class Mount(Protocol):
     """Read-only keys with a common prefix. The mount derives their values from other data at each
     read.
 
-    All read commands see derived keys, including KEYS, SCAN, TYPE and EXISTS. DBSIZE does not count
-    them, and they never expire. The store refuses a write command that names a derived key, even as
-    a source, because a replay could not repeat the result.
+    The mount owns some names below its prefix; the other names there are ordinary keys. All read
+    commands see derived keys, including KEYS, SCAN, TYPE and EXISTS. DBSIZE does not count them,
+    and they never expire. The store refuses a write command that names a derived key, even as a
+    source, because a replay could not repeat the result.
     """
+
+    def owns(self, key: bytes) -> bool:
+        """Return whether the name of `key`, which has the prefix, is reserved for a derived key,
+        whether that exists now or not."""
 
     def find(self, key: bytes) -> Value | None:
         """Return the current value of `key`, or None. The store must not change the value, and uses
@@ -133,7 +138,7 @@ class Database:
 
     def mount_of(self, key: bytes) -> Mount | None:
         for prefix, mount in self.mounts.items():
-            if key.startswith(prefix):
+            if key.startswith(prefix) and mount.owns(key):
                 return mount
         return None
 

@@ -65,7 +65,7 @@ class Store:
         self._ctx.dice = type(self._ctx.dice)(seed)
 
     def mount(self, prefix: bytes, mount: Mount, *, database: int = 0) -> None:
-        """Serve keys that begin with `prefix` from `mount`, read-only."""
+        """Serve the keys that begin with `prefix` and that `mount` owns from it, read-only."""
         self._ctx.databases[database].mounts[prefix] = mount
         self._ctx.review()
 

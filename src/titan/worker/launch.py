@@ -24,6 +24,7 @@ from titan.host.clock import SteadyClock
 from titan.model.dag import JobTemplate
 from titan.model.environment import environment_of
 from titan.model.failure import OUTPUT_LOST
+from titan.model.files import SCRIPT_FOLDER, SHARED_FOLDER
 from titan.worker.context.callers import Callers
 from titan.worker.devices import VISIBLE
 from titan.worker.drivers.addresses import with_addresses
@@ -234,7 +235,7 @@ class Launcher:
         }
         masks = self._give_secrets(assignment, env) if assignment.template.secrets else ()
         limits = self._limits(assignment) if assignment.template.limits is not None else None
-        cwd = assignment.template.cwd or place.cwd
+        cwd = _working_directory(assignment.template, place)
         return ProcessOptions(cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks)
 
     def _give_secrets(self, assignment: m.Assignment, env: dict[str, str]) -> Sequence[bytes]:
@@ -410,3 +411,12 @@ class Launcher:
     def _name_of(self, key: int) -> str:
         held = self._machine.held.get(key)
         return f"job {held.assignment.run}/{held.assignment.job}" if held is not None else "a function runner"
+
+
+def _working_directory(template: JobTemplate, place: Place) -> str:
+    """Return the folder in which a process of the job starts."""
+    if template.cwd == SHARED_FOLDER:
+        return place.shared
+    if template.cwd == SCRIPT_FOLDER:
+        return os.path.dirname(os.path.join(place.cwd, template.file))
+    return template.cwd or place.cwd

@@ -84,6 +84,16 @@ def test_the_dead_and_the_workers_are_hashes(master: Master) -> None:
     assert empty.find(b"titan:dlq") is None and empty.find(b"titan:workers") is None and empty.find(b"titan:events") is None
 
 
+def test_only_the_names_of_derived_keys_are_reserved(master: Master) -> None:
+    keys = ClusterKeys(master.state)
+    listed = list(keys.keys())
+    assert listed and all(keys.owns(key) for key in listed)
+    for absent in ("run:none", "job:none/x", "worker:none", "queue:NONE", "dlq", "events", "workers"):
+        assert keys.owns(b"titan:" + absent.encode())
+    for other in ("", "run", "jobs", "workers:w1", "events:x", "hitl:status:hitl-gate-train"):
+        assert not keys.owns(b"titan:" + other.encode()) and keys.find(b"titan:" + other.encode()) is None
+
+
 def test_a_queue_is_a_list_in_the_order_of_priority_and_age(master: Master) -> None:
     keys = ClusterKeys(master.state)
     assert keys.find(b"titan:queue:GPU") == deque([b"q/high", b"q/low"])

@@ -164,6 +164,14 @@ def test_numbers_at_the_edge(change: dict[str, float]) -> None:
     assert resolve(dag({"a": ""}, {"a": replace(GOOD, **change)})) == [()]
 
 
+def test_a_working_directory_is_a_path_or_a_folder_that_the_worker_finds() -> None:
+    assert "must be an absolute path, shared or script" in refused_template(JobTemplate(command="true", cwd="srv"))
+    assert "a command has no script" in refused_template(JobTemplate(command="true", cwd="script"))
+    assert "outputs and inputs" in refused_template(JobTemplate(command="true", cwd="shared", outputs=(("a", "a"),)))
+    for template in (JobTemplate(command="true", cwd="shared"), JobTemplate(file="a/b.py", archive="h", cwd="script")):
+        assert resolve(dag({"a": ""}, {"a": template})) == [()]
+
+
 def test_a_chain_of_100_000_needs_no_stack() -> None:
     chain = [(), *((i,) for i in range(99_999))]
     assert find_cycle(chain) == []

@@ -278,3 +278,12 @@ def test_the_examples_of_docstrings_run() -> None:
     result = doctest.testmod(titan.sdk.job)
     assert result.attempted > 4
     assert result.failed == 0
+
+
+def test_a_working_directory_is_a_path_or_a_folder_that_the_worker_finds() -> None:
+    assert [Job("a", "x.py", cwd=folder).cwd for folder in ("/srv", "shared", "script")] == ["/srv", "shared", "script"]
+    with pytest.raises(InvalidGraph, match="job 'a': cwd: must be an absolute path, shared or script, not 'srv'"):
+        Job("a", "x.py", cwd="srv")
+    with pytest.raises(InvalidGraph, match="job 'a': cwd: a command has no script: give the path of a folder"):
+        Job("a", command="true", cwd="script")
+    assert Job("a", command="true", cwd="shared").cwd == "shared"

@@ -18,6 +18,9 @@ class Cluster:
         self.events = Stream()
         self.values: dict[bytes, Value] = {b"titan:run:r": {b"state": b"RUNNING"}, b"titan:events": self.events}
 
+    def owns(self, key: bytes) -> bool:
+        return not key.startswith(b"titan:free:")
+
     def find(self, key: bytes) -> Value | None:
         return self.values.get(key)
 
@@ -41,6 +44,21 @@ def test_derived_keys_are_read() -> None:
     assert talk("SCAN 0") == [b"0", [b"own", b"titan:run:r", b"titan:events"]]
     assert talk("TTL titan:run:r") == -1
     assert talk("GET titan:run:r") == Error(b"WRONGTYPE Operation against a key holding the wrong kind of value")
+
+
+def test_keys_below_the_prefix_that_are_not_derived_are_ordinary() -> None:
+    talk, _ = mounted()
+    assert talk("SET titan:free:a 1") == OK and talk("COPY titan:free:a titan:free:b") == 1
+    assert talk("SADD titan:free:s m") == 1 and talk("GET titan:free:b") == b"1"
+    listed = talk("KEYS titan:free:*")
+    assert isinstance(listed, list) and sorted(listed) == [b"titan:free:a", b"titan:free:b", b"titan:free:s"]
+    refused = Error(b"ERR 'titan:x' belongs to the cluster and can only be read")
+    assert talk("MSET titan:free:a 2 titan:x 2") == refused
+    assert talk("SELECT 1") == OK and talk("SET titan:free:a 3") == OK
+    assert talk("SET titan:x 3") == refused
+    assert talk("SELECT 0") == OK and talk("GET titan:free:a") == b"1"
+    check(talk.store)
+    assert list(replayed(talk.store.take_changes()).rewrite()) == list(talk.store.rewrite())
 
 
 @pytest.mark.parametrize(

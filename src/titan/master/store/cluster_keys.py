@@ -9,7 +9,8 @@ state.
     titan:dlq            hash of RUN/JOB to the reason why the job is DEAD
     titan:events         stream of events since this master started, the last 10,000
 
-Runs in the history are not included. SCAN and KEYS list the jobs of runs of up to 10,000 jobs; the
+Other keys below the prefix are ordinary keys, which programs of the Titan SDK use. Runs in the
+history are not included. SCAN and KEYS list the jobs of runs of up to 10,000 jobs; the
 jobs of larger runs can still be read.
 """
 
@@ -47,12 +48,20 @@ EVENTS = 10_000
 _HIDDEN = (*ev.VOLATILE, ev.StoreChanged)
 
 
+_FAMILIES = (b"run:", b"job:", b"worker:", b"queue:")
+_SINGLES = (b"workers", b"dlq", b"events")
+
+
 class ClusterKeys:
     """Mount of computed keys (see `titan.store.keyspace`)."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.events = EventStream(state)
+
+    def owns(self, key: bytes) -> bool:
+        name = key[len(PREFIX) :]
+        return name.startswith(_FAMILIES) or name in _SINGLES
 
     def find(self, key: bytes) -> Value | None:
         kind, _, name = key[len(PREFIX) :].decode("utf-8", "replace").partition(":")
@@ -76,8 +85,8 @@ class ClusterKeys:
 
     def keys(self) -> Iterable[bytes]:
         state = self._state
-        for name in ("workers", "dlq", "events"):
-            key = PREFIX + name.encode()
+        for name in _SINGLES:
+            key = PREFIX + name
             if self.find(key) is not None:
                 yield key
         for worker in state.workers.values():

@@ -1,14 +1,10 @@
-"""Replacement for the package `titan_sdk`. Programs that use it run after one changed import:
-
-    from titan.compat import TitanClient, TitanJob
-
-Where `titan_sdk` and `titan.Client` differ, this module behaves like `titan_sdk`:
+"""`TitanClient`. The behaviour that programs of the Titan SDK expect is kept where it differs from
+`titan.Client`:
 
 - Answers are texts or booleans.
 - An unreachable master gives an answer that begins with ``CONNECTION_ERROR``.
 - A job is found by its id alone, with or without the prefix ``DAG-``.
-
-New programs should use `titan.Client`, which offers more.
+- The jobs of a run share a working directory on each machine.
 """
 
 from __future__ import annotations
@@ -16,140 +12,86 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
-import shlex
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 
+from titan.compat import approvals, where
+from titan.compat.job import GATE_PREFIX, TitanJob, gate_id, plain_id, plain_parents
+from titan.compat.titan_yaml_parser import load_dag
 from titan.content.archive import build_archive
-from titan.errors import ConnectionLost, MasterUnreachable, NotFound, TitanError
-from titan.model.causes import Cause
+from titan.errors import CallerError, ConnectionLost, MasterUnreachable, NotFound, TitanError
 from titan.sdk import submission, uploads
-from titan.sdk.address import DEFAULT_PORT
 from titan.sdk.client import Client
-from titan.sdk.fields import PERM, perm_name
-from titan.sdk.job import DAG, Job
+from titan.sdk.failure_fields import GATE_SUFFIX
+from titan.sdk.fields import perm_name
+from titan.sdk.job import DAG
+from titan.sdk.run import submitted_here
 from titan.sdk.services import ServiceStatus
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import JobStatus
 
-__all__ = ["TITAN_HOST", "TITAN_PORT", "TitanClient", "TitanJob"]
-
 T = TypeVar("T")
-TITAN_HOST = os.environ.get("TITAN_HOST", "127.0.0.1")
-TITAN_PORT = int(os.environ.get("TITAN_PORT") or DEFAULT_PORT)
 UPLOADS = "uploads/"
 """Folder of uploaded files inside the master's perm_files/."""
 JOB_RUN_TTL_S = 30 * 86_400
 """Seconds for which the store remembers the newest run of a job id."""
-SERVICES = ("SERVICE", "DEPLOY_PAYLOAD")
 _STATES = {
     "DEAD": "FAILED",
     "FAILED": "RETRYING",
-    **dict.fromkeys(("WAITING", "QUEUED", "DELAYED"), "PENDING"),
-    "DISPATCHED": "RUNNING",
+    **dict.fromkeys(("WAITING", "QUEUED", "DELAYED", "DISPATCHED"), "PENDING"),
 }
+_OVER = ("COMPLETED", "FAILED", "REJECTED", "CANCELLED")
 SEARCHED_RUNS = 200
-"""Number of newest runs that are searched for a job that was not submitted through this module."""
+"""Newest runs to search for a job that was not submitted through this module."""
 PATIENCE_S = 20.0
+POLL_S = 0.05
+"""Shortest interval at which `submit_yaml` looks at the jobs of a run with services."""
 
 
-class TitanJob:
-    """Job to be submitted by `TitanClient`.
+class Accepted(str):
+    """The text ``DAG_ACCEPTED``, with the id of the run in `run`."""
 
-    - `filename`: path of a local script or binary, or name of one that `deploy_script` uploaded.
-      With `is_archive`: ``NAME.zip/PATH``, a file in a folder from `upload_project_folder`.
-    - `delay`: milliseconds.
+    __slots__ = ("run",)
+    run: str
 
-    Raises FileNotFoundError if `filename` is a path that does not exist.
-    """
-
-    def __init__(
-        self,
-        job_id: str,
-        filename: str,
-        job_type: str = "RUN_PAYLOAD",
-        args: str | None = None,
-        parents: Iterable[str] | None = None,
-        port: int = 0,
-        is_archive: bool = False,
-        priority: int = 1,
-        delay: int = 0,
-        affinity: bool = False,
-        requirement: str = "GENERAL",
-        hitl_message: str | None = None,
-        max_wait_seconds: int = 172_800,
-    ) -> None:
-        self.id = job_id
-        self.filename = os.fspath(filename)
-        self.job_type = job_type
-        self.args = args or ""
-        self.parents = list(parents or ())
-        self.port = port
-        self.is_archive = is_archive
-        self.priority = priority
-        self.delay = delay
-        self.affinity = affinity
-        self.requirement = requirement or "GENERAL"
-        self.hitl_message = hitl_message
-        self.max_wait_seconds = max_wait_seconds
-        deployed = "/" not in self.filename and os.sep not in self.filename
-        if not is_archive and not os.path.exists(self.filename) and not deployed:
-            raise FileNotFoundError(
-                f"file {self.filename!r} does not exist: give a path relative to the working directory or absolute"
-            )
-
-    def as_job(self, parents: Sequence[str]) -> Job:
-        """Return the `Job`. Raises InvalidGraph."""
-        if self.is_archive or not os.path.exists(self.filename):
-            file = f"{PERM}{self.filename}"
-        else:
-            file = os.path.abspath(self.filename)
-        service = self.job_type in SERVICES
-        return Job(
-            self.id,
-            file=file,
-            args=_split(self.args),
-            parents=parents,
-            requirement=self.requirement,
-            priority=self.priority,
-            delay=self.delay / 1000,
-            affinity=self.affinity,
-            hitl_message=None if service else self.hitl_message or None,
-            max_wait_seconds=self.max_wait_seconds,
-            type="service" if service else "run",
-            port=self.port or None if service else None,
-            keep=service,
-        )
-
-    def __repr__(self) -> str:
-        return f"TitanJob({self.id!r}, {self.filename!r})"
+    def __new__(cls, run: str) -> Accepted:
+        accepted = super().__new__(cls, "DAG_ACCEPTED")
+        accepted.run = run
+        return accepted
 
 
 class TitanClient:
-    """Client of a master. Cheap to create: clients of a process share one connection per address.
+    """Client of a master, cheap to create.
 
-    The address of the master is `host` and `port`. Without them it is TITAN_HOST and TITAN_PORT
-    from the environment; without these it is the default of `titan.Client`.
+    - `host`, `port`: address of the master; default: TITAN_HOST and TITAN_PORT, which a program may
+      set at any time, else the address that `titan.Client` uses.
+    - `shared_cwd`: scripts run in the folder that the jobs of a run share on a machine, and files
+      of a project folder in the folder that holds them. False: each job has a folder of its own.
+
+    All clients of a process share one connection per address.
     """
 
-    def __init__(self, host: str | None = None, port: int | None = None) -> None:
-        self._address = f"{host or TITAN_HOST}:{port or TITAN_PORT}" if host or port else _address()
+    def __init__(self, host: str | None = None, port: int | None = None, *, shared_cwd: bool = True) -> None:
+        self._host, self._port = host, port
+        self._shared_cwd = shared_cwd
 
     # -- submitting --------------------------------------------------------------------------------
     def submit_job(self, job: TitanJob) -> str:
-        """Submit one job and return the answer of `submit_dag`."""
+        """Submit a single job. The answer is that of `submit_dag`."""
         return self.submit_dag(job.id, [job])
 
     def submit_dag(self, name: str, jobs: Iterable[TitanJob], agent_run_id: str | None = None) -> str:
-        """Submit jobs and return ``SUBMITTED: RUN``, or ``ERROR: ...``.
+        """Submit jobs and return ``DAG_ACCEPTED``, or ``ERROR: ...``. See `Accepted`.
 
-        A parent that is not among `jobs` must be COMPLETED already.
+        A parent that is not among `jobs` must be COMPLETED already. After a job with a
+        `hitl_message`, the gate ``hitl-gate-JOB`` waits for a decision.
         """
         all_jobs = list(jobs)
         return self._text_answer(lambda client: self._submit(client, name, all_jobs, agent_run_id or ""))
@@ -157,58 +99,72 @@ class TitanClient:
     def submit_yaml(
         self, yaml_path: str, agent_run_id: str | None = None, wait: bool = False, poll_interval: float = 2, timeout: float = 300
     ) -> str | bool:
-        """Submit a pipeline file and return an answer like `submit_dag`.
+        """Submit a pipeline file of Titan or of the Titan SDK, see `load_dag`.
 
-        With `wait`, wait until the run is over; return False if the run takes longer than `timeout`
-        seconds. `poll_interval` is ignored, because the master pushes changes. Raises
-        FileNotFoundError, InvalidPipeline.
+        With `wait`, wait until its jobs are over and its services READY. Return False if that takes
+        longer than `timeout` seconds. The end of a run is noticed at once. While services run,
+        their jobs are looked at every `poll_interval` seconds. Unknown keys cause the warning
+        `UnknownKey`. Raises FileNotFoundError, InvalidPipeline.
         """
-        from titan.sdk.pipeline import load_pipeline
-
-        if not os.path.exists(yaml_path):
-            raise FileNotFoundError(f"pipeline file {yaml_path!r} does not exist: check the path")
-        dag = load_pipeline(yaml_path)
+        dag = load_dag(yaml_path, shared_cwd=self._shared_cwd)
         if agent_run_id:
             dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, dag.deadline, agent_run_id)
+        answer = self._text_answer(lambda client: self._send(client, dag, set()))
+        if not wait or not isinstance(answer, Accepted):
+            return answer
+        interval = max(poll_interval, POLL_S) if any(job.service for job in dag.jobs) else timeout
+        over = self._text_answer(lambda client: "OVER" if self._wait_for(client, answer.run, interval, timeout) else "")
+        return answer if over == "OVER" else over or False
 
-        def submit(client: Client) -> str:
-            run = client.submit(dag)
-            self._remember(client, run.id, [job.id for job in dag.jobs])
-            return f"SUBMITTED: {run.id}"
-
-        answer = self._text_answer(submit)
-        if wait and answer.startswith("SUBMITTED"):
+    def _wait_for(self, client: Client, run: str, interval: float, timeout: float) -> bool:
+        """Return whether each job is over, or is a READY service, within `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while True:
             try:
-                self._client().run(answer.split()[1]).wait(timeout)
+                client.run(run).wait(max(0.0, min(interval, end - time.monotonic())))
+                return True
             except TimeoutError:
+                ready = _ready(client.services(run))
+            if all(state_of(job) in _OVER or f"{run}/{job.id}" in ready for job in client.status(run).jobs):
+                return True
+            if time.monotonic() >= end:
                 return False
-        return answer
 
     def _submit(self, client: Client, name: str, jobs: list[TitanJob], group: str) -> str:
-        ids = {job.id for job in jobs}
-        missing = dict.fromkeys(parent for job in jobs for parent in job.parents if parent not in ids)
+        ids = {plain_id(job.id) for job in jobs}
+        gated = {plain_id(job.id) for job in jobs if job.has_gate}
+        parents = [plain_parents(job.parents, gated) for job in jobs]
+        missing = dict.fromkeys(parent for some in parents for parent in some if parent not in ids)
         for parent in missing:
             state = self._state(client, parent)
             if state != "COMPLETED":
                 return f"ERROR: parent {parent!r} is not among the submitted jobs and is {state}, not COMPLETED"
-        converted = [job.as_job([parent for parent in job.parents if parent in ids]) for job in jobs]
-        staged = stage(DAG(name, converted, agent_run_id=group))
+        converted = [
+            job.as_job([parent for parent in some if parent in ids], shared_cwd=self._shared_cwd)
+            for job, some in zip(jobs, parents, strict=True)
+        ]
+        return self._send(client, DAG(name, converted, agent_run_id=group), {job.filename for job in jobs if job.is_archive})
+
+    def _send(self, client: Client, dag: DAG, archived: set[str]) -> Accepted:
+        staged = stage(dag, gate_id=gate_id)
         try:
-            staged = client._wait(_on_master(client, staged, {job.filename for job in jobs if job.is_archive}))
+            staged = client._wait(_on_master(client, staged, archived))
             answer = client._wait(submission.submit(client._async._connection, staged.spec, staged.parents, None))
         finally:
             staged.close()
-        self._remember(client, answer.run, list(ids))
-        return f"SUBMITTED: {answer.run}"
+        submitted_here(answer.run)
+        gates = [gate_id(job.id) for job in dag.jobs if job.hitl_message is not None]
+        self._remember(client, answer.run, [*[job.id for job in dag.jobs], *gates])
+        return Accepted(answer.run)
 
     @staticmethod
     def _remember(client: Client, run: str, ids: list[str]) -> None:
-        """Record `run` as the newest run of each job id."""
+        """Record the newest run of each job id."""
         with client.store.pipeline() as pipe:
             for name in ids:
                 pipe.execute("SET", f"compat:job:{name}", run, "EX", JOB_RUN_TTL_S)
 
-    # -- queries -----------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------
     def get_job_status(self, job_id: str) -> str:
         """Return the state of a job, or UNKNOWN.
 
@@ -239,32 +195,54 @@ class TitanClient:
         run = target.partition("/")[0]
         if job.state == "RUNNING" and target in _ready(client.services(run)):
             return "COMPLETED"
-        return _state_of(job)
+        return state_of(job)
 
     @staticmethod
     def _target(client: Client, job_id: str) -> str:
         """Return RUN/JOB of the newest job with that id; "" if there is none."""
-        name = job_id.removeprefix("DAG-")
-        if name.startswith("hitl-gate-"):
-            name = f"{name.removeprefix('hitl-gate-')}.gate"
-        run = client.store.execute("GET", f"compat:job:{name.removesuffix('.gate')}")
-        runs = [run.decode()] if isinstance(run, bytes) else []
-        for candidate in runs or [summary.run for summary in client.runs(SEARCHED_RUNS)]:
-            try:
-                client.job(f"{candidate}/{name}")
-                return f"{candidate}/{name}"
-            except NotFound:
-                continue
+        names = list(dict.fromkeys((plain_id(job_id), job_id)))
+        for name in names:
+            run = client.store.execute("GET", f"compat:job:{name}")
+            if isinstance(run, bytes) and _has(client, f"{run.decode()}/{name}"):
+                return f"{run.decode()}/{name}"
+        if names[0].startswith(GATE_PREFIX):  # of a run that `titan.Client` submitted
+            names.append(names[0].removeprefix(GATE_PREFIX) + GATE_SUFFIX)
+        for summary in client.runs(SEARCHED_RUNS):
+            for name in names:
+                if _has(client, f"{summary.run}/{name}"):
+                    return f"{summary.run}/{name}"
         return ""
 
     # -- the store ---------------------------------------------------------------------------------
     def store_put(self, key: str, value: object) -> str:
-        """Set a key of the shared store to a text. Return "OK"."""
-        return self._text_answer(lambda client: _text(client.store.execute("SET", key, str(value))))
+        """Set a key of the shared store to a text. Return "OK".
+
+        ``titan:hitl:status:GATE`` set to APPROVED or REJECTED decides the gate.
+        """
+
+        def put(client: Client) -> str:
+            gate = approvals.gate_of(key)
+            decides = str(value) in (approvals.APPROVED, approvals.REJECTED)
+            if gate and decides and (target := self._target(client, gate)):
+                approvals.decide(client, target, str(value))
+            return _text(client.store.execute("SET", key, str(value)))
+
+        return self._text_answer(put)
 
     def store_get(self, key: str) -> str:
         """Return the text of a key; "NULL" if it does not exist."""
-        return self._text_answer(lambda client: _text(client.store.execute("GET", key)))
+
+        def get(client: Client) -> str:
+            found: str | None = None
+            if gate := approvals.gate_of(key):
+                target = self._target(client, gate)
+                found = approvals.status_of(client.job(target)[0]) if target else None
+            elif gate := approvals.gate_of(key, approvals.MESSAGE):
+                target = self._target(client, gate)
+                found = approvals.message_of(client, target) if target else None
+            return _text(client.store.execute("GET", key)) if found is None else found
+
+        return self._text_answer(get)
 
     def store_sadd(self, key: str, member: object) -> int:
         """Add a member to a set. Return 1 if it is new, else 0."""
@@ -272,8 +250,14 @@ class TitanClient:
         return int(answer) if answer.isdigit() else 0
 
     def store_smembers(self, key: str) -> list[str]:
+        """Return the members of a set. Those of ``titan:hitl:queue`` are the gates that wait."""
         no_members: list[str] = []
-        return self._answer_or(lambda client: sorted(_text(member) for member in client.store.smembers(key)), no_members)
+
+        def members(client: Client) -> list[str]:
+            found = {_text(member) for member in client.store.smembers(key)}
+            return sorted(found.union(approvals.waiting(client)) if key == approvals.QUEUE else found)
+
+        return self._answer_or(members, no_members)
 
     # -- services ----------------------------------------------------------------------------------
     def stop_service(self, service_id: str) -> str:
@@ -283,7 +267,7 @@ class TitanClient:
         """
         if not service_id:
             raise ValueError("stop_service: the service id is empty: give the id of a service")
-        name = f"DAG-{service_id.removeprefix('DAG-')}"
+        name = f"DAG-{plain_id(service_id)}"
 
         def stop(client: Client) -> str:
             target = self._target(client, name)
@@ -296,7 +280,7 @@ class TitanClient:
 
     def get_service_address(self, service_id: str) -> tuple[str, int] | None:
         """Return (host, port) of a service that is READY, else None."""
-        name = service_id.removeprefix("DAG-")
+        name = plain_id(service_id)
         ready = self._ready()
         addresses = [address for target, address in ready.items() if target.partition("/")[2] == name]
         if not addresses:
@@ -365,11 +349,11 @@ class TitanClient:
         return self._text_answer(fetch) == "OK"
 
     def publish_artifact(self, key: str, filename: str) -> bool:
-        """Upload a file. `get_artifact` finds the file by this key."""
+        """Upload a file, which `get_artifact` finds by this key."""
         return self.upload_file(filename) == "UPLOAD_SUCCESS" and self.store_put(key, os.path.basename(filename)) == "OK"
 
     def get_artifact(self, key: str, save_path: str | None = None) -> bool:
-        """Save the file published under this key. Return False if there is no such file.
+        """Save the file published under this key. Return False if there is none.
 
         `save_path` defaults to the file's name in the folder for temporary files.
         """
@@ -393,10 +377,17 @@ class TitanClient:
 
     # -- helpers -----------------------------------------------------------------------------------
     def _client(self) -> Client:
-        return _open(self._address)
+        return _open(where.find(self._host, self._port))
+
+    def _send_request(self, op_code: int, payload: str) -> NoReturn:
+        """Raises CallerError: the packets of the Titan SDK are not kept."""
+        raise CallerError(
+            f"titan.compat sends no packets of the Titan SDK (operation 0x{op_code:02x}): call a method of TitanClient or "
+            "titan.Client, see docs/migrating-from-titan.md"
+        )
 
     def _text_answer(self, request: Callable[[Client], str]) -> str:
-        """Return the answer of `request`, or a text that describes its error."""
+        """Return the answer of `request`. An error becomes a text."""
         try:
             return request(self._client())
         except (MasterUnreachable, ConnectionLost) as error:
@@ -413,30 +404,8 @@ class TitanClient:
 
 
 def _ready(services: list[ServiceStatus]) -> dict[str, str]:
-    """Return a map of RUN/JOB to HOST:PORT for the services that are READY."""
+    """Return RUN/JOB -> HOST:PORT of the services that are READY."""
     return {f"{s.run}/{s.job}": s.address for s in services if s.address and s.state == "READY"}
-
-
-def _address() -> str | None:
-    """Return the configured address, or None to use the default of `titan.Client`.
-
-    In a job, TITAN_PORT without TITAN_HOST is ignored: it may be the port of the job's service.
-    """
-    host, port = os.environ.get("TITAN_HOST"), os.environ.get("TITAN_PORT")
-    if host:
-        return f"{host}:{port or DEFAULT_PORT}"
-    return f"127.0.0.1:{port}" if port and "TITAN_JOB" not in os.environ else None
-
-
-def _split(args: str) -> list[str]:
-    """Split arguments as a shell does, or at spaces if the quotes are unbalanced.
-
-    Programs written for `titan_sdk` do not escape apostrophes.
-    """
-    try:
-        return shlex.split(args)
-    except ValueError:
-        return args.split()
 
 
 def _text(answer: object) -> str:
@@ -445,16 +414,25 @@ def _text(answer: object) -> str:
     return answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
 
 
-def _state_of(job: JobStatus) -> str:
-    if job.state == "CANCELLED" and job.cause == Cause.REJECTED.name:
+def _has(client: Client, target: str) -> bool:
+    try:
+        client.job(target)
+    except NotFound:
+        return False
+    return True
+
+
+def state_of(job: JobStatus) -> str:
+    """Return the state of a job as the Titan SDK names it."""
+    if approvals.is_rejected(job):
         return "REJECTED"
     return _STATES.get(job.state, job.state)
 
 
 async def _on_master(client: Client, staged: StagedDag, archived: set[str]) -> StagedDag:
-    """Upload the files of the DAG, look up files on the master by name, and return the new DAG.
+    """Return the DAG with its files on the master.
 
-    `archived`: the names ``NAME.zip/PATH`` of files inside folders on the master.
+    `archived` are the names ``NAME.zip/PATH`` of files inside folders on the master.
     """
     names = {}
     for name in staged.unresolved:
@@ -471,15 +449,15 @@ async def _on_master(client: Client, staged: StagedDag, archived: set[str]) -> S
     return staged
 
 
-# -- shared connections ----------------------------------------------------------------------------
+# -- one connection for all ------------------------------------------------------------------------
 _lock = threading.Lock()
 _clients: dict[tuple[int, str | None], Client] = {}
 
 
 def _open(address: str | None) -> Client:
-    """Return the client that this process shares for an address.
+    """Return the client of this process.
 
-    A forked process opens its own client. Raises MasterUnreachable.
+    A forked process opens its own. Raises MasterUnreachable.
     """
     with _lock:
         key = (os.getpid(), address)
