@@ -83,8 +83,8 @@ def test_run_of_a_command_gives_its_streams_and_passes_arguments_on(c: Cluster) 
 def test_run_of_a_command_that_fails(c: Cluster) -> None:
     assert c.cli("run", "--", "false").returncode == 1
     nowhere = c.cli("run", "--", "no-such-command", "x")
-    assert nowhere.returncode == 1
-    assert "no such command" in nowhere.stderr
+    assert nowhere.returncode == 2
+    assert "there is no file or command" in nowhere.stderr
 
 
 def test_submit_returns_at_once_and_wait_gives_the_outcome(c: Cluster, pipeline: Path, failing: Path) -> None:

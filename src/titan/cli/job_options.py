@@ -96,6 +96,14 @@ class JobOptions:
             _TYPED.get(name, f"--{name.replace('_', '-')}") for name in _NAMES if getattr(self, name) != getattr(JobOptions(), name)
         ]
 
+    def check(self) -> None:
+        """Raise CallerError or InvalidGraph if a job cannot have these options."""
+        from titan.sdk.job import Job
+
+        if self.project and self.cwd is not None:
+            raise CallerError("--project runs the job in a copy of this folder, and --cwd in another one: leave one out")
+        Job(self.name or "job", command="true", **self.job_fields())
+
     def job_fields(self) -> dict[str, Any]:
         """Return all fields of the Job except its file, command, args and python. Raises
         CallerError."""
@@ -177,6 +185,8 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
     from titan.sdk.job import DAG, Job
 
     first, *args = arguments
+    if not first.strip():
+        raise CallerError("the command is empty: pass a pipeline, a script or a command")
     path = Path(first)
     if is_pipeline(first):
         from titan.sdk.pipeline import load_pipeline
@@ -188,9 +198,8 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
         return load_pipeline(path), path.resolve().parent
     if path.is_dir():
         raise CallerError(f"{first} is a folder: pass a pipeline, a script or a command")
+    options.check()
     project = Path.cwd() if options.project else None
-    if project is not None and options.cwd is not None:
-        raise CallerError("--project runs the job in a copy of this folder, and --cwd in another one: leave one out")
     if in_place and options.cwd is None:
         options = replace(options, cwd=str(Path.cwd()))
     name = options.name or _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
@@ -210,6 +219,8 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
         if not args and any(c.isspace() for c in first):
             command = first  # a line, or several, for a shell
             name = options.name or _NOT_IN_NAMES.sub("-", first.split()[0]).strip("-.")[:100] or "job"
+        elif in_place:
+            raise CallerError(f"there is no file or command {first!r} here: check the name, or its folder in PATH")
     job = Job(name, command=command, **options.job_fields())
     return DAG(_name_of(arguments), [job], project=project), Path.cwd()
 

@@ -61,6 +61,8 @@ def execute(
 ) -> NoReturn:
     """Execute `titan run`; see `titan.cli.run_command`."""
     named = may_be_saved(arguments)
+    if named:
+        job.check()  # before a private cluster starts
     dag, base_folder = (None, Path.cwd()) if named else dag_of(arguments, job, deadline=deadline, group=group)
     with (
         contextlib.ExitStack() as stack,

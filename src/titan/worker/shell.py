@@ -128,6 +128,8 @@ class Worker:
         """Error that ended the last connection, None if it was closed in good order."""
         self._gone = asyncio.Event()
         self._lag = asyncio.Event()
+        self._opened = False
+        """All parts exist. A signal may ask the worker to quit before that."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- life --------------------------------------------------------------------------------------
@@ -218,6 +220,10 @@ class Worker:
         self._launcher.limit_by(await asyncio.to_thread(proven, limiter))  # while the warden starts
 
     async def _live(self) -> None:
+        self._opened = True
+        if self._inbox:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
         have, held = self.machine.have, self.machine.held
         sweeping = keep_swept(self._workspace, self.home, self._clock, self._keep_s, held, lambda hash_: have.pop(hash_, None))
         for chore in (self._catch_up(), self._values.run(), sweeping, keep_tidy(self._workspace.runs)):
@@ -266,9 +272,9 @@ class Worker:
 
     # -- the state machine -------------------------------------------------------------------------
     def see(self, received: Any) -> None:
-        """Queue an input for the state machine's next turn."""
+        """Queue an input for the state machine's next turn. The first turn follows `_open`."""
         self._inbox.append(received)
-        if not self._scheduled:
+        if not self._scheduled and self._opened:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
