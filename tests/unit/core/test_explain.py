@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from support.core import CLIENT, FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
+from support.core import CLIENT, FIRST, PATIENT, Master, alike, cancel, dag, register, results, started, submit, succeeded
 from titan.core import inputs
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
 from titan.core.state.state import State
 from titan.core.why import Explanation, explain
-from titan.model.dag import JobTemplate, Needs
+from titan.model.dag import Gate, JobTemplate, Needs
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
 
@@ -203,3 +205,41 @@ def test_a_run_that_is_still_coming_in() -> None:
     master.see(inputs.RunBegun(CLIENT, 1, "r", "k", "d", "1", [PLAIN], 2))
     master.see(inputs.JobsArrived(CLIENT, 1, "r", 0, ["a"], [0], [()], [()]))
     assert [r.code for r in master.explained().reasons] == ["releasing"]
+
+
+def test_a_gate_that_is_open_waits_for_a_decision() -> None:
+    master = Master()
+    gate = JobTemplate(kind="gate", gate=Gate("Ship it?"), retries=0)
+    master.see(submit(dag({"g": ""}, {"g": gate})), at=7.0)
+    (reason,) = master.explained().reasons
+    assert (reason.code, reason.text, reason.detail) == ("paused", "paused: it waits for a decision", {"since": 7.0})
+
+
+def test_a_worker_that_drains_is_away_or_set_aside_says_so() -> None:
+    master = Master(PATIENT)
+    master.see(
+        register("drains", origin=1), register("away", origin=2), register("aside", origin=3), register("well", origin=4, slots=1)
+    )
+    numbers = {worker.name: number for number, worker in master.state.workers.items()}
+    master.see(inputs.WorkerDraining(numbers["drains"]), inputs.WorkerDisconnected(numbers["away"], 2))
+    aside = master.state.workers[numbers["aside"]]
+    apply(master.state, ev.WorkerSetAside(aside.number, "its disk is full", 60.0, 5.0))
+    master.see(submit(alike("busy waits", PLAIN)), at=10.0)
+    reasons = {w.worker: [(r.code, r.text) for r in w.reasons] for w in master.explained(1).workers}
+    assert reasons["drains"] == [("draining", "is draining: it takes no new jobs")]
+    assert ("suspect", "its connection broke: it may come back") in reasons["away"]
+    assert reasons["aside"][0] == ("aside", "is set aside, until 1970-01-01T00:01:00Z: its disk is full")
+    assert [code for code, _ in reasons["well"]] == ["slots"]
+
+
+def test_a_job_bound_to_a_worker_by_affinity_says_which() -> None:
+    near, urgent = JobTemplate(command="true", affinity=True), JobTemplate(command="true", priority=9)
+    master = Master()
+    master.see(register("w1", slots=1), submit(dag({"a": "", "next": "a"}, {"next": near})))
+    master.see(submit(alike("blocker", urgent), run="b"))
+    master.see(succeeded(1, master.lease(0)), at=1.0)
+    master.see(register("w2", origin=2))
+    told = master.explained(1)
+    assert told.state is JobState.QUEUED
+    assert of_workers(told)["w2"] == ["affinity binds the job to w1"]
+    assert [reason.code for worker in told.workers for reason in worker.reasons if worker.worker == "w1"] == ["slots"]

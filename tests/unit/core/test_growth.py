@@ -28,6 +28,7 @@ from support.core import (
 from titan.core import effects as fx
 from titan.core import inputs
 from titan.core.events import events as ev
+from titan.core.handlers import growth
 from titan.core.invariants import check
 from titan.core.step import Decision, step
 from titan.model.dag import DagSpec, JobTemplate
@@ -284,3 +285,62 @@ def test_a_cycle_far_behind_what_waits_is_found_and_named() -> None:
     events, _ = grow(master, dag({"x": "other", "y": "x"}), before=("end",))
     assert isinstance(events[0], ev.RunGrown)
     assert "cycle" in refusal(grow(master, dag({"w": "end"}), before=("other",), key="k2"))[1]
+
+
+# -- additions and waits that are refused ----------------------------------------------------------
+def test_a_job_that_has_begun_cannot_wait_for_an_addition() -> None:
+    master = running({"plan": "", "free": "", "end": "plan"})
+    assert refusal(grow(master, dag({"a": ""}), before=("free",))) == (
+        "conflict",
+        "free cannot wait for the addition any more: it is QUEUED",
+    )
+    assert refusal(grow(master, dag({"a": ""}), before=("nope",)))[1] == "run r has no job 'nope' that could wait for the addition"
+    assert by_name(master).keys() == {"plan", "free", "end"}
+
+
+def test_a_handler_waits_for_no_addition_and_an_addition_of_handlers_is_waited_for_by_nobody() -> None:
+    handler = JobTemplate(command="h", kind="handler")
+    master = running({"plan": "", "alarm": "plan", "end": "plan"}, {"alarm": handler})
+    code, text = refusal(grow(master, dag({"a": ""}), before=("alarm",)))
+    assert (code, text.partition(":")[0]) == ("invalid_graph", "alarm is a handler")
+    only = dag({"fix": "end"}, {"fix": handler})
+    assert refusal(grow(master, only, before=("end",))) == ("invalid_graph", "no job can wait for an addition that has only handlers")
+
+
+def test_children_that_are_over_or_handlers_do_not_wait_for_an_addition() -> None:
+    handler = JobTemplate(command="h", kind="handler")
+    master = running({"plan": "", "gone": "plan", "alarm": "plan", "end": "plan"}, {"alarm": handler})
+    master.see(cancel("r", "gone"), at=2.5)
+    (grown, *_), _ = grow(master, dag({"a": ""}), children=True)
+    assert isinstance(grown, ev.RunGrown)
+    assert [number for number, _ in grown.before] == [FIRST + 3], "`end` alone waits"
+
+
+def test_a_handler_of_what_is_over_cannot_be_added() -> None:
+    master = running({"plan": "", "other": ""}, settings=Settings(prefetch=0))
+    master.see(cancel("r", "other"), at=2.5)
+    spec = dag({"fix": "other"}, {"fix": JobTemplate(command="h", kind="handler")})
+    spec = DagSpec("d", "", spec.templates, ["fix"], [0], [()], [("other",)])
+    assert refusal(grow(master, spec)) == ("invalid_graph", "job 'fix' is a handler of 'other', which is over: CANCELLED")
+
+
+def test_an_addition_and_the_number_of_additions_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "MAX_ADDITION", 2)
+    monkeypatch.setattr(growth, "MAX_GROWTHS", 1)
+    master = running({"plan": ""})
+    three = alike("a b c", JobTemplate(command="x"))
+    assert refusal(grow(master, three)) == ("invalid_graph", "3 jobs at once; the limit of one addition is 2: add them in parts")
+    assert grow(master, dag({"a": ""})).events
+    code, text = refusal(grow(master, dag({"b": ""}), key="k2"))
+    assert (code, text) == ("invalid_graph", "run r has grown 1 times, which is the limit: add more jobs at a time")
+
+
+def test_saved_pipelines_are_limited_and_one_that_is_there_may_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "MAX_SAVED", 1)
+    master = Master()
+    first, second = dag({"a": ""}), dag({"b": ""})
+    assert master.see(inputs.PipelineSaveRequested(CLIENT, 8, "p", first, False)).events
+    code, text = refusal(master.see(inputs.PipelineSaveRequested(CLIENT, 8, "q", first, False)))
+    assert (code, text) == ("conflict", "1 pipelines are saved, which is the limit: `titan save --remove NAME` removes one")
+    assert master.see(inputs.PipelineSaveRequested(CLIENT, 8, "p", second, True)).events
+    assert master.state.saved["p"].dag == second

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support.core import CLIENT, FIRST, Master, cancel, dag, picture, register, replay, results, submit, succeeded
+from support.core import CLIENT, FIRST, Master, cancel, dag, picture, refusal, register, replay, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import inputs
 from titan.core.events import events as ev
@@ -367,3 +367,28 @@ def test_a_cancelled_run_ends_its_services_and_what_they_replace() -> None:
     worker = master.state.workers[1]
     assert sorted(worker.ending)[:2] == sorted((old, new)) or {old, new} <= set(worker.ending)
     assert worker.serving == 0 and not worker.retiring
+
+
+# -- refusals --------------------------------------------------------------------------------------
+def test_stopping_what_is_not_there_or_no_service_is_refused() -> None:
+    master = Master()
+    master.see(register(slots=2), submit(with_child()))
+    for job, code, text in (
+        ("nope", "not_found", "run r has no job 'nope'"),
+        ("c", "caller", "r/c is not a service"),
+    ):
+        found = refusal(master.see(stop(job)))
+        assert found[0] == code and found[1].startswith(text), found
+    gone = inputs.ServiceStopRequested(CLIENT, 8, "none", "s")
+    assert refusal(master.see(gone)) == ("not_found", "there is no run 'none': `titan runs` lists them")
+
+
+def test_a_service_that_is_over_or_would_be_malformed_cannot_be_replaced() -> None:
+    master = Master()
+    master.see(register(slots=2), submit(with_child()))
+    code, text = refusal(master.see(inputs.ServiceReplaceRequested(CLIENT, 8, "r", "s", "", "", "x" * 2_000_000, (), None)))
+    assert code == "invalid_graph" and "characters" in text
+    master.see(cancel("r"), at=1.0)
+    master.see(results(1, (master.lease(0), Outcome.STOPPED)), at=2.0)
+    assert refusal(master.see(replace(command="new"))) == ("conflict", "r/s is CANCELLED: submit it again")
+    assert refusal(master.see(replace("c", command="new"))) == ("caller", "r/c is not a service: `titan services` lists them")

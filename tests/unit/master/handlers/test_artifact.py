@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from support.handlers import SocketlessMaster, Speaker, answers, needing, records, refuses
+import msgspec
+
+from support.core import alike
+from support.handlers import SocketlessMaster, Speaker, WorkerSpeaker, answers, needing, records, refuses
 from titan.core.events import events as ev
-from titan.model.files import FOLDER
+from titan.model.dag import JobTemplate
+from titan.model.files import FILE, FOLDER, StoredFile
 from titan.protocol import messages as msg
 
 ABSENT = "ab" * 32
@@ -98,3 +102,39 @@ def test_a_key_is_removed(master: SocketlessMaster) -> None:
 @refuses(msg.RemoveArtifact)
 def test_a_key_that_is_not_there_cannot_be_removed(master: SocketlessMaster) -> None:
     master.client().refused(msg.RemoveArtifact(0, "nope"), "not_found", "there is no shared key 'nope'")
+
+
+def made_by_job(master: SocketlessMaster, offers: str) -> tuple[WorkerSpeaker, str, str]:
+    """A job `make.all` that left the output `data`: its worker, the run, the hash."""
+    client, worker = master.client(), master.worker(offers.lower(), offers=offers)
+    template = JobTemplate(command="make", requirement=offers, outputs=(("data", "out/data"),))
+    run = client.submit(alike("make.all other", template))
+    hash_ = keep(worker, b"left by a job")
+    for name in ("make.all", "other"):
+        results = worker.results(worker.start(run, name))
+        left = ((StoredFile("data", hash_, 13, FILE),),) if name == "make.all" else ((),)
+        since = len(worker.got)
+        worker.say(msgspec.structs.replace(results, outputs=list(left)))
+        worker.heard(msg.Acked, since=since)
+    return worker, run, hash_
+
+
+@answers(msg.FindArtifact, msg.ListArtifacts)
+def test_what_a_job_left_is_found_as_its_output(master: SocketlessMaster) -> None:
+    _, run, hash_ = made_by_job(master, "OUTPUTS")
+    client = master.client()
+    (row,) = client.ask(msg.FindArtifact(0, f"{run}/make.all.data"), msg.Artifacts).artifacts
+    assert (row.key, row.hash, row.size, row.by) == (f"{run}/make.all.data", hash_, 13, f"{run}/make.all")
+    assert client.ask(msg.ListArtifacts(0, f"{run}/"), msg.Artifacts).artifacts == [row]
+    assert client.ask(msg.ListArtifacts(0, f"{run}/make"), msg.Artifacts).artifacts == [row]
+    assert client.ask(msg.ListArtifacts(0, f"{run}/other"), msg.Artifacts).artifacts == []
+    assert client.ask(msg.ListArtifacts(0, f"{run}/", limit=1), msg.Artifacts).artifacts == [row]
+
+
+@refuses(msg.FindArtifact)
+def test_what_a_run_never_left_is_not_found(master: SocketlessMaster) -> None:
+    _, run, _ = made_by_job(master, "NOTHING")
+    client = master.client()
+    for key in ("make.all.nope", "other.data", "nope.data", "data"):
+        client.refused(msg.FindArtifact(0, f"{run}/{key}"), "not_found", f"run {run} has published nothing as {key!r}")
+    client.refused(msg.ListArtifacts(0, "0123456789ab/"), "not_found", "there is no run '0123456789ab'")

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+
+import pytest
+
+from support.core import alike
 from support.handlers import SocketlessMaster, Speaker, WorkerSpeaker, answers, needing, refuses
+from titan.model.dag import JobTemplate
+from titan.model.states import Outcome
 from titan.protocol import messages as msg
 
 
@@ -54,3 +62,47 @@ def test_output_that_is_not_there(master: SocketlessMaster) -> None:
     client.refused(msg.ReadLogs(0, "nope", "a"), "not_found", "there is no run 'nope'")
     client.refused(msg.ReadLogs(0, run, "b"), "not_found", f"run {run} has no job 'b'")
     client.refused(msg.ReadLogs(0, run, "a", 1), "not_found", f"{run}/a has had 0 attempts; there is no attempt 1")
+
+
+def test_all_attempts_are_followed_one_after_the_other(master: SocketlessMaster) -> None:
+    client, worker = master.client(), master.worker("again", offers="AGAIN")
+    run = client.submit(alike("a", JobTemplate(command="x", requirement="AGAIN", retries=1)))
+    first = worker.start(run, "a")
+    worker.say(msg.LogData(0, [run], ["a"], [1], [1], [0], [5]), b"first")
+    follow = client.say(msg.ReadLogs(0, run, "a", follow=True)).request
+    one = client.say(msg.ReadLogs(0, run, "a", 1, follow=True)).request
+    worker.finish(first, Outcome.EXITED, 3)
+    second = worker.lease_of(run, "a", after=first)
+    worker.say(msg.Started(0, [second], [2.0]))
+    worker.say(msg.LogData(0, [run], ["a"], [2], [1], [0], [6]), b"second")
+    worker.finish(second)
+    master.until(lambda: any(last for *_, last in chunks(client, follow)), "the end")
+    attempts = [(m.attempt, b) for m, b in client.got if isinstance(m, msg.LogChunk) and m.request == follow]
+    assert [(attempt, data) for attempt, data in attempts if data] == [(1, b"first"), (2, b"second")]
+    master.until(lambda: any(last for *_, last in chunks(client, one)), "the end of attempt 1")
+    assert [data for _, _, data, _ in chunks(client, one) if data] == [b"first"], "that attempt alone"
+
+
+def test_who_hangs_up_follows_no_longer(master: SocketlessMaster) -> None:
+    client, worker = master.client(), master.worker("gone", offers="GONE")
+    run = client.submit(needing("GONE", "a"))
+    lease = worker.start(run, "a")
+    printed(worker, run, b"one")
+    client.ask(msg.ReadLogs(0, run, "a", follow=True), msg.LogChunk)
+    client.hang_up()
+    master.client().ask(msg.Ping(0), msg.Pong)
+    logs = master.inside.handlers._log_handler
+    master.until(lambda: not logs._streams and not logs._followers, "the end of what is followed")
+    worker.finish(lease)
+
+
+def test_a_log_that_cannot_be_read_is_an_error_of_the_machine(master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, worker = master.client(), master.worker("torn", offers="TORN")
+    run = client.submit(needing("TORN", "a"))
+    worker.start(run, "a")
+
+    def torn(*_: object) -> Iterator[tuple[int, int, bytes]]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(master.inside.logs, "pieces", torn)
+    client.refused(msg.ReadLogs(0, run, "a"), "environment", "the log cannot be read: [Errno 5] Input/output error")

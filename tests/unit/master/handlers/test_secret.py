@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
+import pytest
+
 from support.core import alike
 from support.handlers import ANN, SocketlessMaster, answers, records, refuses
 from titan.core.events import events as ev
+from titan.master.handlers import secrets
+from titan.master.vault import Vault
 from titan.model.dag import JobTemplate
 from titan.protocol import messages as msg
 
@@ -69,3 +75,26 @@ def test_the_journal_has_who_changed_a_secret_and_no_value(master: SocketlessMas
     assert [(e.name, e.version, e.actor) for e in found] == [("AUDITED", 1, ANN), ("AUDITED", 2, ANN), ("AUDITED", 0, ANN)]
     payload, _ = ev.encode(master.decided)
     assert b"AUDITED" in payload and b"hush" not in payload
+
+
+def test_a_disk_that_refuses_a_secret_is_an_error_of_the_machine(master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Vault:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    client = master.client()
+    monkeypatch.setattr(Vault, "put", full)
+    client.refused(
+        msg.SetSecret(0, "FULL", b"value"), "environment", "the master could not write the secret to its disk: No space left on device"
+    )
+    assert "FULL" not in [one.name for one in client.ask(msg.ListSecrets(0), msg.Secrets).secrets]
+
+
+def test_changes_that_wait_for_the_disk_are_limited(master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "MAX_WAITING", 0)
+    master.client().refused(msg.SetSecret(0, "ONE", b"value"), "environment", "0 changes of secrets wait for the master's disk")
+
+
+def test_a_job_that_asks_for_a_secret_that_is_not_there_is_refused(master: SocketlessMaster) -> None:
+    client = master.client()
+    spec = alike("a", JobTemplate(command="curl x", secrets=("ABSENT",)))
+    client.refused(msg.Submit(0, "", spec), "not_found", "curl x needs the secret 'ABSENT'")
