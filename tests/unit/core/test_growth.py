@@ -304,7 +304,10 @@ def test_a_handler_waits_for_no_addition_and_an_addition_of_handlers_is_waited_f
     code, text = refusal(grow(master, dag({"a": ""}), before=("alarm",)))
     assert (code, text.partition(":")[0]) == ("invalid_graph", "alarm is a handler")
     only = dag({"fix": "end"}, {"fix": handler})
-    assert refusal(grow(master, only, before=("end",))) == ("invalid_graph", "no job can wait for an addition that has only handlers")
+    assert refusal(grow(master, only, before=("end",))) == (
+        "invalid_graph",
+        "no job can wait for an addition that has only handlers",
+    )
 
 
 def test_children_that_are_over_or_handlers_do_not_wait_for_an_addition() -> None:

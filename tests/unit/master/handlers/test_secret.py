@@ -84,7 +84,9 @@ def test_a_disk_that_refuses_a_secret_is_an_error_of_the_machine(master: Socketl
     client = master.client()
     monkeypatch.setattr(Vault, "put", full)
     client.refused(
-        msg.SetSecret(0, "FULL", b"value"), "environment", "the master could not write the secret to its disk: No space left on device"
+        msg.SetSecret(0, "FULL", b"value"),
+        "environment",
+        "the master could not write the secret to its disk: No space left on device",
     )
     assert "FULL" not in [one.name for one in client.ask(msg.ListSecrets(0), msg.Secrets).secrets]
 
