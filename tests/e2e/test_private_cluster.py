@@ -62,18 +62,18 @@ def up(c: Cluster, *options: str) -> Spawned:
     return going
 
 
-def test_with_nobody_there_a_private_cluster_runs_it_beside_the_pipeline(c: Cluster, pipeline: Path) -> None:
+def test_with_nobody_there_a_private_cluster_of_this_folder_runs_it(c: Cluster, pipeline: Path) -> None:
     done = alone(c, *TITAN, "run", "words/pipeline.yaml")
     assert (done.returncode, done.stdout) == (0, "good\nday\n"), done.stderr
     assert "WARNING" not in done.stderr
     assert not processes_below(c.base)
-    home = pipeline.parent / ".titan"
+    home = c.base / ".titan"
     (run,) = c.json("runs", "--home", str(home))
     assert (run["dag"], run["state"], run["count"]) == ("words", "COMPLETED", 2)
     assert c.json("status", run["run"], "--home", str(home))["state"] == "COMPLETED"
     assert c.cli("logs", f"{run['run']}/b", "--home", str(home)).stdout == "good\nday\n"
     assert c.json("dlq", "--home", str(home)) == []
-    assert alone(c, *TITAN, "logs", f"{run['run']}/b", cwd=pipeline.parent).stdout == "good\nday\n"
+    assert alone(c, *TITAN, "logs", f"{run['run']}/b").stdout == "good\nday\n"
     assert not processes_below(c.base)
 
 
@@ -183,9 +183,9 @@ def test_up_on_a_port_in_use_and_in_a_home_in_use(c: Cluster) -> None:
     nowhere = c.cli("status", "--home", "nowhere")
     assert nowhere.returncode == 2
     assert "nowhere is not the home of a cluster" in nowhere.stderr
-    private = c.cli("run", "--home", str(c.home), "--", "true")
-    assert private.returncode == 2
-    assert "is in use by the process with pid" in private.stderr
+    joins = c.cli("run", "--home", str(c.home), "--deadline", "1", "--", "true")
+    assert joins.returncode == 1, "there is no worker"
+    assert f"on the cluster that runs in {c.home.name}" in joins.stderr
     assert c.cli("runs").returncode == 0
 
 

@@ -15,7 +15,7 @@ from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.terminal import one_line
 from titan.errors import Conflict
-from titan.model.names import split_job
+from titan.model.names import shell_word, split_job
 from titan.sdk.client import Client
 from titan.sdk.status import DeadJob, job_dict
 
@@ -79,7 +79,7 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
     with open_client(master, home=home, offline=True) as client:
         status, story = client.job(target)
         if status.state != "DEAD":
-            raise Conflict(f"{target} is {status.state}, not DEAD: `titan status {target}` prints its story")
+            raise Conflict(f"{target} is {status.state}, not DEAD: `titan status {shell_word(target)}` prints its story")
         if as_json:
             attempts = list(_attempts(client, target, status.attempt, full=full))
             print(json.dumps({"run": run, **job_dict(status), "story": story, "attempts": attempts}))
@@ -102,7 +102,7 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
 def retry(target: str, by: str | None, master: str | None, as_json: bool) -> None:
     """Run a dead job, or all dead jobs of a run, again with all retries. Jobs that were cancelled
     because of them run too."""
-    with open_client(master) as client:
+    with open_client(master, offline=True) as client:
         outcome = client.retry_dead(target, by=by)
     if as_json:
         print(json.dumps(asdict(outcome)))
@@ -121,7 +121,7 @@ def purge(target: str, purge_all: bool, master: str | None, as_json: bool) -> No
     in its run, with its story and output."""
     if bool(target) is purge_all:
         raise click.UsageError("pass RUN, RUN/JOB or --all")
-    with open_client(master) as client:
+    with open_client(master, offline=True) as client:
         count = client.purge_dead(target) if target else _purge_all(client)
     if as_json:
         print(json.dumps({"target": target, "purged": count}))

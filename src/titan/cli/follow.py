@@ -9,6 +9,7 @@ from typing import TextIO, cast
 
 from titan.cli.ask import progress_text
 from titan.cli.terminal import Raw, one_line
+from titan.model.names import shell_word
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
 from titan.sdk.run import Run
@@ -74,7 +75,7 @@ def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address
 
 def _gate(run: str, job: JobStatus, address: str) -> str:
     message = f": {one_line(job.reason)}" if job.reason else ""
-    return f"{job.id} waits for a decision{message} (titan approve {run}/{job.id} --master {address})"
+    return f"{job.id} waits for a decision{message} (titan approve {shell_word(f'{run}/{job.id}')} --master {address})"
 
 
 def _line(job: JobStatus) -> str:

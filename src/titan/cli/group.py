@@ -19,6 +19,7 @@ _COMMANDS = {
     "submit": "titan.cli.run",
     "wait": "titan.cli.run",
     "attach": "titan.cli.run",
+    "linger": "titan.cli.sharing",
     "add": "titan.cli.add",
     "status": "titan.cli.ask",
     "logs": "titan.cli.ask",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from titan.cli.options import DEFAULT_HOME, home_option, json_option
+from titan.cli.options import home_option, json_option
 from titan.errors import NotFound
+from titan.sdk.address import default_home
 
 
 @click.group()
@@ -57,7 +58,7 @@ def rebuild(home: Path | None, as_json: bool) -> None:
 
 
 def _home(home: Path | None) -> Path:
-    folder = home or DEFAULT_HOME
+    folder = home or default_home()
     if not (folder / "store").is_dir():
         raise NotFound(f"{folder} is not the home of a master: {folder / 'store'} does not exist: pass --home DIRECTORY")
     return folder

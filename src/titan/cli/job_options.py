@@ -161,8 +161,8 @@ def _is_text(text: str) -> bool:
 
 def dag_of(
     arguments: tuple[str, ...], options: JobOptions, *, deadline: float | None, group: str = "", in_place: bool = False
-) -> tuple[DAG, Path]:
-    """Return the DAG, and the folder in which a private cluster has its home.
+) -> DAG:
+    """Return the DAG.
 
     `deadline` and `group` override those of the pipeline. `in_place`: a script or command runs in
     the caller's working directory and is not copied, which needs a worker on this machine. Raises
@@ -170,18 +170,18 @@ def dag_of(
     """
     from titan.sdk.job import DAG
 
-    dag, base_folder = _dag_of(arguments, options, in_place=in_place)
+    dag = _dag_of(arguments, options, in_place=in_place)
     if group or deadline is not None:
         deadline = dag.deadline if deadline is None else deadline
         dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, group or dag.agent_run_id)
-    return dag, base_folder
+    return dag
 
 
 def is_pipeline(first: str) -> bool:
     return first.endswith((".yaml", ".yml"))
 
 
-def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) -> tuple[DAG, Path]:
+def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) -> DAG:
     from titan.sdk.job import DAG, Job
 
     first, *args = arguments
@@ -195,7 +195,7 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
             raise CallerError(f"{options.named[0]} applies only to a single script or command: set it for each job in {first}")
         if args:
             raise CallerError(f"a pipeline takes no arguments: remove {' '.join(args)!r}")
-        return load_pipeline(path), path.resolve().parent
+        return load_pipeline(path)
     if path.is_dir():
         raise CallerError(f"{first} is a folder: pass a pipeline, a script or a command")
     options.check()
@@ -208,7 +208,7 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
             job = Job(name, command=[*_launcher(first, options), *args], **options.job_fields())
         else:
             job = Job(name, file=path, args=args, python=options.python, **options.job_fields())
-        return DAG(path.name, [job], project=project), path.resolve().parent
+        return DAG(path.name, [job], project=project)
     if path.suffix in SCRIPTS and not shutil.which(first):
         raise CallerError(f"file {first} does not exist")
     if options.python is not None:
@@ -222,7 +222,7 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
         elif in_place:
             raise CallerError(f"there is no file or command {first!r} here: check the name, or its folder in PATH")
     job = Job(name, command=command, **options.job_fields())
-    return DAG(_name_of(arguments), [job], project=project), Path.cwd()
+    return DAG(_name_of(arguments), [job], project=project)
 
 
 def _launcher(script: str, options: JobOptions) -> list[str]:

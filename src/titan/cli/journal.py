@@ -13,8 +13,9 @@ from typing import Any
 
 import click
 
-from titan.cli.options import DEFAULT_HOME, home_option, json_option
+from titan.cli.options import home_option, json_option
 from titan.errors import CallerError, NotFound, TitanError
+from titan.sdk.address import default_home
 
 
 @click.group()
@@ -105,7 +106,7 @@ def repair(home: Path | None, accept_loss: bool, as_json: bool) -> None:
 
 
 def _store(home: Path | None) -> Path:
-    store = (home or DEFAULT_HOME) / "store"
+    store = (home or default_home()) / "store"
     if not store.is_dir():
         raise NotFound(f"{store} is not a journal: pass the master's home as --home")
     return store

@@ -21,6 +21,7 @@ from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
 from titan.cli.prefork import ForkedServers, Process, await_end
+from titan.cli.sharing import pass_on
 from titan.errors import Conflict, EnvironmentFault, PortInUse, TitanError
 from titan.host.privacy import hand_on
 
@@ -140,6 +141,22 @@ class LocalCluster:
                     child.process.kill()
                 child.process.wait()
             children.clear()
+
+    def pass_on(self) -> None:
+        """Give the running cluster to another process, which stops it when nobody uses it."""
+        self._stopping = True
+        if self._watcher is not None:
+            os.close(self._wake)
+            self._watcher.join()
+            self._watcher = None
+            os.close(self._woken)
+        children = [*self._master, *self._worker_children]
+        outputs = [child.process.stderr.fileno() for child in children if child.process.stderr is not None]
+        pass_on(self.home, [child.hold for child in children], outputs)
+        for child in children:
+            os.close(child.hold)
+        self._master.clear()
+        self._worker_children.clear()
 
     @property
     def processes(self) -> list[Process]:

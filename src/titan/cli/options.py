@@ -10,13 +10,33 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+_FOLDER = click.Path(path_type=Path, file_okay=False, readable=False)
+"""A folder that the command itself finds unreadable, with an error that says what to do."""
 
-DEFAULT_HOME = Path(".titan")
-MASTER_HELP = "Address of the master.  [default: TITAN_MASTER, else 127.0.0.1:9090]"
+MASTER_HELP = "Address of the master.  [default: TITAN_MASTER, else the master in --home, else 127.0.0.1:9090]"
+HOME_HELP = "Home of the cluster.  [default: TITAN_HOME, else .titan here]"
+_HOME = "titan.home"
+"""Key of the context's `meta` for the option --home of a command without a parameter for it."""
 
 
 def master_option(command: F) -> F:
+    """Add --master, and --home unless the command has an option of that name."""
+    known = [name for option in getattr(command, "__click_params__", ()) for name in option.opts]
+    if "--home" not in known:
+        command = click.option("--home", type=_FOLDER, help=HOME_HELP, expose_value=False, callback=_keep_home)(command)
     return click.option("--master", metavar="HOST:PORT", help=MASTER_HELP)(command)
+
+
+def _keep_home(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.meta[_HOME] = value
+
+
+def home_of_command() -> Path | None:
+    """Return the option --home of the running command, if it has no parameter for it."""
+    ctx = click.get_current_context(silent=True)
+    home = ctx.meta.get(_HOME) if ctx is not None else None
+    return home if isinstance(home, Path) else None
 
 
 def json_option(command: F) -> F:
@@ -29,7 +49,7 @@ def python_option(command: F) -> F:
 
 
 def home_option(text: str) -> Callable[[F], F]:
-    return click.option("--home", type=click.Path(path_type=Path, file_okay=False), help=text)
+    return click.option("--home", type=_FOLDER, help=text)
 
 
 def parent_options(command: F) -> F:

@@ -10,6 +10,7 @@ from titan.cli.exits import EXIT_FAILED
 from titan.cli.follow import follow, report_lost_output
 from titan.cli.output import follow_output, write_piece
 from titan.cli.terminal import one_line
+from titan.model.names import shell_word
 from titan.protocol.messages import Pipeline
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
@@ -91,7 +92,7 @@ def _print_result(client: Client, target: str, later: str | None) -> None:
         write_piece(piece._replace(data=piece.data[:room]))
         room -= len(piece.data)
         if room < 0:
-            where = "" if later is None else f": titan logs {target}{later}"
+            where = "" if later is None else f": titan logs {shell_word(target)}{later}"
             print(f"titan: {target} has written more than {SHOWN_OUTPUT // 1024} KiB{where}", file=sys.stderr)
             return
 
@@ -109,7 +110,7 @@ def print_failures(client: Client, run: RunStatus, later: str | None, *, output:
         for line in _last_lines(client, where) if output else ():
             print(f"  {line}", file=sys.stderr)
         if later is not None:
-            print(f"  (titan logs {where}{later}, titan status {where}{later})", file=sys.stderr)
+            print(f"  (titan logs {shell_word(where)}{later}, titan status {shell_word(where)}{later})", file=sys.stderr)
     if len(dead) > 5:
         hint = "" if later is None else f": titan dlq {run.run}{later}"
         print(f"\nand {len(dead) - 5} more dead jobs{hint}", file=sys.stderr)

@@ -15,7 +15,7 @@ from titan.cli.ask import print_job, print_run, print_runs
 from titan.cli.dlq import print_dead
 from titan.cli.gates import print_gates
 from titan.cli.moments import local, moment_of
-from titan.cli.options import DEFAULT_HOME, home_option, json_option
+from titan.cli.options import home_option, json_option
 from titan.cli.schedule import print_schedules
 from titan.cli.services import print_services
 from titan.cli.workers import print_workers
@@ -29,6 +29,7 @@ from titan.master.replay import END, Playback, open_playback
 from titan.model.demand import demand_text
 from titan.model.names import split_job
 from titan.protocol import messages as msg
+from titan.sdk.address import default_home
 from titan.sdk.decisions import OpenGate, open_gate
 from titan.sdk.schedules import ScheduleStatus, schedule_status
 from titan.sdk.services import ServiceStatus, service_status
@@ -73,7 +74,7 @@ def replay(
     """
     if events is (at is not None) or (not events and (begin is not None or end is not None)):
         raise click.UsageError("pass either --at TIME|SEQ, or --events with --from and --to")
-    folder, now = home or DEFAULT_HOME, time.time()
+    folder, now = home or default_home(), time.time()
     run, job = split_job(target) if "/" in target else (target, "")
     if events:
         _print_events(folder, run, job, begin, end, now, as_json=as_json)

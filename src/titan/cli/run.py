@@ -24,16 +24,17 @@ from titan.cli.follow import follow, report_lost_output
 from titan.cli.follow import submit as submit_dag
 from titan.cli.job_options import JobOptions, callers_environment, dag_of, is_pipeline, job_options, take_job_options
 from titan.cli.local_cluster import LocalCluster
-from titan.cli.options import DEFAULT_HOME, deadline_option, group_option, json_option, master_option
+from titan.cli.options import deadline_option, group_option, json_option, master_option
 from titan.cli.outcome import About, code_of_job, conclude, follow_run, print_failures
 from titan.cli.prefork import ForkedServers
 from titan.cli.session import is_local, open_client
+from titan.cli.sharing import SharedHome
 from titan.cli.stdin import handed_on, is_piped
 from titan.errors import MasterUnreachable, NotFound, TitanError
 from titan.host.remove_folder import remove_folder
 from titan.model.names import match_name
 from titan.protocol.messages import Pipeline
-from titan.sdk.address import VARIABLE
+from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
 from titan.sdk.run import Run
@@ -63,10 +64,10 @@ def execute(
     named = may_be_saved(arguments)
     if named:
         job.check()  # before a private cluster starts
-    dag, base_folder = (None, Path.cwd()) if named else dag_of(arguments, job, deadline=deadline, group=group)
+    dag = None if named else dag_of(arguments, job, deadline=deadline, group=group)
     with (
         contextlib.ExitStack() as stack,
-        _client_or_cluster(master, home, base_folder, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster,
+        _client_or_cluster(master, home, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster,
     ):
         client = cluster.client
         saved = saved_of(client, arguments[0]) if named else None
@@ -74,7 +75,7 @@ def execute(
         if saved is None:
             if dag is None or single:
                 place = stack.enter_context(_placed(cluster, arguments, job, single=single))
-                dag = dag_of(arguments, place.options, deadline=deadline, group=group, in_place=place.here)[0]
+                dag = dag_of(arguments, place.options, deadline=deadline, group=group, in_place=place.here)
             handle, about = submit_dag(client, dag, quiet=quiet or as_json), About.of(dag)
         else:
             handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), About.of_saved(saved)
@@ -121,7 +122,7 @@ def _placed(cluster: _Cluster, arguments: tuple[str, ...], job: JobOptions, *, s
     if not single:
         yield _Place(False, job)
         return
-    local = cluster.private or is_local(cluster.client)
+    local = cluster.private or cluster.joined or is_local(cluster.client)
     here = local and job.cwd is None and not job.project
     if here and not cluster.private:  # a worker that somebody else has started has another environment
         job = replace(job, base_env=callers_environment())
@@ -165,13 +166,13 @@ def submit(
             job = replace(job, stdin=stack.enter_context(handed_on(in_place=False, repeatable=True)))
         make = partial(dag_of, arguments, job, deadline=deadline, group=group)
         named = may_be_saved(arguments)
-        dag = None if named else make()[0]
+        dag = None if named else make()
         client = stack.enter_context(open_client(master))
         if named and saved_of(client, arguments[0]) is not None:
             handle = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline)
             print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
             return
-        dag = dag or make()[0]
+        dag = dag or make()
         handle = submit_dag(client, dag, quiet=as_json)
         print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
         if not as_json:
@@ -258,55 +259,85 @@ class _Cluster(NamedTuple):
     """The reason why the private cluster failed, if it did. The main thread is interrupted then."""
     later: str | None
     """Options with which a later command finds the run; None if the cluster is removed."""
+    joined: bool = False
+    """The cluster is that of another command in the same home."""
 
 
 @contextmanager
 def _client_or_cluster(
     master: str | None,
     home: Path | None,
-    base_folder: Path,
     *,
     workers: int | None,
     slots: int | None,
     ephemeral: bool,
     forks: ForkedServers,
 ) -> Iterator[_Cluster]:
-    if home is None or master:
-        try:
-            client = Client(master)
-            client.open()
-        except MasterUnreachable:
-            if master or os.environ.get(VARIABLE):
-                raise
+    if ephemeral and home is None and not master:
+        ephemeral = not _answers(None)
+    elif master or (home is None and _answers(None)):
+        with Client(master) as client:
+            _print_ignored(client.address, workers=workers, slots=slots)
+            yield _Cluster(client, False, client.address, [], _master_option(master))
+        return
+    with contextlib.ExitStack() as stack:
+        if ephemeral:
+            folder = Path(stack.enter_context(_scratch()))
+            name, later, users = "a private cluster, which is removed afterwards", None, None
         else:
-            with contextlib.closing(client):
-                _print_ignored(client.address, workers=workers, slots=slots)
-                yield _Cluster(client, False, client.address, [], _master_option(master))
-            return
-    folder = home or base_folder / DEFAULT_HOME
-    scratch = tempfile.mkdtemp(prefix="titan-") if ephemeral else None
+            folder = home or default_home()
+            name, later = f"a private cluster (home {_short(folder)})", _home_option(folder)
+            users = SharedHome(folder)
+            stack.callback(users.close)
+        starting = stack.enter_context(contextlib.ExitStack())
+        if users is not None:
+            starting.enter_context(users.starting())
+            if address := address_of_home(folder):
+                starting.close()
+                _print_ignored(address, workers=workers, slots=slots)
+                with Client(address) as client:
+                    yield _Cluster(client, False, f"the cluster that runs in {_short(folder)}", [], later, joined=True)
+                return
+        cluster = LocalCluster(folder, workers=DEFAULT_WORKERS if workers is None else workers, slots=slots, forks=forks)
+        stack.enter_context(cluster)
+        starting.close()
+        client = stack.enter_context(Client(cluster.address))
+        failures: list[str] = []
+
+        def give_up(why: str) -> None:
+            failures.append(why)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        cluster.watch_in_thread(give_up)
+        try:
+            yield _Cluster(client, True, name, failures, later)
+        finally:
+            if users is not None and not failures and not users.take_alone():
+                client.close()
+                cluster.pass_on()
+
+
+def _answers(master: str | None) -> bool:
+    """Return whether a master answers that the environment or this machine's default port names.
+    One that the environment names has to answer: raises MasterUnreachable."""
+    if master is None and not os.environ.get(VARIABLE) and (os.environ.get(HOME_VARIABLE) or address_of_home(default_home())):
+        return False  # the cluster of the home
     try:
-        with (
-            LocalCluster(
-                Path(scratch) if scratch else folder,
-                workers=DEFAULT_WORKERS if workers is None else workers,
-                slots=slots,
-                forks=forks,
-            ) as cluster,
-            Client(cluster.address) as client,
-        ):
-            failures: list[str] = []
+        with Client(master):
+            return True
+    except MasterUnreachable:
+        if master or os.environ.get(VARIABLE):
+            raise
+        return False
 
-            def give_up(why: str) -> None:
-                failures.append(why)
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-            cluster.watch_in_thread(give_up)
-            name = "a private cluster, which is removed afterwards" if ephemeral else f"a private cluster (home {_short(folder)})"
-            yield _Cluster(client, True, name, failures, None if ephemeral else _home_option(folder))
+@contextmanager
+def _scratch() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="titan-")
+    try:
+        yield folder
     finally:
-        if scratch:
-            remove_folder(scratch, ignore_errors=True)
+        remove_folder(folder, ignore_errors=True)
 
 
 def _print_ignored(address: str, *, workers: int | None, slots: int | None) -> None:
@@ -336,7 +367,7 @@ def _master_option(master: str | None) -> str:
 
 
 def _home_option(folder: Path) -> str:
-    return "" if folder.resolve() == DEFAULT_HOME.resolve() else f" --home {shlex.quote(str(folder))}"
+    return "" if folder.resolve() == default_home().resolve() else f" --home {shlex.quote(str(folder))}"
 
 
 # -- output ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from titan.cli.job_options import job_options, take_job_options
 from titan.cli.options import deadline_option, group_option, home_option, json_option, master_option
 from titan.cli.prefork import ForkedServers, uncollected
 from titan.cli.signals import interrupt_on_sigterm
-from titan.sdk.address import VARIABLE, find_address
+from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home, find_address
 
 PROBE_S = 1.0
 
@@ -26,7 +26,7 @@ PROBE_S = 1.0
 @master_option
 @click.option("--workers", type=click.IntRange(1, 256), help="Number of workers of the private cluster.  [default: 1]")
 @click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
-@home_option("Directory of the private cluster.  [default: .titan beside the pipeline]")
+@home_option("Directory of the private cluster.  [default: TITAN_HOME, else .titan here]")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
 @job_options
 @deadline_option
@@ -52,8 +52,9 @@ def run(master: str | None, home: Path | None, workers: int | None, **options: A
     machine, else in an empty folder of a worker. It reads this command's input if that is piped.
 
     Without --master, TITAN_MASTER and a master on the default port, the command starts a private
-    cluster on this machine and stops it afterwards. The home of that cluster stays for `titan
-    status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
+    cluster on this machine and stops it afterwards; another `titan run` in the same home joins it
+    meanwhile. The home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the
+    run.
     """
     interrupt_on_sigterm()
     with ForkedServers((workers or 1) if _needs_cluster(master, home) else None) as forks:
@@ -72,7 +73,9 @@ def _needs_cluster(master: str | None, home: Path | None) -> bool:
     """
     if master or (home is None and os.environ.get(VARIABLE)):
         return False
-    if home is not None:
+    if address_of_home(home or default_home()):
+        return False
+    if home is not None or os.environ.get(HOME_VARIABLE):
         return True
     try:
         socket.create_connection(find_address(), PROBE_S).close()

@@ -47,7 +47,7 @@ def save(
         print(json.dumps({"name": name, "removed": True}) if as_json else f"pipeline {name} is removed")
         return
     assert file is not None
-    dag, _ = dag_of((file,), JobOptions(default_retries=3, python=python), deadline=None)
+    dag = dag_of((file,), JobOptions(default_retries=3, python=python), deadline=None)
     with open_client(master) as client:
         client.pipelines.save(name, dag, replace=replace)
     print(json.dumps({"name": name, "jobs": dag.size}) if as_json else f"pipeline {name} is saved: titan run {name}")

@@ -67,7 +67,7 @@ def add(
     or interval."""
     if (cron is None) is (every is None):
         raise click.UsageError("pass exactly one of --cron and --every")
-    dag, _ = dag_of((str(file),), JobOptions(default_retries=3, python=python), deadline=deadline)
+    dag = dag_of((str(file),), JobOptions(default_retries=3, python=python), deadline=deadline)
     with open_client(master) as client:
         added = client.schedules.add(
             name, dag, cron=cron, tz=tz, every=every, start=_moment(start), overlap=overlap, catch_up=catch_up, paused=paused,

@@ -15,7 +15,7 @@ from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.errors import CallerError
 from titan.host.core_dumps import forbid_core_dumps
-from titan.model.secrets import MAX_VALUE
+from titan.model.secrets import MAX_VALUE, new_name_problem
 
 _HOME = "Home of a private cluster, for when no master answers.  [default: .titan here]"
 
@@ -30,7 +30,7 @@ def secret() -> None:
 @click.argument("name")
 @click.option("--file", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="Read the value from a file.")
 @master_option
-@home_option("Home of a private cluster, for when no master answers; created if missing.  [default: .titan here, if it exists]")
+@home_option("Home of the cluster, if no master answers; created if missing.  [default: TITAN_HOME, else .titan here]")
 @json_option
 def set_(name: str, file: Path | None, master: str | None, home: Path | None, as_json: bool) -> None:
     """Set a secret, from a file, from stdin, or from a prompt. Jobs find it in the environment
@@ -40,6 +40,8 @@ def set_(name: str, file: Path | None, master: str | None, home: Path | None, as
     value; jobs that start later get the new one.
     """
     forbid_core_dumps()
+    if problem := new_name_problem(name):
+        raise CallerError(problem)
     value = _value(name, file)
     with open_client(master, home=home, offline=True, make=True) as client:
         stored = client.secrets.set(name, value)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from titan.cli.options import DEFAULT_HOME, MASTER_HELP, home_option, parent_options, start_logging
+from titan.cli.options import MASTER_HELP, home_option, parent_options, start_logging
 from titan.errors import CallerError
 from titan.host.privacy import seclude
 from titan.model.dag import MAX_CPUS
@@ -23,6 +23,7 @@ from titan.model.demand import MAX_GPUS
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.settings import Settings
 from titan.model.sizes import size_of
+from titan.sdk.address import default_home
 
 PASSWORD = "TITAN_STORE_PASSWORD"
 """The environment variable with the store's password."""
@@ -120,7 +121,7 @@ def master(
     settings = msgspec.structs.replace(_settings((*assignments, *burst)), scale=_rules(scale))
 
     server = Master(
-        home or DEFAULT_HOME,
+        home or default_home(),
         host=host,
         port=port,
         policy=policy,
@@ -212,7 +213,7 @@ def worker(
         raise CallerError(f"--memory {memory}: {error}") from None
     server = Worker(
         find_address(address),
-        home or DEFAULT_HOME / "workers" / chosen,
+        home or default_home() / "workers" / chosen,
         name=chosen,
         slots=slots or len(os.sched_getaffinity(0)),
         capabilities=capabilities or ("GENERAL",),

@@ -1,22 +1,22 @@
 """Clients for the commands.
 
-A client connects to the master that an option names, to the master on the default port of this
-machine, or to a temporary master of an earlier private cluster's home.
+A client connects to the master that an option, the environment or the working directory names, to
+the master on the default port of this machine, or to a temporary master of a home.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from titan.cli.local_cluster import LocalCluster
-from titan.cli.options import DEFAULT_HOME
+from titan.cli.options import home_of_command
 from titan.errors import MasterUnreachable, NotFound
-from titan.sdk.address import VARIABLE
+from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home, no_master_in
 from titan.sdk.client import Client
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -24,54 +24,40 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @contextmanager
 def open_client(master: str | None, *, home: Path | None = None, offline: bool = False, make: bool = False) -> Iterator[Client]:
-    """Open a client for the duration of the context.
+    """Open a client for the duration of the context. `titan.sdk.address` has the order in which a
+    master is searched; `home` (default: the option --home) comes before TITAN_MASTER.
 
-    `offline`: if no master is named and none answers, start a temporary master on `home` (default:
-    .titan here). `make`: `home` need not exist yet. Raises NotFound, MasterUnreachable.
+    `offline`: if no master runs, start a temporary one on the home. `make`: the home need not exist
+    yet. Raises NotFound, MasterUnreachable.
     """
+    home = home or home_of_command()
+    named = home is not None or bool(os.environ.get(HOME_VARIABLE) and not os.environ.get(VARIABLE))
+    folder = home or default_home()
     try:
-        if home is not None and not master:
-            if not make and not (home / "store").is_dir():
-                raise NotFound(f"{home} is not the home of a cluster: {home / 'store'} does not exist: pass another --home")
-            raise MasterUnreachable(f"{home} has no running master")
-        client = Client(master)
+        if named and not master:
+            address = address_of_home(folder)
+            if not address:
+                raise no_master_in(folder)
+            client = Client(address)
+        else:
+            client = Client(master)
         client.open()
     except MasterUnreachable:
-        folder = home or DEFAULT_HOME
-        usable = (folder / "store").is_dir() or (make and home is not None)
-        if not offline or master or (home is None and os.environ.get(VARIABLE)) or not usable:
+        is_home = (folder / "store").is_dir()
+        if named and not master and not is_home and not make:
+            store = folder / "store"
+            raise NotFound(f"{folder} is not the home of a cluster: {store} does not exist: pass another --home") from None
+        if not offline or master or (not named and os.environ.get(VARIABLE)) or not (is_home or make):
             raise
-        with _master_of_home(folder) as address, Client(address) as temporary:
+        if not is_home:
+            print(f"titan: no master runs: the new home {folder} is for the next cluster that starts there", file=sys.stderr)
+        with LocalCluster(folder, workers=0) as cluster, Client(cluster.address) as temporary:
             yield temporary
         return
     try:
         yield client
     finally:
         client.close()
-
-
-@contextmanager
-def _master_of_home(folder: Path) -> Iterator[str]:
-    """Return the address of the running master of a home, or start one for the context."""
-    running = address_of(folder)
-    if running:
-        yield running
-        return
-    with LocalCluster(folder, workers=0) as cluster:
-        yield cluster.address
-
-
-def address_of(folder: Path) -> str:
-    """Return the address of the running master of a home, "" if none runs."""
-    try:
-        address = str(json.loads((folder / "master.json").read_text())["address"])
-    except (OSError, ValueError, KeyError):
-        return ""
-    try:
-        with Client(address):
-            return address
-    except MasterUnreachable:
-        return ""
 
 
 def is_local(client: Client) -> bool:

@@ -17,7 +17,7 @@ from titan.cli.ask import print_table
 from titan.cli.durations import Durations, Measurements, checked_seconds, durations_of, read_durations, read_recordings
 from titan.cli.fleet import Capacity, fleets
 from titan.cli.job_options import JobOptions, dag_of
-from titan.cli.options import DEFAULT_HOME, json_option, master_option
+from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable
 from titan.master.interpreter_settings import tune_interpreter
@@ -26,7 +26,7 @@ from titan.model.demand import demand_text
 from titan.predict.engine import Timeline, predict
 from titan.predict.plan import Group, Pipeline, Plan
 from titan.predict.verdict import Verdict, judge
-from titan.sdk.address import VARIABLE
+from titan.sdk.address import VARIABLE, default_home
 from titan.sdk.needs import memory_of
 from titan.sdk.outline import outline
 
@@ -49,7 +49,7 @@ PROGRESS_EVERY_S = 1.0
     "--last", default=5, show_default=True, type=click.IntRange(1, 100), help="Number of runs of this name to learn from."
 )
 @click.option("--from-home", type=click.Path(path_type=Path, file_okay=False), metavar="HOME",
-              help="Learn from a private cluster's home.  [default: .titan beside the pipeline, if no master answers]")  # fmt: skip
+              help="Learn from a private cluster's home.  [default: .titan here, if no master answers]")  # fmt: skip
 @click.option("--durations", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="JSON or YAML: {job id or pattern: seconds}. Overrides recorded durations.")  # fmt: skip
 @click.option("--default-duration", default=1.0, show_default=True, metavar="SECONDS", help="Duration of jobs without any record.")
@@ -71,10 +71,10 @@ def simulate(
     """
     default_s, gate_wait_s = checked_seconds(default_duration), checked_seconds(gate_wait)
     compared = fleets(workers, slots or os.cpu_count() or 1, _capacity(each))
-    dag, base_folder = dag_of((str(pipeline),), JobOptions(), deadline=None)
+    dag = dag_of((str(pipeline),), JobOptions(), deadline=None)
     spec, parents = outline(dag)
     from_file = read_durations(file) if file is not None else {}
-    measurements = _read_measurements(spec, parents, runs, last, master, from_home, base_folder, needed=not from_file)
+    measurements = _read_measurements(spec, parents, runs, last, master, from_home, needed=not from_file)
     durations = durations_of(spec, measurements.durations, from_file, default_s)
     shared = _shared_cpus(cpus, measurements)
     graph = Pipeline(spec.name, spec.templates, spec.ids, spec.template_of, parents, spec.deadline_s)
@@ -137,7 +137,7 @@ def _shared_cpus(cpus: float | None, measurements: Measurements) -> float:
 
 def _read_measurements(
     spec: DagSpec, parents: list[tuple[int, ...]], runs: tuple[str, ...], last: int, master: str | None, home: Path | None,
-    base_folder: Path, *, needed: bool,
+    *, needed: bool,
 ) -> Measurements:  # fmt: skip
     """Return the recordings from the named master, home or runs; a missing one is an error.
 
@@ -151,7 +151,7 @@ def _read_measurements(
             measurements = read_recordings(client, spec, parents, (), last)
             if measurements.runs:
                 return measurements
-        folder = base_folder / DEFAULT_HOME
+        folder = default_home()
         if (folder / "store").is_dir():
             with open_client(None, home=folder, offline=True) as client:
                 return read_recordings(client, spec, parents, (), last)

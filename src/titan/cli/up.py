@@ -9,8 +9,9 @@ import click
 
 from titan.cli.exits import EXIT_FAILED
 from titan.cli.local_cluster import LocalCluster
-from titan.cli.options import DEFAULT_HOME, home_option
+from titan.cli.options import home_option
 from titan.cli.signals import interrupt_on_sigterm
+from titan.sdk.address import default_home
 
 
 @click.command()
@@ -41,7 +42,7 @@ def up(
     whole cluster ends.
     """
     cluster = LocalCluster(
-        home or DEFAULT_HOME,
+        home or default_home(),
         port=port,
         workers=workers,
         slots=slots,

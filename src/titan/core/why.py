@@ -15,6 +15,7 @@ from titan.core.state.service import ServiceState
 from titan.core.state.state import NO_WORKER, Job, State, Worker
 from titan.model.dag import HANDLER
 from titan.model.demand import KINDS, NOTHING, Demand, amount_text, amounts_in, capabilities_of, demand_of, demand_text, totals_of
+from titan.model.names import shell_word
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 from titan.model.timing import iso
 from titan.scheduling.lane import sort_key
@@ -150,7 +151,7 @@ def _waiting(state: State, job: Job, now: float) -> list[Reason]:
 def _of_service(state: State, service: Job, now: float) -> Reason:
     """Return the reason for a job that waits for the service `service`."""
     if service.state in (JobState.WAITING, JobState.QUEUED):
-        cause = f"it is {service.state.name} itself: `titan why {service.run.id}/{service.name}`"
+        cause = f"it is {service.state.name} itself: `titan why {shell_word(f'{service.run.id}/{service.name}')}`"
     else:
         cause = _reason_at_rest(state, service, now).text
     about: Detail = {"service": service.name, "state": service.state.name}

@@ -9,11 +9,41 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from titan.errors import Conflict
+
+TRIES, PAUSE_S = 6, 0.01
+
+
+def _take(fd: int) -> None:
+    """Take an exclusive lock. Raises BlockingIOError."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if attempt == TRIES:
+                raise
+            time.sleep(PAUSE_S)
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock at `path`. Takes it for a moment if it is free."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 class HomeLock:
@@ -29,14 +59,14 @@ class HomeLock:
         self._fd = -1
 
     def acquire(self) -> None:
-        """Take the lock. If another process, or another HomeLock of this process, has the lock,
-        raise Conflict with the holder's pid at once."""
+        """Take the lock. If another process, or another HomeLock of this process, has the lock for
+        50 ms, raise Conflict with the holder's pid. `is_locked` takes it for a moment only."""
         if self._fd >= 0:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(fd)
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError:

@@ -27,7 +27,7 @@ from titan.errors import CallerError, EnvironmentFault, LimitExceeded, NotFound
 from titan.host.core_dumps import forbid_core_dumps
 from titan.host.privacy import take_key
 from titan.journal.files import sync_directory
-from titan.model.secrets import MAX_SECRETS, MAX_TOTAL, MAX_VALUE, SECRET_NAME_RULE, is_secret_name, value_problem
+from titan.model.secrets import MAX_SECRETS, MAX_TOTAL, MAX_VALUE, new_name_problem, value_problem
 
 log = logging.getLogger("titan.master")
 
@@ -141,8 +141,8 @@ class Vault:
     # -- changes -----------------------------------------------------------------------------------
     def put(self, name: str, value: bytes, at: float) -> Vault:
         """Set a value durably; return the new vault. Raises CallerError, LimitExceeded, OSError."""
-        if not is_secret_name(name):
-            raise CallerError(f"{name[:80]!r} is not a valid name of a secret: a name is {SECRET_NAME_RULE}")
+        if problem := new_name_problem(name):
+            raise CallerError(problem)
         if problem := value_problem(value):
             raise (LimitExceeded if len(value) > MAX_VALUE else CallerError)(f"secret {name}: {problem}")
         old = self._entries.get(name)

@@ -17,6 +17,16 @@ NAME_RULE = "1 to 128 of A-Z a-z 0-9 _ . : @ + = , [ ] -, the first a letter, di
 CAPABILITY_RULE = "1 to 64 of A-Z a-z 0-9 _ . : -, the first a letter, digit or _"
 
 match_name = _NAME.fullmatch
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_@%+:,./-]+")
+
+
+def shell_word(text: str) -> str:
+    """Return the text as it is typed in a shell, in quotes if it needs them.
+
+    >>> shell_word("1m8w9w5pc3dq/train"), shell_word("1m8w9w5pc3dq/bad[1]")
+    ('1m8w9w5pc3dq/train', "'1m8w9w5pc3dq/bad[1]'")
+    """
+    return text if _PLAIN_WORD.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def is_name(text: str) -> bool:

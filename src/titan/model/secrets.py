@@ -31,6 +31,19 @@ def is_secret_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and not text.startswith(OWN_PREFIX)
 
 
+RESERVED = frozenset({"PATH", "HOME", "SHELL", "USER", "IFS", "LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"})
+"""Variables on which the start of any program depends. A secret of such a name would break jobs."""
+
+
+def new_name_problem(name: str) -> str:
+    """Return why a secret cannot be set under a name; "" if it can."""
+    if not is_secret_name(name):
+        return f"{name[:80]!r} is not a valid name of a secret: a name is {SECRET_NAME_RULE}"
+    if name in RESERVED:
+        return f"a secret named {name} would replace the variable {name} of every job that uses it: choose another name"
+    return ""
+
+
 def names_problem(names: Sequence[str]) -> str:
     """Return the problem with the names of a job's secrets; "" if there is none."""
     if len(names) > MAX_OF_A_JOB:

@@ -30,6 +30,7 @@ from titan.model.causes import Cause
 from titan.model.dag import HANDLER, JobTemplate
 from titan.model.demand import demand_of
 from titan.model.graph import check_head
+from titan.model.names import shell_word
 from titan.model.states import STOPPABLE, TERMINAL, JobState, Outcome, RunState
 from titan.scheduling.lane import sort_key
 
@@ -127,9 +128,8 @@ def on_service_stop_requested(turn: Turn, received: ServiceStopRequested) -> Non
             _refuse(turn, received, NotFound.code, f"run {run.id} has no job {received.job!r}")
             return
         if state.jobs[number].service is None:
-            text = (
-                f"{run.id}/{received.job} is not a service and ends by itself: `titan cancel {run.id}/{received.job}` ends it now"
-            )
+            target = f"{run.id}/{received.job}"
+            text = f"{target} is not a service and ends by itself: `titan cancel {shell_word(target)}` ends it now"
             _refuse(turn, received, CallerError.code, text)
             return
         doomed = [number] if number in live else []

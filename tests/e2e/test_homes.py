@@ -1,0 +1,122 @@
+"""Every command finds the same home and the same cluster; several `titan run` share one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from support.cluster import TITAN, Cluster, cluster, processes_below
+from support.waiting import until
+
+NOWHERE = {"TITAN_MASTER": "", "TITAN_HOME": "home"}
+
+
+@pytest.fixture
+def c(tmp_path: Path) -> Iterator[Cluster]:
+    with closing(Cluster(tmp_path / "c")) as made:
+        yield made
+
+
+def begin(c: Cluster, folder: Path, script: str) -> subprocess.Popen[str]:
+    """A `titan run` that goes on."""
+    command = [*TITAN, "run", "--", "sh", "-c", script]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=c.environment(NOWHERE),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("first_ends_first", [True, False])
+def test_two_runs_of_a_home_share_its_cluster_and_either_may_end_first(c: Cluster, tmp_path: Path, first_ends_first: bool) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for name in ("one", "two"):
+        os.mkfifo(folder / name)
+    one = begin(c, folder, "echo began; cat one")
+    assert one.stdout is not None and one.stdout.readline() == "began\n"
+    two = begin(c, folder, "echo began; cat two")
+    assert two.stdout is not None and two.stdout.readline() == "began\n"
+    found = c.cli("runs", cwd=folder, env=NOWHERE)
+    assert found.stdout.count("RUNNING") == 2, found
+    order = [(one, "one"), (two, "two")] if first_ends_first else [(two, "two"), (one, "one")]
+    for run, name in order:
+        (folder / name).write_text(f"end of {name}\n")
+        out, err = run.communicate(timeout=30)
+        assert (run.returncode, out) == (0, f"end of {name}\n"), err
+        assert ("on the cluster that runs in home" in err) == (name == "two"), err
+    until(lambda: not processes_below(tmp_path), "nobody uses the cluster, and it has stopped")
+    again = c.cli("run", "--quiet", "--", "echo", "again", cwd=folder, env=NOWHERE)
+    assert (again.returncode, again.stdout) == (0, "again\n"), again.stderr
+
+
+def test_runs_that_begin_at_once_start_one_cluster(c: Cluster, tmp_path: Path) -> None:
+    runs = [begin(c, tmp_path, f"echo {n}") for n in range(3)]
+    ends = [(run.communicate(timeout=60), run.returncode) for run in runs]
+    assert [(out, code) for (out, _), code in ends] == [(f"{n}\n", 0) for n in range(3)], ends
+    until(lambda: not processes_below(tmp_path), "the cluster has stopped")
+
+
+def test_a_home_is_found_by_option_by_variable_and_in_the_folder(c: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    (folder / "p").mkdir()
+    (folder / "p" / "x.yaml").write_text("name: fails\njobs:\n  - {id: 'a', command: 'exit 1', retries: 0}\n")
+    done = c.cli("run", "p/x.yaml", cwd=folder, env=NOWHERE)
+    assert done.returncode == 1, done
+    assert (folder / "home" / ".gitignore").read_text() == "*\n"
+    assert not (folder / "p" / "home").exists() and not (folder / "p" / ".titan").exists()
+    for words, env in ((("dlq",), NOWHERE), (("dlq", "--home", str(folder / "home")), {"TITAN_MASTER": ""})):
+        assert "/a" in c.cli(*words, cwd=folder, env=env).stdout, words
+    run = c.cli("runs", "--json", cwd=folder, env=NOWHERE).stdout
+    run_id = run.split('"run": "')[1].split('"')[0]
+    retried = c.cli("dlq", "retry", "--home", "home", run_id, cwd=folder, env={"TITAN_MASTER": ""})
+    assert (retried.returncode, "1 job to run again" in retried.stdout) == (0, True), retried
+    gone = c.cli("cancel", run_id, "--home", "nowhere", cwd=folder, env={"TITAN_MASTER": ""})
+    assert (gone.returncode, "nowhere is not the home of a cluster" in gone.stderr) == (2, True), gone
+    stopped = c.cli("cancel", run_id, cwd=folder, env=NOWHERE)
+    assert (stopped.returncode, "start one with `titan up --home home`" in stopped.stderr) == (3, True), stopped
+
+
+def test_a_secret_is_set_before_there_is_a_master(c: Cluster, tmp_path: Path) -> None:
+    assert c.cli("secret", "list", cwd=tmp_path, env=NOWHERE).returncode == 2, "only setting one makes a home"
+    done = c.cli("secret", "set", "TOKEN", stdin="open sesame\n", cwd=tmp_path, env=NOWHERE)
+    assert (done.returncode, "the new home home is for the next cluster" in done.stderr) == (0, True), done
+    shown = c.cli("run", "--secret", "TOKEN", "--", "sh", "-c", "echo ${#TOKEN}", cwd=tmp_path, env=NOWHERE)
+    assert (shown.returncode, shown.stdout) == (0, "11\n"), shown.stderr
+    for name, why in (("PATH", "would replace the variable PATH"), ("a/b", "a name is 1 to 128 of")):
+        refused = c.cli("secret", "set", name, stdin="value\n", cwd=tmp_path, env=NOWHERE)
+        assert (refused.returncode, why in refused.stderr) == (2, True), refused
+
+
+def test_hints_work_as_they_are_typed(c: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "name: x\njobs:\n  - {id: bad, foreach: 2, command: 'exit $1', args: ['${index}'], retries: 0}\n"
+    )
+    done = c.cli("run", "x.yaml", cwd=tmp_path, env=NOWHERE)
+    hint = next(line for line in done.stderr.splitlines() if "titan logs" in line)
+    command = hint.strip("( )").partition(",")[0]
+    assert command.startswith("titan logs '") and command.endswith("/bad[1]'"), hint
+    script = command.replace("titan ", 'titan() { python -m titan "$@"; }; titan ', 1).replace("python", TITAN[0])
+    assert subprocess.run(["sh", "-c", script], cwd=tmp_path, env=c.environment(NOWHERE), check=False).returncode == 0
+
+
+def test_a_client_of_a_program_finds_the_cluster_of_the_folder(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1") as c:
+        (tmp_path / "work").mkdir()
+        (tmp_path / "work" / ".titan").symlink_to(c.home)
+        program = "import titan\nwith titan.Client() as client: print(client.address)"
+        env = c.environment({"TITAN_MASTER": ""})
+        done = subprocess.run(
+            [TITAN[0], "-c", program], cwd=tmp_path / "work", env=env, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == c.address, done
