@@ -113,10 +113,11 @@ def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
                     past.setdefault(path.stem, set()).add(function.name)
     past["follow"].discard("progress")
     assert past == {
-        "ask": {"result"},
+        "ask": {"_print_status", "result"},
         "context": {"_value", "_execute"},  # in a job: its output
         "follow": {"submit", "_follow_live"},
         "output": {"write_piece"},
+        "run_logs": {"_print"},
         "serve": {"_report_ready"},  # to a pipe of its parent
         "store": {"_ask"},
     }

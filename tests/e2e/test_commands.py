@@ -246,7 +246,7 @@ def test_cancel_of_a_run_and_of_a_job_with_what_depends_on_it(c: Cluster) -> Non
     run = c.client.submit(DAG("cancel", jobs))
     assert c.json("cancel", f"{run.id}/a") == {"target": f"{run.id}/a", "cancelled": 3}
     assert {job.id: job.state for job in run.status().jobs if job.id != "other"} == dict.fromkeys("abc", "CANCELLED")
-    assert "1 job cancelled" in c.cli("cancel", run.id).stdout
+    assert f"1 job of {run.id} cancelled" in c.cli("cancel", run.id).stdout
     assert run.wait(10).state == "CANCELLED"
     again = c.cli("cancel", run.id)
     assert (again.returncode, again.stdout) == (0, f"nothing to cancel: {run.id} is over\n")
@@ -296,7 +296,7 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
         (("status", "nosuch/job"), "there is no run 'nosuch'"),
         (("wait", "nosuch"), "there is no run 'nosuch'"),
         (("cancel", "nosuch"), "there is no run 'nosuch'"),
-        (("logs", "nosuch"), "does not name a job"),
+        (("logs", "nosuch"), "there is no run 'nosuch'"),
         (("logs", "nosuch/job"), "there is no run 'nosuch'"),
         (("dlq", "nosuch"), "there is no run 'nosuch'"),
         (("status", "--master", "host:port"), "is not the address of a master"),

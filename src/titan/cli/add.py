@@ -8,6 +8,7 @@ import click
 
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.targets import find_target
 from titan.sdk.pipeline import load_addition
 
 
@@ -22,5 +23,6 @@ def add(run: str, file: str, before: tuple[str, ...], master: str | None, as_jso
     `-` reads the pipeline from stdin."""
     dag = load_addition(file)
     with open_client(master) as client:
+        run = find_target(client, run)
         count = client.run(run).add(*dag.jobs, before=before, project=dag.project)
     print(json.dumps({"run": run, "jobs": count}) if as_json else f"{count:,} jobs are added to {run}")

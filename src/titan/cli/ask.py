@@ -10,17 +10,20 @@ from concurrent.futures import CancelledError
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from titan.cli.options import home_option, json_option, master_option
-from titan.cli.output import follow_output
+from titan.cli.output import follow_output, piece_in_json
+from titan.cli.run_logs import print_run_logs
 from titan.cli.session import open_client
-from titan.cli.terminal import one_line
+from titan.cli.targets import find_job, find_target
+from titan.cli.terminal import Raw, one_line
 from titan.errors import CallerError, JobError, TitanError
 from titan.model.timing import iso
-from titan.sdk.status import JobStatus, LogPiece, RunStatus, RunSummary, job_dict
+from titan.sdk.client import Client
+from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
 PROGRESS_CHARS = 60
@@ -33,65 +36,88 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 @click.command()
 @click.argument("target", required=False, metavar="[RUN|RUN/JOB]")
 @click.option("--all", "show_all", is_flag=True, help="Print every job, however many.")
+@click.option("--watch", type=click.FloatRange(0.1, 3600), metavar="SECONDS", help="Repeat after this time, until the run is over.")
 @master_option
 @home_option(_HOME)
 @json_option
-def status(target: str | None, show_all: bool, master: str | None, home: Path | None, as_json: bool) -> None:
-    """Show the cluster, a run with its jobs, or a job with its story."""
+def status(target: str | None, show_all: bool, watch: float | None, master: str | None, home: Path | None, as_json: bool) -> None:
+    """Show the cluster, a run with its jobs, or a job with its story.
+
+    RUN is the id of a run, the beginning of an id, `last` for the newest run, or the name of a DAG
+    for its newest run.
+    """
     with open_client(master, home=home, offline=True) as client:
-        if not target:
-            newest, workers = client.runs(limit=20), client.workers()
-            if as_json:
-                print(
-                    json.dumps(
-                        {"master": client.address, "runs": [asdict(r) for r in newest], "workers": [asdict(w) for w in workers]}
-                    )
-                )
-                return
-            alive = [w for w in workers if w.state == "ALIVE"]
-            slots, held = sum(w.slots for w in alive), sum(min(w.held, w.slots) for w in alive)
-            print(f"master {client.address}: {len(alive)} of {len(workers)} workers alive, {held} of {slots} slots busy")
-            print_runs(newest)
-        elif "/" in target:
-            job, story = client.job(target)
-            if as_json:
-                print(json.dumps({"run": target.partition("/")[0], **job_dict(job), "story": story}))
-                return
-            print_job(job, story)
+        target = find_target(client, target) if target else None
+        while not _print_status(client, target, show_all=show_all, as_json=as_json, clear=watch is not None) and watch:
+            time.sleep(watch)
+
+
+def _print_status(client: Client, target: str | None, *, show_all: bool, as_json: bool, clear: bool) -> bool:
+    """Print the status of the cluster, a run or a job. Return whether that is final."""
+    final = False
+    if clear and sys.stdout.isatty():
+        Raw(sys.stdout).write("\x1b[H\x1b[2J")
+    if not target:
+        newest, workers = client.runs(limit=20), client.workers()
+        if as_json:
+            print(
+                json.dumps({"master": client.address, "runs": [asdict(r) for r in newest], "workers": [asdict(w) for w in workers]})
+            )
+            return False
+        alive = [w for w in workers if w.state == "ALIVE"]
+        slots, held = sum(w.slots for w in alive), sum(min(w.held, w.slots) for w in alive)
+        print(f"master {client.address}: {len(alive)} of {len(workers)} workers alive, {held} of {slots} slots busy")
+        print_runs(newest)
+    elif "/" in target:
+        job, story = client.job(target)
+        if as_json:
+            print(json.dumps({"run": target.partition("/")[0], **job_dict(job), "story": story}))
         else:
-            run = client.status(target)
-            if as_json:
-                print(json.dumps(run.to_dict()))
-            else:
-                print_run(run, show_all=show_all)
+            print_job(job, story)
+        final = job.state in ("COMPLETED", "DEAD", "CANCELLED")
+    else:
+        run = client.status(target)
+        if as_json:
+            print(json.dumps(run.to_dict()))
+        else:
+            print_run(run, show_all=show_all)
+        final = run.summary.over
+    sys.stdout.flush()
+    return final
 
 
 @click.command()
-@click.argument("target", metavar="RUN/JOB")
-@click.option("-f", "--follow", is_flag=True, help="Follow the output until the job is over.")
+@click.argument("target", metavar="RUN|RUN/JOB")
+@click.option("-f", "--follow", is_flag=True, help="Follow the output until the job or the run is over.")
 @click.option("--attempt", type=click.IntRange(1), metavar="N", help="Number of the attempt.  [default: the newest]")
 @master_option
 @home_option(_HOME)
 @json_option
 def logs(target: str, follow: bool, attempt: int | None, master: str | None, home: Path | None, as_json: bool) -> None:
     """Print the output of a job, byte for byte. Its stdout goes to stdout, its stderr to stderr. If
-    output was lost, stderr ends with a note."""
-    if "/" not in target:
-        raise click.UsageError(f"{target!r} does not name a job: pass RUN/JOB (`titan status {target}` lists the jobs)")
+    output was lost, stderr ends with a note.
+
+    For a RUN with several jobs: print the output of all of them line by line, in the order of
+    arrival, with the name of the job before each line.
+    """
     with open_client(master, home=home, offline=True) as client:
+        target = find_target(client, target)
+        if "/" not in target:
+            summary, jobs = next(client.changes(target))
+            if summary.count != 1:
+                if attempt is not None:
+                    raise click.UsageError(f"--attempt is for one job: titan logs {target}/JOB --attempt {attempt}")
+                print_run_logs(client, target, follow=follow, as_json=as_json)
+                return
+            target = f"{target}/{jobs[0].id}"
         if as_json:
             for piece in client.log_pieces(target, follow=follow, attempt=attempt):
-                print(json.dumps(_piece_in_json(piece)), flush=True)
+                print(json.dumps(piece_in_json(piece)), flush=True)
         else:
             follow_output(client, target, attempt=attempt, follow=follow)
         job, _ = client.job(target)
     if job.lost and attempt in (None, job.attempt):
         print(f"titan: {target}: {job.reason}", file=sys.stderr)
-
-
-def _piece_in_json(piece: LogPiece) -> dict[str, Any]:
-    row = {"stream": "stdout" if piece.stream == 1 else "stderr", "text": piece.data.decode(errors="replace")}
-    return {**row, "skipped": piece.skipped} if piece.skipped else row
 
 
 @click.command()
@@ -113,11 +139,8 @@ def result(
     --unpickle, because opening it executes code of the run's submitter. Exit code 1 if the job is
     DEAD or CANCELLED.
     """
-    run_id, _, in_target = run_id.partition("/")
-    name = job or in_target
-    if not name:
-        raise click.UsageError(f"the job is missing: titan result {run_id} JOB (`titan status {run_id}` lists the jobs)")
     with open_client(master, home=home, offline=True) as client:
+        run_id, _, name = find_job(client, f"{run_id}/{job}" if job else run_id, "titan result").partition("/")
         try:
             value = client.run(run_id).result(name, timeout, trust=unpickle)
         except TimeoutError:
@@ -151,19 +174,41 @@ def _fail_result(run: str, job: str, error: BaseException) -> NoReturn:
 
 
 @click.command()
-@click.argument("target", metavar="RUN|RUN/JOB")
+@click.argument("target", required=False, default="", metavar="[RUN|RUN/JOB]")
+@click.option("--all", "every", is_flag=True, help="Cancel all runs that are not over, or those of --dag and --group.")
+@click.option("--dag", default="", metavar="NAME", help="With --all: only runs of this DAG.")
+@click.option("--group", default="", metavar="ID", help="With --all: only runs with this agent_run_id.")
 @master_option
 @json_option
-def cancel(target: str, master: str | None, as_json: bool) -> None:
+def cancel(target: str, every: bool, dag: str, group: str, master: str | None, as_json: bool) -> None:
     """Cancel a run, or a job with all jobs that depend on it."""
+    if bool(target) is every or ((dag or group) and not every):
+        raise click.UsageError("pass RUN, RUN/JOB, or --all with --dag NAME or --group ID if only some runs are meant")
     with open_client(master) as client:
+        if every:
+            _cancel_all(client, dag, group, as_json=as_json)
+            return
+        target = find_target(client, target)
         count = client.cancel(target)
         if as_json:
             print(json.dumps({"target": target, "cancelled": count}))
         elif count:
-            print(f"{count} job{'s' if count != 1 else ''} cancelled")
+            print(f"{count} job{'s' if count != 1 else ''} of {target} cancelled")
         else:
             print(f"nothing to cancel: {target} is over")
+
+
+def _cancel_all(client: Client, dag: str, group: str, *, as_json: bool) -> None:
+    cancelled = {}
+    while found := [run for run in client.runs(limit=1000, dag=dag, group=group, states=("RUNNING",)) if run.run not in cancelled]:
+        for run in found:
+            count = cancelled[run.run] = client.cancel(run.run)
+            if not as_json:
+                print(f"{count} job{'s' if count != 1 else ''} of {run.run} ({one_line(run.dag)}) cancelled")
+    if as_json:
+        print(json.dumps([{"target": run, "cancelled": count} for run, count in cancelled.items()]))
+    elif not cancelled:
+        print("nothing to cancel: no such run is open")
 
 
 @click.command()

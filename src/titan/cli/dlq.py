@@ -13,6 +13,7 @@ import click
 from titan.cli.ask import _clock, _text, print_table
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.targets import find_target
 from titan.cli.terminal import one_line
 from titan.errors import Conflict
 from titan.model.names import shell_word, split_job
@@ -48,7 +49,7 @@ def dlq() -> None:
 def list_dead(run: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
     """List the dead jobs of one run or of all runs, newest first."""
     with open_client(master, home=home, offline=True) as client:
-        found = client.dead_jobs(run, limit)
+        found = client.dead_jobs(find_target(client, run) if run else "", limit)
     if as_json:
         print(json.dumps([asdict(d) for d in found]))
         return
@@ -77,6 +78,7 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
     if not job:
         raise click.UsageError(f"{target!r} does not name a job: pass RUN/JOB (`titan dlq {run}` lists the dead jobs)")
     with open_client(master, home=home, offline=True) as client:
+        target = find_target(client, target)
         status, story = client.job(target)
         if status.state != "DEAD":
             raise Conflict(f"{target} is {status.state}, not DEAD: `titan status {shell_word(target)}` prints its story")
@@ -103,7 +105,7 @@ def retry(target: str, by: str | None, master: str | None, as_json: bool) -> Non
     """Run a dead job, or all dead jobs of a run, again with all retries. Jobs that were cancelled
     because of them run too."""
     with open_client(master, offline=True) as client:
-        outcome = client.retry_dead(target, by=by)
+        outcome = client.retry_dead(find_target(client, target), by=by)
     if as_json:
         print(json.dumps(asdict(outcome)))
     else:
@@ -122,7 +124,7 @@ def purge(target: str, purge_all: bool, master: str | None, as_json: bool) -> No
     if bool(target) is purge_all:
         raise click.UsageError("pass RUN, RUN/JOB or --all")
     with open_client(master, offline=True) as client:
-        count = client.purge_dead(target) if target else _purge_all(client)
+        count = client.purge_dead(find_target(client, target)) if target else _purge_all(client)
     if as_json:
         print(json.dumps({"target": target, "purged": count}))
     else:

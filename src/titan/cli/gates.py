@@ -13,6 +13,7 @@ import click
 from titan.cli.ask import print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.targets import find_target
 from titan.cli.terminal import one_line
 from titan.sdk.decisions import OpenGate
 
@@ -74,6 +75,7 @@ def _decide(
     if bool(gate) is bool(token):
         raise click.UsageError("pass either RUN/GATE (`titan gates` lists the open gates) or --token TOKEN")
     with open_client(master) as client:
+        gate = find_target(client, gate) if gate else gate
         decision = (client.approve if approve else client.reject)(gate, by=by, comment=comment, token=token)
     if as_json:
         print(json.dumps(asdict(decision)))

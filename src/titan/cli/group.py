@@ -13,48 +13,69 @@ from titan.cli.exits import EXIT_INTERRUPTED, exit_code, print_error
 from titan.cli.terminal import make_plain
 from titan.errors import TitanError
 
-_COMMANDS = {
-    "up": "titan.cli.up",
-    "run": "titan.cli.run_command",
-    "submit": "titan.cli.run",
-    "wait": "titan.cli.run",
-    "attach": "titan.cli.run",
-    "linger": "titan.cli.sharing",
-    "add": "titan.cli.add",
-    "status": "titan.cli.ask",
-    "logs": "titan.cli.ask",
-    "cancel": "titan.cli.ask",
-    "result": "titan.cli.ask",
-    "runs": "titan.cli.ask",
-    "workers": "titan.cli.workers",
-    "scale": "titan.cli.scale",
-    "dlq": "titan.cli.dlq",
-    "gates": "titan.cli.gates",
-    "approve": "titan.cli.gates",
-    "reject": "titan.cli.gates",
-    "why": "titan.cli.why",
-    "services": "titan.cli.services",
-    "stop": "titan.cli.services",
-    "replace": "titan.cli.services",
-    "master": "titan.cli.serve",
-    "worker": "titan.cli.serve",
-    "journal": "titan.cli.journal",
-    "history": "titan.cli.history",
-    "schedule": "titan.cli.schedule",
-    "store": "titan.cli.store",
-    "artifacts": "titan.cli.artifacts",
-    "artifact": "titan.cli.artifacts",
-    "context": "titan.cli.context_command",
-    "replay": "titan.cli.replay",
-    "simulate": "titan.cli.simulate",
-    "save": "titan.cli.save",
-    "secret": "titan.cli.secret",
+_SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Run": {
+        "run": ("run_command", "Run a pipeline, a script or a command, and follow it."),
+        "submit": ("run", "Submit a pipeline, a script or a command, and return."),
+        "attach": ("run", "Follow a run as `titan run` does."),
+        "wait": ("run", "Follow a run until it is over."),
+        "cancel": ("ask", "Cancel a run, a job, or all runs."),
+        "add": ("add", "Add jobs to an open run."),
+        "save": ("save", "Save a pipeline under a name, list or remove them."),
+        "schedule": ("schedule", "Manage runs that start by the clock."),
+        "simulate": ("simulate", "Predict a run without running it."),
+    },
+    "Look": {
+        "status": ("ask", "Show the cluster, a run or a job."),
+        "runs": ("ask", "List the newest runs."),
+        "ps": ("activity", "List the jobs that run now."),
+        "logs": ("ask", "Print the output of a job or a run."),
+        "result": ("ask", "Wait for a job and print its result."),
+        "why": ("why", "Say why a job does not run."),
+        "events": ("activity", "Print the events of the cluster."),
+        "replay": ("replay", "Show the cluster at a moment of its past."),
+    },
+    "Decide": {
+        "gates": ("gates", "List the gates that wait for a decision."),
+        "approve": ("gates", "Approve a gate."),
+        "reject": ("gates", "Reject a gate."),
+        "dlq": ("dlq", "Manage the dead letter queue."),
+    },
+    "Services and data": {
+        "services": ("services", "List the services."),
+        "stop": ("services", "Stop a service."),
+        "replace": ("services", "Restart a service, with another command if given."),
+        "artifacts": ("artifacts", "List outputs and published files."),
+        "artifact": ("artifacts", "Download, publish or remove a file."),
+        "store": ("store", "Serve TitanStore alone, or send it a command."),
+        "secret": ("secret", "Manage values that jobs get and nobody sees."),
+        "context": ("context_command", "Talk to the master from inside a job."),
+    },
+    "Operate": {
+        "up": ("up", "Run a master and workers on this machine."),
+        "master": ("serve", "Run a master."),
+        "worker": ("serve", "Run a worker."),
+        "workers": ("workers", "List the workers, drain or stop one."),
+        "scale": ("scale", "Show the scaling rules."),
+        "journal": ("journal", "Check or repair a master's journal."),
+        "history": ("history", "Check or rebuild a master's history."),
+    },
 }
+"""Section -> command -> (module in titan.cli, one line of help). The help of the group imports no
+command."""
+_HIDDEN = {"linger": "sharing"}
+_COMMANDS = {name: f"titan.cli.{module}" for section in _SECTIONS.values() for name, (module, _) in section.items()}
+_COMMANDS |= {name: f"titan.cli.{module}" for name, module in _HIDDEN.items()}
 
 
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [name for name in _COMMANDS if name not in _HIDDEN]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()], col_max=12)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module = _COMMANDS.get(cmd_name)
@@ -69,7 +90,7 @@ class _LazyGroup(click.Group):
         except click.UsageError as e:
             import difflib
 
-            near = difflib.get_close_matches(args[0], _COMMANDS, 1) if args else []
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1) if args else []
             if near and "Did you mean" not in e.message:
                 raise click.UsageError(f"{e.message} Did you mean {near[0]!r}?", ctx) from None
             raise

@@ -49,7 +49,12 @@ def python_option(command: F) -> F:
 
 
 def home_option(text: str) -> Callable[[F], F]:
-    return click.option("--home", type=_FOLDER, help=text)
+    def add(command: F) -> F:
+        known: list[click.Parameter] = getattr(command, "__click_params__", [])
+        known[:] = [option for option in known if "--home" not in option.opts]  # that of master_option
+        return click.option("--home", type=_FOLDER, help=text)(command)
+
+    return add
 
 
 def parent_options(command: F) -> F:

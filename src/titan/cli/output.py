@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from titan.sdk.client import Client
 from titan.sdk.status import LogPiece
@@ -26,3 +27,8 @@ def write_piece(piece: LogPiece) -> None:
 def gap_text(piece: LogPiece) -> str:
     stream = "stdout" if piece.stream == 1 else "stderr"
     return f"{piece.skipped:,} bytes of {stream} were dropped here: the worker keeps a limited amount (--log-limit)"
+
+
+def piece_in_json(piece: LogPiece) -> dict[str, Any]:
+    row = {"stream": "stdout" if piece.stream == 1 else "stderr", "text": piece.data.decode(errors="replace")}
+    return {**row, "skipped": piece.skipped} if piece.skipped else row

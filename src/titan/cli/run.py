@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -30,6 +32,7 @@ from titan.cli.prefork import ForkedServers
 from titan.cli.session import is_local, open_client
 from titan.cli.sharing import SharedHome
 from titan.cli.stdin import handed_on, is_piped
+from titan.cli.targets import find_run
 from titan.errors import MasterUnreachable, NotFound, TitanError
 from titan.host.remove_folder import remove_folder
 from titan.model.names import match_name
@@ -195,6 +198,7 @@ def attach(run_id: str, quiet: bool, exit_code: str, master: str | None, as_json
     """Follow a run as `titan run` does, from its beginning: the output of its only job, else the
     states of its jobs. Ctrl-C leaves the run as it is."""
     with open_client(master) as client:
+        run_id = find_run(client, run_id)
         summary, jobs = next(client.changes(run_id))
         about = About(summary.dag, summary.count, jobs[0].id if summary.count == 1 else "", "")
         try:
@@ -218,6 +222,7 @@ def attach(run_id: str, quiet: bool, exit_code: str, master: str | None, as_json
 def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as_json: bool) -> None:
     """Follow a run until it is over. Exit with 0 if every job COMPLETED, else 1."""
     with open_client(master) as client:
+        run_id = find_run(client, run_id)
         if timeout is not None:
             try:
                 summary = client.run(run_id).wait(timeout)
@@ -243,9 +248,13 @@ def may_be_saved(arguments: tuple[str, ...]) -> bool:
 
 
 def saved_of(client: Client, name: str) -> Pipeline | None:
+    """Return the saved pipeline of a name, None if there is none. Raises NotFound if the name looks
+    like a typo of one and is no command here."""
     try:
         return client.pipelines.get(name)
     except NotFound:
+        if not shutil.which(name) and (near := difflib.get_close_matches(name, [p.name for p in client.pipelines.list()], 1)):
+            raise NotFound(f"there is no command and no saved pipeline {name!r}: did you mean `titan run {near[0]}`?") from None
         return None
 
 

@@ -22,7 +22,31 @@ from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_
 PROBE_S = 1.0
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+class _RunCommand(click.Command):
+    """Arguments behind a script or a command belong to it; behind a pipeline there are options of
+    `titan run`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before = args[: args.index("--")] if "--" in args else args
+        ctx.allow_interspersed_args = any(arg.endswith((".yaml", ".yml")) for arg in before) and self._is_pipeline(ctx, args)
+        if ctx.allow_interspersed_args:
+            ctx.ignore_unknown_options = False
+        return super().parse_args(ctx, args)
+
+    def _is_pipeline(self, ctx: click.Context, args: list[str]) -> bool:
+        """Return whether the first argument that is no option is a pipeline file."""
+        parser = self.make_parser(ctx)
+        parser.allow_interspersed_args = False
+        parser.ignore_unknown_options = True
+        try:
+            values, _, _ = parser.parse_args(list(args))
+        except click.UsageError:
+            return False
+        arguments: list[str] = list(values.get("arguments") or ())
+        return bool(arguments) and arguments[0].endswith((".yaml", ".yml"))
+
+
+@click.command(cls=_RunCommand, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @master_option
 @click.option("--workers", type=click.IntRange(1, 256), help="Number of workers of the private cluster.  [default: 1]")
 @click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")

@@ -12,6 +12,7 @@ import click
 from titan.cli.ask import _ago, print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.targets import find_target
 from titan.sdk.job import Job
 from titan.sdk.services import ServiceStatus
 
@@ -51,6 +52,7 @@ def stop(target: str, master: str | None, as_json: bool) -> None:
     """Stop a service, or all services of a run. They end as COMPLETED; jobs that still wait for one
     of them are cancelled."""
     with open_client(master) as client:
+        target = find_target(client, target)
         count = client.stop(target)
         if as_json:
             print(json.dumps({"target": target, "stopped": count}))
@@ -80,6 +82,7 @@ def replace(target: str, file: str | None, command: str | None, args: str, maste
         raise click.UsageError("--args needs --file or --command")
     job = Job("replacement", file=file, command=command, args=args) if file or command else None
     with open_client(master) as client:
+        target = find_target(client, target)
         rolling = client.replace(target, job)
         if as_json:
             print(json.dumps({"target": target, "rolling": rolling}))

@@ -9,6 +9,7 @@ import click
 
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.targets import find_job
 
 MAX_ROWS = 20
 
@@ -22,6 +23,7 @@ MAX_ROWS = 20
 def why(target: str, show_all: bool, master: str | None, home: Path | None, as_json: bool) -> None:
     """Explain why a job does not run, and why no worker takes it."""
     with open_client(master, home=home, offline=True) as client:
+        target = find_job(client, target, "titan why")
         explanation = client.why(target)
         if as_json:
             print(json.dumps(explanation.to_dict()))

@@ -52,6 +52,8 @@ class RunLog:
         self._end = 0
         self._order = 0
         self.extents: dict[tuple[str, int, int], list[Extent]] = {}
+        self.arrivals: list[tuple[str, int, int, Extent] | None] = []
+        """All pieces in the order of arrival; None for voided output."""
         self.gaps: dict[tuple[str, int, int, int], int] = {}
         """(job, attempt, stream, offset) -> bytes that the worker dropped before the offset."""
         self.dirty = False
@@ -81,9 +83,11 @@ class RunLog:
         if stream == RESTARTED:
             for real in (STDOUT, STDERR):
                 self.extents.pop((job, attempt, real), None)
+            self.arrivals = [None if piece is not None and piece[:2] == (job, attempt) else piece for piece in self.arrivals]
             self.gaps = {key: size for key, size in self.gaps.items() if key[:2] != (job, attempt)}
         else:
             self.extents.setdefault((job, attempt, stream), []).append(extent)
+            self.arrivals.append((job, attempt, stream, extent))
         self._order += 1
 
     def received(self, job: str, attempt: int, stream: int) -> int:
@@ -196,6 +200,19 @@ class LogStore:
                 offsets[stream] = extent.offset + extent.length
                 # the file may have been closed since the last piece
                 yield stream, extent.offset, self._of(run).read(extent)
+
+    def run_pieces(self, run: str, begin: int) -> Iterator[tuple[int, str, int, int, int, bytes]]:
+        """Yield (position, job, attempt, stream, offset, bytes) of all jobs of a run in the order
+        of arrival, from the position `begin` on."""
+        if not self._exists(run):
+            return
+        at = begin
+        while at < len(arrivals := self._of(run).arrivals):  # the file may have been closed since the last piece
+            piece = arrivals[at]
+            if piece is not None:
+                job, attempt, stream, extent = piece
+                yield at, job, attempt, stream, extent.offset, self._of(run).read(extent)
+            at += 1
 
     def skipped(self, run: str, job: str, attempt: int, stream: int, offset: int) -> int:
         """Return the number of bytes that the worker dropped right before a piece."""

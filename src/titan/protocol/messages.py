@@ -398,7 +398,9 @@ class Changes(Message, frozen=True):
 
 
 class ReadLogs(Message, frozen=True):
-    """Read the logs of an attempt, 0 for the newest. `follow`: continue until the attempt ends."""
+    """Read the logs of an attempt, 0 for the newest. `follow`: continue until the attempt ends.
+    `job` "": read the output of all jobs of the run in the order of arrival.
+    """
 
     run: Name
     job: Name
@@ -409,6 +411,7 @@ class ReadLogs(Message, frozen=True):
 class LogChunk(Message, frozen=True):
     """Bytes of an attempt's stream (1 stdout, 2 stderr), in the blob. `last`: no more follow.
     `skipped`: number of bytes that the worker dropped before these; `offset` does not count them.
+    `job`: the job, if the logs of a whole run were asked for.
     """
 
     attempt: Count
@@ -416,6 +419,7 @@ class LogChunk(Message, frozen=True):
     offset: Count
     last: bool = False
     skipped: Count = 0
+    job: Name = ""
 
 
 class Values(Message, frozen=True):

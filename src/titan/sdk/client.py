@@ -324,19 +324,23 @@ class AsyncClient(AsyncArtifacts):
                 yield piece.stream, piece.data
 
     async def log_pieces(self, target: str, *, follow: bool = False, attempt: int | None = None) -> AsyncGenerator[LogPiece, None]:
-        """Yield the output of `RUN/JOB` as `logs` does, with the attempt and the gaps."""
-        run, job = split_job(target)
-        received: dict[tuple[int, int], int] = {}
+        """Yield the output of `RUN/JOB` as `logs` does, with the attempt and the gaps.
+
+        For `RUN`: yield the output of all jobs and attempts of the run, in the order in which the
+        master received it. With `follow`, until the run is over. Raises NotFound.
+        """
+        run, job = split_job(target) if "/" in target else (target, "")
+        received: dict[tuple[str, int, int], int] = {}
         while True:
             try:
                 async for message, blob in self._connection.stream(lambda n: msg.ReadLogs(n, run, job, attempt or 0, follow)):
                     assert isinstance(message, msg.LogChunk)
-                    place = (message.attempt, message.stream)
+                    place = (message.job, message.attempt, message.stream)
                     skip = max(0, received.get(place, 0) - message.offset)
                     if blob[skip:]:
                         received[place] = message.offset + len(blob)
                         skipped = 0 if skip else message.skipped
-                        yield LogPiece(message.stream, bytes(blob[skip:]), message.attempt, skipped)
+                        yield LogPiece(message.stream, bytes(blob[skip:]), message.attempt, skipped, message.job or job)
                     if message.last:
                         return
             except ConnectionLost:
@@ -690,7 +694,7 @@ class Client(Waiting, Artifacts):
         return self._iterate(self._async.logs(target, follow=follow, attempt=attempt))
 
     def log_pieces(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[LogPiece]:
-        """Yield the output of `RUN/JOB` with its gaps. See AsyncClient.log_pieces."""
+        """Yield the output of `RUN/JOB` or `RUN` with its gaps. See AsyncClient.log_pieces."""
         return self._iterate(self._async.log_pieces(target, follow=follow, attempt=attempt))
 
     def services(self, run: str = "", limit: int = 1000) -> list[ServiceStatus]:

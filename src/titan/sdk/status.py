@@ -57,6 +57,7 @@ class LogPiece(NamedTuple):
     attempt: int
     skipped: int
     """Bytes that the job wrote right before `data` and that its worker dropped (`--log-limit`)."""
+    job: str
 
 
 @dataclass(frozen=True, slots=True)

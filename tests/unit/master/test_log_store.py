@@ -179,3 +179,19 @@ def test_a_gap_is_known_once_and_after_a_restart(tmp_path: Path) -> None:
     store.begin("r", "a", 1)
     assert store.skipped("r", "a", 1, 1, 4) == 0, "the output of that number is void"
     store.close()
+
+
+def test_output_of_a_run_is_read_in_the_order_of_arrival(store: LogStore) -> None:
+    for job, stream, offset, data in (("a", 1, 0, b"1"), ("b", 2, 0, b"2"), ("a", 1, 1, b"3"), ("b", 1, 0, b"4")):
+        store.append("r", job, 1, stream, offset, data)
+    found = list(store.run_pieces("r", 0))
+    assert [(job, stream, data) for _, job, _, stream, _, data in found] == [
+        ("a", 1, b"1"),
+        ("b", 2, b"2"),
+        ("a", 1, b"3"),
+        ("b", 1, b"4"),
+    ]
+    assert [piece[-1] for piece in store.run_pieces("r", found[1][0] + 1)] == [b"3", b"4"]
+    store.begin("r", "a", 1)
+    assert [piece[-1] for piece in store.run_pieces("r", 0)] == [b"2", b"4"], "voided output is not read"
+    assert list(store.run_pieces("none", 0)) == []

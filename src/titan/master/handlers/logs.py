@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from titan.core.events import events as ev
-from titan.core.state.state import Job, State
+from titan.core.state.state import Job, Run, State
 from titan.errors import EnvironmentFault, NotFound, TitanError
 from titan.master import views
 from titan.master.handlers.history import HistoryHandler
 from titan.master.log_store import LogStore
-from titan.model.states import TERMINAL, JobState
+from titan.model.states import TERMINAL, JobState, RunState
 from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import error_of
@@ -27,8 +30,9 @@ class LogHandler:
 
     def on_output(self, run: str, job: str) -> None:
         """Wake the followers of a job: it has new output, or its state changed."""
-        for event in self._followers.get((run, job), ()):
-            event.set()
+        for followers in (self._followers.get((run, job)), self._followers.get((run, ""))):
+            for event in followers or ():
+                event.set()
 
     def note(self, events: list[ev.Event]) -> None:
         """Wake the followers of jobs that these events concern."""
@@ -63,13 +67,57 @@ class LogHandler:
 
     def _start(self, peer: Peer, message: msg.ReadLogs, state: State) -> None:
         run = views.find_run(state, message.run)
+        if not message.job:
+            self._keep(peer, message, self._stream_run(peer, message, run))
+            return
         job = state.jobs[views.find_job(state, run, message.job)]
         if message.attempt > job.attempt or message.attempt < 0:
             raise NotFound(f"{message.run}/{message.job} has had {job.attempt} attempts; there is no attempt {message.attempt}")
+        self._keep(peer, message, self._stream(peer, message, job))
+
+    def _keep(self, peer: Peer, message: msg.ReadLogs, stream: Coroutine[Any, Any, None]) -> None:
         key = (peer.number, message.request)
-        task = asyncio.get_running_loop().create_task(self._stream(peer, message, job))
+        task = asyncio.get_running_loop().create_task(stream)
         self._streams[key] = task
         task.add_done_callback(lambda _: self._streams.pop(key, None))
+
+    async def _stream_run(self, peer: Peer, message: msg.ReadLogs, run: Run) -> None:
+        """Send the output of all jobs of a run in the order of arrival. With `follow`: until the
+        run is over."""
+        with self._woken(peer, message) as event:
+            begin = 0
+            while True:
+                event.clear()
+                over = run.open == 0 and run.state is not RunState.OPENING
+                for at, job, attempt, stream, offset, data in self._logs.run_pieces(run.id, begin):
+                    begin = at + 1
+                    skipped = self._logs.skipped(run.id, job, attempt, stream, offset)
+                    peer.send(msg.LogChunk(message.request, attempt, stream, offset, skipped=skipped, job=job), data)
+                    await peer.drain()
+                if over or not message.follow:
+                    peer.send(msg.LogChunk(message.request, 0, 1, 0, True), b"")
+                    return
+                await event.wait()
+
+    @contextmanager
+    def _woken(self, peer: Peer, message: msg.ReadLogs) -> Iterator[asyncio.Event]:
+        """Give an event that is set for each news of the job, or of any job of the run. Errors
+        become the answer."""
+        key, event = (message.run, message.job), asyncio.Event()
+        followers = self._followers.setdefault(key, {})
+        followers[event] = None
+        try:
+            yield event
+        except ConnectionError:
+            pass
+        except (TitanError, OSError) as e:
+            peer.send(
+                error_of(message.request, e if isinstance(e, TitanError) else EnvironmentFault(f"the log cannot be read: {e}"))
+            )
+        finally:
+            del followers[event]
+            if not followers:
+                self._followers.pop(key, None)
 
     async def _stream(self, peer: Peer, message: msg.ReadLogs, job: Job) -> None:
         """Send all output of one attempt.
@@ -79,10 +127,7 @@ class LogHandler:
         """
         attempt = message.attempt or max(job.attempt, 1)
         offsets: dict[int, int] = {}
-        key, event = (message.run, message.job), asyncio.Event()
-        followers = self._followers.setdefault(key, {})
-        followers[event] = None
-        try:
+        with self._woken(peer, message) as event:
             while True:
                 event.clear()
                 over = job.state in TERMINAL or (message.attempt > 0 and not _is_at(job.attempt, job.state, attempt))
@@ -98,16 +143,6 @@ class LogHandler:
                     peer.send(msg.LogChunk(message.request, attempt, 1, offsets.get(1, 0), True), b"")
                     return
                 await event.wait()
-        except ConnectionError:
-            pass
-        except (TitanError, OSError) as e:
-            peer.send(
-                error_of(message.request, e if isinstance(e, TitanError) else EnvironmentFault(f"the log cannot be read: {e}"))
-            )
-        finally:
-            del followers[event]
-            if not followers:
-                self._followers.pop(key, None)
 
 
 def _is_at(current: int, state: JobState, attempt: int) -> bool:

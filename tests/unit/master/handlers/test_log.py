@@ -106,3 +106,19 @@ def test_a_log_that_cannot_be_read_is_an_error_of_the_machine(master: Socketless
 
     monkeypatch.setattr(master.inside.logs, "pieces", torn)
     client.refused(msg.ReadLogs(0, run, "a"), "environment", "the log cannot be read: [Errno 5] Input/output error")
+
+
+def test_the_output_of_a_run_is_sent_with_the_jobs(master: SocketlessMaster) -> None:
+    client, worker = master.client(), master.worker("both", offers="BOTH")
+    run = client.submit(needing("BOTH", "a"))
+    lease = worker.start(run, "a")
+    printed(worker, run, b"one")
+    follow = client.say(msg.ReadLogs(0, run, "", follow=True)).request
+    first = master.until(lambda: client.find(msg.LogChunk, follow), "the output so far")
+    assert (first.job, first.stream, client.blob_of(first)) == ("a", 1, b"one")
+    worker.finish(lease)
+    master.until(
+        lambda: any(m.last for m, _ in client.got if isinstance(m, msg.LogChunk) and m.request == follow) or None, "the end"
+    )
+    once = client.ask(msg.ReadLogs(0, run, ""), msg.LogChunk)
+    assert once.job == "a"
