@@ -126,7 +126,7 @@ def test_schedules_are_added_changed_paused_and_removed_by_commands(c: Cluster, 
         (["--every", "0.01"], "an interval is 1 to"),
         (["--every", "60", "--cron", "@daily"], "pass exactly one of --cron and --every"),
         ([], "pass exactly one of --cron and --every"),
-        (["--cron", "@daily", "--deadline", "-1"], "deadline: must be 0 to"),
+        (["--cron", "@daily", "--deadline", "-1"], "give a number of seconds or a duration such as 90s"),
     ],
 )
 def test_bad_input_is_refused_with_what_is_wrong(c: Cluster, tmp_path: Path, options: list[str], says: str) -> None:

@@ -39,7 +39,7 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     ((*RUN, "--memory", "4XB", "--", "true"), 2, "such as 512MiB"),
     ((*RUN, "--log-limit", "5", "--", "true"), 2, "must be 4 KiB to"),
     ((*RUN, "--name", "a b", "--", "true"), 2, "an id is 1 to 128 of"),
-    ((*RUN, "--timeout", "-5", "--", "true"), 2, "timeout: must be 0 to"),
+    ((*RUN, "--timeout", "-5", "--", "true"), 2, "give a number of seconds or a duration such as 90s"),
     ((*RUN, "--retries", "-1", "--", "true"), 2, "0<=x<=1000"),
     ((*RUN, "--requirement", "a b", "--", "true"), 2, "a capability is 1 to 64 of"),
     ((*RUN, "--python", "nowhere", "s.py"), 2, "does not exist"),

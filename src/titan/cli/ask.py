@@ -17,6 +17,7 @@ import click
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.output import follow_output, piece_in_json
 from titan.cli.run_logs import print_run_logs
+from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
 from titan.cli.targets import find_job, find_target
 from titan.cli.terminal import Raw, one_line
@@ -123,7 +124,7 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
 @click.command()
 @click.argument("run_id", metavar="RUN|RUN/JOB")
 @click.argument("job", required=False, metavar="[JOB]")
-@click.option("--timeout", type=float, help="Stop waiting after this many seconds.  Exit code 1.")
+@click.option("--timeout", type=SECONDS, metavar="DURATION", help="Stop waiting after this time: 90, 90s, 1h30m.  Exit code 1.")
 @click.option("--unpickle", is_flag=True, help="Open a pickle too: this executes code of the run's submitter.")
 @master_option
 @home_option(_HOME)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from titan.cli.options import python_option
+from titan.cli.seconds import SECONDS
 from titan.errors import CallerError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _OPTIONS = (
         help="Output of each stream that is kept, such as 1GiB.  [default: all for `run`, else the worker's]",
     ),
     click.option("--name", default="", metavar="ID", help="Name of the job.  [default: that of the script or command]"),
-    click.option("--timeout", type=float, metavar="SECONDS", help="Kill an attempt after this time."),
+    click.option("--timeout", type=SECONDS, metavar="DURATION", help="Kill an attempt after this time, such as 90s or 1h30m."),
     click.option("--priority", type=int, metavar="N", help="Queue order: a higher number goes first.  [default: 1]"),
     click.option("--retries", type=click.IntRange(0, 1000), metavar="N", help="Number of retries after a failure."),
     click.option("--requirement", multiple=True, metavar="TAG", help="Capability that the worker must have.  [default: GENERAL]"),

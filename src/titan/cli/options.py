@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from titan.cli.seconds import SECONDS
+
 F = TypeVar("F", bound=Callable[..., Any])
 _FOLDER = click.Path(path_type=Path, file_okay=False, readable=False)
 """A folder that the command itself finds unreadable, with an error that says what to do."""
@@ -70,7 +72,10 @@ def start_logging(*, quiet: bool = False) -> None:
 
 
 deadline_option = click.option(
-    "--deadline", type=float, metavar="SECONDS", help="Cancel all open jobs after this time.  [default: the pipeline's]"
+    "--deadline",
+    type=SECONDS,
+    metavar="DURATION",
+    help="Cancel all open jobs after this time, such as 2h30m.  [default: the pipeline's]",
 )
 group_option = click.option(
     "--group", default="", metavar="ID", help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]"

@@ -29,6 +29,7 @@ from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import deadline_option, group_option, json_option, master_option
 from titan.cli.outcome import About, code_of_job, conclude, follow_run, print_failures
 from titan.cli.prefork import ForkedServers
+from titan.cli.seconds import SECONDS
 from titan.cli.session import is_local, open_client
 from titan.cli.sharing import SharedHome
 from titan.cli.stdin import handed_on, is_piped
@@ -215,7 +216,12 @@ def attach(run_id: str, quiet: bool, exit_code: str, master: str | None, as_json
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("--timeout", type=float, help="Stop waiting after this many seconds; the run goes on.  Exit code 1.")
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    metavar="DURATION",
+    help="Stop waiting after this time (90, 90s, 1h30m); the run goes on.  Exit code 1.",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @master_option
 @json_option

@@ -13,6 +13,7 @@ import click
 from titan.cli.ask import print_table
 from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import deadline_option, home_option, json_option, master_option, python_option
+from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
 from titan.model.timing import iso
 from titan.sdk.schedules import ScheduleStatus
@@ -32,7 +33,7 @@ def schedule() -> None:
     "--cron", metavar="EXPR", help='"*/5 * * * *": minute hour day-of-month month day-of-week; six fields begin with seconds.'
 )
 @click.option("--tz", default="UTC", show_default=True, metavar="ZONE", help="The time zone of --cron, e.g. Europe/Berlin.")
-@click.option("--every", type=float, metavar="SECONDS", help="Instead of --cron: seconds between two runs, at least 1.")
+@click.option("--every", type=SECONDS, metavar="DURATION", help="Instead of --cron: time between two runs, such as 90s or 1h30m.")
 @click.option("--start", metavar="TIME", help="The first time of --every: 2026-01-31T12:00[+01:00].  [default: now]")
 @click.option(
     "--overlap", default="skip", show_default=True, metavar="skip|queue|replace", help="At a time when its last run is still open."

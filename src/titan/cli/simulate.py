@@ -18,6 +18,7 @@ from titan.cli.durations import Durations, Measurements, checked_seconds, durati
 from titan.cli.fleet import Capacity, fleets
 from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import json_option, master_option
+from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable
 from titan.master.interpreter_settings import tune_interpreter
@@ -52,8 +53,17 @@ PROGRESS_EVERY_S = 1.0
               help="Learn from a private cluster's home.  [default: .titan here, if no master answers]")  # fmt: skip
 @click.option("--durations", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="JSON or YAML: {job id or pattern: seconds}. Overrides recorded durations.")  # fmt: skip
-@click.option("--default-duration", default=1.0, show_default=True, metavar="SECONDS", help="Duration of jobs without any record.")
-@click.option("--gate-wait", default=0.0, show_default=True, metavar="SECONDS", help="Time until each gate is approved.")
+@click.option(
+    "--default-duration",
+    type=SECONDS,
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Duration of jobs without any record.",
+)
+@click.option(
+    "--gate-wait", type=SECONDS, default=0.0, show_default=True, metavar="SECONDS", help="Time until each gate is approved."
+)
 @click.option("--jobs", "show_jobs", is_flag=True, help="Print each job's start and end.")
 @master_option
 @json_option

@@ -10,6 +10,7 @@ import click
 
 from titan.cli.ask import _ago, print_table
 from titan.cli.options import json_option, master_option
+from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
 from titan.sdk.status import WorkerStatus
 from titan.sdk.unmet import taken_text
@@ -82,7 +83,7 @@ def drain(outer: str | None, name: str, master: str | None, as_json: bool) -> No
 @workers.command()
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Kill the running jobs and hand them back to the master.")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait at most this long; it leaves all the same.")
+@click.option("--timeout", type=SECONDS, metavar="DURATION", help="Wait at most this long; it leaves all the same.")
 @master_option
 @json_option
 @click.pass_obj

@@ -11,6 +11,7 @@ from typing import Final
 
 from titan.model import failure
 from titan.model.dag import MAX_SECONDS, Gate, Retry
+from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.names import NAME_RULE, match_name
 from titan.sdk.field_table import BadField
 
@@ -67,9 +68,10 @@ def codes_of(value: object) -> tuple[int, ...]:
 
 
 def positive_of(value: object) -> float:
-    """Convert a number of seconds above 0. Raises BadField."""
+    """Convert a number of seconds above 0, or a duration. Raises BadField."""
+    value = as_seconds(value)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise BadField(f"must be a number of seconds, not {_shown(value)}")
+        raise BadField(f"must be {EXAMPLE}, not {_shown(value)}")
     if not 0 < value <= MAX_SECONDS:
         raise BadField(f"must be more than 0 and at most {MAX_SECONDS:,.0f} seconds")
     return float(value)

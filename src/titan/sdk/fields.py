@@ -13,6 +13,7 @@ from numbers import Real
 from typing import Any, Final
 
 from titan.model.dag import MAX_ARGS_BYTES, MAX_SECONDS
+from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.environment import own_problem
 from titan.model.files import folder_problem
 from titan.model.names import NAME_RULE, match_name
@@ -87,8 +88,9 @@ def choice(*words: str) -> Callable[[object], str]:
 
 
 def seconds_of(value: object) -> float:
+    value = as_seconds(value)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise BadField(f"must be a number of seconds, not {kind_of(value)}")
+        raise BadField(f"must be {EXAMPLE}, not {kind_of(value)}")
     if not 0 <= value <= MAX_SECONDS:  # also for NaN
         raise BadField(f"must be 0 to {MAX_SECONDS:,.0f} seconds")
     return float(value)

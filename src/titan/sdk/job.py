@@ -139,8 +139,8 @@ class Job:
         "Jobs with a higher priority go first; within +-1,000,000, default 1.",
         fields.integer(-MAX_PRIORITY, MAX_PRIORITY), default=1, form=Form.INTEGER, template="priority", planner=True,
     )
-    delay: float = row(
-        "Seconds to wait after the parents are done.",
+    delay: Field[float | str, float] = row(
+        "Seconds to wait after the parents are done, or a duration such as `1h30m`.",
         fields.seconds_of, default=0.0, form=Form.SECONDS, use=Use.ALL, template="delay_s", planner=True,
     )
     affinity: bool = row(
@@ -152,8 +152,8 @@ class Job:
         "attempts on other workers if one cannot start it.",
         fields.integer(0, MAX_RETRIES), default=3, form=Form.INTEGER, aliases=("retry",), template="retries", planner=True,
     )
-    timeout: float | None = row(
-        "Seconds that an attempt may run; default: no limit.",
+    timeout: Field[float | str | None, float | None] = row(
+        "Seconds that an attempt may run, or a duration such as `1h30m`; default: no limit.",
         timeout_of, default=None, form=Form.SECONDS_OR_NULL, aliases=("time_limit",), template="timeout_s",
     )
     env: Field[Mapping[str, str | float | os.PathLike[str]] | None, tuple[tuple[str, str], ...]] = row(
@@ -183,12 +183,12 @@ class Job:
         "`{lang: [de, en], size: [1, 2]}`.",
         matrix_of, default=None, form=Form.MATRIX, own=True,
     )
-    backoff: float | None = row(
+    backoff: Field[float | str | None, float | None] = row(
         "Seconds before the first retry. The delay doubles with each retry, and is jittered "
         "between half of it and all of it. Default: the cluster's setting.",
         positive_of, default=None, form=Form.SECONDS,
     )
-    backoff_max: float | None = row(
+    backoff_max: Field[float | str | None, float | None] = row(
         "Maximum number of seconds before a retry.",
         positive_of, default=None, form=Form.SECONDS, aliases=("max_backoff",),
     )
@@ -211,7 +211,7 @@ class Job:
         "then wait for the gate.",
         message_of, default=None, form=Form.TEXT, own=True,
     )
-    max_wait_seconds: float = row(
+    max_wait_seconds: Field[float | str, float] = row(
         "With `hitl_message`: seconds after which an undecided gate is rejected; default 48 h.",
         positive_of, default=MAX_WAIT_S, form=Form.SECONDS, own=True,
     )
@@ -226,7 +226,7 @@ class Job:
         "For a gate: the question to decide, up to 4,096 characters.",
         message_of, default="", form=Form.TEXT, use=Use.GATE, instead="hitl_message",
     )
-    max_wait: float = row(
+    max_wait: Field[float | str, float] = row(
         "For a gate: seconds after which it is rejected if undecided; default 48 h.",
         positive_of, default=MAX_WAIT_S, form=Form.SECONDS, use=Use.GATE, instead="max_wait_seconds",
     )
@@ -422,7 +422,7 @@ class DAG:
         jobs: Iterable[Job | TaskCall[Any]],
         version: str = "",
         project: str | os.PathLike[str] | None = None,
-        deadline: float | None = None,
+        deadline: float | str | None = None,
         agent_run_id: str = "",
     ) -> None:
         put = object.__setattr__

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from titan.errors import InvalidGraph, InvalidPipeline
+from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.graph import find_cycle
 from titan.sdk.arrays import array_of
 from titan.sdk.failure_fields import TYPES, Type
@@ -345,9 +346,9 @@ def _as_seconds_or_null(source: Source, key: str, line: int, node: Node) -> floa
 
 
 def _as_seconds(source: Source, key: str, line: int, node: Node) -> float:
-    value = value_of(node) if isinstance(node, Scalar) else None
+    value = as_seconds(value_of(node)) if isinstance(node, Scalar) else None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise source.fault(line, key, f"must be a number of seconds, not {kind_of(node)}")
+        raise source.fault(line, key, f"must be {EXAMPLE}, not {kind_of(node)}")
     return float(value)
 
 

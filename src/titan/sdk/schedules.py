@@ -14,6 +14,7 @@ from zoneinfo import available_timezones
 import msgspec
 
 from titan.errors import CallerError
+from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.timing import MAX_TIME, Timing, check_timing, times, zone_of
 from titan.protocol import messages as msg
 from titan.sdk.client_parts import Watcher
@@ -81,7 +82,7 @@ class AsyncSchedules:
         *,
         cron: str | None = None,
         tz: str = "UTC",
-        every: float | None = None,
+        every: float | str | None = None,
         start: datetime | float | None = None,
         overlap: str = "skip",
         catch_up: str = "last",
@@ -92,8 +93,8 @@ class AsyncSchedules:
 
         - `cron`: five fields (minute, hour, day of month, month, day of week), six with the seconds
           first, or a name such as ``@daily``. `tz` is its time zone, such as ``Europe/Berlin``.
-        - `every`: seconds, at least 1, counted from `start` (a datetime or seconds since the epoch;
-          default: now).
+        - `every`: seconds, or a duration such as ``1h30m``, at least 1 s. It is counted from
+          `start` (a datetime or seconds since the epoch; default: now).
         - `overlap`: policy for a time at which a run of the schedule is still open. ``"skip"`` the
           time, ``"queue"`` it (at most 1,000 wait), or ``"replace"`` the open run by a new one.
         - `catch_up`: policy for times at which the master was away or the schedule paused.
@@ -177,7 +178,7 @@ class Schedules:
         *,
         cron: str | None = None,
         tz: str = "UTC",
-        every: float | None = None,
+        every: float | str | None = None,
         start: datetime | float | None = None,
         overlap: str = "skip",
         catch_up: str = "last",
@@ -228,12 +229,13 @@ class Schedules:
         return Run(self._client, self._client._wait(self._async.run(name)))
 
 
-def _timing(cron: str | None, tz: str, every: float | None, start: datetime | float | None) -> Timing:
+def _timing(cron: str | None, tz: str, every: object, start: datetime | float | None) -> Timing:
     """Return the timing of a schedule. Raises CallerError."""
     if cron is not None and not isinstance(cron, str):
         raise CallerError(f"a cron expression is a string, not {cron!r}")
+    every = as_seconds(every)
     if every is not None and (not isinstance(every, (int, float)) or isinstance(every, bool)):
-        raise CallerError(f"an interval is a number of seconds, not {every!r}")
+        raise CallerError(f"an interval is {EXAMPLE}, not {every!r}")
     if start is not None and every is None:
         raise CallerError("start needs every: it is the time from which the interval is counted")
     at = 0.0 if start is None else moment_of(start)

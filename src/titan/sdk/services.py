@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from titan.model.dag import MAX_SECONDS, Service
+from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.names import split_job
 from titan.model.services import HEALTH, MAX_MISSES, MAX_PORT, MAX_RESTARTS, RESTART, names_in
 from titan.protocol import messages as msg
@@ -147,16 +148,16 @@ def _check_keys(field: str, value: Mapping[Any, Any], known: Sequence[str]) -> N
 def _seconds(field: str, key: str, value: Mapping[Any, Any]) -> float:
     if key not in value:
         return 0.0
-    number = value[key]
+    number = as_seconds(value[key])
     if not isinstance(number, (int, float)) or isinstance(number, bool) or not 0 < number <= MAX_SECONDS:
-        raise BadService(field, f"{key} must be a number of seconds above 0, not {number!r}"[:200])
+        raise BadService(field, f"{key} must be {EXAMPLE}, above 0, not {number!r}"[:200])
     return float(number)
 
 
 def _count(field: str, key: str, value: Mapping[Any, Any], most: int) -> int:
     if key not in value:
         return 0
-    number = value[key]
+    number = as_seconds(value[key])
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= most:
         raise BadService(field, f"{key} must be 1 to {most:,}, not {number!r}"[:200])
     return number

@@ -86,9 +86,9 @@ def test_a_gate_behind_a_job_takes_its_children() -> None:
     ("fields", "says"),
     [
         ({"backoff": 0}, "backoff: must be more than 0"),
-        ({"backoff": "5"}, "backoff: must be a number of seconds, not '5'"),
+        ({"backoff": "5"}, "backoff: must be a number of seconds or a duration such as 90s, 1h30m or 2d, not '5'"),
         ({"backoff": float("nan")}, "backoff: must be more than 0"),
-        ({"backoff_max": True}, "backoff_max: must be a number of seconds, not True"),
+        ({"backoff_max": True}, "backoff_max: must be a number of seconds or a duration such as 90s, 1h30m or 2d, not True"),
         ({"no_retry": 2}, "no_retry: must be a list of exit codes, not 2"),
         ({"no_retry": [0]}, "no_retry: must be exit codes, 1 to 255, not 0"),
         ({"no_retry": ["2"]}, "no_retry: each exit code must be an integer, not '2'"),
@@ -229,7 +229,10 @@ def test_a_pipeline_with_all_of_it(tmp_path: Path) -> None:
         ("  - id: a\n    command: x\n    webhook: 'http://h/'\n", "6: webhook: applies only to type: gate"),
         ("  - id: a\n    command: x\n    max_wait_seconds: 5\n", "6: max_wait_seconds: applies only with hitl_message"),
         ("  - id: g\n    type: gate\n    max_wait: 0\n", "6: max_wait: must be more than 0"),
-        ("  - id: g\n    type: gate\n    max_wait: 2 days\n", "6: max_wait: must be a number of seconds, not the string '2 days'"),
+        (
+            "  - id: g\n    type: gate\n    max_wait: 2 days\n",
+            "6: max_wait: must be a number of seconds or a duration such as 90s, 1h30m or 2d, not the string '2 days'",
+        ),
         ("  - id: g\n    type: gate\n    webhook: example.org\n", "6: webhook: must be an http or https URL"),
         ("  - id: a\n    command: x\n    no_retry: 2\n", "6: no_retry: must be a list of exit codes, [2, 64], not the number 2"),
         ("  - id: a\n    command: x\n    no_retry: [256]\n", "6: no_retry: must be exit codes, 1 to 255, not 256"),

@@ -62,9 +62,13 @@ def test_a_time_without_a_zone_is_local(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("root", "job", "says"),
     [
-        ("deadline: soon", "", "3: deadline: must be a number of seconds, not the string 'soon'"),
+        (
+            "deadline: soon",
+            "",
+            "3: deadline: must be a number of seconds or a duration such as 90s, 1h30m or 2d, not the string 'soon'",
+        ),
         ("deadline: 0", "", "3: deadline: must be more than 0 seconds"),
-        ("deadline:", "", "3: deadline: must be a number of seconds, not nothing"),
+        ("deadline:", "", "3: deadline: must be a number of seconds or a duration such as 90s, 1h30m or 2d, not nothing"),
         ("", "run_at: noon", "7: run_at: must be a time such as 2026-01-31T12:00 or 2026-01-31T12:00+01:00, not the string 'noon'"),
         ("", "run_at: true", "7: run_at: must be a time such as"),
         ("", "run_at: [1]", "7: run_at: must be a time such as 2026-01-31T12:00 or 2026-01-31T12:00+01:00, not a list"),
@@ -87,7 +91,7 @@ def test_the_timing_of_a_schedule() -> None:
     [
         ((None, "UTC", None, None), "give exactly one of --cron and --every"),
         ((5, "UTC", None, None), "a cron expression is a string, not 5"),
-        ((None, "UTC", "60", None), "an interval is a number of seconds, not '60'"),
+        ((None, "UTC", "60", None), "an interval is a number of seconds or a duration such as 90s, 1h30m or 2d, not '60'"),
         (("@daily", "UTC", None, EPOCH), "start needs every"),
         ((None, "UTC", 60, "noon"), "start is a datetime or seconds since the epoch, not 'noon'"),
         (("@daily", "America/NewYork", None, None), "did you mean America/New_York?"),
