@@ -69,6 +69,8 @@ _ROWS = (
     Route(msg.Cancelled, M),
     Route(msg.GetRun, C, "runs"),
     Route(msg.RunStatus, M),
+    Route(msg.GetDag, C, "runs"),
+    Route(msg.Dag, M),
     Route(msg.ListRuns, C, "runs"),
     Route(msg.Runs, M),
     Route(msg.Why, C, "runs"),

@@ -7,12 +7,15 @@ from heapq import nlargest
 from titan.core.state.state import NO_WORKER, Job, Run, State, Worker
 from titan.core.state.story import describe, story
 from titan.core.why import Reason, explain
-from titan.errors import NotFound
+from titan.errors import LimitExceeded, NotFound
+from titan.model.dag import DagSpec, JobTemplate
 from titan.model.disk import free_disk, has_full_disk
 from titan.model.states import JobState, RunState, WorkerState
 from titan.protocol import messages as msg
 
 MAX_PAGE = 50_000
+MAX_DAG_JOBS, MAX_DAG_BYTES = 100_000, 32 * 1024 * 1024
+"""Largest DAG that is sent back to a client, by jobs and by the bytes of their arguments."""
 NO_PROGRESS = (-1.0, "")
 
 
@@ -65,6 +68,38 @@ def run_row(run: Run) -> msg.RunRow:
         run.id, run.name, run.version, run.state, run.count, tally, run.submitted_at, run.finished_at,
         run.schedule, run.scheduled_at, run.deadline, run.group, run.actor,
     )  # fmt: skip
+
+
+def submitted_dag(state: State, ask: msg.GetDag) -> msg.Dag:
+    """Return the DAG of a run as it was submitted, without jobs that were added later. Raises
+    NotFound, LimitExceeded."""
+    run = find_run(state, ask.run)
+    count = run.grown[0].position if run.grown else run.count
+    jobs = [state.jobs[number] for number in range(run.first, run.first + count)]
+    size = sum(len(job.payload) + sum(map(len, job.args)) for job in jobs)
+    if count > MAX_DAG_JOBS or size > MAX_DAG_BYTES:
+        raise LimitExceeded(
+            f"run {run.id} has {count:,} jobs with {size:,} bytes of arguments; at most {MAX_DAG_JOBS:,} jobs and"
+            f" {MAX_DAG_BYTES:,} bytes can be submitted again: submit its file"
+        )
+    templates: dict[JobTemplate, int] = {}
+    template_of = [templates.setdefault(job.template, len(templates)) for job in jobs]
+    last = run.first + count
+    parents = [tuple([state.jobs[n].name for n in job.parents if run.first <= n < last]) for job in jobs]
+    payloads = [job.payload for job in jobs]
+    dag = DagSpec(
+        run.name,
+        run.version,
+        list(templates),
+        [job.name for job in jobs],
+        template_of,
+        [job.args for job in jobs],
+        parents,
+        payloads if any(payloads) else [],
+        run.deadline_s,
+        run.group,
+    )
+    return msg.Dag(ask.request, dag)
 
 
 def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:

@@ -397,6 +397,19 @@ class Changes(Message, frozen=True):
     texts: Column[Text] = []
 
 
+class GetDag(Message, frozen=True):
+    """Ask for the DAG that was submitted as a run, without jobs that were added later. Answered by
+    Dag."""
+
+    run: Name
+
+
+class Dag(Message, frozen=True):
+    """DAG of a run, as it was submitted."""
+
+    dag: DagSpec
+
+
 class ReadLogs(Message, frozen=True):
     """Read the logs of an attempt, 0 for the newest. `follow`: continue until the attempt ends.
     `job` "": read the output of all jobs of the run in the order of arrival.

@@ -40,6 +40,8 @@ OPCODES: dict[int, type[msg.Message]] = {
     49: msg.AddJobs,
     50: msg.Why,
     51: msg.Reasons,
+    52: msg.GetDag,
+    53: msg.Dag,
     64: msg.Register,
     65: msg.Registered,
     66: msg.Heartbeat,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -11,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from titan.errors import CallsNotAcknowledged, ConnectionLost
+from titan.errors import CallerError, CallsNotAcknowledged, ConnectionLost
+from titan.model import graph
 from titan.model.names import split_job
 from titan.protocol import messages as msg
 from titan.sdk import decisions, scaling, services, submission, uploads
@@ -23,6 +25,7 @@ from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.job import DAG, Job
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
+from titan.sdk.rerunning import from_job
 from titan.sdk.run import AsyncRun, Run, submitted_here
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
@@ -111,6 +114,21 @@ class AsyncClient(AsyncArtifacts):
             answer = await submission.submit(self._connection, staged.spec, staged.parents, progress)
         submitted_here(answer.run)
         return AsyncRun(self, answer.run, dag.name)
+
+    async def rerun(self, target: str) -> AsyncRun:
+        """Submit the DAG of `RUN` again, with the files that the run had, as a new run.
+
+        For `RUN/JOB`: only that job and the jobs that depend on it. Jobs that were added to the run
+        later are left out. Raises NotFound, also if a file is no longer on the master; CallerError
+        if a job needs the result or the files of a job that is left out; LimitExceeded.
+        """
+        run, _, job = target.partition("/")
+        answer = await self._connection.call(lambda n: msg.GetDag(n, run))
+        assert isinstance(answer, msg.Dag)
+        spec = from_job(answer.dag, job) if job else answer.dag
+        submitted = await submission.submit(self._connection, spec, graph.resolve(spec), None)
+        submitted_here(submitted.run)
+        return AsyncRun(self, submitted.run, spec.name)
 
     @property
     def store(self) -> AsyncStore:
@@ -322,6 +340,18 @@ class AsyncClient(AsyncArtifacts):
         async with contextlib.aclosing(self.log_pieces(target, follow=follow, attempt=attempt)) as pieces:
             async for piece in pieces:
                 yield piece.stream, piece.data
+
+    async def push(self, path: str | Path, name: str = "") -> str:
+        """Upload a file to the master's perm_files/; return its name there. See Client.push."""
+        file = Path(path)
+        name = name or file.name
+        try:
+            with file.open("rb") as source:
+                hash_ = hashlib.file_digest(source, "sha256").hexdigest()
+        except OSError as error:
+            raise CallerError(f"{file}: cannot be read: {error.strerror}") from error
+        await uploads.name_content(self._connection, hash_, file, name)
+        return name
 
     async def log_pieces(self, target: str, *, follow: bool = False, attempt: int | None = None) -> AsyncGenerator[LogPiece, None]:
         """Yield the output of `RUN/JOB` as `logs` does, with the attempt and the gaps.
@@ -692,6 +722,18 @@ class Client(Waiting, Artifacts):
     def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Yield (1 for stdout or 2 for stderr, bytes) of `RUN/JOB`. See AsyncClient.logs."""
         return self._iterate(self._async.logs(target, follow=follow, attempt=attempt))
+
+    def rerun(self, target: str) -> Run:
+        """Submit the DAG of `RUN`, or the part behind `RUN/JOB`, again. See AsyncClient.rerun."""
+        return Run(self, self._wait(self._async.rerun(target)))
+
+    def push(self, path: str | Path, name: str = "") -> str:
+        """Upload a file to the master's perm_files/; return its name there.
+
+        Jobs name it as `perm:NAME`; later runs get the new content. `name` defaults to the name of
+        the file. Raises CallerError, InvalidGraph.
+        """
+        return self._wait(self._async.push(path, name))
 
     def log_pieces(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[LogPiece]:
         """Yield the output of `RUN/JOB` or `RUN` with its gaps. See AsyncClient.log_pieces."""

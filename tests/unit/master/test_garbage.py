@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -34,13 +34,29 @@ HASH = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 SCRIPT = JobTemplate(file="s.sh", file_hash=HASH, retries=0)
 
 
+OPENED: list[History] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed_histories() -> Iterator[None]:
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
+def opened(path: Path) -> History:
+    """A history that is closed after the test."""
+    OPENED.append(History(path))
+    return OPENED[-1]
+
+
 class Bench:
     """A store with one old blob, b"foo", and a run that needs it, which is DEAD and in the history
     alone."""
 
     def __init__(self, home: Path, *, grace_s: float = 1.0) -> None:
         self.store = DirectoryStore(home / "files", spare_bytes=0)
-        self.history = History(home / "history.sqlite")
+        self.history = opened(home / "history.sqlite")
         self.master = Master(Settings(prefetch=0, file_grace_s=grace_s))
         self.clock = SteadyClock()
         self.on_settled: Callable[[], None] = lambda: None
@@ -143,7 +159,7 @@ def test_the_runs_of_an_older_history_are_read_for_what_they_need(tmp_path: Path
     bench = Bench(tmp_path)
     bench.history.close()
     older(tmp_path / "history.sqlite")
-    bench.history = bench.collector._history = History(tmp_path / "history.sqlite")
+    bench.history = bench.collector._history = opened(tmp_path / "history.sqlite")
     assert bench.history.references() == set()
     assert bench.collect() == Removed(0, 0) and bench.history.references() == {HASH}
     assert bench.history.find_references() == 0, "once"
@@ -159,7 +175,7 @@ def test_nothing_is_removed_while_a_run_of_an_older_history_cannot_be_read(
     db.execute("UPDATE chunks SET data = x'00'")
     db.commit()
     db.close()
-    bench.history = bench.collector._history = History(tmp_path / "history.sqlite")
+    bench.history = bench.collector._history = opened(tmp_path / "history.sqlite")
     with pytest.raises(EnvironmentFault, match="is damaged"):
         bench.history.find_references()
     assert bench.collect() == Removed(0, 0) and bench.store.has(HASH)

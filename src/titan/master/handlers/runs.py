@@ -83,6 +83,9 @@ class RunHandler:
     def on_get_run(self, peer: Peer, message: msg.GetRun) -> None:
         self._answer_of(peer, message, message.run, lambda state: [views.run_status(state, message)])
 
+    def on_get_dag(self, peer: Peer, message: msg.GetDag) -> None:
+        self._answer_of(peer, message, message.run, lambda state: [views.submitted_dag(state, message)])
+
     def on_read_values(self, peer: Peer, message: msg.ReadValues) -> None:
         self._answer_of(peer, message, message.run, lambda state: [*ResultStream(state).some_of(message)])
 

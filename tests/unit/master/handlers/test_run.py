@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from support.core import alike, dag
 from support.handlers import ANN, SocketlessMaster, answers, needing, records, refuses, story_of
 from titan.core.events import events as ev
+from titan.master import views
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState, Outcome, RunState
 from titan.protocol import messages as msg
@@ -193,3 +196,23 @@ def test_what_is_no_longer_watched_is_not_told(master: SocketlessMaster) -> None
 @refuses(msg.Unwatch)
 def test_a_worker_watches_nothing(master: SocketlessMaster) -> None:
     master.worker("blind").refused(msg.Unwatch(0, 1), "protocol", "a worker must not send a Unwatch to the master")
+
+
+@answers(msg.GetDag)
+def test_the_dag_of_a_run_is_the_submitted_one(master: SocketlessMaster) -> None:
+    client = master.client()
+    run = client.submit(needing(NOBODY, "a", "b"))
+    found = client.ask(msg.GetDag(0, run), msg.Dag).dag
+    assert (found.ids, found.parents, len(found.templates)) == (["a", "b"], [(), ()], 1)
+    assert found.templates[0].requirement == NOBODY
+
+
+@refuses(msg.GetDag)
+def test_the_dag_of_a_run_that_is_not_there_or_too_large_is_refused(
+    master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = master.client()
+    client.refused(msg.GetDag(0, "nope"), "not_found", NO_RUN)
+    run = client.submit(needing(NOBODY, "a", "b"))
+    monkeypatch.setattr(views, "MAX_DAG_JOBS", 1)
+    client.refused(msg.GetDag(0, run), "limit_exceeded", "at most 1 jobs")
