@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -120,3 +122,44 @@ def test_a_client_of_a_program_finds_the_cluster_of_the_folder(tmp_path: Path) -
             [TITAN[0], "-c", program], cwd=tmp_path / "work", env=env, capture_output=True, text=True, check=False
         )
         assert done.stdout.strip() == c.address, done
+
+
+READER = """import sys; from pathlib import Path; from titan.cli.session import open_client
+with open_client(None, home=Path("home"), offline=True) as client:
+    print(len(client.runs()), flush=True)
+    sys.stdin.read()
+"""
+"""A command that works offline on the home until its input ends."""
+
+
+def test_a_run_waits_for_a_command_that_reads_the_home_and_does_not_join_its_master(c: Cluster, tmp_path: Path) -> None:
+    assert c.cli("run", "--quiet", "--", "true", cwd=tmp_path, env=NOWHERE).returncode == 0
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER],
+        cwd=tmp_path,
+        env=c.environment(NOWHERE),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with reader:
+        assert reader.stdin is not None and reader.stdout is not None
+        assert reader.stdout.readline() == "1\n"
+        run = begin(c, tmp_path, "echo ran")
+        assert run.stderr is not None
+        first = run.stderr.readline()
+        reader.stdin.close()
+    assert "or reads it" in first
+    out, err = run.communicate(timeout=30)
+    assert (run.returncode, out) == (0, "ran\n"), err
+    until(lambda: not processes_below(tmp_path), "the cluster has stopped")
+
+
+def test_tables_in_a_locale_that_lacks_their_characters(c: Cluster, tmp_path: Path) -> None:
+    says = c.cli("run", "--quiet", "--", "sh", "-c", "titan context status größe→", cwd=tmp_path, env=NOWHERE)
+    assert says.returncode == 0, says
+    ascii_only = {**NOWHERE, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    (run,) = json.loads(c.cli("runs", "--json", cwd=tmp_path, env=NOWHERE).stdout)
+    shown = c.cli("status", run["run"], cwd=tmp_path, env=ascii_only)
+    assert shown.returncode == 0, shown
+    assert r"gr\xf6\xdfe\u2192" in shown.stdout

@@ -10,11 +10,12 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import home_of_command
+from titan.cli.sharing import SharedHome
 from titan.errors import MasterUnreachable, NotFound
 from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home, no_master_in
 from titan.sdk.client import Client
@@ -51,13 +52,32 @@ def open_client(master: str | None, *, home: Path | None = None, offline: bool =
             raise
         if not is_home:
             print(f"titan: no master runs: the new home {folder} is for the next cluster that starts there", file=sys.stderr)
-        with LocalCluster(folder, workers=0) as cluster, Client(cluster.address) as temporary:
+        with _master_of_home(folder) as address, Client(address) as temporary:
             yield temporary
         return
     try:
         yield client
     finally:
         client.close()
+
+
+@contextmanager
+def _master_of_home(folder: Path) -> Iterator[str]:
+    """Start a master without workers on a home for the duration of the context.
+
+    It counts as a cluster that is being started, so a `titan run` waits for its end and does not
+    join it. If a master has started meanwhile, use that one.
+    """
+    with ExitStack() as stack:
+        users = SharedHome(folder)
+        stack.callback(users.close)
+        starting = stack.enter_context(ExitStack())
+        starting.enter_context(users.starting())
+        if running := address_of_home(folder):
+            starting.close()
+            yield running
+            return
+        yield stack.enter_context(LocalCluster(folder, workers=0)).address
 
 
 def is_local(client: Client) -> bool:

@@ -43,7 +43,8 @@ class SharedHome:
         """Let one process at a time find out whether a master runs, and start one."""
         fd = os.open(self.home / "starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            with _notice(f"titan: waiting for another command that starts a cluster in {self.home}, or reads it"):
+                fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)

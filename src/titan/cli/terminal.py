@@ -13,6 +13,7 @@ control sequences of our own.
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 from titan.model.plain import spelt_out
@@ -22,9 +23,12 @@ _written: dict[int, Any] = {}
 
 
 def make_plain() -> None:
-    """Escape everything that is written to stdout and stderr from now on."""
+    """Escape everything that is written to stdout and stderr from now on, and what their encoding
+    lacks."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and id(stream) not in _written:
+            if isinstance(stream, TextIOWrapper):  # a character that the locale lacks must not end a command
+                stream.reconfigure(errors="backslashreplace")
             _written[id(stream)] = stream.write
             stream.write = _plain_writer(stream.write)  # type: ignore[method-assign]
 
