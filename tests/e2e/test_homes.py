@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,23 @@ def test_two_runs_of_a_home_share_its_cluster_and_either_may_end_first(c: Cluste
     until(lambda: not processes_below(tmp_path), "nobody uses the cluster, and it has stopped")
     again = c.cli("run", "--quiet", "--", "echo", "again", cwd=folder, env=NOWHERE)
     assert (again.returncode, again.stdout) == (0, "again\n"), again.stderr
+
+
+def test_a_worker_that_is_killed_after_the_first_run_has_ended_is_started_again(c: Cluster, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        os.mkfifo(tmp_path / name)
+    one = begin(c, tmp_path, "echo began; cat one")
+    assert one.stdout is not None and one.stdout.readline() == "began\n"
+    two = begin(c, tmp_path, "[ $TITAN_ATTEMPT = 1 ] || { echo again; exit; }; echo began; cat two")
+    assert two.stdout is not None and two.stdout.readline() == "began\n"
+    (tmp_path / "one").write_text("end\n")
+    assert one.communicate(timeout=30)[0] == "end\n"
+    until(lambda: [pid for pid, command in processes_below(tmp_path).items() if " linger " in command], "the cluster is passed on")
+    (pid,) = [int(row["facts"]["pid"]) for row in json.loads(c.cli("workers", "--json", cwd=tmp_path, env=NOWHERE).stdout)]
+    os.kill(pid, signal.SIGKILL)
+    out, err = two.communicate(timeout=60)
+    assert (two.returncode, out) == (0, "again\n"), err
+    until(lambda: not processes_below(tmp_path), "nobody uses the cluster, and it has stopped")
 
 
 def test_runs_that_begin_at_once_start_one_cluster(c: Cluster, tmp_path: Path) -> None:

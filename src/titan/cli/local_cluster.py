@@ -21,7 +21,7 @@ from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
 from titan.cli.prefork import ForkedServers, Process, await_end
-from titan.cli.sharing import pass_on
+from titan.cli.sharing import PassedWorker, pass_on
 from titan.errors import Conflict, EnvironmentFault, PortInUse, TitanError
 from titan.host.privacy import hand_on
 
@@ -152,7 +152,8 @@ class LocalCluster:
             os.close(self._woken)
         children = [*self._master, *self._worker_children]
         outputs = [child.process.stderr.fileno() for child in children if child.process.stderr is not None]
-        pass_on(self.home, [child.hold for child in children], outputs)
+        workers = [PassedWorker(w.name, w.child.process.pid, w.options) for w in self._workers if w.child is not None]
+        pass_on(self.home, [child.hold for child in children], outputs, workers)
         for child in children:
             os.close(child.hold)
         self._master.clear()
@@ -271,7 +272,7 @@ class LocalCluster:
             ready, hold = waiting.ready, waiting.hold
             waiting.begin([*arguments, "--parent-fd", str(waiting.parent_fd), "--ready-fd", str(waiting.ready_fd)])
         else:
-            process, ready, hold = _spawn(arguments)
+            process, ready, hold = spawn_server(arguments)
         (self._master if role == "master" else self._worker_children).append(_Child(process, hold))
         try:
             return self._await_ready(role, process, ready)
@@ -300,7 +301,7 @@ class LocalCluster:
         raise EnvironmentFault(error or f"the {role} ended with code {code}")
 
 
-def _spawn(arguments: list[str]) -> tuple[Process, int, int]:
+def spawn_server(arguments: list[str]) -> tuple[Process, int, int]:
     """Start `titan` in a fresh interpreter.
 
     Returns the process, the read end of the ready pipe and the write end of the hold pipe.
