@@ -216,9 +216,9 @@ def test_a_worker_that_is_killed_leaves_no_process_and_no_port(tmp_path: Path) -
         (("stop", "nothing"), "there is no run 'nothing'"),
         (("stop", "nothing/web"), "there is no run 'nothing'"),
         (("replace", "nothing"), "does not name a service: pass RUN/SERVICE"),
-        (("replace", "nothing/web"), "there is no service nothing/web"),
+        (("replace", "nothing/web"), "there is no run 'nothing'"),
         (("replace", "nothing/web", "--args", "1"), "--args needs --file or --command"),
-        (("replace", "nothing/web", "--file", "/nowhere/x.py"), "/nowhere/x.py"),
+        (("replace", "nothing/web", "--file", "/nowhere/x.py"), "there is no run 'nothing'"),
         (("services", "nothing"), "nothing"),
     ],
 )
