@@ -11,7 +11,6 @@ import contextlib
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,14 +21,11 @@ from typing import NamedTuple, Self
 
 from titan.cli.prefork import ForkedServers, Process, await_end
 from titan.cli.sharing import PassedWorker, pass_on
+from titan.cli.spawning import FIRST_PAUSE_S, MAX_RESTARTS, spawn_server
 from titan.errors import Conflict, EnvironmentFault, PortInUse, TitanError
-from titan.host.privacy import hand_on
 
 START_S = 60.0
 STOP_S = 10.0
-MAX_RESTARTS = 5
-"""Restarts of a worker in a row, at most."""
-FIRST_PAUSE_S = 0.5
 STEADY_S = 30.0
 """A worker that has run for this long counts its restarts from zero again."""
 
@@ -299,30 +295,6 @@ class LocalCluster:
         if "is in use by another program" in error:
             raise PortInUse(error)
         raise EnvironmentFault(error or f"the {role} ended with code {code}")
-
-
-def spawn_server(arguments: list[str]) -> tuple[Process, int, int]:
-    """Start `titan` in a fresh interpreter.
-
-    Returns the process, the read end of the ready pipe and the write end of the hold pipe.
-    """
-    held, hold = os.pipe()
-    ready, ready_out = os.pipe()
-    command = [sys.executable, "-m", "titan", *arguments, "--parent-fd", str(held), "--ready-fd", str(ready_out)]
-    # workers must not get the keys, since they run jobs
-    keys, fds = hand_on() if arguments[0] == "master" else ({}, ())
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **keys},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        pass_fds=(held, ready_out, *fds),
-        process_group=0,
-    )
-    for fd in (ready_out, held, *fds):
-        os.close(fd)
-    return process, ready, hold
 
 
 def _end_text(process: Process) -> str:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from titan.cli.spawning import FIRST_PAUSE_S, MAX_RESTARTS, spawn_server
 from titan.host.privacy import open_home
 
 NOTICE_S = 1.0
@@ -126,8 +127,6 @@ def linger(home: Path, holds: str, outputs: str, workers: str) -> None:
 def _keep_alive(home: Path, worker: PassedWorker, held: list[int]) -> None:
     """Start a worker again each time it was killed, up to `MAX_RESTARTS` times. One that was
     drained or stopped has left, and stays away."""
-    from titan.cli.local_cluster import FIRST_PAUSE_S, MAX_RESTARTS, spawn_server
-
     pid = worker.pid
     for restarts in range(MAX_RESTARTS):
         with contextlib.suppress(ProcessLookupError):
