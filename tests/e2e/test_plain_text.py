@@ -7,6 +7,7 @@ import contextlib
 import os
 import pty
 import subprocess
+import sys
 from pathlib import Path
 
 from support.cluster import QUIET, TITAN, Cluster, cluster
@@ -75,3 +76,24 @@ def test_names_are_no_markup_in_the_live_display(tmp_path: Path) -> None:
         shown = in_terminal(c, "run", str(pipeline))
         assert "[red]x[/blue]" in shown
         assert "\x1b[" in shown, "the display moves by itself"
+
+
+INHERITED = """
+import os, sys, tempfile
+file = tempfile.TemporaryFile()
+os.dup2(file.fileno(), 1)
+sys.stdout = open(1, "w", encoding="ascii", closefd=False)
+sys.stdout.write("x")
+sys.stdout.flush()
+reading, writing = os.pipe()
+os.dup2(writing, 1)
+from titan.cli.terminal import make_plain
+make_plain()
+print("caf\\u00e9", flush=True)
+sys.stderr.write(os.read(reading, 100).decode())
+"""
+
+
+def test_a_stream_whose_descriptor_became_a_pipe_is_made_plain() -> None:
+    done = subprocess.run([sys.executable, "-c", INHERITED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "caf\\xe9\n"), done

@@ -12,6 +12,7 @@ control sequences of our own.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from io import TextIOWrapper
 from typing import Any, TextIO
@@ -28,7 +29,8 @@ def make_plain() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and id(stream) not in _written:
             if isinstance(stream, TextIOWrapper):  # a character that the locale lacks must not end a command
-                stream.reconfigure(errors="backslashreplace")
+                with contextlib.suppress(OSError):  # set, but the descriptor below was a file before and is a pipe now
+                    stream.reconfigure(errors="backslashreplace")
             _written[id(stream)] = stream.write
             stream.write = _plain_writer(stream.write)  # type: ignore[method-assign]
 
