@@ -55,6 +55,14 @@ def test_a_job_that_kills_its_warden_costs_its_neighbour_nothing_and_its_output_
     assert c.output(f"{beside.id}/n", stream=1).endswith(b"done\n")
 
 
+def test_the_lost_end_of_a_log_over_its_limit_is_told_on_stderr_and_not_in_the_output(c: Cluster) -> None:
+    command = "head -c 3000000 /dev/zero | tr '\\0' x; kill -9 $PPID; sleep 60"
+    run = c.client.submit(DAG("killer", [Job("k", command=command, retries=0, log_limit="1MiB")]))
+    assert run.wait(60).tally == {"DEAD": 1}
+    assert set(c.output(f"{run.id}/k", stream=1)) == {ord("x")}
+    assert b"[titan: output lost: the process that kept its last part was killed]" in c.output(f"{run.id}/k", stream=2)
+
+
 def test_a_job_that_stops_its_warden_is_found_and_a_time_out_beside_it_is_kept(c: Cluster, tmp_path: Path) -> None:
     stopper = c.client.submit(DAG("stopper", [Job("s", command="echo said; kill -STOP $PPID; sleep 600", retries=0, timeout=1)]))
     beside = c.client.submit(DAG("beside", [Job("n", command="sleep 600", retries=0, timeout=1)]))

@@ -402,7 +402,7 @@ class Launcher:
         `begun` are those that had a process."""
         drivers = [self._started.pop(lease, None) for lease in leases]
         for lease in leases:
-            self._lost.pop(lease, None)
+            self._report_lost(lease)
         self._see(m.WardenDied(leases, self._clock.now(), begun))
         for lease, driver in zip(leases, drivers, strict=True):
             self._end(lease)
