@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +53,9 @@ class RunLog:
         self._end = 0
         self._order = 0
         self.extents: dict[tuple[str, int, int], list[Extent]] = {}
-        self.arrivals: list[tuple[str, int, int, Extent] | None] = []
-        """All pieces in the order of arrival; None for voided output."""
+        self._arrivals: list[tuple[int, str, int, int, Extent]] | None = None
+        """(order, job, attempt, stream, piece) of all pieces, in that order. Made when the output
+        of the whole run is first read."""
         self.gaps: dict[tuple[str, int, int, int], int] = {}
         """(job, attempt, stream, offset) -> bytes that the worker dropped before the offset."""
         self.dirty = False
@@ -83,12 +85,20 @@ class RunLog:
         if stream == RESTARTED:
             for real in (STDOUT, STDERR):
                 self.extents.pop((job, attempt, real), None)
-            self.arrivals = [None if piece is not None and piece[:2] == (job, attempt) else piece for piece in self.arrivals]
+            self._arrivals = None
             self.gaps = {key: size for key, size in self.gaps.items() if key[:2] != (job, attempt)}
         else:
             self.extents.setdefault((job, attempt, stream), []).append(extent)
-            self.arrivals.append((job, attempt, stream, extent))
+            if self._arrivals is not None:
+                self._arrivals.append((extent.order, job, attempt, stream, extent))
         self._order += 1
+
+    def arrivals(self) -> list[tuple[int, str, int, int, Extent]]:
+        """Return (order, job, attempt, stream, piece) of all pieces in the order of arrival."""
+        if self._arrivals is None:
+            found = [(extent.order, *key, extent) for key, extents in self.extents.items() for extent in extents]
+            self._arrivals = sorted(found)
+        return self._arrivals
 
     def received(self, job: str, attempt: int, stream: int) -> int:
         """Return the number of stored bytes of a stream."""
@@ -202,17 +212,14 @@ class LogStore:
                 yield stream, extent.offset, self._of(run).read(extent)
 
     def run_pieces(self, run: str, begin: int) -> Iterator[tuple[int, str, int, int, int, bytes]]:
-        """Yield (position, job, attempt, stream, offset, bytes) of all jobs of a run in the order
-        of arrival, from the position `begin` on."""
+        """Yield (order, job, attempt, stream, offset, bytes) of all jobs of a run in the order of
+        arrival, from the order `begin` on."""
         if not self._exists(run):
             return
-        at = begin
-        while at < len(arrivals := self._of(run).arrivals):  # the file may have been closed since the last piece
-            piece = arrivals[at]
-            if piece is not None:
-                job, attempt, stream, extent = piece
-                yield at, job, attempt, stream, extent.offset, self._of(run).read(extent)
-            at += 1
+        pieces = self._of(run).arrivals()
+        for order, job, attempt, stream, extent in pieces[bisect_left(pieces, (begin,)) :]:
+            # the file may have been closed since the last piece
+            yield order, job, attempt, stream, extent.offset, self._of(run).read(extent)
 
     def skipped(self, run: str, job: str, attempt: int, stream: int, offset: int) -> int:
         """Return the number of bytes that the worker dropped right before a piece."""
