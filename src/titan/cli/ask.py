@@ -22,6 +22,7 @@ from titan.cli.session import open_client
 from titan.cli.targets import find_job, find_target
 from titan.cli.terminal import Raw, one_line
 from titan.errors import CallerError, JobError, TitanError
+from titan.model.durations import parse_duration
 from titan.model.timing import iso
 from titan.sdk.client import Client
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
@@ -30,7 +31,6 @@ MAX_ROWS = 200
 PROGRESS_CHARS = 60
 """Characters of a job's progress text in a table."""
 _RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _HOME = "Read this home of an earlier private cluster instead of asking a running master."
 
 
@@ -300,9 +300,9 @@ def progress_text(job: JobStatus) -> str:
 
 def _moment(text: str) -> float:
     """Return the value of `--since` in seconds since the epoch."""
-    amount, unit = text[:-1], text[-1:]
-    if unit in UNITS and amount.replace(".", "", 1).isdigit():
-        return time.time() - float(amount) * UNITS[unit]
+    ago = parse_duration(text)
+    if ago is not None:
+        return time.time() - ago
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:

@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 
 import click
 
-from titan.cli.ask import UNITS
 from titan.master.replay import END, Moment
+from titan.model.durations import parse_duration
 
 EPOCH_FROM = 1_000_000_000
 """Plain numbers from here on (2001) are seconds since the epoch; smaller ones are sequences."""
-_AGO = re.compile(r"-?(\d+(?:\.\d+)?)([smhdw])(?: ago)?")
 _CLOCK = re.compile(r"(\d\d?):(\d\d)(?::(\d\d(?:\.\d+)?))?")
 _HINT = "write a time (2026-01-31T12:00[:30][+01:00], 12:00[:30], -10m, seconds since the epoch), a sequence, or end"
 
@@ -42,8 +41,9 @@ def moment_of(option: str, text: str, now: float) -> Moment:
 
 
 def _time_of(text: str, now: float) -> float | None:
-    if match := _AGO.fullmatch(text):
-        return now - float(match[1]) * UNITS[match[2]]
+    ago = parse_duration(text.removeprefix("-").removesuffix(" ago"))
+    if ago is not None:
+        return now - ago
     if match := _CLOCK.fullmatch(text):
         return _today(int(match[1]), int(match[2]), float(match[3] or 0.0), now)
     try:
