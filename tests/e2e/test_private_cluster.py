@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,16 +25,6 @@ jobs:
 """
 ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 """A network of its own, in which nobody listens on the default port."""
-
-
-@pytest.fixture
-def c(tmp_path: Path) -> Iterator[Cluster]:
-    """Only a folder and a way to start commands: no master, no TITAN_MASTER."""
-    made = Cluster(tmp_path / "c")
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """Section -> command -> (module in titan.cli, one line of help). The help of the group imports no
 command."""
-_HIDDEN = {"linger": "sharing"}
+_HIDDEN = {"linger": "linger"}
 _COMMANDS = {name: f"titan.cli.{module}" for section in _SECTIONS.values() for name, (module, _) in section.items()}
 _COMMANDS |= {name: f"titan.cli.{module}" for name, module in _HIDDEN.items()}
 

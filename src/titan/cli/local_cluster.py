@@ -8,24 +8,29 @@ row the worker is given up. These events are reported on stderr.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from titan.cli.prefork import ForkedServers, Process, await_end
-from titan.cli.sharing import PassedWorker, pass_on
-from titan.cli.spawning import FIRST_PAUSE_S, MAX_RESTARTS, spawn_server
+from titan.cli.prefork import Adopted, ForkedServers, Process, await_end, open_pidfd
 from titan.errors import Conflict, EnvironmentFault, PortInUse, TitanError
+from titan.host.privacy import hand_on
 
 START_S = 60.0
 STOP_S = 10.0
+MAX_RESTARTS = 5
+"""Restarts of a worker in a row, at most."""
+FIRST_PAUSE_S = 0.5
 STEADY_S = 30.0
 """A worker that has run for this long counts its restarts from zero again."""
 
@@ -34,6 +39,18 @@ class _Child(NamedTuple):
     process: Process
     hold: int
     """The write end of the pipe whose end-of-file stops the child."""
+
+
+class PassedProcess(NamedTuple):
+    """A process of a cluster that is passed on, with the descriptors that belong to it."""
+
+    pid: int
+    hold: int
+    stderr: int
+    name: str = ""
+    """Name of a worker; "" for the master."""
+    options: list[str] = []
+    """Command line of a worker, behind `titan worker`."""
 
 
 class _Worker:
@@ -123,12 +140,7 @@ class LocalCluster:
         A process that has not ended after about 10 s gets SIGKILL.
         """
         until = time.monotonic() + STOP_S
-        self._stopping = True
-        if self._watcher is not None:
-            os.close(self._wake)
-            self._watcher.join()  # waits at most for the start of one worker
-            self._watcher = None
-            os.close(self._woken)
+        self._end_watch()
         for children in (self._worker_children, self._master):
             for child in children:
                 os.close(child.hold)
@@ -138,22 +150,57 @@ class LocalCluster:
                 child.process.wait()
             children.clear()
 
-    def pass_on(self) -> None:
-        """Give the running cluster to another process, which stops it when nobody uses it."""
+    def _end_watch(self) -> None:
         self._stopping = True
         if self._watcher is not None:
             os.close(self._wake)
-            self._watcher.join()
+            self._watcher.join()  # waits at most for the start of one worker
             self._watcher = None
             os.close(self._woken)
-        children = [*self._master, *self._worker_children]
-        outputs = [child.process.stderr.fileno() for child in children if child.process.stderr is not None]
-        workers = [PassedWorker(w.name, w.child.process.pid, w.options) for w in self._workers if w.child is not None]
-        pass_on(self.home, [child.hold for child in children], outputs, workers)
-        for child in children:
-            os.close(child.hold)
+
+    # -- passing it on -----------------------------------------------------------------------------
+    def pass_on(self) -> None:
+        """Give the running cluster to a new process, `titan linger`, which adopts it."""
+        self._end_watch()
+        (master,) = self._master
+        passed = [_passed(master)]
+        passed += [
+            _passed(worker.child)._replace(name=worker.name, options=worker.options) for worker in self._workers if worker.child
+        ]
+        null: Any = subprocess.DEVNULL
+        subprocess.Popen(
+            [sys.executable, "-m", "titan", "linger", str(self.home), self.address, json.dumps(passed)],
+            stdin=null,
+            stdout=null,
+            stderr=null,
+            pass_fds=[fd for process in passed for fd in (process.hold, process.stderr)],
+            start_new_session=True,
+        )
+        for process in passed:
+            os.close(process.hold)
         self._master.clear()
         self._worker_children.clear()
+
+    @classmethod
+    def adopt(cls, home: Path, address: str, passed: Sequence[PassedProcess], has_left: Callable[[str], bool]) -> Self:
+        """Return a running cluster that another process has passed on to this one.
+
+        `has_left(name)`: the worker has left its master, and has not just ended.
+        """
+        cluster = cls(home)
+        cluster.address = address
+        for process in passed:
+            adopted = Adopted(process.pid, open(process.stderr, "rb"), partial(has_left, process.name))
+            child = _Child(adopted, process.hold)
+            _forward_stderr(adopted)
+            if not process.name:
+                cluster._master.append(child)
+                continue
+            worker = _Worker(process.name, process.options)
+            worker.child, worker.began = child, time.monotonic()
+            cluster._worker_children.append(child)
+            cluster._workers.append(worker)
+        return cluster
 
     @property
     def processes(self) -> list[Process]:
@@ -206,9 +253,12 @@ class LocalCluster:
     def _await_end(self, due: float | None) -> list[Process]:
         """Wait for a process to end, the time `due`, or `stop`; return the ended processes."""
         processes = [child.process for child in (*self._master, *[w.child for w in self._workers if w.child is not None])]
-        fds = {os.pidfd_open(process.pid): process for process in processes}
+        opened = [(open_pidfd(process.pid), process) for process in processes]
+        fds = {fd: process for fd, process in opened if fd is not None}
         woken = [self._woken] if self._woken >= 0 else []
         try:
+            if len(fds) < len(processes):
+                return [process for fd, process in opened if fd is None]
             ready, _, _ = select.select([*fds, *woken], [], [], None if due is None else max(0.0, due - time.monotonic()))
             return [fds[fd] for fd in ready if fd in fds]
         finally:
@@ -268,7 +318,7 @@ class LocalCluster:
             ready, hold = waiting.ready, waiting.hold
             waiting.begin([*arguments, "--parent-fd", str(waiting.parent_fd), "--ready-fd", str(waiting.ready_fd)])
         else:
-            process, ready, hold = spawn_server(arguments)
+            process, ready, hold = _spawn(arguments)
         (self._master if role == "master" else self._worker_children).append(_Child(process, hold))
         try:
             return self._await_ready(role, process, ready)
@@ -295,6 +345,35 @@ class LocalCluster:
         if "is in use by another program" in error:
             raise PortInUse(error)
         raise EnvironmentFault(error or f"the {role} ended with code {code}")
+
+
+def _spawn(arguments: list[str]) -> tuple[Process, int, int]:
+    """Start `titan` in a fresh interpreter.
+
+    Returns the process, the read end of the ready pipe and the write end of the hold pipe.
+    """
+    held, hold = os.pipe()
+    ready, ready_out = os.pipe()
+    command = [sys.executable, "-m", "titan", *arguments, "--parent-fd", str(held), "--ready-fd", str(ready_out)]
+    # workers must not get the keys, since they run jobs
+    keys, fds = hand_on() if arguments[0] == "master" else ({}, ())
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **keys},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=(held, ready_out, *fds),
+        process_group=0,
+    )
+    for fd in (ready_out, held, *fds):
+        os.close(fd)
+    return process, ready, hold
+
+
+def _passed(child: _Child) -> PassedProcess:
+    assert child.process.stderr is not None
+    return PassedProcess(child.process.pid, child.hold, child.process.stderr.fileno())
 
 
 def _end_text(process: Process) -> str:

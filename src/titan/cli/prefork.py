@@ -22,7 +22,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import TimeoutExpired
@@ -77,9 +77,45 @@ class Fork:
             os.kill(self.pid, signal.SIGKILL)
 
 
-def await_end(pid: int, timeout_s: float) -> bool:
-    """Wait at most `timeout_s` for a child to end; return whether it has. Does not reap it."""
-    fd = os.pidfd_open(pid)
+class Adopted:
+    """A process that another process has started.
+
+    Its exit code is not known: `wait` returns 0 for a worker that has left its master, else -9.
+    """
+
+    def __init__(self, pid: int, stderr: IO[bytes], has_left: Callable[[], bool]) -> None:
+        self.pid = pid
+        self.stderr = stderr
+        self.returncode: int | None = None
+        self._has_left = has_left
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code. Raises TimeoutExpired."""
+        if self.returncode is None:
+            if not await_end(self.pid, timeout):
+                raise TimeoutExpired("titan", timeout or 0.0)
+            self.returncode = 0 if self._has_left() else -signal.SIGKILL
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+def open_pidfd(pid: int) -> int | None:
+    """Return a descriptor that is readable when the process has ended; None if it is gone."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def await_end(pid: int, timeout_s: float | None) -> bool:
+    """Wait at most `timeout_s` for a process to end; return whether it has. Does not reap it."""
+    fd = open_pidfd(pid)
+    if fd is None:
+        return True
     try:
         return bool(select.select([fd], [], [], timeout_s)[0])
     finally:
