@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ def client(c: Cluster) -> Iterator[Client]:
     """A client of the module's cluster."""
     with Client(c.address) as opened:
         yield opened
+
+
+@pytest.fixture
+def c(tmp_path: Path) -> Iterator[Cluster]:
+    """Only a folder and a way to start commands: no master, no TITAN_MASTER. Most modules have a
+    fixture of this name that starts a cluster."""
+    with closing(Cluster(tmp_path / "c")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ IMPORT = "from titan.compat import TitanClient, TitanJob\n"
 def c(tmp_path: Path) -> Iterator[Cluster]:
     with cluster(tmp_path / "c", "w1", "w2") as made:
         yield made
+
+
+def is_queue(client: TitanClient, gates: list[str]) -> bool:
+    return client.store_smembers("titan:hitl:queue") == gates
+
+
+def has_status(client: TitanClient, job: str, status: str) -> bool:
+    return client.get_job_status(job) == status
 
 
 def run(c: Cluster, folder: Path, program: str) -> subprocess.CompletedProcess[str]:
@@ -193,11 +202,11 @@ def test_a_program_decides_gates_through_the_store(c: Cluster, tmp_path: Path) -
         client.store_put(f"titan:hitl:status:{gate}", "stale")
         assert client.submit_dag("gated", jobs) == "DAG_ACCEPTED"
         assert client.store_get(f"titan:hitl:status:{gate}") in ("CLEARED", "WAITING")
-        until(lambda gate=gate: client.store_smembers("titan:hitl:queue") == [gate], "the gate waits")  # type: ignore[misc]
+        until(partial(is_queue, client, [gate]), "the gate waits")
         assert client.store_get(f"titan:hitl:status:{gate}") == "WAITING"
         assert client.store_get(f"titan:hitl:message:{gate}") == "Looks good?"
         assert client.store_put(f"titan:hitl:status:{gate}", word) == "OK"
-        until(lambda word=word, after=after: client.get_job_status(f"after-{word}") == after, f"the rest is {after}")  # type: ignore[misc]
+        until(partial(has_status, client, f"after-{word}", after), f"the rest is {after}")
         assert client.store_get(f"titan:hitl:status:{gate}") == word and client.store_smembers("titan:hitl:queue") == []
         assert client.store_put(f"titan:hitl:status:{gate}", word).startswith("ERROR: gate ")
     assert client.store_put("titan:hitl:status:review", "CLEARED") == "OK"
@@ -215,7 +224,7 @@ def test_jobs_of_a_dag_share_their_working_directory(c: Cluster, tmp_path: Path)
             TitanJob("read", str(tmp_path / "read.py"), parents=["left"], affinity=True),
         ]
         assert client.submit_dag("shared", jobs) == "DAG_ACCEPTED"
-        until(lambda client=client: client.get_job_status("read") == "COMPLETED", "it is over")  # type: ignore[misc]
+        until(partial(has_status, client, "read", "COMPLETED"), "it is over")
         read += client.fetch_logs("read")
     assert read == "here\nnothing\n"
 

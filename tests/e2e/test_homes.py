@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,6 @@ from support.cluster import TITAN, Cluster, cluster, processes_below
 from support.waiting import until
 
 NOWHERE = {"TITAN_MASTER": "", "TITAN_HOME": "home"}
-
-
-@pytest.fixture
-def c(tmp_path: Path) -> Iterator[Cluster]:
-    with closing(Cluster(tmp_path / "c")) as made:
-        yield made
 
 
 def begin(c: Cluster, folder: Path, script: str) -> subprocess.Popen[str]:
@@ -39,16 +31,23 @@ def begin(c: Cluster, folder: Path, script: str) -> subprocess.Popen[str]:
     )
 
 
+def begin_two(c: Cluster, folder: Path, second: str = "echo began; cat two") -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
+    """Two runs of one home that both have begun. `cat one` and `cat two` end with what is written
+    there."""
+    for name in ("one", "two"):
+        os.mkfifo(folder / name)
+    runs = []
+    for script in ("echo began; cat one", second):
+        runs.append(begin(c, folder, script))
+        assert runs[-1].stdout is not None and runs[-1].stdout.readline() == "began\n"
+    return runs[0], runs[1]
+
+
 @pytest.mark.parametrize("first_ends_first", [True, False])
 def test_two_runs_of_a_home_share_its_cluster_and_either_may_end_first(c: Cluster, tmp_path: Path, first_ends_first: bool) -> None:
     folder = tmp_path / "f"
     folder.mkdir()
-    for name in ("one", "two"):
-        os.mkfifo(folder / name)
-    one = begin(c, folder, "echo began; cat one")
-    assert one.stdout is not None and one.stdout.readline() == "began\n"
-    two = begin(c, folder, "echo began; cat two")
-    assert two.stdout is not None and two.stdout.readline() == "began\n"
+    one, two = begin_two(c, folder)
     found = c.cli("runs", cwd=folder, env=NOWHERE)
     assert found.stdout.count("RUNNING") == 2, found
     order = [(one, "one"), (two, "two")] if first_ends_first else [(two, "two"), (one, "one")]
@@ -63,12 +62,7 @@ def test_two_runs_of_a_home_share_its_cluster_and_either_may_end_first(c: Cluste
 
 
 def test_a_worker_that_is_killed_after_the_first_run_has_ended_is_started_again(c: Cluster, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        os.mkfifo(tmp_path / name)
-    one = begin(c, tmp_path, "echo began; cat one")
-    assert one.stdout is not None and one.stdout.readline() == "began\n"
-    two = begin(c, tmp_path, "[ $TITAN_ATTEMPT = 1 ] || { echo again; exit; }; echo began; cat two")
-    assert two.stdout is not None and two.stdout.readline() == "began\n"
+    one, two = begin_two(c, tmp_path, "[ $TITAN_ATTEMPT = 1 ] || { echo again; exit; }; echo began; cat two")
     (tmp_path / "one").write_text("end\n")
     assert one.communicate(timeout=30)[0] == "end\n"
     until(lambda: [pid for pid, command in processes_below(tmp_path).items() if " linger " in command], "the cluster is passed on")

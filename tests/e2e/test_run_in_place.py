@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,6 @@ import pytest
 from support.cluster import QUIET, TITAN, Cluster, cluster
 
 BESIDE = "import helper, json, os, sys\nprint(json.dumps([helper.NAME, open('data').read(), sys.argv, os.environ.get('MINE')]))\n"
-
-
-@pytest.fixture
-def c(tmp_path: Path) -> Iterator[Cluster]:
-    with closing(Cluster(tmp_path / "c")) as made:
-        yield made
 
 
 @pytest.fixture
@@ -175,8 +167,11 @@ def test_the_first_line_names_the_cluster_and_options_of_a_private_one_are_not_s
         c.start_workers("w1")
         done = c.cli("run", "--workers", "4", "--slots", "2", "--", "sh", "-c", "pwd; echo $MINE", cwd=folder, env={"MINE": "yes"})
         assert (done.returncode, done.stdout) == (0, f"{folder}\nyes\n"), done.stderr
-        assert f"--workers and --slots applies to a private cluster only: ignored, the run goes to {c.address}" in done.stderr
+        assert f"ignored, because the run goes to {c.address} and not to a private cluster: --workers and --slots" in done.stderr
         assert f"1 job, on {c.address}" in done.stderr
+        done = c.cli("run", "--ephemeral", "--", "true", cwd=folder)
+        assert (done.returncode, f"1 job, on {c.address}" in done.stderr) == (0, True), done.stderr
+        assert not (folder / ".titan").exists()
     done = c.cli("run", "--home", "h", "--", "true", cwd=folder, env={"TITAN_MASTER": ""})
     assert "on a private cluster (home h)" in done.stderr
 

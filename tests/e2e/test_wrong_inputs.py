@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,12 +49,6 @@ WRONG: list[tuple[tuple[str, ...], int, str]] = [
     (("journal", "verify", "--home", "nowhere"), 2, "pass the master's home as --home"),
     (("replay",), 2, "pass either --at TIME|SEQ"),
 ]
-
-
-@pytest.fixture
-def c(tmp_path: Path) -> Iterator[Cluster]:
-    with closing(Cluster(tmp_path / "c")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -80,3 +80,10 @@ deadline_option = click.option(
 group_option = click.option(
     "--group", default="", metavar="ID", help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]"
 )
+exit_code_option = click.option(
+    "--exit-code",
+    type=click.Choice(["job", "run"]),
+    default="job",
+    show_default=True,
+    help="Exit as the only job of the run did, or with 1 for any run that failed.",
+)

@@ -6,11 +6,9 @@ import contextlib
 import difflib
 import json
 import os
-import shlex
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +24,7 @@ from titan.cli.follow import follow, report_lost_output
 from titan.cli.follow import submit as submit_dag
 from titan.cli.job_options import JobOptions, callers_environment, dag_of, is_pipeline, job_options, take_job_options
 from titan.cli.local_cluster import LocalCluster
-from titan.cli.options import deadline_option, group_option, json_option, master_option
+from titan.cli.options import deadline_option, exit_code_option, group_option, json_option, master_option
 from titan.cli.outcome import About, code_of_job, conclude, follow_run, print_failures
 from titan.cli.prefork import ForkedServers
 from titan.cli.seconds import SECONDS
@@ -35,8 +33,8 @@ from titan.cli.sharing import SharedHome
 from titan.cli.stdin import handed_on, is_piped
 from titan.cli.targets import find_run
 from titan.errors import MasterUnreachable, NotFound, TitanError
-from titan.host.remove_folder import remove_folder
-from titan.model.names import match_name
+from titan.host.remove_folder import temporary_folder
+from titan.model.names import match_name, shell_word
 from titan.protocol.messages import Pipeline
 from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home
 from titan.sdk.client import Client
@@ -186,13 +184,7 @@ def submit(
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-@click.option(
-    "--exit-code",
-    type=click.Choice(["job", "run"]),
-    default="job",
-    show_default=True,
-    help="Exit as the only job of the run did, or with 1 for any run that failed.",
-)
+@exit_code_option
 @master_option
 @json_option
 def attach(run_id: str, quiet: bool, exit_code: str, master: str | None, as_json: bool) -> None:
@@ -288,16 +280,15 @@ def _client_or_cluster(
     ephemeral: bool,
     forks: ForkedServers,
 ) -> Iterator[_Cluster]:
-    if ephemeral and home is None and not master:
-        ephemeral = not _answers(None)
-    elif master or (home is None and _answers(None)):
-        with Client(master) as client:
-            _print_ignored(client.address, workers=workers, slots=slots)
-            yield _Cluster(client, False, client.address, [], _master_option(master))
+    existing = _existing(master, home)
+    if existing is not None:
+        with contextlib.closing(existing):
+            _print_ignored(existing.address, workers=workers, slots=slots)
+            yield _Cluster(existing, False, existing.address, [], _master_option(master))
         return
     with contextlib.ExitStack() as stack:
         if ephemeral:
-            folder = Path(stack.enter_context(_scratch()))
+            folder = stack.enter_context(temporary_folder("titan-"))
             name, later, users = "a private cluster, which is removed afterwards", None, None
         else:
             folder = home or default_home()
@@ -332,34 +323,28 @@ def _client_or_cluster(
                 cluster.pass_on()
 
 
-def _answers(master: str | None) -> bool:
-    """Return whether a master answers that the environment or this machine's default port names.
-    One that the environment names has to answer: raises MasterUnreachable."""
-    if master is None and not os.environ.get(VARIABLE) and (os.environ.get(HOME_VARIABLE) or address_of_home(default_home())):
-        return False  # the cluster of the home
+def _existing(master: str | None, home: Path | None) -> Client | None:
+    """Return a client of the master that an option, the environment or this machine's default port
+    names. None if the run is for the cluster of a home, or if no master answers. Raises
+    MasterUnreachable for a named master that does not answer."""
+    named = bool(master or (home is None and os.environ.get(VARIABLE)))
+    if not named and (home is not None or os.environ.get(HOME_VARIABLE) or address_of_home(default_home())):
+        return None
+    client = Client(master)
     try:
-        with Client(master):
-            return True
+        client.open()
     except MasterUnreachable:
-        if master or os.environ.get(VARIABLE):
+        if named:
             raise
-        return False
-
-
-@contextmanager
-def _scratch() -> Iterator[str]:
-    folder = tempfile.mkdtemp(prefix="titan-")
-    try:
-        yield folder
-    finally:
-        remove_folder(folder, ignore_errors=True)
+        return None
+    return client
 
 
 def _print_ignored(address: str, *, workers: int | None, slots: int | None) -> None:
     """Report options of a private cluster that an existing cluster ignores."""
     ignored = " and ".join(name for name, value in (("--workers", workers), ("--slots", slots)) if value is not None)
     if ignored:
-        print(f"titan: {ignored} applies to a private cluster only: ignored, the run goes to {address}", file=sys.stderr)
+        print(f"titan: ignored, because the run goes to {address} and not to a private cluster: {ignored}", file=sys.stderr)
 
 
 def _short(folder: Path) -> str:
@@ -382,7 +367,7 @@ def _master_option(master: str | None) -> str:
 
 
 def _home_option(folder: Path) -> str:
-    return "" if folder.resolve() == default_home().resolve() else f" --home {shlex.quote(str(folder))}"
+    return "" if folder.resolve() == default_home().resolve() else f" --home {shell_word(str(folder))}"
 
 
 # -- output ----------------------------------------------------------------------------------------

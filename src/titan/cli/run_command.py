@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from titan.cli.job_options import job_options, take_job_options
-from titan.cli.options import deadline_option, group_option, home_option, json_option, master_option
+from titan.cli.options import deadline_option, exit_code_option, group_option, home_option, json_option, master_option
 from titan.cli.prefork import ForkedServers, uncollected
 from titan.cli.signals import interrupt_on_sigterm
 from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home, find_address
@@ -55,13 +55,7 @@ class _RunCommand(click.Command):
 @job_options
 @deadline_option
 @group_option
-@click.option(
-    "--exit-code",
-    type=click.Choice(["job", "run"]),
-    default="job",
-    show_default=True,
-    help="Exit as the only job of the run did, or with 1 for any run that failed.",
-)
+@exit_code_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
 @click.argument(

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from titan.host.remove_folder import temporary_folder
 
 CHUNK = 1 << 16
 MAX_BYTES = 2 << 30
@@ -44,8 +44,7 @@ def handed_on(*, in_place: bool, repeatable: bool) -> Iterator[str]:
     if path:
         yield path
         return
-    folder = Path(tempfile.mkdtemp(prefix="titan-stdin-"))
-    try:
+    with temporary_folder("titan-stdin-") as folder:
         target = folder / "stdin"
         if in_place and not repeatable:
             os.mkfifo(target, 0o600)
@@ -53,8 +52,6 @@ def handed_on(*, in_place: bool, repeatable: bool) -> Iterator[str]:
         else:
             _copy(target)
         yield str(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _path_of_file() -> str:
