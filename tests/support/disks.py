@@ -26,3 +26,25 @@ def mounted_tmpfs(path: Path, options: str) -> Iterator[Path]:
         yield path
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@contextlib.contextmanager
+def mounted_image(path: Path, kind: str, size: int = 512 << 20) -> Iterator[Path]:
+    """A file system of this kind ("btrfs", "xfs", "ext4") at `path`, in a sparse file. Skips where
+    its tools are missing or mounting is not allowed."""
+    image = path.with_suffix(".img")
+    path.mkdir(parents=True)
+    with image.open("wb") as file:
+        file.truncate(size)
+    try:
+        subprocess.run([f"mkfs.{kind}", "-q", str(image)], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError) as e:
+        pytest.skip(f"no file system of the kind {kind} can be made: {e}")
+    done = subprocess.run(["mount", "-o", "loop", str(image), str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a {kind} cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+        image.unlink()

@@ -30,6 +30,7 @@ from titan.worker.devices import VISIBLE
 from titan.worker.drivers.addresses import with_addresses
 from titan.worker.drivers.protocol import Attempt, AttemptDriver, CannotStart, Host, Orders, Start
 from titan.worker.drivers.table import Drivers
+from titan.worker.files.cache import PlacedFile
 from titan.worker.files.disk import why_lost
 from titan.worker.files.job_files import JobFiles
 from titan.worker.files.sandbox import Place, Workspace
@@ -173,17 +174,22 @@ class Launcher:
         self._launch(assignment, place, gpus, behind)
 
     async def _unpack_and_launch(self, driver: AttemptDriver, assignment: m.Assignment, gpus: tuple[str, ...]) -> None:
+        placed: tuple[PlacedFile, ...] = ()
         try:
             place = await asyncio.to_thread(self._workspace.prepare, assignment)
             if assignment.files:
                 placed = await self.files.give(assignment, place.cwd)
                 outputs = {f"{place.cwd}/{path}" for _, path in assignment.template.outputs}
                 place = place._replace(placed=tuple([file for file in placed if file.path not in outputs]))
+            await asyncio.to_thread(self._workspace.note, place)
         except (OSError, TitanError) as e:
+            self.files.cache.take_back(placed)
+            await asyncio.to_thread(self._workspace.discard, assignment)
             self._refuse(assignment.lease, f"the sandbox of the attempt could not be created: {e}", final=False, driver=driver)
             return
         held = self._machine.held.get(assignment.lease)
         if held is None or held.stopping is not None:
+            self.files.cache.take_back(placed)
             self._stopped_before(driver, assignment.lease)
             return
         self._launch(assignment, place, gpus)

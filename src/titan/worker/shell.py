@@ -33,6 +33,7 @@ from titan.worker.files.cache import home_problems
 from titan.worker.files.disk import DiskWatch
 from titan.worker.files.downloads import Downloads
 from titan.worker.files.job_files import JobFiles
+from titan.worker.files.projects import keep_clean
 from titan.worker.files.run_folders import keep_tidy
 from titan.worker.files.sandbox import Workspace
 from titan.worker.incarnation import next_incarnation
@@ -226,7 +227,8 @@ class Worker:
             self._loop.call_soon(self._turn)
         have, held = self.machine.have, self.machine.held
         sweeping = keep_swept(self._workspace, self.home, self._clock, self._keep_s, held, lambda hash_: have.pop(hash_, None))
-        for chore in (self._catch_up(), self._values.run(), sweeping, keep_tidy(self._workspace.runs)):
+        cleaning = keep_clean(self._workspace.projects, self._workspace.runs.emptied)
+        for chore in (self._catch_up(), self._values.run(), sweeping, cleaning, keep_tidy(self._workspace.runs)):
             self._spawn(chore)
         connecting = asyncio.get_running_loop().create_task(self._stay_connected())
         try:

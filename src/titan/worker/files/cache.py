@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -40,6 +39,7 @@ from titan.errors import EnvironmentFault, PeerError, TitanError
 from titan.host.remove_folder import remove_folder
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
 from titan.model.sizes import format_size
+from titan.worker.files.copies import clone, copy
 from titan.worker.files.open_beneath import LEADS_OUT, is_below, open_beneath, open_place, path_of, reopen
 
 LEND_FROM = 64 << 20
@@ -51,7 +51,6 @@ MOST_BYTES = 10 << 30
 SHARE_OF_DISK = 0.8
 MAX_FOLDER_BYTES = 64 << 30
 MAX_FOLDER_MEMBERS = 1_000_000
-_FICLONE = 0x40049409
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -208,7 +207,7 @@ class FileCache:
             return False
         mode = 0o555 if kind == PROGRAM else 0o444
         size = os.path.getsize(source)
-        if hash_ not in self._lent and _clone(source, target, mode):
+        if hash_ not in self._lent and clone(source, target, mode):
             return False
         if kind == FILE and size >= LEND_FROM and may_lend and self._lend(hash_, target, only=True):
             return True
@@ -239,10 +238,10 @@ class FileCache:
     def _copy_checked(self, hash_: str, target: Path, mode: int) -> None:
         """Copy a file. A job may change a lent file meanwhile, so the copy of a lent file is
         hashed. Raises OSError, and PeerError if the hash of the copy is wrong."""
-        _copy(self.folder / hash_, target, mode)
+        copy(self.folder / hash_, target, mode)
         if hash_ in self._lent:
-            with target.open("rb") as copy:
-                if hashlib.file_digest(copy, "sha256").hexdigest() == hash_:
+            with target.open("rb") as copied:
+                if hashlib.file_digest(copied, "sha256").hexdigest() == hash_:
                     return
             target.unlink()
             self.drop(hash_)
@@ -276,7 +275,7 @@ class FileCache:
             return
         part = parent / f".{secrets.token_hex(6)}.part"
         mode = 0o755 if kind == PROGRAM else 0o644
-        if hash_ in self._lent or not _clone(self.folder / hash_, part, mode):
+        if hash_ in self._lent or not clone(self.folder / hash_, part, mode):
             self._copy_checked(hash_, part, mode)
         part.rename(target)
 
@@ -343,8 +342,8 @@ class FileCache:
         if not (move and status.st_nlink == 1 and _moved(place, real, part)):
             source = reopen(place)
             try:
-                if not _clone(source, part, 0o600):
-                    _copy(source, part, 0o600)
+                if not clone(source, part, 0o600):
+                    copy(source, part, 0o600)
             finally:
                 os.close(source)
         return TakenOutput(name, key, part, part.stat().st_size, PROGRAM if status.st_mode & 0o100 else FILE)
@@ -429,40 +428,3 @@ def _moved(place: int, path: str, part: Path) -> bool:
 def _seal_of(path: Path) -> _Seal:
     status = os.stat(path)
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _clone(source: Path | int, target: Path, mode: int) -> bool:
-    """Make a copy that shares its blocks with the source. Return False if the file system cannot do
-    that. `source` is a path or a descriptor."""
-    from_ = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.ioctl(to, _FICLONE, from_)
-            os.fchmod(to, mode)
-        except OSError:
-            os.unlink(target)
-            return False
-        finally:
-            os.close(to)
-    finally:
-        os.close(from_)
-    return True
-
-
-def _copy(source: Path | int, target: Path, mode: int) -> None:
-    from_ = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            remaining = os.fstat(from_).st_size
-            while remaining and (count := os.copy_file_range(from_, to, min(remaining, 1 << 30))):
-                remaining -= count
-            os.fchmod(to, mode)
-        except BaseException:
-            os.unlink(target)
-            raise
-        finally:
-            os.close(to)
-    finally:
-        os.close(from_)

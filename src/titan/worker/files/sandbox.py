@@ -7,6 +7,7 @@
                                 the attempt's output
     shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
     cache/HASH                  scripts and archives, by content
+    projects/                   unpacked projects, see `files.projects`
     files/                      outputs and inputs of jobs, see `files.cache`
 
 Owns paths and copies. This module must not know when attempts run. `sweep` removes folders of old
@@ -22,11 +23,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from titan.content.archive import unpack_archive
 from titan.host.remove_folder import remove_folder
 from titan.model.dag import JobTemplate
 from titan.worker.files.cache import PlacedFile
 from titan.worker.files.open_beneath import is_below
+from titan.worker.files.projects import Projects
 from titan.worker.files.run_folders import RunFolders
 from titan.worker.files.spare_folders import PROGRAM_BYTES, Content, FolderState, SpareFolders, note, remove
 from titan.worker.state_machine.machine import Assignment
@@ -76,6 +77,10 @@ class Workspace:
         """Lease of a successful attempt -> its folder, beside which its logs are. `forget` removes
         the entry."""
         self._spares = SpareFolders()
+        self.projects = Projects(self.root, self._jobs, self._cache)
+        self._noted: dict[int, tuple[str, str]] = {}
+        """Lease of an attempt with placed files -> its folder, and the hash of its project if
+        nothing else was placed there."""
         self._programs: dict[str, bytes] = {}
         self._touched: dict[str, float] = {}
 
@@ -116,6 +121,9 @@ class Workspace:
         """Create the attempt's folder with its program. This may take long, because a project has
         to be unpacked. Raises OSError, TitanError."""
         cwd, template = self.folder_of(assignment), assignment.template
+        if template.archive or assignment.files:
+            self._noted[assignment.lease] = (cwd, "" if assignment.files else template.archive)
+            self.projects.begin(cwd)
         shared = self.runs.use(assignment.run, assignment.lease)
         content = None if template.archive or template.outputs or assignment.files else self._content(template)
         state = None if content is None else self._spares.take(cwd, content)
@@ -125,11 +133,20 @@ class Workspace:
             self._make(cwd)
             if template.archive:
                 os.utime(self.cache / template.archive)
-                unpack_archive(self.cache / template.archive, Path(cwd))
+                self.projects.place(template.archive, cwd)
             elif template.file_hash:
                 copy_program(f"{self._cache}/{template.file_hash}", f"{cwd}/{template.file}")
             state = None if content is None else note(cwd, content)
         return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", shared, state)
+
+    def note(self, place: Place) -> None:
+        """List the files in the folder of an attempt that has no process yet, to remove the
+        unchanged ones after the attempt. May block. Raises OSError."""
+        self.projects.note(place.cwd, [file.path for file in place.placed])
+
+    def discard(self, assignment: Assignment) -> None:
+        """Remove the folder of an attempt that never had a process. May block."""
+        remove_folder(self.folder_of(assignment), ignore_errors=True)
 
     def give_back(self, place: Place, lease: int) -> None:
         """Take back the folder of a successful attempt whose processes have all ended. The folder
@@ -148,6 +165,9 @@ class Workspace:
             for stream in ("stdout", "stderr"):
                 with contextlib.suppress(OSError):  # the attempt printed nothing to that stream
                     os.unlink(f"{cwd}.{stream}")
+        if lease in self._noted:
+            folder, archive = self._noted.pop(lease)
+            self.projects.ended(folder, archive if cwd is not None else "")
         self.runs.done(lease)
 
     def _make(self, cwd: str) -> None:
@@ -202,6 +222,7 @@ class Workspace:
             if _HASH.fullmatch(entry.name) and _older(entry, limit):
                 Path(entry.path).unlink(missing_ok=True)
                 artifacts.append(entry.name)
+        self.projects.forget(artifacts)
         return Swept(folders, artifacts)
 
 
