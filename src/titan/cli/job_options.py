@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from titan.cli.options import python_option
+from titan.cli.pipeline_options import PipelineOptions, is_pipeline
 from titan.cli.seconds import SECONDS
 from titan.errors import CallerError
 
@@ -161,28 +162,31 @@ def _is_text(text: str) -> bool:
 
 
 def dag_of(
-    arguments: tuple[str, ...], options: JobOptions, *, deadline: float | None, group: str = "", in_place: bool = False
+    arguments: tuple[str, ...],
+    options: JobOptions,
+    pipeline: PipelineOptions,
+    *,
+    deadline: float | None,
+    group: str = "",
+    in_place: bool = False,
 ) -> DAG:
     """Return the DAG.
 
-    `deadline` and `group` override those of the pipeline. `in_place`: a script or command runs in
-    the caller's working directory and is not copied, which needs a worker on this machine. Raises
-    CallerError, InvalidGraph.
+    `options` are for a script or command, `pipeline` for a pipeline file. `deadline` and `group`
+    override those of the pipeline. `in_place`: a script or command runs in the caller's working
+    directory and is not copied, which needs a worker on this machine. Raises CallerError,
+    InvalidGraph.
     """
     from titan.sdk.job import DAG
 
-    dag = _dag_of(arguments, options, in_place=in_place)
+    dag = _dag_of(arguments, options, pipeline, in_place=in_place)
     if group or deadline is not None:
         deadline = dag.deadline if deadline is None else deadline
         dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, group or dag.agent_run_id)
     return dag
 
 
-def is_pipeline(first: str) -> bool:
-    return first.endswith((".yaml", ".yml"))
-
-
-def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) -> DAG:
+def _dag_of(arguments: tuple[str, ...], options: JobOptions, pipeline: PipelineOptions, *, in_place: bool) -> DAG:
     from titan.sdk.job import DAG, Job
 
     first, *args = arguments
@@ -196,7 +200,8 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, *, in_place: bool) 
             raise CallerError(f"{options.named[0]} applies only to a single script or command: set it for each job in {first}")
         if args:
             raise CallerError(f"a pipeline takes no arguments: remove {' '.join(args)!r}")
-        return load_pipeline(path)
+        return load_pipeline(path, params=pipeline.values())
+    pipeline.refuse(f"applies only to a pipeline, a .yaml file: {first[:80]} is none")
     if path.is_dir():
         raise CallerError(f"{first} is a folder: pass a pipeline, a script or a command")
     options.check()

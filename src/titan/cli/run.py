@@ -22,10 +22,11 @@ import click
 from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow, report_lost_output
 from titan.cli.follow import submit as submit_dag
-from titan.cli.job_options import JobOptions, callers_environment, dag_of, is_pipeline, job_options, take_job_options
+from titan.cli.job_options import JobOptions, callers_environment, dag_of, job_options, take_job_options
 from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import deadline_option, exit_code_option, group_option, json_option, master_option
 from titan.cli.outcome import About, code_of_job, conclude, follow_run, print_failures
+from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, is_pipeline, pipeline_options, take_pipeline_options
 from titan.cli.prefork import ForkedServers
 from titan.cli.seconds import SECONDS
 from titan.cli.session import is_local, open_client
@@ -44,6 +45,7 @@ from titan.sdk.status import WorkerStatus
 from titan.sdk.unmet import asks_for_resources, describe_unmet
 
 DEFAULT_WORKERS = 1
+_FIXED = "applies only to a pipeline file: {name} was saved with its values; `titan save --replace {name} FILE` changes them"
 
 
 def execute(
@@ -56,6 +58,7 @@ def execute(
     ephemeral: bool,
     exit_code: str,
     job: JobOptions,
+    pipeline: PipelineOptions,
     deadline: float | None,
     group: str,
     quiet: bool,
@@ -66,7 +69,7 @@ def execute(
     named = may_be_saved(arguments)
     if named:
         job.check()  # before a private cluster starts
-    dag = None if named else dag_of(arguments, job, deadline=deadline, group=group)
+    dag = None if named else dag_of(arguments, job, pipeline, deadline=deadline, group=group)
     with (
         contextlib.ExitStack() as stack,
         _client_or_cluster(master, home, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster,
@@ -77,9 +80,10 @@ def execute(
         if saved is None:
             if dag is None or single:
                 place = stack.enter_context(_placed(cluster, arguments, job, single=single))
-                dag = dag_of(arguments, place.options, deadline=deadline, group=group, in_place=place.here)
+                dag = dag_of(arguments, place.options, pipeline, deadline=deadline, group=group, in_place=place.here)
             handle, about = submit_dag(client, dag, quiet=quiet or as_json), About.of(dag)
         else:
+            pipeline.refuse(_FIXED.format(name=arguments[0]))
             handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), About.of_saved(saved)
         try:
             if not (quiet or as_json):
@@ -145,7 +149,8 @@ def _print_elsewhere(dag: DAG, job: JobOptions) -> None:
         )
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=PipelineCommand, context_settings={"ignore_unknown_options": True})
+@pipeline_options
 @job_options
 @deadline_option
 @group_option
@@ -162,15 +167,16 @@ def submit(
 
     A script or command runs in an empty folder on a worker, unless --cwd names a folder there.
     """
-    job = take_job_options(options, retries=3)
+    job, pipeline = take_job_options(options, retries=3), take_pipeline_options(options)
     with contextlib.ExitStack() as stack:
         if not (job.no_stdin or is_pipeline(arguments[0])) and is_piped():
             job = replace(job, stdin=stack.enter_context(handed_on(in_place=False, repeatable=True)))
-        make = partial(dag_of, arguments, job, deadline=deadline, group=group)
+        make = partial(dag_of, arguments, job, pipeline, deadline=deadline, group=group)
         named = may_be_saved(arguments)
         dag = None if named else make()
         client = stack.enter_context(open_client(master))
         if named and saved_of(client, arguments[0]) is not None:
+            pipeline.refuse(_FIXED.format(name=arguments[0]))
             handle = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline)
             print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
             return

@@ -15,6 +15,7 @@ import click
 
 from titan.cli.job_options import job_options, take_job_options
 from titan.cli.options import deadline_option, exit_code_option, group_option, home_option, json_option, master_option
+from titan.cli.pipeline_options import PipelineCommand, is_pipeline, pipeline_options, take_pipeline_options
 from titan.cli.prefork import ForkedServers, uncollected
 from titan.cli.signals import interrupt_on_sigterm
 from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home, find_address
@@ -22,13 +23,13 @@ from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_
 PROBE_S = 1.0
 
 
-class _RunCommand(click.Command):
+class _RunCommand(PipelineCommand):
     """Arguments behind a script or a command belong to it; behind a pipeline there are options of
     `titan run`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         before = args[: args.index("--")] if "--" in args else args
-        ctx.allow_interspersed_args = any(arg.endswith((".yaml", ".yml")) for arg in before) and self._is_pipeline(ctx, args)
+        ctx.allow_interspersed_args = any(map(is_pipeline, before)) and self._is_pipeline(ctx, args)
         if ctx.allow_interspersed_args:
             ctx.ignore_unknown_options = False
         return super().parse_args(ctx, args)
@@ -43,7 +44,7 @@ class _RunCommand(click.Command):
         except click.UsageError:
             return False
         arguments: list[str] = list(values.get("arguments") or ())
-        return bool(arguments) and arguments[0].endswith((".yaml", ".yml"))
+        return bool(arguments) and is_pipeline(arguments[0])
 
 
 @click.command(cls=_RunCommand, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -52,6 +53,7 @@ class _RunCommand(click.Command):
 @click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
 @home_option("Directory of the private cluster.  [default: TITAN_HOME, else .titan here]")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
+@pipeline_options
 @job_options
 @deadline_option
 @group_option
@@ -81,7 +83,8 @@ def run(master: str | None, home: Path | None, workers: int | None, **options: A
             from titan.model.dag import MAX_LOG
 
         job = take_job_options(options, retries=0, log_limit=MAX_LOG)
-        execute(forks, master=master, home=home, workers=workers, job=job, **options)
+        pipeline = take_pipeline_options(options)
+        execute(forks, master=master, home=home, workers=workers, job=job, pipeline=pipeline, **options)
 
 
 def _needs_cluster(master: str | None, home: Path | None) -> bool:

@@ -10,15 +10,17 @@ import click
 from titan.cli.ask import print_table
 from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import json_option, master_option, python_option
+from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, pipeline_options
 from titan.cli.session import open_client
 
 
-@click.command()
+@click.command(cls=PipelineCommand)
 @click.argument("name", required=False)
 @click.argument("file", required=False, metavar="PIPELINE|SCRIPT")
 @click.option("--replace", is_flag=True, help="Replace an existing pipeline of this name.")
 @click.option("--list", "list_", is_flag=True, help="List the saved pipelines.")
 @click.option("--remove", is_flag=True, help="Remove the pipeline NAME. Its runs go on.")
+@pipeline_options
 @python_option
 @master_option
 @json_option
@@ -28,6 +30,7 @@ def save(
     replace: bool,
     list_: bool,
     remove: bool,
+    params: tuple[str, ...],
     python: str | None,
     master: str | None,
     as_json: bool,
@@ -47,7 +50,7 @@ def save(
         print(json.dumps({"name": name, "removed": True}) if as_json else f"pipeline {name} is removed")
         return
     assert file is not None
-    dag = dag_of((file,), JobOptions(default_retries=3, python=python), deadline=None)
+    dag = dag_of((file,), JobOptions(default_retries=3, python=python), PipelineOptions(params), deadline=None)
     with open_client(master) as client:
         client.pipelines.save(name, dag, replace=replace)
     print(json.dumps({"name": name, "jobs": dag.size}) if as_json else f"pipeline {name} is saved: titan run {name}")

@@ -13,6 +13,7 @@ import click
 from titan.cli.ask import print_table
 from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import deadline_option, home_option, json_option, master_option, python_option
+from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, pipeline_options
 from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
 from titan.model.timing import iso
@@ -26,7 +27,7 @@ def schedule() -> None:
     """Run pipelines by the clock. Times are cron expressions in any time zone, or intervals."""
 
 
-@schedule.command()
+@schedule.command(cls=PipelineCommand)
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path), metavar="PIPELINE|SCRIPT")
 @click.option(
@@ -44,6 +45,7 @@ def schedule() -> None:
 )  # fmt: skip
 @click.option("--paused", is_flag=True, help="Create it paused; `titan schedule resume` starts it.")
 @click.option("--replace", is_flag=True, help="Replace an existing schedule of this name.")
+@pipeline_options
 @deadline_option
 @python_option
 @master_option
@@ -59,6 +61,7 @@ def add(
     catch_up: str,
     paused: bool,
     replace: bool,
+    params: tuple[str, ...],
     deadline: float | None,
     python: str | None,
     master: str | None,
@@ -68,7 +71,7 @@ def add(
     or interval."""
     if (cron is None) is (every is None):
         raise click.UsageError("pass exactly one of --cron and --every")
-    dag = dag_of((str(file),), JobOptions(default_retries=3, python=python), deadline=deadline)
+    dag = dag_of((str(file),), JobOptions(default_retries=3, python=python), PipelineOptions(params), deadline=deadline)
     with open_client(master) as client:
         added = client.schedules.add(
             name, dag, cron=cron, tz=tz, every=every, start=_moment(start), overlap=overlap, catch_up=catch_up, paused=paused,

@@ -18,6 +18,7 @@ from titan.cli.durations import Durations, Measurements, checked_seconds, durati
 from titan.cli.fleet import Capacity, fleets
 from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import json_option, master_option
+from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, pipeline_options
 from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable
@@ -35,7 +36,7 @@ SHOWN = 20
 PROGRESS_EVERY_S = 1.0
 
 
-@click.command()
+@click.command(cls=PipelineCommand)
 @click.argument("pipeline", type=click.Path(path_type=Path))
 @click.option("--workers", multiple=True, default=("1",), show_default=True, metavar="N[:SLOTS[:TAG+TAG]]",
               help="May be repeated. 1..8 predicts for each N and compares.")  # fmt: skip
@@ -64,13 +65,14 @@ PROGRESS_EVERY_S = 1.0
 @click.option(
     "--gate-wait", type=SECONDS, default=0.0, show_default=True, metavar="SECONDS", help="Time until each gate is approved."
 )
+@pipeline_options
 @click.option("--jobs", "show_jobs", is_flag=True, help="Print each job's start and end.")
 @master_option
 @json_option
 def simulate(
     pipeline: Path, workers: tuple[str, ...], slots: int | None, each: tuple[str, ...], cpus: float | None, runs: tuple[str, ...],
-    last: int, from_home: Path | None, file: Path | None, default_duration: float, gate_wait: float, show_jobs: bool,
-    master: str | None, as_json: bool,
+    last: int, from_home: Path | None, file: Path | None, default_duration: float, gate_wait: float,
+    params: tuple[str, ...], show_jobs: bool, master: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Predict the duration of a pipeline on given workers. The prediction uses earlier durations of
     its jobs, and runs nothing.
@@ -81,7 +83,7 @@ def simulate(
     """
     default_s, gate_wait_s = checked_seconds(default_duration), checked_seconds(gate_wait)
     compared = fleets(workers, slots or os.cpu_count() or 1, _capacity(each))
-    dag = dag_of((str(pipeline),), JobOptions(), deadline=None)
+    dag = dag_of((str(pipeline),), JobOptions(), PipelineOptions(params), deadline=None)
     spec, parents = outline(dag)
     from_file = read_durations(file) if file is not None else {}
     measurements = _read_measurements(spec, parents, runs, last, master, from_home, needed=not from_file)

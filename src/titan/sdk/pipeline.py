@@ -6,6 +6,7 @@
     deadline: 7200               # optional: seconds until unfinished jobs are cancelled
     agent_run_id: agent-7        # optional: text that groups runs
     python: .venv                # optional: default of `python` for jobs with a .py file
+    params: {epochs: 4}          # optional: values that a run may change, see `titan.sdk.params`
     jobs:                        # required
       - id: fetch
         command: curl -sO "$1"
@@ -30,6 +31,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from titan.errors import InvalidGraph, InvalidPipeline
@@ -40,20 +42,23 @@ from titan.sdk.failure_fields import TYPES, Type
 from titan.sdk.field_table import Form, Row, Use
 from titan.sdk.fields import DAG_FIELDS, is_python_script, perm_name, problem_of, python_of
 from titan.sdk.job import DAG, NOT_FOR_A_GATE, Job
+from titan.sdk.params import Param, declared, filled
 from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_nodes, value_of
 
-ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "agent_run_id", "jobs")
+ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "agent_run_id", "params", "jobs")
+NO_PARAMS: Final[Mapping[str, object]] = MappingProxyType({})
 _ROWS: Final[Mapping[str, Row]] = {row.key or name: row for name, row in Job.ROWS.items()}
 JOB_KEYS: Final = tuple(_ROWS)
 _SYNONYMS: Final = {alias: key for key, row in _ROWS.items() for alias in row.aliases}
 _ROOT_SYNONYMS: Final = dict.fromkeys(Job.ROWS["python"].aliases, "python")
 
 
-def load_pipeline(path: str | os.PathLike[str]) -> DAG:
+def load_pipeline(path: str | os.PathLike[str], *, params: Mapping[str, object] = NO_PARAMS) -> DAG:
     r"""Return the DAG of a pipeline file of at most 5 MiB.
 
-    It checks that the jobs' files exist, but reads no other file. Raises InvalidPipeline, whose
+    `params` are values of parameters that the file declares, by name. They replace the defaults. It
+    checks that the jobs' files exist, but reads no other file. Raises InvalidPipeline, whose
     message is ``FILE:LINE: KEY: problem: remedy``.
 
     >>> import tempfile
@@ -68,21 +73,27 @@ def load_pipeline(path: str | os.PathLike[str]) -> DAG:
     :4: comand: unknown key: did you mean 'command'?
     """
     source = Source(os.fspath(path))
-    return pipeline_of(source, load_nodes(source))
+    return pipeline_of(source, load_nodes(source), params)
 
 
-def pipeline_of(source: Source, root: Entries) -> DAG:
+def load_params(path: str | os.PathLike[str]) -> tuple[Param, ...]:
+    """Return the parameters that a pipeline file declares, in order. Raises InvalidPipeline."""
+    source = Source(os.fspath(path))
+    return tuple(declared(source, load_nodes(source)).values())
+
+
+def pipeline_of(source: Source, root: Entries, params: Mapping[str, object] = NO_PARAMS) -> DAG:
     """Return the DAG of a file whose YAML is read already. Raises InvalidPipeline."""
-    return _read_root(source, root)
+    return _read_root(source, filled(source, root, params))
 
 
-def load_addition(path: str | os.PathLike[str], *, project: bool = True) -> DAG:
+def load_addition(path: str | os.PathLike[str], *, project: bool = True, params: Mapping[str, object] = NO_PARAMS) -> DAG:
     """Return the DAG of a pipeline file whose jobs are added to a run; ``-`` is stdin.
 
     Its jobs may depend on jobs of the run. Without `project` they have no project.
     """
     source = Source(os.fspath(path))
-    return _read_root(source, load_nodes(source), addition=True, in_project=project)
+    return _read_root(source, filled(source, load_nodes(source), params), addition=True, in_project=project)
 
 
 # -- pipelines -------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ jobs:
         ("name: x\njob: []\n", "2: job: unknown key: did you mean 'jobs'?"),
         (
             "name: x\nzzz: 1\njobs: []",
-            "2: zzz: unknown key: use one of name, project, version, python, deadline, agent_run_id, jobs",
+            "2: zzz: unknown key: use one of name, project, version, python, deadline, agent_run_id, params, jobs",
         ),
         ("name: x\n1: x\n", "2: 1: unknown key"),
         ("name: x\nname: y\n", "2: name: duplicate key: line 1 already has it"),
