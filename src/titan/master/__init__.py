@@ -1,4 +1,4 @@
 """Asyncio shell around the core: sockets, clock, journal, logs and artifacts.
 
-All decisions are made by `titan.core`.
+`titan.core` makes all decisions.
 """

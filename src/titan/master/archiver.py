@@ -1,8 +1,8 @@
 """Archiver: moves finished runs into the history and prunes the history.
 
-When the finished runs in memory exceed a limit, the archiver moves the run that ended first. Owns
-the time and the order of these moves. The core decides whether a run leaves the state: a run that
-became active again meanwhile stays.
+When the finished runs in memory exceed a limit, the archiver moves the run that ended first. This
+module owns the time and the order of these moves. The core decides whether a run leaves the state:
+a run that became active again during the move stays.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Archiver:
         self._core.see(HistoryKept([kept.run.id for kept in batch], changes))
         await self._core.settled()
         for kept in batch:
-            if kept.run.id in state.runs and _is_over(kept.run):  # it changed during the transfer
+            if kept.run.id in state.runs and _is_over(kept.run):  # may have changed
                 self._add(kept.run)
 
     # -- pruning -----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Child processes for long work of a master, so that the master never stalls.
+"""Child processes for long work of a master, so that the master's event loop does not stall.
 
-A child has a lower priority. It ends with its master, since only the master of a home may change
-the home.
+A child has a lower priority than the master. The child ends with its master, because only the
+master of a home may change the home.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 async def run_beside(module: str, *arguments: str) -> str:
-    """Run `python -m module ARGUMENTS`; return "" or, if it failed, the end of its stderr.
+    """Run `python -m module ARGUMENTS`. Return "", or the end of its stderr if it failed.
 
-    Cancellation kills the process. Raises OSError if the system has no process, descriptor or
-    memory left.
+    Cancellation kills the process. Raises OSError if the system lacks a process, a descriptor or
+    memory.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, *arguments,
@@ -39,10 +39,10 @@ async def run_beside(module: str, *arguments: str) -> str:
 
 
 def begin_beside(parent: int) -> None:
-    """Bind the calling child to the master's process `parent`, and lower its priority.
+    """Bind the calling child to the master's process `parent`, and lower the child's priority.
 
-    The kernel kills the child when the master ends. The child exits now if the master has ended
-    already.
+    The kernel kills the child when the master ends. If the master has already ended, the child
+    exits.
     """
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")

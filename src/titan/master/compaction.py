@@ -1,8 +1,8 @@
 """Compaction: a child process replays the log and writes a snapshot.
 
-So the master never stalls for a snapshot, and each snapshot proves that the log before it can be
+The master therefore does not stall, and each snapshot proves that the log before it can be
 replayed. The master runs `python -m titan.master.compaction LOCATION THROUGH PARENT
-[--keep-segments]`, where PARENT is its pid. The child ends with the master, since only the master
+[--keep-segments]`, where PARENT is its pid. The child ends with the master, because only the master
 of a home may delete segments there.
 """
 
@@ -24,7 +24,7 @@ MODULE = "titan.master.compaction"
 def compact(engine: LogEngine, through: int, *, keep_segments: bool = False) -> SnapshotInfo | None:
     """Write a snapshot as of the last record at or before `through`, and prune the log.
 
-    Return None if a snapshot already covers that record. Raises Conflict if another process is
+    Returns None if a snapshot already covers that record. Raises Conflict if another process is
     compacting.
     """
     with engine.compaction_guard(module=MODULE):

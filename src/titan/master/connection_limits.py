@@ -17,13 +17,15 @@ from titan.model.settings import Settings
 from titan.net.peer import Peer
 
 RESERVED = 128
-"""Descriptors reserved for the journal, snapshots, logs, files and the database; at most half of
-all descriptors."""
+"""Descriptors reserved for the journal, snapshots, logs, files and the database.
+
+The reserve is at most half of all descriptors.
+"""
 MOST_DESCRIPTORS = 1 << 20
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the descriptor limit as far as the system permits; return the limit."""
+    """Raise the descriptor limit as far as the system permits. Return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -33,7 +35,7 @@ def raise_descriptor_limit() -> int:
 
 
 class ConnectionLimits:
-    """Counter of connections, from `enter` to `leave`.
+    """Counter of open connections. Each connection is counted from `enter` to `leave`.
 
     `others()` returns the number of connections on other ports, which need descriptors too.
     """
@@ -54,10 +56,10 @@ class ConnectionLimits:
         return len(self._inside) + self._others() < self.most
 
     def enter(self, peer: Peer) -> Peer | None:
-        """Count a new connection. Return the oldest connection without a handshake if there are too
-        many of these and it must be closed; else None.
+        """Count a new connection. Return an older connection that the caller must close, or None.
 
-        Raises LimitExceeded if there is no room for the new connection.
+        If too many connections wait for their handshake, the oldest of them must be closed. Raises
+        LimitExceeded if there is no room for the new connection.
         """
         host = peer.host
         if not self.has_room:
@@ -92,8 +94,7 @@ class ConnectionLimits:
 
 
 def _is_local(host: str) -> bool:
-    """Return True if the host is the local machine. All local processes and jobs share its
-    address."""
+    """Return whether the host is the local machine, whose processes and jobs share one address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,9 +1,9 @@
-"""Registry of names for content: the folder perm_files/, filled by people and clients.
+"""Registry of names for content: the folder perm_files/, which people and clients fill.
 
-When a client requests the name of a file in perm_files/, the master copies the content of the file
-to the store, where submissions refer to it by hash. Names are paths inside perm_files/; paths that
-lead out are rejected. Methods block while they read a file. Owns the names; the store owns the
-content.
+When a client requests a name, the master copies the content of the file to the content store.
+Submissions then refer to the content by its hash. Names are paths inside perm_files/. A path that
+leads out of the folder is rejected. Methods block while they read a file. The registry owns the
+names, and the store owns the content.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Registry:
         """Name -> (seal of the file when it was hashed, hash). The seal is inode, size, mtime."""
 
     def resolve(self, name: str) -> tuple[str, int]:
-        """Copy the named file's content to the store if necessary; return (hash, size).
+        """Return (hash, size) of a named file. Copy its content to the store if the store lacks it.
 
-        Raises NotFound, CallerError for a path that leads out, EnvironmentFault if the store has no
-        room.
+        Raises NotFound for an unknown name, CallerError for a path that leads out of the folder,
+        and EnvironmentFault if the store has no room.
         """
         path = self._inside(name)
         try:
@@ -52,9 +52,9 @@ class Registry:
         return known[1], stat.st_size
 
     def give(self, name: str, hash_: str) -> int:
-        """Set the content of a name, replacing earlier content; return its size.
+        """Write the content `hash_` to the file of a name, and return the size.
 
-        Raises NotFound, CallerError.
+        An existing file is replaced. Raises NotFound or CallerError.
         """
         path = self._inside(name)
         source = self._store.open(hash_)
@@ -78,8 +78,8 @@ class Registry:
     def contents(self, sizes: Collection[int]) -> set[str]:
         """Return the hashes of all files in perm_files/ that may match blobs of these sizes.
 
-        `sizes`: the sizes of the blobs that garbage collection would remove. A file whose hash is
-        not known is read only if its size is one of them.
+        Garbage collection would remove blobs of these sizes. A file whose hash is unknown is read
+        only if its size is among them.
         """
         found = set()
         for folder, _, names in os.walk(self.folder):

@@ -1,9 +1,8 @@
-"""Turns of the master: take the inputs, step, append the events to the journal, and release the
-effects once the events are durable.
+"""Turns of the master: step the inputs, journal the events, then release the effects.
 
-Owns the state, the clock, the open log and the order of outputs. Effects, answers and pushed
-changes wait in one queue until the records that they depend on are durable. The master thus sends
-an output only after the decisions behind it are durable.
+The loop owns the state, the clock, the open log and the order of outputs. Effects, replies and
+pushed changes wait in one queue. An output leaves the queue when the records that it depends on are
+durable, so no peer learns of a decision that could still be lost.
 """
 
 from __future__ import annotations
@@ -33,17 +32,20 @@ from titan.master.faulty_peers import PATIENCE, FaultyPeers, Raised, TrackedInpu
 log = logging.getLogger("titan.master")
 
 PENDING_LIMIT = 64 * 1024 * 1024
-"""Maximum bytes of the journal that wait for the disk. Above it the master stops reading from its
-connections until less than half of this limit waits."""
+"""Maximum bytes of the journal that wait for the disk.
+
+Above the limit the master stops reading from its connections. It resumes when less than half of the
+limit waits.
+"""
 
 
 class CoreLoop:
     """Loop of turns.
 
-    `prepare(effects)` turns effects into calls at once, while the state still matches the decision.
-    The loop makes these calls when their events are durable, and then calls `on_released`. In each
-    turn, `on_events(events)` comes after the calls that are durable by then, so that peers can
-    already act on the answers.
+    `prepare(effects)` turns effects into calls in the turn that decided them, while the state still
+    matches the decision. The loop makes these calls when the events are durable, and then calls
+    `on_released`. In each turn, the loop first makes the calls that are durable by then, and then
+    calls `on_events(events)`. Peers can thus already act on the replies.
     """
 
     def __init__(
@@ -59,9 +61,10 @@ class CoreLoop:
         on_released: Callable[[], None] = lambda: None,
         faulty_peers: FaultyPeers | None = None,
     ) -> None:
-        """`on_raised`: called when a turn raised an exception; this loop then decides nothing more.
+        """`on_raised` is called when a turn raised an exception. The loop then decides nothing
+        more.
 
-        None: such an exception is fatal.
+        If `on_raised` is None, an exception of a turn is fatal.
         """
         self.state = state
         self.clock = clock
@@ -73,12 +76,13 @@ class CoreLoop:
         self._on_raised = on_raised
         self._faulty_peers = faulty_peers
         self.careful = False
-        """True if each input gets its own turn, so that the input that raises is known."""
+        """True if each input gets its own turn, so that the input that raises an exception is
+        known."""
         self._loop = asyncio.get_running_loop()
         self.order = Sequencer()
         self._scheduled = False
         self._turning = False
-        """True while `on_events` runs, which must not start another turn."""
+        """True while `on_events` runs. `on_events` must not start another turn."""
         self._log: OpenLog | None = None
         """Open log; None until `lead`."""
         self._timer: asyncio.TimerHandle | None = None
@@ -89,7 +93,8 @@ class CoreLoop:
         self._location = ""
         self._since_snapshot = 0
         self.snapshot_at = 0.0
-        """Time of the last snapshot by this process, in seconds since the epoch; 0: none."""
+        """Time of the last snapshot by this process, in seconds since the epoch; 0 if there is
+        none."""
         self._sealing: int | None = None
         self._compactor: asyncio.Task[None] | None = None
 
@@ -99,9 +104,9 @@ class CoreLoop:
     ) -> None:
         """Open the log that `follower` has followed, and begin a new term.
 
-        This loop must share the follower's state. `copied`: the reason why the home is known to be
-        a copy; "" if it is not. `behind_s`: see `MasterBooted`. The caller awaits `settled` to be
-        sure that the beginning of the term is durable. Raises JournalFailed.
+        This loop must share the follower's state. `copied` is the reason why the home is known to
+        be a copy, or "". `behind_s` is explained at `MasterBooted`. The caller awaits `settled` to
+        be sure that the beginning of the term is durable. Raises JournalFailed.
         """
         engine = follower.engine
         self._location = engine.location
@@ -111,7 +116,7 @@ class CoreLoop:
             on_durable=lambda seq: self._call_in_loop(self._synced, seq),
             on_failed=lambda error: self._call_in_loop(self._fail, error),
         )
-        if log.next_seq != follower.seq + 1:  # the previous leader has written more records since
+        if log.next_seq != follower.seq + 1:  # the earlier leader wrote on after the follower's end
             follower.follow()
         assert follower.state is self.state and follower.seq == log.next_seq - 1, "the log has been followed to its end"
         follower.settle()
@@ -141,9 +146,9 @@ class CoreLoop:
 
     # -- in ----------------------------------------------------------------------------------------
     def see(self, received: Input) -> None:
-        """Add an input. One turn decides all inputs of an iteration of the event loop.
+        """Add an input. One turn handles all inputs of an iteration of the event loop.
 
-        Raises Conflict if the sender is set aside.
+        Raises Conflict if the sender was set aside as a faulty peer.
         """
         peers = self._faulty_peers
         if (
@@ -196,7 +201,7 @@ class CoreLoop:
                 self._turning = True
                 self._on_events(events)
                 self._turning = False
-        except BaseException as error:  # the state can no longer be trusted, only the log
+        except BaseException as error:  # the state can no longer be trusted; the log can
             self._turning = False
             self._give_up(error, tracked.current)
             return
@@ -219,7 +224,7 @@ class CoreLoop:
 
     # -- out ---------------------------------------------------------------------------------------
     def release(self, call: Callable[[], None]) -> None:
-        """Make a call once all decisions so far are durable.
+        """Make a call after all decisions so far are durable.
 
         Pending inputs are decided first, unless `on_events` is the caller.
         """
@@ -256,7 +261,8 @@ class CoreLoop:
             self._on_pressure(False)
 
     def _give_up(self, error: BaseException, received: Input | None) -> None:
-        """Report the exception of a turn and the sender of its input, or stop the master."""
+        """Handle an exception of a turn: report it with the sender of its input, or stop the
+        master."""
         if self._dead or self._on_raised is None or self._faulty_peers is None or isinstance(error, JournalFailed):
             self._fail(error)
             return
@@ -264,7 +270,7 @@ class CoreLoop:
             self._fail(error)
             return
         self._dead = True
-        self.order.drop()  # the held calls are based on a state that may be wrong
+        self.order.drop()  # the waiting calls are based on a state that may be wrong
         self._broken = True
         sender = self._faulty_peers.sender_of(self.state, received) if received is not None else ""
         self._on_raised(Raised(error, received, sender, getattr(received, "origin", 0)))
@@ -301,15 +307,17 @@ class CoreLoop:
         self.turn()
 
     def snapshot_soon(self) -> None:
-        """Start a snapshot even if little has been logged since the last one."""
+        """Start a snapshot if anything was logged since the last one, however little."""
         if self._since_snapshot:
             self._since_snapshot = max(self._since_snapshot, self.state.settings.snapshot_bytes)
             self._loop.call_soon(self._maybe_compact)
 
     # -- snapshots ---------------------------------------------------------------------------------
     def _maybe_compact(self) -> None:
-        """Request that the log is sealed if enough was logged since the last snapshot. When it is
-        sealed, start a compaction in a child process."""
+        """Seal the log if enough was logged since the last snapshot.
+
+        When the log is sealed, start a compaction in a child process.
+        """
         if self._log is None or not self._location or self._compactor is not None or self._dead:
             return
         if self._sealing is None and self._since_snapshot >= self.state.settings.snapshot_bytes:
@@ -327,9 +335,9 @@ class CoreLoop:
                 log.warning("no snapshot was made: %s", problem)
             else:
                 self.snapshot_at = self.clock.now()
-        except OSError as e:  # no descriptor, memory or process left; further records cause the next attempt
+        except OSError as e:  # descriptors, memory or processes are used up; a later record retries
             log.warning("no snapshot was made: %s", e)
         finally:
             self._compactor = None
-        # the next snapshot may be due already, and perhaps no further record arrives to start it
+        # the next snapshot may already be due, and perhaps no further record arrives to start it
         self._maybe_compact()

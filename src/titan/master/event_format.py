@@ -1,6 +1,6 @@
 """Events as text: one line each, with the names of jobs, runs and workers instead of numbers.
 
-Large fields are left out or counted: templates, columns of a submission, chunks. `titan journal
+The text omits or counts large fields: templates, columns of a submission, chunks. `titan journal
 inspect --events` shows all fields.
 """
 
@@ -14,7 +14,7 @@ from titan.core.state.state import NO_WORKER, State
 from titan.model.states import Outcome, RunState
 
 SHOWN = 5
-"""Maximum entries of a column in a line of text."""
+"""Maximum number of entries of a column that a line shows."""
 _OF_JOBS = ("jobs", "blamed", "doubted", "dead")
 _LEFT_OUT = (
     "templates",
@@ -34,7 +34,10 @@ _LEFT_OUT = (
 
 
 def is_about(state: State, event: ev.Event, run: str, job: str = "") -> bool:
-    """Return whether an event that has just been applied concerns a run or, with `job`, its job."""
+    """Return whether an event concerns a run or, if `job` is set, that job of the run.
+
+    The event has just been applied to the state.
+    """
     named = getattr(event, "run", "")
     numbers = list(_jobs_of(event))
     if not numbers:
@@ -43,9 +46,9 @@ def is_about(state: State, event: ev.Event, run: str, job: str = "") -> bool:
 
 
 def fields_of(state: State, event: ev.Event, *, run: str = "", job: str = "") -> dict[str, Any]:
-    """Return the fields of an event that has just been applied.
+    """Return the fields of an event that has just been applied to the state.
 
-    With `run`, or `run` and `job`: only the entries that concern them.
+    If `run` and `job` are set, columns keep only the entries that concern the run or the job.
     """
     kept = [
         i for i, n in enumerate(getattr(event, "jobs", ())) if not run or _matches(state, n, run, job)

@@ -1,14 +1,14 @@
-"""Peers whose inputs made a handler raise. They are set aside until the master is restarted.
+"""Faulty peers: peers whose inputs made a handler raise an exception twice.
 
 The first line of defence is validation, so that no message can make a handler raise
 (`titan.protocol.ranges`, `titan.gateway.admission`). This module is the second line, against bugs.
-After an exception the state can no longer be trusted, so the master rejects the input and reopens
-itself from its journal.
+After an exception the state can no longer be trusted. The master then rejects the input and
+recovers from its journal.
 
-A peer whose inputs raise again and again would keep the master reopening. After the second
-exception the master rejects the inputs of that peer. It recognises a worker by its name, and a
-client by its address and the kind of its request. The master cannot reject an input without a
-sender (a timer), so it stops after the second exception.
+A peer whose inputs raise again and again would cause one recovery after the other. After the second
+exception the master therefore rejects all inputs of that peer until it is restarted. It recognises
+a worker by its name, and a client by its address and the kind of its request. A timer is an input
+without a sender, and the master cannot reject it. After its second exception the master stops.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from titan.core.inputs import Input
 from titan.core.state.state import State
 
 PATIENCE = 2
-"""Number of raising inputs after which a peer is set aside."""
+"""Number of exceptions after which a peer is set aside."""
 
 
 class TrackedInputs(Iterable[Input]):
-    """Inputs of a turn. `current` is the input being handled, None before the first and after the
-    last."""
+    """Inputs of a turn. `current` is the input that is being handled.
+
+    `current` is None before the first input. After the last input it is None too, unless the turn
+    has only one input.
+    """
 
     def __init__(self, inputs: list[Input]) -> None:
         self._inputs = inputs
@@ -34,15 +37,15 @@ class TrackedInputs(Iterable[Input]):
         for current in self._inputs:
             self.current = current
             yield current
-        # a single input is also responsible for the work that follows it in the turn
+        # work at the end of the turn belongs to the input if the turn has only one
         self.current = None if len(self._inputs) != 1 else self._inputs[0]
 
 
 class Raised(Exception):
     """Exception of a turn.
 
-    `input`: the input that raised, if known. `sender`: the sender of this input, "" for none.
-    `origin`: the sender's connection, 0 for none.
+    `input` is the input that raised, if it is known. `sender` is the sender of this input, or "".
+    `origin` is the sender's connection, or 0.
     """
 
     def __init__(self, cause: Exception, received: Input | None, sender: str, origin: int) -> None:
@@ -58,7 +61,7 @@ class Raised(Exception):
 
 
 class FaultyPeers:
-    """Count of raising inputs by sender, kept when the master reopens itself.
+    """Number of exceptions by sender. The count is kept when the master recovers.
 
     `host_of` returns the host of a connection.
     """
@@ -70,7 +73,7 @@ class FaultyPeers:
         """True if a peer is set aside."""
 
     def sender_of(self, state: State, received: Input) -> str:
-        """Return the sender of an input; "" if it has none."""
+        """Return the sender of an input, or "" if the input has none."""
         kind = type(received).__name__
         name = getattr(received, "name", "") if kind == "WorkerRegistered" else ""
         number = getattr(received, "worker", 0)
@@ -82,9 +85,9 @@ class FaultyPeers:
         return f"client at {self._host_of(origin)} with {kind}" if origin else ""
 
     def note(self, raised: Raised) -> bool:
-        """Count a raising input; return whether the master may reopen itself.
+        """Count an exception. Return whether the master may recover, or must stop.
 
-        The master must stop if an input without a sender has raised twice.
+        The master must stop if an input without a sender raised twice.
         """
         if raised.input is None:
             return self._count("a turn of several inputs") <= 2 * PATIENCE

@@ -1,18 +1,19 @@
-"""Garbage collection: removes content from the store that nothing refers to any more.
+"""Garbage collection: removes content from the store when nothing refers to the content any more.
 
 References come from runs in the state or in the history, schedules, saved pipelines, shared keys
-and names in perm_files/ (`core/state/content_references.py`). Other content is kept for
-`file_grace_s` after it was stored or last touched, because a submission or a result may be about to
-refer to it. After a start the master removes nothing for START_S, because workers and clients could
-not name their content while no master ran.
+and names in perm_files/ (`core/state/content_references.py`). Content without a reference is kept
+for `file_grace_s` after it was stored or last touched, because a submission or a result may be
+about to refer to it. In the first START_S after a start the master removes nothing, because workers
+and clients could not name their content while no master ran.
 
 `Stage`, `SendFile`, `Resolve`, submissions, results and publications touch the content that they
 name. The store never touches and removes a blob at the same time. Content that is named during a
-collection is therefore kept, even if the collection read the state before.
+collection is therefore kept, even if the collection has already read the state.
 
-The state is read in slices, since a million jobs take a second. The collection does not miss a run
-that moves between state and history meanwhile: the run is in its new place before it leaves the old
-one. Owns the time of removal; must not know where content is stored.
+The state is read in slices, because reading a million jobs takes a second. A run can move between
+state and history during the collection. The run is in its new place before it leaves the old place,
+so the collection does not miss it. This module owns the time of removal. It must not know where
+content is stored.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from titan.master.history.database import History
 log = logging.getLogger("titan.master")
 
 START_S = 600.0
-"""Time after a start in which workers and clients can return and name their content. If
-`file_grace_s` is shorter, it applies instead."""
+"""Time after a start in which workers and clients can return and name their content.
+
+A shorter `file_grace_s` applies instead.
+"""
 SLICE_JOBS = 5_000
 
 
@@ -45,11 +48,13 @@ class GarbageCollector:
         self._registry = registry
         self._started = core.clock.now()
         self.history_is_whole = asyncio.Event()
-        """Set by the owner when the lost runs of the history are restored. The collector removes
-        nothing before, because the references of these runs are unknown."""
+        """Set by the owner when the lost runs of the history are restored.
+
+        The collector removes nothing before, because the references of these runs are unknown.
+        """
 
     async def collect(self) -> Removed:
-        """Remove content without references, but not before START_S after the start.
+        """Remove content without references. Wait until START_S after the start.
 
         Errors of the disk are logged, not raised.
         """
@@ -94,8 +99,10 @@ class GarbageCollector:
                 history_read = True
 
     async def _of_jobs(self, run: Run) -> set[str]:
-        """Return the references of a run's jobs. Jobs that leave the state meanwhile are skipped:
-        they are in the history."""
+        """Return the references of a run's jobs.
+
+        Jobs that leave the state during the collection are skipped, because the history has them.
+        """
         found: set[str] = set()
         numbers = iter(references.numbers_of(run))
         while part := list(islice(numbers, SLICE_JOBS)):

@@ -2,8 +2,8 @@
 
 A burst worker holds the read end of a pipe, and the master holds the write end. When the master
 ends in any way, the pipe closes. The worker then kills its attempts, returns them if it can reach a
-master, and ends. The home of the worker lies in burst/ below the master's home and is removed when
-the worker has ended. Must not know why a worker is started.
+master, and ends. The home of the worker lies in burst/ below the master's home. It is removed when
+the worker has ended. This module must not know why a worker is started.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class LocalProvider:
         self._cleaner: asyncio.Task[None] | None = None
 
     async def open(self, address: str) -> list[str]:
-        """Return no workers, since none outlives its master. Remove homes of earlier workers."""
+        """Remove the homes of earlier workers. Return no workers, because none outlives its
+        master."""
         self._address = address
         old = [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
         if old:
@@ -122,7 +123,7 @@ class LocalProvider:
 
 
 def _remove_if_free(home: Path) -> bool:
-    """Remove a home; return False if a worker still uses it."""
+    """Remove a home. Return False if a worker still uses it."""
     lock = HomeLock(home / "lock")
     try:
         lock.acquire()

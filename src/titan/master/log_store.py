@@ -1,10 +1,9 @@
 """Store of the output of all attempts: one append-only file per run.
 
-There is a file per run and not per job, because most jobs print a few lines and a run may have a
-hundred thousand jobs. A record is a small header (job, attempt, stream, offset, length) and the
-bytes. The index of a run is built from the headers when its file is opened, and kept until the file
-is closed. A worker may send output again after a lost connection; the store recognises duplicates
-by their offset.
+A file holds a whole run, because a run may have a hundred thousand jobs that print a few lines
+each. A record is a small header (job, attempt, stream, offset, length) and the bytes. The index of
+a run is built from the headers when its file is opened, and kept until the file is closed. A worker
+may send output again after a lost connection. The store recognises duplicates by their offset.
 
 Bytes are written to the kernel before the result of their attempt is recorded, so they survive the
 death of the master. They are synced once a second.
@@ -28,10 +27,12 @@ _header = Struct(">HBIQI")  # name length, stream, attempt, offset, length
 _MAX_OPEN = 32
 STDOUT, STDERR = 1, 2
 RESTARTED = 0
-"""Stream number of a record without bytes, which voids all earlier output of that attempt."""
+"""Stream number of a record without bytes, which voids all earlier output of its attempt."""
 GAP = 16
-"""Added to the stream number of a record whose bytes are a count (_count): so many bytes before the
-offset were dropped by the worker."""
+"""Added to the stream number of a record that counts dropped bytes (see `_count`).
+
+The worker dropped the counted bytes before the offset of the record.
+"""
 _count = Struct(">Q")
 
 
@@ -54,10 +55,13 @@ class RunLog:
         self._order = 0
         self.extents: dict[tuple[str, int, int], list[Extent]] = {}
         self._arrivals: list[tuple[int, str, int, int, Extent]] | None = None
-        """(order, job, attempt, stream, piece) of all pieces, in that order. Made when the output
-        of the whole run is first read."""
+        """(order, job, attempt, stream, piece) of all pieces, sorted by order.
+
+        None until the output of the whole run is first read.
+        """
         self.gaps: dict[tuple[str, int, int, int], int] = {}
-        """(job, attempt, stream, offset) -> bytes that the worker dropped before the offset."""
+        """(job, attempt, stream, offset) -> number of bytes that the worker dropped before the
+        offset."""
         self.dirty = False
         self.unsynced: set[tuple[str, int]] = set()
         """(job, attempt) of attempts whose output was written since the last sync."""
@@ -77,7 +81,7 @@ class RunLog:
             else:
                 self._note(name, attempt, stream, Extent(offset, data, length, self._order))
             at = data + length
-        if at != size:  # the master died while it wrote a record
+        if at != size:  # the master died while it wrote the last record
             os.ftruncate(self._file.fileno(), at)
         self._end = at
 
@@ -106,11 +110,10 @@ class RunLog:
         return extents[-1].offset + extents[-1].length if extents else 0
 
     def append(self, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview, skipped: int = 0) -> int:
-        """Append the part of a piece that is not stored yet; return the length of this part.
+        """Append the part of a piece that is not stored yet, and return the length of this part.
 
-        The worker dropped `skipped` bytes before the piece.
-
-        Raises OSError if the disk fails; the file is then unchanged.
+        The worker dropped `skipped` bytes before the piece. Raises OSError if the disk fails. The
+        file is then unchanged.
         """
         gap = (job, attempt, stream, offset) if skipped else None
         known = self.received(job, attempt, stream)
@@ -151,9 +154,10 @@ class RunLog:
         return os.pread(self._file.fileno(), extent.length, extent.at)
 
     def sync(self) -> None:
-        """Sync the file. After an OSError, the output of the attempts in `unsynced` may be lost.
+        """Sync the file.
 
-        The kernel may have dropped this output, and reports the error only once.
+        After an OSError, the output of the attempts in `unsynced` may be lost. The kernel may have
+        dropped this output, and reports the error only once.
         """
         if self.dirty and not self._file.closed:
             self.dirty = False
@@ -170,11 +174,13 @@ class LogStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._open: OrderedDict[str, RunLog] = OrderedDict()
         self.written = asyncio.Event()
-        """Set when output was written that is not synced yet."""
+        """Set when output is written. The owner then syncs the store."""
 
     def append(self, run: str, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview, skipped: int = 0) -> int:
-        """Append output as `RunLog.append` does. Output with an impossible name, stream or offset
-        is ignored."""
+        """Append output as `RunLog.append` does.
+
+        Output with an impossible name, stream or offset is ignored.
+        """
         if not (is_name(run) and is_name(job) and stream in (STDOUT, STDERR) and 0 <= attempt < 1 << 32 and 0 <= offset < 1 << 64):
             return 0
         self.written.set()
@@ -183,8 +189,8 @@ class LogStore:
     def begin(self, run: str, job: str, attempt: int) -> None:
         """Prepare for an attempt that is dispatched.
 
-        If the home was restored from a copy, an attempt with the same number may have run after the
-        copy was made. The output of that attempt is voided.
+        A home that was restored from a copy may have output of an earlier attempt with the same
+        number, which ran after the copy was made. That output is voided.
         """
         if self._exists(run):
             self._of(run).begin(job, attempt)
@@ -199,7 +205,8 @@ class LogStore:
     def pieces(self, run: str, job: str, attempt: int, offsets: dict[int, int]) -> Iterator[tuple[int, int, bytes]]:
         """Yield (stream, offset, bytes) of an attempt in the order of arrival.
 
-        `offsets` has the offset per stream at which reading begins, and is advanced.
+        `offsets` maps a stream to the offset at which reading begins. It is advanced with each
+        piece.
         """
         if not self._exists(run):
             return
@@ -212,8 +219,10 @@ class LogStore:
                 yield stream, extent.offset, self._of(run).read(extent)
 
     def run_pieces(self, run: str, begin: int) -> Iterator[tuple[int, str, int, int, int, bytes]]:
-        """Yield (order, job, attempt, stream, offset, bytes) of all jobs of a run in the order of
-        arrival, from the order `begin` on."""
+        """Yield (order, job, attempt, stream, offset, bytes) of all jobs of a run.
+
+        The pieces come in the order of arrival, from the order `begin` on.
+        """
         if not self._exists(run):
             return
         pieces = self._of(run).arrivals()
@@ -242,7 +251,7 @@ class LogStore:
         (self.folder / f"{run}.log").unlink(missing_ok=True)
 
     def sync(self) -> list[tuple[str, set[tuple[str, int]], OSError]]:
-        """Sync all open files; return the failures as (run, affected attempts, error)."""
+        """Sync all open files. Return the failures as (run, affected attempts, error)."""
         failed = []
         for run, log in list(self._open.items()):
             try:

@@ -1,7 +1,7 @@
 """Output of attempts that this master lost, until the results of the attempts report the loss.
 
 Output that the disk rejected may arrive again and is then no loss. So the loss is computed when the
-result of the attempt arrives. The log store knows how much of a stream is stored. Must not know
+result of the attempt arrives, from the sizes in the log store. This module must not know
 connections or files.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from titan.master.log_store import STDERR, STDOUT, LogStore
 
 MOST = 10_000
-"""Maximum number of attempts with a loss; beyond it the oldest are dropped."""
+"""Maximum number of attempts with a recorded loss. Beyond it the oldest are dropped."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class OutputLosses:
         self._of(run, job, attempt, error).doubted = True
 
     def take(self, run: str, job: str, attempt: int) -> str:
-        """Return the reason why output of a finished attempt is lost; "" if nothing is lost."""
+        """Return why output of a finished attempt is lost, or "" if nothing is lost."""
         loss = self._known.pop((run, job, attempt), None)
         if loss is None:
             return ""

@@ -19,20 +19,20 @@ log = logging.getLogger("titan.master")
 
 
 class Provider(Protocol):
-    """Interface that starts and stops workers. It reports the end of each started worker once."""
+    """Interface that starts and stops workers. A provider reports the end of each worker once."""
 
     gone: Callable[[str, str], None]
-    """Callback (name, reason) for the end of a worker; set before the first call."""
+    """Callback (name, reason) for the end of a worker. It is set before the first call."""
 
     async def open(self, address: str) -> list[str]:
         """Return the workers that still run from the master's last process.
 
-        `address`: the address of this master for workers.
+        `address` is the address at which workers reach this master.
         """
         ...
 
     async def start(self, name: str, capabilities: tuple[str, ...], slots: int) -> None:
-        """Start a worker of that name, which registers by itself.
+        """Start a worker of that name. The worker registers with the master by itself.
 
         Raises TitanError or OSError if the worker cannot be started.
         """
@@ -41,7 +41,7 @@ class Provider(Protocol):
     async def stop(self, name: str) -> None:
         """Stop a worker, even if it runs attempts.
 
-        The master calls this for workers that did not leave when they were told to.
+        The master calls this method if a worker does not leave after the order to leave.
         """
         ...
 
@@ -51,9 +51,9 @@ class Provider(Protocol):
 
 
 class Bursts:
-    """Adapter that passes the core's orders to a provider, and its reports to the core.
+    """Adapter that passes the core's orders to a provider, and the provider's reports to the core.
 
-    `provider` None: there are no burst workers.
+    There are no burst workers if `provider` is None.
     """
 
     def __init__(self, provider: Provider | None, see: Callable[[BurstGone], None]) -> None:
@@ -64,7 +64,7 @@ class Bursts:
         self._closing = False
 
     async def open(self, address: str) -> tuple[str, ...]:
-        """Return the burst workers that are running already."""
+        """Return the burst workers that are already running."""
         if self._provider is None:
             return ()
         self._provider.gone = self._on_gone
@@ -74,7 +74,7 @@ class Bursts:
 
     def start(self, effect: fx.StartBurst) -> None:
         if self._closing:
-            return  # the next master will notice that the worker does not exist
+            return  # the next master will notice that the worker is missing
         self._known[effect.name] = None
         self._do(effect.name, self._start(effect))
 
@@ -87,8 +87,8 @@ class Bursts:
     async def close(self) -> None:
         """Stop the workers and start no more.
 
-        Close this before the core, because the core must still take the attempts that these workers
-        return.
+        Call this before the core is closed, because the core must still take the attempts that
+        these workers return.
         """
         self._closing = True
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Recovery of the state from a log: repair the end of the log, then follow it once."""
+"""Recovery of the state from a log: repair the end of the log, then replay the log once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from titan.model.settings import Settings
 class Recovered(NamedTuple):
     follower: Follower
     dropped: str
-    """Description of a half-written end that a crash left; "" if there was none."""
+    """Description of a half-written record that a crash left at the end, or ""."""
 
     @property
     def state(self) -> State:
@@ -22,12 +22,11 @@ class Recovered(NamedTuple):
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings for operators."""
         return [*self.follower.warnings, *([self.dropped] if self.dropped else [])]
 
 
 def recover(engine: LogEngine, settings: Settings) -> Recovered:
-    """Repair the end of the log and follow it.
+    """Repair the end of the log and follow the log to its end.
 
     A compaction that outlived its master is stopped first, because it could delete records that are
     read here. Raises JournalCorrupt for damage that a crash cannot cause.
@@ -40,7 +39,7 @@ def recover(engine: LogEngine, settings: Settings) -> Recovered:
 
 
 def replay(engine: LogEngine, settings: Settings, through: int | None = None) -> Follower:
-    """Follow the log to its end, or up to the sequence `through`. Reads only."""
+    """Follow the log to its end, or up to the sequence `through`, without changing it."""
     follower = Follower(engine, settings, origin=origin())
     follower.follow(through)
     follower.settle()
@@ -48,9 +47,9 @@ def replay(engine: LogEngine, settings: Settings, through: int | None = None) ->
 
 
 def standby(engine: LogEngine, settings: Settings) -> Follower:
-    """Return a follower of a log that another process leads. Reads only, and takes no lock.
+    """Return a follower of a log that another process leads. It changes no file and takes no lock.
 
-    Call `follow` repeatedly.
+    The caller calls `follow` repeatedly to read new records.
     """
     follower = Follower(engine, settings, origin=origin(), live=True)
     follower.follow()

@@ -1,7 +1,8 @@
 """Replay of a home's journal up to a time or a sequence, with the `apply` of the master.
 
-Reads only, and takes no lock: the master of that home may run, write its tail and compact at the
-same time. Connections and the times of heartbeats are not in the journal and are not shown.
+A replay only reads and takes no lock. The master of that home may run, write its tail and compact
+at the same time. Connections and the times of heartbeats are not in the journal, so the replayed
+state lacks them.
 """
 
 from __future__ import annotations
@@ -22,18 +23,21 @@ from titan.model.states import WorkerState
 from titan.model.timing import iso
 
 TRIES = 5
-"""Maximum tries to load a snapshot, since the master may remove one at the same time."""
+"""Maximum tries to load a snapshot, because the master may delete the snapshot meanwhile."""
 
 
 class Moment(NamedTuple):
-    """End of a replay: a time (seconds since the epoch) if `seq` is 0, else that sequence."""
+    """End of a replay: the sequence `seq`, or if it is 0 the time `at` in seconds since the
+    epoch."""
 
     seq: int = 0
     at: float = 0.0
 
     def excludes(self, seq: int, event: ev.Event) -> bool:
-        """Return whether an event came after this moment. An event without a time counts with the
-        event before it."""
+        """Return whether an event came after this moment.
+
+        An event without a time counts with the event before it.
+        """
         return seq > self.seq if self.seq else _time_of(event) > self.at
 
 
@@ -42,8 +46,10 @@ END = Moment(seq=1 << 63)
 
 
 class Step(NamedTuple):
-    """Event that has just been applied. `at`: its time, or the time of an earlier event if it has
-    none."""
+    """Event that has just been applied.
+
+    `at` is its time. If the event has none, it is the time of the last event that had one.
+    """
 
     seq: int
     at: float
@@ -51,7 +57,8 @@ class Step(NamedTuple):
 
 
 class Playback:
-    """Replay in progress. `state` is as of `seq`, and advances as `play` is iterated."""
+    """Replay in progress. `state` is the state after event `seq`. Iterating `play` advances
+    both."""
 
     def __init__(self, engine: LogEngine, start: SnapshotInfo | None) -> None:
         self.engine = engine
@@ -63,7 +70,7 @@ class Playback:
             self.seq = start.seq
 
     def play(self, until: Moment) -> Iterator[Step]:
-        """Apply events up to a moment and yield each after it is applied."""
+        """Apply events up to a moment. Yield each event after it is applied."""
         for record in self.engine.tail(self.seq, live=True):
             for seq, event in enumerate(events_of(record, origin()), record.first_seq):
                 if until.excludes(seq, event):
@@ -73,8 +80,10 @@ class Playback:
                 yield Step(seq, self.at, event)
 
     def run(self, until: Moment) -> State:
-        """Return the state at a moment. SUSPECT workers are shown as ALIVE, because connections are
-        not in the journal."""
+        """Return the state at a moment.
+
+        SUSPECT workers are shown as ALIVE, because connections are not in the journal.
+        """
         for _ in self.play(until):
             pass
         if until.seq > self.seq and until != END:
@@ -88,9 +97,9 @@ class Playback:
 def open_playback(home: Path, moment: Moment | None, now: float) -> Playback:
     """Return a playback that begins at the nearest snapshot at or before `moment`.
 
-    `moment` None: the playback begins as early as possible. `now`: seconds since the epoch. Raises
-    NotFound if there is no journal or if it does not go back to the moment, CallerError for a
-    moment in the future.
+    If `moment` is None, the playback begins as early as possible. `now` is in seconds since the
+    epoch. Raises NotFound if there is no journal or it does not go back to the moment. Raises
+    CallerError for a moment in the future.
     """
     store = store_of(home)
     if not store.is_dir():
@@ -108,7 +117,7 @@ def open_playback(home: Path, moment: Moment | None, now: float) -> Playback:
 
 
 def _choose_start(home: Path, engine: LogEngine, moment: Moment | None) -> SnapshotInfo | None:
-    """Return the newest good snapshot at or before the moment; None: the beginning."""
+    """Return the newest good snapshot at or before the moment, or None to begin at record 1."""
     snapshots, first_seq = engine.snapshots(), engine.first_seq()
     if not snapshots and not first_seq:
         raise NotFound(f"the journal in {engine.location} is empty: no master has started there yet")
@@ -144,15 +153,14 @@ def _too_early(home: Path, engine: LogEngine, oldest: SnapshotInfo | None) -> Ex
 def _known_from(engine: LogEngine, snapshot: SnapshotInfo) -> float:
     """Return the earliest time that a snapshot can show: the time of the first event after it.
 
-    A snapshot records no time. If no event follows, the time of its file is used.
+    A snapshot records no time. If no event follows the snapshot, the time of its file is used.
     """
     first = _first_time(engine, snapshot.seq)
     return snapshot.made_at if first is None else first
 
 
 def _first_time(engine: LogEngine, after: int) -> float | None:
-    """Return the time of the first event with a time after the sequence `after`; None if there is
-    no such event."""
+    """Return the first time that an event after the sequence `after` has, or None."""
     for record in engine.tail(after, live=True):
         for event in events_of(record, origin()):
             if at := _time_of(event):
@@ -161,5 +169,5 @@ def _first_time(engine: LogEngine, after: int) -> float | None:
 
 
 def _time_of(event: ev.Event) -> float:
-    """Return the time of an event; 0 if it has none, as in some old journals."""
+    """Return the time of an event, or 0. Some events in old journals have no time."""
     return float(getattr(event, "at", 0.0))

@@ -1,9 +1,9 @@
-"""Streams of results: sends the results of a run's jobs to collecting clients as jobs end.
+"""Result streams: send the results of a run's jobs to collecting clients as jobs end.
 
-A client collects results if its Submit sets `collect`. After the answer to the Submit, the master
-sends Values messages with the same request id until the run is over. After a lost connection the
-client submits again with the same key, and gets all results again. Owns the collecting clients. The
-caller makes the returned calls when the results are durable.
+A client collects results if its Submit sets `collect`. After the reply to the Submit, the master
+sends Values messages with the same request id until the run is over. A client that lost its
+connection submits again with the same key, and gets all results again. This module owns the
+collecting clients. Its methods return calls, which the caller makes when the results are durable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ResultStream:
     def __init__(self, state: State) -> None:
         self._state = state
         self._expected: dict[tuple[int, int], tuple[Peer, frozenset[int] | None]] = {}
-        """Collecting submissions without an answer, by (connection, request)."""
+        """(connection, request) -> a collecting submission that has no reply yet."""
         self._runs: dict[str, dict[_Key, frozenset[int] | None]] = {}
         """run -> collecting client -> positions of the wanted jobs, None for all."""
 
@@ -41,9 +41,9 @@ class ResultStream:
         return self._expected.get((origin, request))
 
     def begin(self, origin: int, request: int, run_id: str) -> Callable[[], None] | None:
-        """Begin the stream of a new run; return the call that sends the results that exist already.
+        """Begin the stream of a new run. Return the call that sends the results that exist already.
 
-        Return None if the submission collects no results, or if no job is over.
+        Returns None if the submission collects no results, or if no job is over.
         """
         expected = self._expected.pop((origin, request), None)
         if expected is None:
@@ -65,7 +65,7 @@ class ResultStream:
         return tell
 
     def all_of(self, request: int, run_id: str, wanted: frozenset[int] | None) -> list[msg.Values]:
-        """Return all results of a run that is over."""
+        """Return the wanted results of a run that is over."""
         run = self._state.runs[run_id]
         return self._values(request, run, list(run.numbers(0, run.begun_with)), wanted, last=True)
 
@@ -82,7 +82,7 @@ class ResultStream:
         return self._values(ask.request, run, numbers, None, last=True)
 
     def note(self, events: list[ev.Event]) -> Callable[[], None] | None:
-        """Return the call that sends the results of jobs that these applied events ended."""
+        """Return the call that sends the results of the jobs that these events ended, or None."""
         if not self._runs:
             return None
         jobs = self._state.jobs
@@ -94,7 +94,7 @@ class ResultStream:
                     if run.id in self._runs and not (run.grown and run.position(number) >= run.begun_with):
                         ended.setdefault(run.id, []).append(number)
         finished = [event.run for event in events if isinstance(event, ev.RunFinished) and event.run in self._runs]
-        for name in finished:  # the job that ended last may be an added job, which is not collected
+        for name in finished:  # the last job may be an added job, which is not collected
             ended.setdefault(name, [])
         if not ended:
             return None
@@ -135,7 +135,7 @@ class ResultStream:
     def _values(self, request: int, run: Run, numbers: list[int], wanted: frozenset[int] | None, *, last: bool) -> list[msg.Values]:
         """Return the results of jobs in messages of bounded size.
 
-        DEAD jobs are always included, since other jobs are CANCELLED because of them.
+        DEAD jobs are always included, because other jobs are CANCELLED due to them.
         """
         jobs = self._state.jobs
         if wanted is not None:
@@ -150,7 +150,7 @@ class ResultStream:
 
 
 def _pages(numbers: list[int], sizes: list[int]) -> Iterator[list[int]]:
-    """Split into pages of at most PAGE entries and about PAGE_BYTES."""
+    """Split the numbers into pages of at most PAGE entries and about PAGE_BYTES."""
     start = total = 0
     for at, size in enumerate(sizes):
         if at > start and (total + size > PAGE_BYTES or at - start >= PAGE):

@@ -1,4 +1,4 @@
-"""Scaling as users see it: the present state of each rule, and the decision of the last review."""
+"""Scaling as users see it: the state of each scaling rule, and the decision of the last review."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Master: it owns a home and serves workers and clients on a port."""
+"""Master: the process that owns a home and serves workers and clients on a port."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ HELLO_S = 10.0
 WORKER_MESSAGE = 256 << 20
 """Maximum bytes of a worker's message, after decompression."""
 CAREFUL_S = 60.0
-"""Time after an exception of a turn in which each input gets its own turn."""
+"""Time after an exception of a turn in which each input gets its own turn.
+
+If another exception follows, the input that caused it is then known.
+"""
 
 
 _LOGGED = frozenset(
@@ -78,12 +81,14 @@ _LOGGED = frozenset(
         *(ev.MasterStarted, ev.TermRaised, ev.ClockSetBack, ev.BurstRequested, ev.BurstRetired, ev.WorkerAsked),
     }
 )
-"""Events for which the master logs a line."""
+"""Types of events that the master logs, with one line each."""
 
 
 class Master(HomeServer):
-    """Master of a home. `policy` None: no journal is kept, and a crash of the master loses all
-    runs."""
+    """Master of a home.
+
+    If `policy` is None, no journal is kept, and a crash of the master loses all runs.
+    """
 
     WHAT = "the master"
     DANGER = "run commands on your workers"
@@ -104,11 +109,11 @@ class Master(HomeServer):
         secrets_key: Key | None = None,
         accept_clock: bool = False,
     ) -> None:
-        """Create a master; `start` opens it.
+        """Create a master. `start` opens it.
 
-        `store_port`: the port of TitanStore for Redis clients, on `host`; None: no port.
-        `secrets_key`: the key that seals the secrets; None: a key file in the home. `accept_clock`:
-        accept a clock that is far ahead of the time recorded in the home.
+        `store_port` is the port of TitanStore for Redis clients on `host`. None opens no such port.
+        `secrets_key` is the key that seals the secrets. None means the key file in the home.
+        `accept_clock` accepts a clock that is far ahead of the time recorded in the home.
         """
         super().__init__(home, host, insecure=insecure)
         self.port = port
@@ -129,8 +134,11 @@ class Master(HomeServer):
         self._inflow, self._outflow, self._outbox = Inflow(), Outflow(), Outbox()
         self._complain_after = 0.0
         self._expected: dict[Peer, asyncio.TimerHandle] = {}
-        """Timers for the Hello of each peer. A timer is cancelled when its peer is closed, because
-        it would keep the peer and its buffers alive."""
+        """Timer of each peer that has not sent its Hello yet.
+
+        A timer is cancelled when its peer is closed. Otherwise it would keep the peer and its
+        buffers in memory.
+        """
         self._closed = False
         self._time_noter: asyncio.Task[None] | None = None
         self._restorer: asyncio.Task[list[str]] | None = None
@@ -180,9 +188,10 @@ class Master(HomeServer):
         await super().stop()
 
     def _on_raised(self, raised: Raised) -> None:
-        """Reopen the master from its journal in this process, after a turn raised an exception.
+        """Recover from the journal in this process after a turn raised an exception.
 
-        Such an exception is a bug. After it, only the journal can be trusted, not the state.
+        Such an exception is a bug. After it the state can no longer be trusted, but the journal
+        can.
         """
         log.critical("%s made a handler raise: %s", raised.input_name, raised.cause, exc_info=raised.cause)
         if self._policy is None or not self._faulty_peers.note(raised):
@@ -205,10 +214,10 @@ class Master(HomeServer):
         try:
             await self._close()
             await self._open()
-        except Exception as error:  # there is no other way to continue
+        except Exception as error:  # without recovery the master cannot continue
             self._on_fatal(error)
             return
-        self.core.careful = True  # if a turn raises again, the responsible input is then known
+        self.core.careful = True  # then the input that raises is known
         asyncio.get_running_loop().call_later(CAREFUL_S, setattr, self.core, "careful", False)
         log.warning("the master restarted from its journal, in term %d; nothing acknowledged is lost", self.core.state.term)
 
@@ -222,7 +231,7 @@ class Master(HomeServer):
     async def _open(self) -> None:
         """Open the storage, follow the log, listen, lead, and serve. A failure closes the ports.
 
-        A standby could stop after the first two steps.
+        A standby could stop after the log is followed.
         """
         self._closed = False
         vault = Vault.open(self.home, self._secrets_key)
@@ -249,7 +258,7 @@ class Master(HomeServer):
         log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
 
     def _follow(self, engine: LogEngine) -> Follower:
-        """Recover the state from the log. Nothing is appended yet."""
+        """Recover the state from the log. Append nothing yet."""
         recovered = recover(engine, self._settings)
         for warning in recovered.warnings:
             log.warning("%s", warning)
@@ -267,7 +276,8 @@ class Master(HomeServer):
         """Create all parts that must exist before the first connection."""
         self._connection_limits = ConnectionLimits(self._settings, raise_descriptor_limit(), self._redis_clients)
         self.logs = LogStore(self.home / "logs")
-        # one store for all terms of this process, since a thread may still remove blobs from it
+        # All terms of this process share one store, because a thread of an earlier term may still
+        # remove blobs from it.
         if self.content is None:
             self.content = DirectoryStore(self.home / "files")
             try:
@@ -316,7 +326,7 @@ class Master(HomeServer):
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
 
     async def _open_store_port(self) -> None:
-        """Open the port of TitanStore if it is configured. Redis clients get answers after
+        """Open the port of TitanStore if it is configured. Redis clients get replies after
         `serve`."""
         if self._store_port is None:
             return
@@ -328,7 +338,7 @@ class Master(HomeServer):
         log.info("TitanStore listens for Redis clients on %s:%d", self.host, self._store_port)
 
     async def _lead(self, follower: Follower, behind_s: float) -> None:
-        """Begin a term and append to the log from now on. Returns when the term is durable."""
+        """Begin a term and lead the log from now on. Return when the term is durable."""
         copied = why_copied(self.home) if self._policy is not None and follower.state.term else ""
         bursts = await self.bursts.open(_local_address(self.host, self.port))
         self.core.lead(follower, secrets.token_hex(8), bursts, copied=copied, behind_s=behind_s)
@@ -438,7 +448,7 @@ class Master(HomeServer):
         except OSError as e:
             log.error("a %s could not be served: %s", type(message).__name__, e)
             peer.send(error_of(message.request, EnvironmentFault(f"the master's disk failed: {e}")))
-        except Exception as e:  # a bug: the sender gets an error, and all others continue
+        except Exception as e:  # a bug: this sender gets an error, and all other peers continue
             log.exception("a %s could not be served", type(message).__name__)
             problem = f"a {type(message).__name__} could not be served, which is a bug of the master; see the master's log"
             peer.send(error_of(message.request, Bug(plain(f"{problem} ({type(e).__name__}: {e})"))))
@@ -459,7 +469,7 @@ class Master(HomeServer):
         peer.send(welcome)
 
     def _offered(self) -> str:
-        """Return the content folder for the Welcome, "" if none is offered."""
+        """Return the content folder that the Welcome names, or "" if the master offers none."""
         return self.content.nearby.folder if self.content is not None and self.content.nearby is not None else ""
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
@@ -481,7 +491,7 @@ class Master(HomeServer):
 
     # -- decisions of the core ---------------------------------------------------------------------
     def _on_events(self, events: list[ev.Event]) -> None:
-        self.handlers.note(events)  # first, since peers wait for them
+        self.handlers.note(events)  # first, because peers wait for the messages of these handlers
         self.archiver.note(events)
         self.webhook_delivery.note(events)
         if any(isinstance(event, (ev.RunArchived, ev.RunDropped)) for event in events):
@@ -518,9 +528,9 @@ class Master(HomeServer):
             log.info("worker %s left", self.core.state.worker_name(event.worker))
 
     def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
-        """Return the calls for effects, with orders to workers first.
+        """Return the calls for effects, with orders to workers before replies to clients.
 
-        Jobs wait for these orders, and a client that got its answer before could take the CPU.
+        Jobs wait for these orders. A client that got its reply first could use the CPU before them.
         """
         calls: list[Callable[[], None]] = []
         replies: list[Callable[[], None]] = []

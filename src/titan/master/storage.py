@@ -1,5 +1,7 @@
-"""Storage of a master's log. Only this module chooses an engine; all others use the interface
-(`journal.engine`)."""
+"""Storage of a master's log.
+
+Only this module chooses an engine. All other modules use the interface (`journal.engine`).
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,10 @@ from titan.journal.memory_engine import NoLog
 def open_storage(
     location: str | Path, *, policy: SyncPolicy | None = SyncPolicy.ALWAYS, places: tuple[Path, ...] = ()
 ) -> LogEngine:
-    """Return the engine of the log at `location` (see `LogEngine.location`). Does not touch the
-    disk yet.
+    """Return the engine of the log at `location` (see `LogEngine.location`), without opening files.
 
-    `policy` None: no log is kept. `places`: files and folders that must stay at their paths; if one
-    is moved or replaced, no further record becomes durable.
+    No log is kept if `policy` is None. `places` are files and folders that must stay at their
+    paths. If one of them is moved or replaced, no further record becomes durable.
     """
     if policy is None:
         return NoLog()

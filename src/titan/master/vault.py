@@ -1,14 +1,13 @@
-"""Vault of secrets: the file `secrets.sealed` in the master's home. Each value is sealed, that is
-encrypted and authenticated with AES-256-GCM.
+"""Vault of secrets: the file `secrets.sealed` in the master's home.
 
-The key is derived by scrypt from a passphrase or from the content of a key file, with a salt that
-is stored in `secrets.sealed`. Each value has its own nonce. The name, version and time of a secret
-are authenticated with its value, so a value cannot be moved to another name. The whole file is
-written anew, synced and renamed over the old file. If the master is killed meanwhile, either the
-old or the new file is there.
+Each value is sealed, that is encrypted and authenticated with AES-256-GCM. The key is derived by
+scrypt from a passphrase or from the content of a key file, with a salt that is stored in
+`secrets.sealed`. Each value has its own nonce. The name, version and time of a secret are
+authenticated with its value, so a value cannot be moved to another name.
 
-Values are unsealed one by one when they are needed. Owns the file and the key; must not know who
-requests a secret.
+A change writes a new file, syncs it and renames it over the old file. If the master is killed
+during the change, either the old or the new file is there. Values are unsealed one by one when they
+are needed. This module owns the file and the key. It must not know who requests a secret.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ SCRYPT_MEMORY = 64 * 1024 * 1024
 """Memory limit of scrypt in bytes: twice the memory that n=2**15 and r=8 need."""
 MAX_KEY_BYTES = 64 * 1024
 MOST_BYTES = MAX_TOTAL + 64 * 1024 * 1024
-"""Maximum bytes of the file: the values and their metadata."""
+"""Maximum bytes of the file, including the metadata of the values."""
 
 
 class Key(NamedTuple):
-    """Key of the vault. `where`: the path or variable from which it was read."""
+    """Key of the vault. `where` is the path or the variable from which the key was read."""
 
     kind: Literal["passphrase", "key file"]
     material: bytes
@@ -76,12 +75,12 @@ class _File(msgspec.Struct, frozen=True, array_like=True):
     salt: bytes
     check_nonce: bytes
     check: bytes
-    """Sealed empty value, which verifies a key."""
+    """Sealed empty value. A key that unseals it is the right key."""
     secrets: list[Sealed]
 
 
 class Vault:
-    """Immutable set of secrets. `put` and `remove` block on the disk and return the new vault."""
+    """Immutable set of secrets. `put` and `remove` block on the disk and return a new vault."""
 
     def __init__(self, path: Path, key: Key | None, file: _File | None, cipher: Cipher | None) -> None:
         self._path = path
@@ -94,9 +93,9 @@ class Vault:
     def open(cls, home: Path, key: Key | None = None) -> Vault:
         """Open the vault of a home.
 
-        `key` None: use the home's own key file, which is created with the first secret. Raises
-        CallerError for a key that does not open the vault, EnvironmentFault for a damaged or
-        unreadable file.
+        If `key` is None, the vault uses the home's own key file, which is created with the first
+        secret. Raises CallerError for a key that does not open the vault. Raises EnvironmentFault
+        for a damaged or unreadable file.
         """
         path = home / FILE
         try:
@@ -129,7 +128,7 @@ class Vault:
         return name in self._entries
 
     def listed(self) -> list[Sealed]:
-        """Return all secrets, sorted by name; their values stay sealed."""
+        """Return all secrets, sorted by name. Their values stay sealed."""
         return [self._entries[name] for name in sorted(self._entries)]
 
     def value(self, name: str) -> bytes | None:
@@ -140,7 +139,8 @@ class Vault:
 
     # -- changes -----------------------------------------------------------------------------------
     def put(self, name: str, value: bytes, at: float) -> Vault:
-        """Set a value durably; return the new vault. Raises CallerError, LimitExceeded, OSError."""
+        """Set a value durably and return the new vault. Raises CallerError, LimitExceeded,
+        OSError."""
         if problem := new_name_problem(name):
             raise CallerError(problem)
         if problem := value_problem(value):
@@ -159,13 +159,13 @@ class Vault:
         return vault._written({**self._entries, name: Sealed(name, version, at, nonce, sealed)})
 
     def remove(self, name: str) -> Vault:
-        """Remove a secret durably; return the new vault. Raises NotFound, OSError."""
+        """Remove a secret durably and return the new vault. Raises NotFound, OSError."""
         if name not in self._entries:
             raise NotFound(missing(name))
         return self._written({other: entry for other, entry in self._entries.items() if other != name})
 
     def _founded(self) -> Vault:
-        """Return a vault with a new key and a file that is not written yet."""
+        """Return an empty vault with a new key. Its file is not written yet."""
         forbid_core_dumps()
         key = self._key or _own_key(self._path.parent, make=True)
         salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
@@ -187,11 +187,10 @@ def missing(name: str) -> str:
 
 # -- keys ------------------------------------------------------------------------------------------
 def find_key(passphrase_file: Path | None, key_file: Path | None) -> Key | None:
-    """Return the configured key: a key file, or a passphrase from a file or the environment; None
-    if there is none.
+    """Return the configured key, or None. A key is a key file or a passphrase.
 
-    The variable is removed from the environment, so that no child process inherits it. Raises
-    CallerError.
+    A passphrase comes from a file or from an environment variable. The variable is removed from the
+    environment, so that no child process inherits it. Raises CallerError.
     """
     passphrase = take_key(VARIABLE)
     if key_file is not None and (passphrase_file is not None or passphrase):
@@ -264,7 +263,8 @@ def _bound(name: str, version: int, set_at: float) -> bytes:
 
 
 def _unsealed(cipher: Cipher, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | None:
-    """Return the unsealed value; None if the value was sealed by another key or was changed."""
+    """Return the unsealed value, or None if another key sealed the value or the value was
+    changed."""
     from cryptography.exceptions import InvalidTag
 
     try:
@@ -302,7 +302,7 @@ def _damaged(path: Path, how: str) -> EnvironmentFault:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Replace a file atomically, readable only by its owner. Raises OSError."""
+    """Replace a file atomically. Only its owner may read the new file. Raises OSError."""
     beside = path.with_name(f"{path.name}.part")
     beside.unlink(missing_ok=True)
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -15,7 +15,7 @@ from titan.protocol import messages as msg
 
 MAX_PAGE = 50_000
 MAX_DAG_JOBS, MAX_DAG_BYTES = 100_000, 32 * 1024 * 1024
-"""Largest DAG that is sent back to a client, by jobs and by the bytes of their arguments."""
+"""Limits of a DAG that is sent back to a client: jobs, and bytes of their arguments."""
 NO_PROGRESS = (-1.0, "")
 
 
@@ -71,8 +71,10 @@ def run_row(run: Run) -> msg.RunRow:
 
 
 def submitted_dag(state: State, ask: msg.GetDag) -> msg.Dag:
-    """Return the DAG of a run as it was submitted, without jobs that were added later. Raises
-    NotFound, LimitExceeded."""
+    """Return the DAG of a run as it was submitted, without jobs that were added later.
+
+    Raises NotFound, LimitExceeded.
+    """
     run = find_run(state, ask.run)
     count = run.grown[0].position if run.grown else run.count
     jobs = [state.jobs[number] for number in range(run.first, run.first + count)]
@@ -114,7 +116,7 @@ def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:
 
 
 def why(state: State, ask: msg.Why, now: float) -> msg.Reasons:
-    """Return the reasons why a job does not run. `now`: seconds since the epoch."""
+    """Return the reasons why a job does not run. `now` is in seconds since the epoch."""
     run = find_run(state, ask.run)
     explanation = explain(state, find_job(state, run, ask.job), now)
     workers = [msg.WorkerReasons(w.worker, _reasons(w.reasons)) for w in explanation.workers]

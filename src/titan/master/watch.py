@@ -1,9 +1,9 @@
-"""Watchers of runs. The master pushes the changes of a run to its watchers.
+"""Watchers of runs: the master pushes the changes of a run to them.
 
-If no change of the run was sent in the last `EVERY_S`, a change is sent at once; otherwise changes
-are sent together, at most every `EVERY_S`. A watcher gets the newest state of each job, not a
-backlog. Progress is sent at most every `PROGRESS_S`. A watcher that has not read its messages gets
-no progress until it has read them; then it gets the newest progress of each job.
+The first change after a pause of `EVERY_S` is sent at once. Later changes are sent together, at
+most every `EVERY_S`. A watcher gets the newest state of each job, not a backlog. Progress is sent
+at most every `PROGRESS_S`. A watcher with many unread bytes gets no progress until it has read
+them. It then gets the newest progress of each job.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ EVERY_S = 0.02
 PROGRESS_S = 0.2
 PAGE = 10_000
 UNSENT_BYTES = 64 * 1024
-"""Unsent bytes above which a watcher gets no progress, since it would read outdated progress
-first."""
+"""Unread bytes above which a watcher gets no progress.
+
+It would read the older, outdated progress first.
+"""
 
 
 class Watcher:
@@ -32,13 +34,13 @@ class Watcher:
     def __init__(self, *, wants_jobs: bool) -> None:
         self.wants_jobs = wants_jobs
         self.behind: dict[int, None] = {}
-        """Jobs whose progress was not sent because the watcher did not read."""
+        """Jobs whose progress was held back because the watcher had too many unread bytes."""
 
 
 class WatchedRun:
     def __init__(self) -> None:
         self.watchers: dict[tuple[Peer, int], Watcher] = {}
-        """Watchers by connection and request."""
+        """(connection, request) -> watcher."""
         self.moved: dict[int, None] = {}
         """Jobs whose progress must be sent."""
         self.progress_timer: asyncio.TimerHandle | None = None
@@ -50,7 +52,7 @@ class WatchedRun:
 
 
 class WatchHub:
-    """Watchers of all runs. `release(send)` calls `send` once all decisions so far are durable."""
+    """Watchers of all runs. `release(send)` calls `send` when all decisions so far are durable."""
 
     def __init__(self, state: State, release: Callable[[Callable[[], None]], None]) -> None:
         self._state = state
@@ -81,7 +83,7 @@ class WatchHub:
             self._drop_if_unwatched(run, watched)
 
     def note(self, events: list[ev.Event]) -> None:
-        """Schedule or send the changes of these applied events."""
+        """Send the changes of applied events, now or at a scheduled time."""
         if not self._runs:
             return
         jobs = self._state.jobs

@@ -1,1 +1,4 @@
-"""Message handlers of the master, by subject. The routing table (`gateway.routes`) names them."""
+"""Message handlers of the master, one module for each subject.
+
+The routing table (`gateway.routes`) maps each message to a handler.
+"""

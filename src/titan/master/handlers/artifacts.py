@@ -1,4 +1,7 @@
-"""Handlers that publish files under keys, and that find and list published files."""
+"""Handlers that publish, find, list and remove files under keys.
+
+Errors: a TitanError that a handler raises is sent to the peer as an error reply.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class ArtifactHandler:
         self._past = past
 
     def on_publish(self, peer: Peer, message: msg.Publish) -> None:
-        """Publish a file. All handlers here raise TitanError, which becomes the answer."""
+        """Publish a file that was uploaded before."""
         worker = peer.worker
         if bool(message.lease) != bool(worker):
             raise CallerError("a worker must publish for an attempt, and a client must not name an attempt")
@@ -86,7 +89,7 @@ class ArtifactHandler:
 
 
 def _rows(key: str, versions: list[Published]) -> list[msg.ArtifactRow]:
-    """Return the rows of a key's versions, the newest first."""
+    """Return one row for each version of a key, the newest first."""
     return [msg.ArtifactRow(key, v.hash, v.size, v.kind, v.at, v.by) for v in reversed(versions)]
 
 
@@ -96,7 +99,7 @@ def _output_row(job: Job, output: StoredFile) -> msg.ArtifactRow:
 
 
 def _found(state: State, run: Run, key: str) -> list[msg.ArtifactRow]:
-    """Return the versions of a key of the run, or the output that JOB.OUTPUT names."""
+    """Return the versions of a key of the run. A key JOB.OUTPUT also finds an output of a job."""
     if key in run.published:
         return _rows(f"{run.id}/{key}", run.published[key])
     for at in [at for at, letter in enumerate(key) if letter == "."]:
@@ -107,7 +110,7 @@ def _found(state: State, run: Run, key: str) -> list[msg.ArtifactRow]:
 
 
 def _all_of(state: State, run: Run, prefix: str, most: int) -> list[msg.ArtifactRow]:
-    """Return the keys of the run, then the outputs of its jobs."""
+    """Return the newest version of each key of the run, then the outputs of its jobs."""
     rows = _newest(run.published, prefix, most, f"{run.id}/")
     if any(template.outputs for template in run.templates):
         for number in range(run.first, run.first + run.count):

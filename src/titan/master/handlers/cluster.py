@@ -13,7 +13,7 @@ from titan.protocol import messages as msg
 
 
 class ClusterHandler:
-    """Handlers raise TitanError, which becomes the answer."""
+    """Handlers for ping, workers, scaling and stop."""
 
     def __init__(self, core: CoreLoop, stop: Callable[[], None]) -> None:
         self._core = core

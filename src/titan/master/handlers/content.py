@@ -1,4 +1,7 @@
-"""Handlers for content by hash, and for names in perm_files/."""
+"""Handlers for staged content and for the names of content in perm_files/.
+
+A handler's reply is sent to the peer; a TitanError is sent as an error reply.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ class ContentHandler:
         self._registry = registry
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
-        """Serializes the work on names."""
+        """Held while a name is read or written, so that one request is served at a time."""
 
     def on_stage(self, peer: Peer, message: msg.Stage) -> None:
-        """Answer with the hashes whose content is missing, and touch the other content.
+        """Report which hashes have no content on the master, and touch the content of the others.
 
-        Touched content is kept until the submission that refers to it arrives.
+        Garbage collection spares touched content until the submission that refers to it arrives.
         """
         peer.send(msg.Staged(message.request, [hash_ for hash_ in dict.fromkeys(message.hashes) if not self._store.touch(hash_)]))
 
@@ -45,7 +48,10 @@ class ContentHandler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _begin(self, peer: Peer, message: msg.Message, work: Callable[[], msg.Message]) -> None:
-        """Run `work` in a thread, since it may read a file of any size; then answer."""
+        """Run `work` in a thread and send its reply to the peer.
+
+        `work` may hash a large file, which would block the event loop.
+        """
 
         async def answer() -> None:
             reply: msg.Message

@@ -1,6 +1,6 @@
-"""Checks of the references of a DAG before it is accepted: content, secrets, webhooks.
+"""Checks that a DAG's references exist before the DAG is accepted: content, secrets, webhooks.
 
-The checks touch the content, so that it is kept until the run that refers to it is in the state.
+The checks touch the content, so that garbage collection spares it until the run is in the state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from titan.model.values import BY_CONTENT_BYTES, artifact_of
 
 
 class DagChecks:
-    """Checks of a DAG. Each method raises NotFound or CallerError."""
+    """Checks of a DAG. A method raises NotFound or CallerError if a check fails."""
 
     def __init__(self, content: BlobStore, secrets: SecretHandler, webhooks: Targets) -> None:
         self._content = content
@@ -29,8 +29,10 @@ class DagChecks:
         self.webhooks(dag.templates)
 
     def webhooks(self, templates: list[JobTemplate]) -> None:
-        """Check the hosts in webhook URLs. A host name is not resolved here: its addresses are
-        checked at each delivery."""
+        """Check the hosts in webhook URLs.
+
+        Host names are not resolved here. Each delivery resolves the name and checks the addresses.
+        """
         for template in templates:
             gate = template.gate
             if gate is not None and gate.webhook and (problem := self._webhooks.problem(gate.webhook)):

@@ -1,4 +1,8 @@
-"""Handlers for gates and the dead letter queue, for runs in the state and in the history."""
+"""Handlers for gates and the dead letter queue.
+
+They serve live runs from the state, and archived runs from the history. A TitanError that a handler
+raises is sent to the client as an error reply.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ class FailureHandler:
         self._core = core
         self._past = past
 
-    # -- handlers: each raises TitanError, which becomes the answer --------------------------------
+    # -- handlers ----------------------------------------------------------------------------------
     def on_list_dead(self, peer: Peer, message: msg.ListDead) -> None:
         self._core.turn()
         self._past.dead(peer, message)
@@ -62,7 +66,7 @@ class FailureHandler:
         message: msg.RetryDead | msg.PurgeDead,
         make: Callable[[list[bytes]], inputs.DeadRetried | inputs.DeadDismissed],
     ) -> None:
-        self._core.turn()  # pending inputs may change whether the run is live
+        self._core.turn()  # pending inputs may archive or restore the run
         if self._past.is_live(message.run):
             self._core.see(make([]))
         else:
@@ -70,7 +74,7 @@ class FailureHandler:
 
 
 def _bounded(chunks: list[bytes]) -> list[bytes]:
-    """Return the chunks if they fit in one journal record; else raise LimitExceeded."""
+    """Return the chunks unchanged. Raises LimitExceeded if they exceed one journal record."""
     if sum(map(len, chunks)) > MAX_RESTORED_BYTES:
         raise LimitExceeded(
             f"the run takes over {MAX_RESTORED_BYTES:,} bytes and cannot be restored from the history: submit it again"
@@ -93,7 +97,10 @@ def gates(state: State, ask: msg.ListGates) -> msg.Gates:
 
 
 def _decided_before(state: State, message: msg.Decide) -> msg.Decided:
-    """Return the answer about a gate of a run in the history. Raises Conflict."""
+    """Return the recorded decision if the request repeats it. Raises Conflict otherwise.
+
+    The gate belongs to an archived run, so it cannot be decided any more.
+    """
     run = views.find_run(state, message.run)
     job = state.jobs[views.find_job(state, run, message.job)]
     if job.template.kind != Kind.GATE:

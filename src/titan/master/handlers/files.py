@@ -1,8 +1,8 @@
 """Handlers for uploads and downloads of content.
 
-Each transfer is a task, so other messages of its connection do not wait for it. The master confirms
-an upload when the content is on disk. Owns the transfers of each connection, and the limit of their
-data in memory. Must not know the purpose of the content.
+Each transfer runs in its own task, so that it does not delay other messages of the connection. The
+master confirms an upload after the content is on disk. This module owns the transfers of each
+connection and the limit of their data in memory. It must not know the purpose of the content.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ log = logging.getLogger("titan.master")
 THREADS = 8
 MAX_UPLOADS = 64
 MAX_DOWNLOADS = 1024
-"""Maximum number of uploads, and of running and waiting downloads, per connection."""
+"""Maximum number of downloads per connection, running and waiting together."""
 AT_ONCE = 8
 """Maximum number of concurrent downloads per connection."""
 PEER_BYTES, ALL_BYTES = 64 << 20, 256 << 20
-"""Maximum bytes that wait in memory for the disk, per sender and in total. Above it the master does
-not read from the sender until less than half of the maximum waits."""
+"""Maximum bytes that wait in memory for the disk: of one sender, and of all senders.
+
+Above a maximum the master stops reading from the sender. It resumes when less than half of the
+maximum waits.
+"""
 _PAUSE_REASON = "files"
 T = TypeVar("T")
 
@@ -56,8 +59,10 @@ class _Download:
 
 
 class _Backlog:
-    """Received bytes that are not on the disk yet. The master does not read from a sender over the
-    limit."""
+    """Received bytes that are not on the disk yet.
+
+    The master stops reading from a sender whose bytes exceed the limit.
+    """
 
     def __init__(self) -> None:
         self._of: dict[Peer, int] = {}
@@ -65,7 +70,7 @@ class _Backlog:
         self._held: dict[Peer, None] = {}
 
     def add(self, peer: Peer, size: int) -> None:
-        """Add received bytes. `size` is negative for bytes that were written or dropped."""
+        """Count received bytes. A negative `size` subtracts bytes that were written or dropped."""
         mine = self._of.get(peer, 0) + size
         self._all += size
         if mine:
@@ -106,7 +111,7 @@ class FileHandler:
         self._turns.pop(peer, None)
         self._backlog.forget(peer)
         for upload in list(self._uploads.pop(peer, {}).values()):
-            # in the other cases the task of the upload notices the closed connection
+            # the tasks of the other uploads notice the closed connection themselves
             if upload.sink is not None and not upload.ending:
                 upload.ending = True
                 self._spawn(self._park(upload))
@@ -122,7 +127,7 @@ class FileHandler:
 
     # -- in ----------------------------------------------------------------------------------------
     def on_send_file(self, peer: Peer, message: msg.SendFile, blob: Blob) -> None:
-        """Begin an upload. All handlers here raise TitanError, which becomes the answer."""
+        """Begin an upload. A TitanError is sent to the sender as an error reply."""
         if not 0 <= message.size <= self._most_bytes:
             raise LimitExceeded(f"the file has {message.size:,} bytes; the limit is {self._most_bytes:,} (--set file_bytes=...)")
         is_whole = bool(message.hash) and len(blob) == message.size
@@ -145,8 +150,10 @@ class FileHandler:
             self._spawn(self._begin(upload))
 
     async def _take_file(self, upload: _Upload, hash_: str, path: str, hashed: Seal | None) -> None:
-        """Take over the file of a sender on this machine. If this fails, the sender sends the
-        content."""
+        """Copy or link a file of a sender on the same machine.
+
+        If this fails, ask the sender to send the content.
+        """
         try:
             taken = await self._in_thread(self.store.take, path, upload.size, hash_, hashed)
         except (TitanError, OSError) as e:
@@ -171,7 +178,7 @@ class FileHandler:
 
     async def _begin(self, upload: _Upload) -> None:
         try:
-            # an older upload under this key belongs to a connection that is about to break
+            # the sender reconnected and resumes the upload; its older connection is about to break
             while (older := self._by_key.get(upload.key)) is not None:
                 older.peer.abort()
                 await older.over.wait()
@@ -197,7 +204,7 @@ class FileHandler:
     def on_file_piece(self, peer: Peer, message: msg.FilePiece, blob: Blob) -> None:
         upload = self._uploads.get(peer, {}).get(message.request)
         if upload is None or upload.sink is None or upload.ending:
-            return  # the upload was rejected
+            return  # the upload was rejected, and later pieces of the file still arrive
         sink = upload.sink
         try:
             if sink.received + len(blob) > upload.size:
@@ -235,7 +242,7 @@ class FileHandler:
         self._confirm(upload, hash_)
 
     async def _give_up(self, upload: _Upload, error: TitanError | OSError) -> None:
-        """Discard the received part and answer with the error."""
+        """Discard the received part, and send the error to the sender."""
         await self._stop(upload)
         if upload.part is not None:
             await self._in_thread(upload.part.discard)
@@ -250,7 +257,7 @@ class FileHandler:
         self._leave(upload)
 
     async def _stop(self, upload: _Upload) -> None:
-        """Stop writing to the part."""
+        """Stop writing to the part, and take its waiting bytes off the backlog."""
         if upload.sink is not None:
             await upload.sink.stop()
             self._backlog.add(upload.peer, -upload.sink.waiting)
@@ -328,7 +335,7 @@ class FileHandler:
                 finally:
                     source.close()
             except ConnectionLost:
-                pass  # the peer requests it again on its next connection
+                pass  # the peer requests the file again on its next connection
             except (TitanError, OSError) as e:
                 if not isinstance(e, TitanError):
                     e = EnvironmentFault(f"the file {message.hash[:12]} cannot be read: {e.strerror or e}")
@@ -336,7 +343,7 @@ class FileHandler:
                     peer.send(error_of(message.request, e))
 
     def _open(self, hash_: str, offset: int) -> tuple[Reader, Bytes]:
-        """Open content and read the first piece. Most files have only one piece."""
+        """Open content and read the first piece, which for most files is the only piece."""
         source = self.store.open(hash_)
         try:
             if not 0 <= offset <= source.size:
@@ -362,14 +369,14 @@ class FileHandler:
 
 
 def _close_opened(opening: asyncio.Future[tuple[Reader, Bytes]]) -> None:
-    """Close the reader of a download that was stopped while it was being opened."""
+    """Close the reader if a download was cancelled while the reader was being opened."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result()[0].close()
 
 
 def _hashed(peer: Peer, message: msg.SendFile) -> Seal | None:
-    """Return the seal that a worker's file had when it was hashed; None for other files.
+    """Return the seal of a file that its worker hashed, or None.
 
-    The master hashes files without a seal.
+    The master hashes a file that has no seal.
     """
     return Seal(message.inode, message.size, message.mtime_ns) if peer.role == "worker" and message.mtime_ns else None

@@ -1,5 +1,8 @@
-"""Handlers for additions to runs, and for saved pipelines. Requests come from clients, and from
-jobs through their workers."""
+"""Handlers for additions to runs, and for saved pipelines.
+
+Clients send these requests. Jobs send them through their workers. A TitanError that a handler
+raises is sent back as an error reply.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class GrowthHandler:
         self._check = check
 
     def on_grow(self, peer: Peer, message: msg.Grow) -> None:
-        """Add jobs to a run. All handlers here raise TitanError, which becomes the answer."""
+        """Add jobs to a run."""
         self._check_room()
         if not 1 <= len(message.key) <= MAX_KEY:
             raise CallerError(f"the key of an addition is 1 to {MAX_KEY} characters")

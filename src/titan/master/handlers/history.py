@@ -1,5 +1,7 @@
-"""Handler for requests about runs in the history. A thread reads the run; the answer is made by the
-same views as for live runs."""
+"""Handler for requests about runs in the history.
+
+A thread reads the run into a state. The views that serve live runs make the reply from this state.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from titan.protocol.codec import error_of
 
 log = logging.getLogger("titan.master")
 REMEMBERED_JOBS = 50_000
-"""Maximum jobs of recently requested runs whose states stay in memory for the next request."""
+"""Maximum number of jobs in the cache of recently requested runs."""
 DEAD_LIMIT = 10_000
 
 
@@ -44,15 +46,17 @@ class HistoryHandler:
 
     # -- requests ----------------------------------------------------------------------------------
     def answer(self, peer: Peer, request: int, run: str, view: Callable[[State], list[msg.Message]]) -> None:
-        """Send the messages that `view` makes from a state with only this run.
+        """Send the messages that `view` makes from a state that holds only this run.
 
-        The answer is NotFound if there is no such run.
+        The reply is NotFound if there is no such run.
         """
         self._begin(peer, request, self._answer(peer, run, view))
 
     def with_run(self, peer: Peer, request: int, run: str, use: Callable[[State], None]) -> None:
-        """Call `use` with a state that has only this run. The answer is NotFound if there is no
-        such run."""
+        """Call `use` with a state that holds only this run.
+
+        The reply is NotFound if there is no such run.
+        """
 
         async def call() -> None:
             use(await self._state_of(run))
@@ -60,15 +64,15 @@ class HistoryHandler:
         self._begin(peer, request, call())
 
     def with_chunks(self, peer: Peer, request: int, run: str, use: Callable[[list[bytes]], None]) -> None:
-        """Call `use` with the chunks of a run in the history, or with [] if the run is live again.
+        """Call `use` with the stored chunks of an archived run, or with [] if the run is live.
 
-        The answer is NotFound if there is no such run.
+        The reply is NotFound if there is no such run.
         """
 
         async def call() -> None:
             chunks = await asyncio.to_thread(self._history.chunks, run)
             self._core.turn()
-            live = self.is_live(run)  # the run may have been restored meanwhile
+            live = self.is_live(run)  # the run may have been restored while the thread read
             if not chunks and not live:
                 _raise_unknown(run)
             use([] if live else chunks)
@@ -76,7 +80,7 @@ class HistoryHandler:
         self._begin(peer, request, call())
 
     def restored(self, run: str) -> None:
-        """Delete the row of a run that is live again, once its restoration is durable."""
+        """Delete the history's row of a restored run after the restoration is durable."""
         self.forget(run)
         self._history.doom(run)
         self._core.release(lambda: self._spawn(self._remove(run)))
@@ -85,7 +89,7 @@ class HistoryHandler:
         try:
             if self.is_live(run):
                 await asyncio.to_thread(self._history.forget, run)
-        except EnvironmentFault as error:  # the live run hides the row, and replaces it when it leaves
+        except EnvironmentFault as error:  # the live run hides the row, and later replaces it
             log.warning("%s", error)
 
     def runs(self, peer: Peer, ask: msg.ListRuns) -> None:
@@ -94,7 +98,7 @@ class HistoryHandler:
 
         async def call() -> None:
             old = await asyncio.to_thread(self._history.runs, ask)
-            # A run that is just leaving the state is in both lists.
+            # A run that is being archived is in both lists.
             rows = {row.run: row for row in (*old, *live)}
             newest = sorted(rows, reverse=True)[: views.run_limit(ask)]
             self._send(peer, msg.Runs(ask.request, [rows[name] for name in newest]))
@@ -112,13 +116,13 @@ class HistoryHandler:
                 if not self.is_live(name):
                     rows += views.dead_jobs(await self._state_of(name), msg.ListDead(0, name, limit - len(rows)))
             if ask.run and not rows and not self.is_live(ask.run):
-                await self._state_of(ask.run)  # NotFound if there is no such run
+                await self._state_of(ask.run)  # raises NotFound if there is no such run
             self._send(peer, msg.DeadJobs(ask.request, rows))
 
         self._begin(peer, ask.request, call())
 
     def collected(self, peer: Peer, request: int, run: str, wanted: frozenset[int] | None) -> None:
-        """Send all results to a client that repeats a submission after its run left the state."""
+        """Send the results of an archived run to a client that repeats the submission."""
 
         def send_results(state: State) -> None:
             for frame in ResultStream(state).all_of(request, run, wanted):

@@ -1,7 +1,7 @@
-"""Handler for requests of jobs, which their workers forward with the lease of the attempt.
+"""Handler for requests of running jobs.
 
-A request with a lease that its worker does not hold is rejected here, so a fenced attempt cannot
-read or change the state.
+A worker forwards a job's request with the lease of the attempt. The handler rejects a lease that
+the worker does not hold, so a fenced attempt cannot read or change the state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class JobRequestHandler:
         self._core = core
 
     def on_read_value(self, peer: Peer, message: msg.ReadValue) -> None:
-        """Answer with the value of another job. Raises TitanError, which becomes the answer."""
+        """Send the value of another job of the run. A TitanError is sent as an error reply."""
         self._core.turn()
         state = self._core.state
         run = state.jobs[self._number_of(peer, message.lease)].run
@@ -35,7 +35,7 @@ class JobRequestHandler:
         self._core.release(partial(peer.send, msg.ValueRead(message.request, job.value)))
 
     def _number_of(self, peer: Peer, lease: int) -> int:
-        """Return the number of the requesting job. Raises Conflict."""
+        """Return the number of the requesting job. Raises Conflict if its lease is not held."""
         holder = self._core.state.workers.get(peer.worker)
         number = holder.held.get(lease) if holder is not None else None
         if number is None:

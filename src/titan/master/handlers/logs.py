@@ -25,17 +25,17 @@ class LogHandler:
         self._logs = logs
         self._past = past
         self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
-        """Streams by connection and request."""
+        """(connection, request) -> the task that sends the output."""
         self._followers: dict[tuple[str, str], dict[asyncio.Event, None]] = {}
 
     def on_output(self, run: str, job: str) -> None:
-        """Wake the followers of a job: it has new output, or its state changed."""
+        """Wake the followers of a job and of its run. The job has new output or a new state."""
         for followers in (self._followers.get((run, job)), self._followers.get((run, ""))):
             for event in followers or ():
                 event.set()
 
     def note(self, events: list[ev.Event]) -> None:
-        """Wake the followers of jobs that these events concern."""
+        """Wake the followers of the jobs that the events concern."""
         if not self._followers:
             return
         jobs = self._state.jobs
@@ -59,7 +59,7 @@ class LogHandler:
         await asyncio.gather(*self._streams.values(), return_exceptions=True)
 
     def on_read_logs(self, peer: Peer, message: msg.ReadLogs) -> None:
-        """Begin a stream. Raises TitanError, which becomes the answer."""
+        """Begin to send output. A TitanError is sent to the client as an error reply."""
         if self._past.is_live(message.run):
             self._start(peer, message, self._state)
         else:
@@ -82,8 +82,10 @@ class LogHandler:
         task.add_done_callback(lambda _: self._streams.pop(key, None))
 
     async def _stream_run(self, peer: Peer, message: msg.ReadLogs, run: Run) -> None:
-        """Send the output of all jobs of a run in the order of arrival. With `follow`: until the
-        run is over."""
+        """Send the output of all jobs of a run, in the order of arrival.
+
+        With `follow`, continue until the run is over.
+        """
         with self._woken(peer, message) as event:
             begin = 0
             while True:
@@ -101,8 +103,10 @@ class LogHandler:
 
     @contextmanager
     def _woken(self, peer: Peer, message: msg.ReadLogs) -> Iterator[asyncio.Event]:
-        """Give an event that is set for each news of the job, or of any job of the run. Errors
-        become the answer."""
+        """Yield an asyncio.Event that is set when the job, or any job of the run, has news.
+
+        Errors of the body are sent to the client as error replies.
+        """
         key, event = (message.run, message.job), asyncio.Event()
         followers = self._followers.setdefault(key, {})
         followers[event] = None
@@ -120,10 +124,10 @@ class LogHandler:
                 self._followers.pop(key, None)
 
     async def _stream(self, peer: Peer, message: msg.ReadLogs, job: Job) -> None:
-        """Send all output of one attempt.
+        """Send the output of one attempt.
 
-        With `follow` and attempt 0: send the output of all attempts from the newest on, until the
-        job is over.
+        Attempt 0 means the newest attempt and all later ones. With `follow`, continue until the
+        attempt is over, or for attempt 0 until the job is over.
         """
         attempt = message.attempt or max(job.attempt, 1)
         offsets: dict[int, int] = {}
@@ -146,7 +150,7 @@ class LogHandler:
 
 
 def _is_at(current: int, state: JobState, attempt: int) -> bool:
-    """Return whether that attempt may still write output."""
+    """Return whether the attempt may still write output."""
     return current <= attempt and state in (
         JobState.DISPATCHED,
         JobState.RUNNING,

@@ -1,5 +1,8 @@
-"""Handlers for runs. Submissions and cancellations become inputs; queries are answered from the
-state or the history."""
+"""Handlers for runs.
+
+Submissions and cancellations become inputs of the core. Queries are answered from the state, or
+from the history for archived runs. A TitanError that a handler raises is sent as an error reply.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +38,14 @@ class RunHandler:
         self._checks = checks
         self._collector = ResultStream(core.state)
         self._opening: dict[tuple[int, int], str] = {}
-        """(connection, request) -> run of a submission in parts."""
+        """(connection, request) -> id of the run whose DAG arrives in parts."""
         self._last_run = ""
 
     @property
     def _state(self) -> State:
         return self._core.state
 
-    # -- handlers: each raises TitanError, which becomes the answer --------------------------------
+    # -- handlers ----------------------------------------------------------------------------------
     def on_submit(self, peer: Peer, message: msg.Submit) -> None:
         self._checks.payloads(message.dag.payloads)
         self._check_submission(peer, message, message.dag.templates)
@@ -59,7 +62,7 @@ class RunHandler:
     def on_add_jobs(self, peer: Peer, message: msg.AddJobs) -> None:
         place = (peer.number, message.request)
         run = self._opening.get(place)
-        if run is None:  # the submission was answered already
+        if run is None:  # the submission was already answered, for example with an error
             return
         try:
             self._checks.payloads(message.payloads)
@@ -69,8 +72,8 @@ class RunHandler:
             self._core.see(inputs.SubmitterGone(run))
             raise
         self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=run))
-        # Read the next part only when this part is decided and other peers had their turn, so that
-        # a large DAG does not delay them.
+        # Read the next part after this part is decided and other peers had their turn. Otherwise a
+        # large DAG delays them.
         peer.pause_reading("submission")
         asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
 
@@ -114,13 +117,16 @@ class RunHandler:
         self._collector.unwatch(peer, request)
 
     def note(self, events: list[ev.Event]) -> None:
-        """Send the results of ended jobs to collecting clients."""
+        """Send the results of ended jobs to the clients that collect them."""
         send = self._collector.note(events)
         if send is not None:
             self._core.release(send)
 
     def submitted(self, origin: int, request: int, run: str) -> Callable[[], None] | None:
-        """Return the call to make after the answer to an accepted submission; None if none."""
+        """Return a function that starts to send results, or None if the client collects none.
+
+        The caller calls the function after the reply to the accepted submission.
+        """
         self._opening.pop((origin, request), None)
         if self._past.is_live(run):
             return self._collector.begin(origin, request, run)
@@ -145,16 +151,16 @@ class RunHandler:
         self._checks.artifacts(templates)
         if not (
             message.key and (message.key in self._state.keys or message.key in self._state.archived)
-        ):  # a repeated submission has its run already
+        ):  # a repeated submission already has its run, so it needs no check
             self._checks.secrets(templates)
             self._checks.webhooks(templates)
         if message.collect:
             self._collector.expect(peer, message.request, message.wanted)
 
     def new_run(self) -> str:
-        """Return a new run id. Ids sort by submission, also within a millisecond.
+        """Return a new run id. Ids sort by the time of submission, also within a millisecond.
 
-        The 15th bit of the entropy is reserved for runs that the core starts for schedules.
+        The core sets the 15th bit of the entropy in the ids of runs that it starts for schedules.
         """
         at_ms = int(self._core.clock.now() * 1000)
         name = run_id(at_ms, secrets.randbits(14))
@@ -165,7 +171,7 @@ class RunHandler:
         return name
 
     def _answer_of(self, peer: Peer, ask: msg.Message, run: str, view: Callable[[State], list[msg.Message]]) -> None:
-        """Answer a query about a run, from the state or the history."""
+        """Answer a query about a run from the state, or from the history if the run is archived."""
         self._core.turn()
         if not self._past.is_live(run):
             self._past.answer(peer, ask.request, run, view)

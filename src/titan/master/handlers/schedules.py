@@ -1,4 +1,8 @@
-"""Handlers for schedules. Changes become inputs; queries are answered from the state."""
+"""Handlers for schedules.
+
+Changes become inputs of the core. Queries are answered from the state. A TitanError that a handler
+raises is sent to the client as an error reply.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,8 @@ MAX_PAGE = 10_000
 class ScheduleHandler:
     """Handlers for schedules.
 
-    `check(dag)` raises NotFound for artifacts that are not on the master. `new_run` returns a new
-    run id.
+    `check(dag)` raises NotFound if an artifact of the DAG is not on the master. `new_run()` returns
+    a new run id.
     """
 
     def __init__(self, core: CoreLoop, *, check: Callable[[DagSpec], None], new_run: Callable[[], str]) -> None:
@@ -28,7 +32,6 @@ class ScheduleHandler:
         self._new_run = new_run
 
     def on_add_schedule(self, peer: Peer, message: msg.AddSchedule) -> None:
-        """Add a schedule. All handlers here raise TitanError, which becomes the answer."""
         self._check_room(message.key)
         self._check(message.dag)
         self._core.see(request_input(message, origin=peer.number, actor=peer.actor))

@@ -1,7 +1,7 @@
 """Handlers for secrets, and the secrets of attempts that are dispatched.
 
-No answer to a client contains a value. A thread writes changes one after the other. When a change
-is on the disk, the core records its author and answers the client.
+No reply to a client contains the value of a secret. A thread writes changes one after the other.
+When a change is on the disk, the core records its author and answers the client.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ class SecretHandler:
         await asyncio.gather(*self._changes, return_exceptions=True)
 
     def on_set_secret(self, peer: Peer, message: msg.SetSecret) -> None:
-        """Set a secret. All handlers here raise TitanError, which becomes the answer."""
         self._begin(peer, message.request, self._set(message, peer))
 
     def on_remove_secret(self, peer: Peer, message: msg.RemoveSecret) -> None:
@@ -57,9 +56,10 @@ class SecretHandler:
                     raise NotFound(f"{_program(template)} needs the secret {name[:128]!r}: {missing(name)}")
 
     def secrets_for(self, first_lease: int, jobs: Sequence[Job]) -> msg.GiveSecrets | None:
-        """Return the secrets of attempts that are about to be dispatched; None if they need none.
+        """Return the message with the secrets of attempts that are about to be dispatched.
 
-        The jobs of these attempts have consecutive leases from `first_lease` on.
+        The attempts have consecutive leases from `first_lease` on. Returns None if no attempt needs
+        a secret.
         """
         names: dict[str, int] = {}
         leases: list[int] = []

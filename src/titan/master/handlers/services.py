@@ -13,7 +13,7 @@ from titan.protocol import messages as msg
 
 
 class ServiceHandler:
-    """Handlers raise TitanError, which becomes the answer."""
+    """Handlers for services. A TitanError is sent to the client as an error reply."""
 
     def __init__(self, core: CoreLoop, past: HistoryHandler, content: BlobStore) -> None:
         self._core = core

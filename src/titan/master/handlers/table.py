@@ -1,4 +1,4 @@
-"""All handlers of a master, under the names that the routing table uses."""
+"""The handlers of a master, under the names that the routing table uses."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ from titan.protocol.codec import Blob
 
 
 class Handlers:
-    """Handlers of a master. Handlers that other modules call directly are public attributes; the
-    router calls the others."""
+    """All handlers of a master.
+
+    Handlers that other modules call directly are public attributes. The router calls the others.
+    """
 
     def __init__(
         self,
@@ -84,24 +86,24 @@ class Handlers:
         )
 
     def take(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
-        """Pass a message to its handler, after the handshake.
+        """Pass a message that arrived after the handshake to its handler.
 
-        Raises TitanError, which becomes the answer.
+        Raises TitanError if the handler rejects the message. The caller sends it as an error reply.
         """
         if peer.role == "worker":
             self.workers.check(peer, message)
         self._router.take(peer.role, peer, message, blob)
 
     def on_unwatch(self, peer: Peer, message: msg.Unwatch) -> None:
-        """End the watch, result stream or log stream of a request."""
+        """End the watch, result stream or log stream that an earlier request started."""
         for handler in (self._hub, self.runs, self._log_handler):
             handler.unwatch(peer, message.watch)
 
     def note(self, events: list[ev.Event]) -> None:
-        """Pass decided events to the handlers of result streams, watches and followed logs."""
+        """Pass events to the handlers of result streams, watches and followed logs."""
         self.runs.note(events)
         for event in events:
-            if type(event) is ev.RunRestored:  # a live run must leave the history
+            if type(event) is ev.RunRestored:  # the history must not keep a row of a live run
                 self._past.restored(event.run)
         self._hub.note(events)
         self._log_handler.note(events)

@@ -1,4 +1,4 @@
-"""Handlers for workers: their messages become inputs, and effects become messages to them."""
+"""Handlers for workers: messages of workers become inputs; effects become messages to workers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class WorkerHandler:
         self._complain_after = 0.0
         self._losses = OutputLosses(logs)
         self._resumed: dict[int, tuple[int, int]] = {}
-        """Lease -> (stdout, stderr) sizes in the last LogResume about this lease."""
+        """Lease -> (stdout, stderr) sizes in the last LogResume about the lease."""
 
     @property
     def _state(self) -> State:
@@ -57,7 +57,10 @@ class WorkerHandler:
 
     # -- in ----------------------------------------------------------------------------------------
     def check(self, peer: Peer, message: msg.Message) -> None:
-        """Raise ProtocolError if a message needs a registration that this connection lacks."""
+        """Raise ProtocolError if the worker is not registered on this connection.
+
+        Register and Ping need no registration.
+        """
         if self.peers.get(peer.worker) is not peer and not isinstance(message, (msg.Register, msg.Ping)):
             raise ProtocolError(f"a {type(message).__name__} from a worker that is not registered on this connection")
 
@@ -95,9 +98,9 @@ class WorkerHandler:
             self._core.see(inputs.WorkerDisconnected(worker, peer.number))
 
     def _expect_content(self, message: msg.Results) -> None:
-        """Set the outcome of results to BROKEN if their content was removed since its upload.
+        """Set the outcome of a result to BROKEN if its content was removed after the upload.
 
-        The core tries such attempts again.
+        The core retries a BROKEN attempt.
         """
         for i, outputs in enumerate(message.outputs):
             gone = next((output.name for output in outputs if not self._content.touch(output.hash)), None)
@@ -133,7 +136,7 @@ class WorkerHandler:
             at += size
 
     def _had(self, worker: int, run: str, job: str, attempt: int) -> bool:
-        """Return True if the worker once had an attempt that it does not hold any more."""
+        """Return whether the worker once had this attempt, which it does not hold any more."""
         known = self._state.runs.get(run)
         number = self._state.find(known, job) if known is not None else None
         if number is None:
@@ -147,16 +150,16 @@ class WorkerHandler:
     def _lacks_before(self, peer: Peer, number: int | None, run: str, job: str, attempt: int, stream: int, offset: int) -> bool:
         """Return whether output before this piece is missing.
 
-        If so, send the worker the stored offsets, from which it sends its own log again.
+        If so, send the worker the stored sizes. The worker then sends its log again from there.
         """
         have = self._logs.received(run, job, attempt)
         if stream not in (STDOUT, STDERR) or offset <= have[stream - STDOUT]:
             return False
-        # the attempt is over, so its worker cannot send again: accept a gap of up to MAX_GAP bytes
+        # The attempt is over, so its worker cannot send again: accept a gap of up to MAX_GAP bytes.
         if number is None:
             return offset > have[stream - STDOUT] + MAX_GAP
         lease = self._state.jobs[number].lease
-        # if these offsets were sent before, pieces from before the LogResume are still arriving
+        # After a LogResume with the same sizes, older pieces are still arriving: do not repeat it.
         if self._resumed.get(lease) != have:
             self._resumed[lease] = have
             while len(self._resumed) > MAX_RESUMED:
@@ -165,10 +168,10 @@ class WorkerHandler:
         return True
 
     def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview, skipped: int) -> None:
-        """Store a piece of output. If the disk fails, record a loss for the attempt's result.
+        """Store a piece of output. If the disk fails, note a loss for the attempt's result.
 
-        A job must not fail because its output is lost. If the piece arrives again, the loss does
-        not count.
+        A job must not fail because its output is lost. The loss is cancelled if the piece arrives
+        again and is stored.
         """
         try:
             self._logs.append(run, job, attempt, stream, offset, data, skipped)
@@ -179,15 +182,15 @@ class WorkerHandler:
         self._on_output(run, job)
 
     def note_unsynced(self, run: str, attempts: Iterable[tuple[str, int]], error: OSError) -> None:
-        """Record that a disk error may have lost output of these attempts.
+        """Note that a disk error may have lost output of these attempts.
 
-        `attempts`: (job, attempt number) pairs.
+        `attempts` are pairs of job and attempt number.
         """
         for job, attempt in attempts:
             self._losses.doubted(run, job, attempt, error)
 
     def _add_losses(self, worker: int, message: msg.Results) -> None:
-        """Add the master's own losses of output to the results."""
+        """Add the output that the master lost to the results."""
         held, jobs = self._state.workers[worker].held, self._state.jobs
         for i, lease in enumerate(message.leases):
             job = jobs.get(held.get(lease, -1))
@@ -208,7 +211,7 @@ class WorkerHandler:
     # -- out ---------------------------------------------------------------------------------------
     def accept(self, peer: Peer, effect: fx.AcceptWorker) -> list[Callable[[], None]]:
         state, worker = self._state, effect.worker
-        if worker not in state.workers:  # forgotten in the same turn; it will reconnect
+        if worker not in state.workers:  # forgotten in the same turn; the worker will reconnect
             return []
         older = self.peers.get(worker)
         self.peers[worker] = peer
@@ -242,9 +245,9 @@ class WorkerHandler:
         return calls
 
     def send(self, worker: int, message: msg.Message) -> list[Callable[[], None]]:
-        """Return the call that sends a message on the worker's present connection.
+        """Return the call that sends a message on the worker's present connection, or [].
 
-        If that connection breaks first, reconciliation repeats the order of a lost message.
+        If the connection breaks first, the message is lost. Reconciliation then repeats its order.
         """
         peer = self.peers.get(worker)
         if peer is None:

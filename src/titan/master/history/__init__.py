@@ -1,2 +1,4 @@
-"""History of finished runs in SQLite: the database, its check at a start, and its rebuild from the
-journal."""
+"""History of finished runs in SQLite.
+
+The package has the database, its check at a start, and its rebuild from the journal.
+"""

@@ -1,8 +1,8 @@
 """Check of the history at a master's start, and restoration of missing runs from the journal.
 
-The state knows which runs were moved to the history. If the history was deleted, emptied or set
-aside as damaged, the check finds these runs missing. Owns the comparison and the process that
-rebuilds runs. Must not know how runs are stored.
+The state knows which runs were moved to the history. The check finds runs that are missing because
+the history was deleted, emptied, or replaced after damage. This module owns the comparison and the
+process that rebuilds runs. It must not know how runs are stored.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ NAMED = 3
 
 
 def lost_runs(archived: Sequence[str], there: set[str], *, fresh: bool) -> list[str]:
-    """Return the runs of `archived` that are missing in a history that has the runs `there`.
+    """Return the archived runs that are missing in a history that has the runs `there`.
 
-    `archived` is sorted, the oldest run first. The history drops its oldest runs by age and size.
-    Missing runs before the first existing run are therefore no loss, unless the file is `fresh`.
+    `archived` is sorted, the oldest run first. The history drops its oldest runs by age and size,
+    so missing runs before its oldest run are no loss. In a `fresh` file every missing run is a
+    loss.
     """
     if fresh:
         return [run for run in archived if run not in there]
@@ -38,7 +39,7 @@ def lost_runs(archived: Sequence[str], there: set[str], *, fresh: bool) -> list[
 
 
 async def restore_history(state: State, history: History, home: Path) -> list[str]:
-    """Restore missing runs as far as the journal goes back; return the runs that stay missing.
+    """Restore missing runs as far as the journal goes back. Return the runs that stay missing.
 
     Logs how many runs were missing and which runs stay missing.
     """

@@ -1,8 +1,8 @@
 """History: finished runs in a SQLite file in the master's home.
 
 A run is a row. Its jobs are compressed chunks in the format of a snapshot, so the views of live
-runs work for old runs, too. A run is written before it leaves the state, and can be rebuilt as far
-as the journal goes back. Methods block: the master calls them in a thread.
+runs also work for archived runs. A run is written before it leaves the state. It can be rebuilt as
+far as the journal goes back. Methods block, so the master calls them in a thread.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ log = logging.getLogger("titan.master")
 
 CHUNK_JOBS = 5_000
 CHECKED_BYTES = 256 * 1024 * 1024
-"""Maximum size of a file that is checked completely when it is opened. The check takes at most
-1 s."""
+"""Maximum size of a file that is checked completely when it is opened.
+
+The check takes at most 1 s.
+"""
 _SCHEMA = """
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
@@ -54,27 +56,27 @@ _SCHEMA = """
     PRAGMA user_version = 3;
     COMMIT;
 """
-# Format 1 had no group. Format 2 had no `referenced`. This column is 1 if the table `files` has all
-# content that the run refers to, not only its files.
+# Format 1 had no group. Format 2 had no `referenced`. `referenced` is 1 if the table `files` lists
+# all content that the run refers to, not only its files.
 
 
 class KeptRun(NamedTuple):
-    """Run to be written to the history."""
+    """Run that is to be written to the history."""
 
     run: Run
     dead: int
-    """Number of its jobs in the dead letter queue."""
+    """Number of the run's jobs in the dead letter queue."""
     workers: dict[int, str]
-    """Names of the workers that ran its jobs, by number."""
+    """Worker number -> name, for the workers that ran its jobs."""
     chunks: list[bytes]
     output_bytes: int
-    """Size of its logs."""
+    """Size of the output of its jobs."""
     files: frozenset[str] = frozenset()
     """Hashes of all content that the run refers to."""
 
 
 def kept_run(state: State, run: Run, chunks: list[bytes], output_bytes: int) -> KeptRun:
-    """Return a run for the history. `chunks`: the compressed chunks of `snapshot.dump_run`."""
+    """Return a run for the history, with the compressed chunks of `snapshot.dump_run`."""
     jobs = [state.jobs[number] for number in run.numbers()]
     ran_on = dict.fromkeys(job.worker for job in jobs if job.worker != NO_WORKER)
     workers = {number: state.worker_name(number) for number in ran_on}
@@ -87,10 +89,10 @@ def compressed(chunk: bytes) -> bytes:
 
 
 class History:
-    """Open or new history file.
+    """Open history file. The constructor creates a missing file.
 
-    With `set_aside`, a damaged file is renamed and a new file is begun; an error is logged. Without
-    `set_aside`, or if room or permission is missing, raises EnvironmentFault.
+    A damaged file is renamed and replaced by a new file if `set_aside` is true. Otherwise the
+    constructor raises EnvironmentFault, as it does if room or permission is missing.
     """
 
     def __init__(self, path: Path, *, set_aside: bool = True) -> None:
@@ -99,8 +101,8 @@ class History:
         """True if the file did not exist, was empty, or was set aside."""
         self._lock = threading.Lock()
         self._doomed: dict[str, None] = {}
-        """Runs that are live again. Their rows are deleted, unless the runs leave the state and are
-        written again first."""
+        """Restored runs whose rows are to be deleted. A run leaves this set if it is archived
+        again."""
         try:
             self._db, self.fresh = _open(path)
         except sqlite3.DatabaseError as error:
@@ -120,7 +122,7 @@ class History:
 
     # -- in ----------------------------------------------------------------------------------------
     def put(self, kept: Iterable[KeptRun]) -> None:
-        """Write runs durably. A run that exists already is replaced."""
+        """Write runs durably. A run that is already here is replaced."""
         with self._writing() as db:
             for run, dead, workers, chunks, output_bytes, files in kept:
                 size = sum(map(len, chunks)) + output_bytes
@@ -134,13 +136,14 @@ class History:
                      run.finished_at, size, run.group),
                 )  # fmt: skip
                 db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", ((run.id, i, chunk) for i, chunk in enumerate(chunks)))
-                # A worker number always has the same name. A row may name a worker that the master
+                # A worker number always has the same name. A run may name a worker that the master
                 # has forgotten.
                 db.executemany("INSERT OR IGNORE INTO workers VALUES (?, ?)", workers.items())
                 self._doomed.pop(run.id, None)
 
     def prune(self, *, before: float, most_bytes: int) -> list[str]:
-        """Delete runs that ended before a time, and the oldest beyond a size; return their ids."""
+        """Delete runs that ended before a time, and the oldest runs beyond a size. Return their
+        ids."""
         with self._writing() as db:
             gone = [name for (name,) in db.execute("SELECT id FROM runs WHERE finished_at < ?", (before,))]
             self._delete(db, gone)
@@ -160,22 +163,24 @@ class History:
         return gone
 
     def doom(self, run: str) -> None:
-        """Mark the row of a run that is live again as stale, for `forget` to delete.
+        """Mark the row of a restored run as stale, so that `forget` deletes it.
 
-        Does not wait for the disk.
+        This method does not wait for the disk.
         """
         self._doomed[run] = None
 
     def forget(self, run: str) -> None:
-        """Delete a run after `doom`. A run that was `put` meanwhile has left the state again, and
-        its row is kept."""
+        """Delete the row of a run that `doom` marked.
+
+        If the run was archived again after `doom`, its new row is kept.
+        """
         with self._writing() as db:
             if self._doomed.pop(run, self) is None:
                 self._delete(db, [run])
 
     # -- out ---------------------------------------------------------------------------------------
     def chunks(self, run: str) -> list[bytes]:
-        """Return the chunks of a run, in the format of a snapshot; [] if the run is not here.
+        """Return the chunks of a run, in the format of a snapshot, or [] if the run is not here.
 
         Raises EnvironmentFault if the run is damaged.
         """
@@ -189,8 +194,10 @@ class History:
             raise EnvironmentFault(f"run {run} in the history {self.path} is damaged ({error}): {how}") from error
 
     def load(self, run: str) -> State | None:
-        """Return a state with only this run, its jobs and the names of workers; None if the run is
-        not here."""
+        """Return a state with only this run, its jobs and the names of workers.
+
+        Returns None if the run is not here.
+        """
         chunks = self.chunks(run)
         with self._lock:
             names = self._db.execute("SELECT number, name FROM workers").fetchall() if chunks else []
@@ -245,14 +252,14 @@ class History:
         return known.intersection(runs)
 
     def references(self) -> set[str]:
-        """Return the hashes of all content that runs refer to. Call `find_references` first."""
+        """Return the hashes of all content that runs refer to. Call `find_references` before."""
         with self._lock:
             return {hash_ for (hash_,) in self._db.execute("SELECT DISTINCT hash FROM files")}
 
     def find_references(self) -> int:
-        """Record once the references of runs that an older Titan wrote; return their number.
+        """Record the references of runs that an older Titan wrote. Return the number of these runs.
 
-        Raises EnvironmentFault if a run is damaged, since its references are then unknown.
+        Raises EnvironmentFault if a run is damaged, because its references are then unknown.
         """
         with self._lock:
             unread = [run for (run,) in self._db.execute("SELECT id FROM runs WHERE referenced = 0")]
@@ -260,7 +267,7 @@ class History:
             state = self.load(run)
             found = of_run(state, state.runs[run]) if state is not None else set()
             with self._writing() as db:
-                # otherwise the run has been deleted
+                # no row is updated if the run was deleted meanwhile
                 if db.execute("UPDATE runs SET referenced = 1 WHERE id = ?", (run,)).rowcount:
                     db.executemany("INSERT OR IGNORE INTO files VALUES (?, ?)", ((run, hash_) for hash_ in found))
         return len(unread)
@@ -275,7 +282,10 @@ class History:
     # -- private -----------------------------------------------------------------------------------
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Run a transaction. If the disk fails, writes nothing and raises EnvironmentFault."""
+        """Run the body as a transaction.
+
+        If the disk fails, nothing is written and EnvironmentFault is raised.
+        """
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -294,9 +304,9 @@ class History:
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Return the open database, and True if it was empty.
+    """Return the open database, and whether it was empty.
 
-    Raises sqlite3.DatabaseError if a check of bounded time finds damage.
+    Raises sqlite3.DatabaseError if the check finds damage.
     """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
@@ -317,7 +327,7 @@ def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """Return whether an error means damage: a truncated file, too, is an operational error."""
+    """Return whether an operational error means damage. SQLite reports a truncated file so."""
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
         error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHORT_READ
     )

@@ -1,5 +1,4 @@
-"""Rebuild of the history from the journal: all runs that left the state, as far as the journal goes
-back.
+"""Rebuild of the history from the journal: all archived runs, as far as the journal goes back.
 
 `titan history rebuild` rebuilds the history of a stopped master. A master that finds runs missing
 at its start runs `python -m titan.master.history.rebuild HOME PARENT` as a child process, where
@@ -38,14 +37,14 @@ COMPACTION_S = 600.0
 class Rebuilt(NamedTuple):
     runs: int
     from_the_beginning: bool
-    """True if the journal goes back to its first record."""
+    """True if the journal still has its first record."""
 
 
 def rebuild(home: Path) -> Rebuilt:
     """Write all archived runs of the journal into the history.
 
     Runs in the history that the journal no longer has are kept. Raises Conflict if the master of
-    the home is running, JournalCorrupt if the journal is damaged.
+    the home is running, and JournalCorrupt if the journal is damaged.
     """
     with HomeLock(home / "lock"), closing(History(home / "history.sqlite")) as history, closing(LogStore(home / "logs")) as logs:
         engine = open_storage(store_of(home))
@@ -78,7 +77,7 @@ def main(argv: list[str]) -> int:
     engine = open_storage(store_of(home))
     guard = engine.compaction_guard()
     try:
-        # wait for a running compaction, because it deletes segments that must be read here
+        # A running compaction deletes segments that must be read here: wait for its end.
         guard.take_over(patience_s=COMPACTION_S)
         with guard, closing(History(home / "history.sqlite", set_aside=False)) as history, closing(LogStore(home / "logs")) as logs:
             rebuild_into(history, engine, logs)

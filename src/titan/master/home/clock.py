@@ -1,8 +1,8 @@
-"""Clock of a master: the wall clock, compared with the latest time recorded in the home.
+"""Clock of a master: the wall clock, compared with the latest time that the home has recorded.
 
-The user must accept a wall clock that is far ahead. If it is wrong, schedules would catch up, gates
-would expire and history would be deleted. A wall clock that is behind is followed: the recorded
-time was ahead, and would otherwise keep the master ahead.
+The user must accept a wall clock that is far ahead. If such a clock were wrong, schedules would
+catch up, gates would expire and history would be deleted. A wall clock that is far behind is used
+as it is. Otherwise a recorded time that was wrong would keep the master ahead.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from titan.model.timing import iso
 JUMP_S = 30 * 86_400.0
 """Maximum lead over the latest recorded time. The user must accept a clock further ahead."""
 BEHIND_S = 60.0
-"""Maximum lag behind the recorded time for which the master's clock starts at the recorded time. A
-wall clock further behind is followed."""
+"""Maximum lag behind the recorded time for which the master's clock starts at the recorded time.
+
+A wall clock further behind is used as it is.
+"""
 NOTE_S = 600.0
 """Interval at which the time is recorded."""
 
@@ -27,13 +29,13 @@ NOTE_S = 600.0
 class HomeClock(NamedTuple):
     clock: SteadyClock
     behind_s: float
-    """Lag of the wall clock behind the recorded time if the wall clock is followed, else 0."""
+    """Lag of the wall clock behind the recorded time if the wall clock is used, else 0."""
 
 
 def open_clock(home: Path, decided_at: float, *, accept: bool) -> HomeClock:
     """Return the clock of a home whose journal was last written at `decided_at` (0: never).
 
-    Raises EnvironmentFault if the wall clock is too far ahead, unless `accept`.
+    Raises EnvironmentFault if the wall clock is too far ahead and `accept` is false.
     """
     known, now = max(noted_time(home), decided_at), time.time()
     if known and now - known > JUMP_S and not accept:

@@ -1,7 +1,7 @@
-"""Detection of a copied home: a copy of the folder that the last master used.
+"""Detection of a copied home, in which a master must not use old leases again.
 
 A file in the home records the inode and the change time of another file. A copy by cp, rsync, tar
-or a backup does not keep both. A snapshot of a whole file system keeps both; such a copy is
+or a backup does not keep both. A snapshot of a whole file system keeps both. Such a copy is
 detected by the leases of its workers (`core.handlers.fencing`).
 """
 
@@ -15,7 +15,7 @@ MARK, ABOUT = "origin", "origin.json"
 
 
 def why_copied(home: Path) -> str:
-    """Return a warning if a home is a copy; "" if it is the original, or was never used."""
+    """Return a warning if a home is a copy, or "" if it is the original or was never used."""
     try:
         about = json.loads((home / ABOUT).read_text())
         known = (about["inode"], about["changed_ns"])

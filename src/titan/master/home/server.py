@@ -1,4 +1,4 @@
-"""Server that owns a home: one process at a time, from `start` until it is stopped or fails."""
+"""Server that owns a home. Only one process owns a home, from `start` until it stops or fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class HomeServer(ABC):
 
     WHAT = "the server"
     DANGER = "use it"
-    """Permissions of everyone who can reach the server, for an error text."""
+    """Verb phrase for an error text: the permissions of everyone who can reach the server."""
 
     def __init__(self, home: Path, host: str, *, insecure: bool) -> None:
         """`insecure`: allow addresses that other machines can reach."""
@@ -29,14 +29,14 @@ class HomeServer(ABC):
 
     @property
     def places(self) -> tuple[Path, ...]:
-        """Paths that must not be moved while this process uses the home."""
+        """Return the paths that must not be moved while this process uses the home."""
         return self.home, self._lock.path
 
     async def start(self) -> None:
         """Recover and listen.
 
-        Raises Conflict (another process uses the home), PortInUse, JournalCorrupt, JournalFailed,
-        CallerError.
+        Raises Conflict if another process uses the home. Also raises PortInUse, JournalCorrupt,
+        JournalFailed and CallerError.
         """
         self._check_host()
         self._stopped = asyncio.get_running_loop().create_future()
@@ -68,11 +68,11 @@ class HomeServer(ABC):
 
     @abstractmethod
     async def _open(self) -> None:
-        """Open all parts. The home is locked by this process."""
+        """Open all parts. This process holds the lock of the home."""
 
     @abstractmethod
     async def _close(self) -> None:
-        """Close all parts. The home is still locked by this process."""
+        """Close all parts. This process still holds the lock of the home."""
 
     def _on_fatal(self, error: BaseException) -> None:
         if self._stopped is not None and not self._stopped.done():

@@ -1,6 +1,6 @@
-"""Commands for TitanStore in messages of clients.
+"""Store commands in messages of clients.
 
-A connection has lanes, numbered by the client. Each lane is a session of the store.
+A connection has store lanes, which the client numbers. Each lane is a session of the store.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from titan.store.replies import BLOCKED, Error, Reply
 from titan.store.resp import encode
 
 LANES = 1024
-"""Maximum number of lanes of a connection."""
+"""Maximum number of store lanes of a connection."""
 RESP = 3
 _KILLED = Error(b"ERR the session was closed by CLIENT KILL: try again")
 _OF_A_PORT = (
@@ -44,7 +44,7 @@ class _Batch:
 
 
 class Lane(StoreClient):
-    """Session of a lane. Its answers are sent in the same batches as the commands."""
+    """Session of a store lane. Replies are sent in the same batches as their commands."""
 
     def __init__(self, sessions: StoreSessions, peer: Peer) -> None:
         super().__init__(sessions, address=peer.address)
@@ -64,7 +64,7 @@ class Lane(StoreClient):
             return
         batch = self._batches[0]
         encode(reply, RESP, batch.out)
-        self.out = batch.out  # the size of `out` limits the replies that are made at once
+        self.out = batch.out  # this batch bounds the replies that are made before they are sent
         batch.left -= 1
         if not batch.left:
             self._done.append(self._batches.popleft())
@@ -78,9 +78,9 @@ class Lane(StoreClient):
             self._peer.send(msg.StoreReplies(batch.request, batch.count), bytes(batch.out))
 
     def close(self) -> None:
-        """End the session after CLIENT KILL. Commands without an answer get an error.
+        """End the session after CLIENT KILL. Each command that has no reply yet gets an error.
 
-        The next command of the lane gets a new session.
+        The next command of the lane begins a new session.
         """
         if self.session.closed and not self.closed:
             self.closed = True
@@ -93,14 +93,14 @@ class Lane(StoreClient):
 
 
 class ClientSessions:
-    """Lanes of all connections."""
+    """Store lanes of all connections."""
 
     def __init__(self, sessions: StoreSessions) -> None:
         self._sessions = sessions
         self._lanes: dict[Peer, dict[int, Lane]] = {}
 
     def on_store_commands(self, peer: Peer, message: msg.StoreCommands) -> None:
-        """Execute commands; the answer follows when they are durable.
+        """Execute commands. Send their replies when the changes are durable.
 
         Raises CallerError, LimitExceeded.
         """

@@ -1,4 +1,4 @@
-"""Cluster state as keys of TitanStore, for any Redis client. Each read computes the values from the
+"""Cluster state as keys of TitanStore, for any Redis client. Each read computes its values from the
 state.
 
     titan:run:RUN        hash
@@ -9,9 +9,9 @@ state.
     titan:dlq            hash of RUN/JOB to the reason why the job is DEAD
     titan:events         stream of events since this master started, the last 10,000
 
-Other keys below the prefix are ordinary keys, which programs of the Titan SDK use. Runs in the
-history are not included. SCAN and KEYS list the jobs of runs of up to 10,000 jobs; the
-jobs of larger runs can still be read.
+Other keys below the prefix are ordinary keys, which programs of the Titan SDK use. Archived runs
+are not included. SCAN and KEYS omit the jobs of runs with more than 10,000 jobs. The keys of these
+jobs can still be read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EVENTS_KEY = b"titan:events"
 QUEUED = 10_000
 LISTED = 10_000
 EVENTS = 10_000
-"""Maximum entries of titan:events, and maximum waiting entries."""
+"""Maximum number of entries of titan:events, and of events that are not entries yet."""
 
 
 _HIDDEN = (*ev.VOLATILE, ev.StoreChanged)
@@ -53,7 +53,7 @@ _SINGLES = (b"workers", b"dlq", b"events")
 
 
 class ClusterKeys:
-    """Mount of computed keys (see `titan.store.keyspace`)."""
+    """Mount of keys that are computed at each read (see `titan.store.keyspace`)."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -137,18 +137,18 @@ class ClusterKeys:
 
 
 class EventStream:
-    """Stream of events. An event becomes entries of the stream when a client reads the stream.
+    """Stream titan:events. Events become entries of the stream when a client reads it.
 
-    Until a client reads, events about jobs are kept unchanged, which costs nothing per job. Other
-    events may hold whole DAGs, so only their plain fields are kept.
+    Until then, events about jobs are kept unchanged, which costs no work per job. Other events may
+    hold whole DAGs, so only their plain fields are kept.
     """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._fresh: deque[tuple[int, ev.Event | _Noted, int]] = deque()
-        """(time, event, number of its entries) of events that are not entries yet."""
+        """(time, event, number of its entries) of each event that is not in the stream yet."""
         self._waiting = 0
-        """Number of entries that these events will give."""
+        """Number of entries that the events in `_fresh` will become."""
         self._stream = Stream()
 
     def note(self, now_ms: int, events: list[ev.Event]) -> None:
@@ -183,7 +183,7 @@ class EventStream:
     def _entries(self, event: ev.Event) -> Iterator[tuple[bytes, ...]]:
         """Yield an entry for each of the event's last EVENTS jobs.
 
-        Jobs that have left the state since are skipped.
+        Jobs that have left the state since the event are skipped.
         """
         numbers: list[int] = event.jobs  # type: ignore[union-attr]
         kind, plain = _kind(type(event)), _facts(_noted(self._state, event))
@@ -200,14 +200,15 @@ class EventStream:
 
 
 class _Noted(NamedTuple):
-    """Fields of an event that may be plain (texts, numbers). The types of the values are checked
-    when a client reads."""
+    """Fields of an event whose types permit plain values (texts, numbers).
+
+    The values themselves are checked when a client reads.
+    """
 
     kind: type[ev.Event]
     values: tuple[Any, ...]
     worker: str | None
-    """Name of the event's worker, if it has one. The worker may be forgotten before a client
-    reads."""
+    """Name of the event's worker, or None. It is kept here because the worker may be forgotten."""
 
 
 def _noted(state: State, event: ev.Event) -> _Noted:
@@ -227,7 +228,7 @@ def _kind(kind: type[ev.Event]) -> bytes:
 
 @cache
 def _plain_of(kind: type[ev.Event]) -> tuple[tuple[str, ...], Callable[[ev.Event], tuple[Any, ...]]]:
-    """Return the names of an event's fields that may be plain, and a function that reads them."""
+    """Return the names of an event's possibly plain fields, and a function that reads them."""
     names = tuple(field.name for field in msgspec.structs.fields(kind) if _may_be_plain(field.type))
     if len(names) > 1:
         return names, attrgetter(*names)

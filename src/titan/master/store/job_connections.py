@@ -1,6 +1,6 @@
-"""Connections of jobs to TitanStore, forwarded by their workers. Each run has its own keys.
+"""Connections of jobs to TitanStore, which their workers forward. Each run has its own keys.
 
-A tunnel is one such connection inside the connection of a worker.
+A tunnel carries one such connection inside the connection of a worker.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class StoreRelay:
             peer.send(msg.StoreStream(message.request, taken=len(blob)))
 
     def _open(self, peer: Peer, worker: int, message: msg.StoreStream) -> _Tunnel | None:
-        """Return a new tunnel; None if the worker does not have the lease."""
+        """Return a new tunnel, or None if the worker does not hold the lease."""
         holder = self._state.workers.get(worker)
         number = holder.held.get(message.lease) if holder is not None else None
         if number is None and (message.lease or not message.shared):

@@ -1,7 +1,7 @@
 """Port of TitanStore for Redis clients: connections, parsing of requests, and limits.
 
-A client that sends an endless request, or does not read its replies, costs bounded memory and does
-not delay other clients.
+Limits bound the memory that a client costs if it sends an endless request or does not read its
+replies. Such a client does not delay other clients.
 """
 
 from __future__ import annotations
@@ -18,24 +18,32 @@ from titan.store.replies import Error
 from titan.store.requests import BadRequest, Requests
 
 RESERVED_FILES = 128
-"""Descriptors reserved for other uses. The number of clients is limited by `maxclients` and by the
-remaining descriptors."""
+"""Descriptors reserved for other uses.
+
+`maxclients` and the remaining descriptors limit the number of clients.
+"""
 UNFINISHED_BYTES = 1 << 30
-"""Maximum bytes of incomplete and waiting requests over all connections. The connection that
-exceeds the maximum is aborted."""
+"""Maximum bytes of incomplete and waiting requests over all connections.
+
+The connection that exceeds the maximum is aborted.
+"""
 UNAUTHENTICATED_BYTES = 32 << 20
-"""The same limit for all connections before authentication."""
+"""Maximum bytes of such requests over all connections that are not authenticated yet."""
 UNREAD_BYTES = 256 << 20
 UNREAD_PUSHES_BYTES = 32 << 20
 """Maximum unread bytes of a client; the lower limit is for clients that listen to channels."""
 UNREAD_TOTAL_BYTES = 1 << 30
-"""Maximum unread bytes over all clients that have more than UNREAD_LITTLE. The connection that
-exceeds the maximum is aborted."""
+"""Maximum unread bytes over all clients that have more than UNREAD_LITTLE.
+
+The connection that exceeds the maximum is aborted.
+"""
 UNREAD_LITTLE = 1 << 20
 WAITING = 1024
 WAITING_BYTES = 4 << 20
-"""Maximum waiting requests of a connection, in number and bytes. Above it the store does not read
-from the connection."""
+"""Maximum waiting requests of a connection, in number and bytes.
+
+Above a maximum the store stops reading from the connection.
+"""
 IDLE_CHECK_S = 1.0
 
 
@@ -57,7 +65,7 @@ class StorePort:
 
     @property
     def most_clients(self) -> int:
-        """Maximum number of clients: `maxclients`, or less if the limit on open files is lower."""
+        """Maximum number of clients: `maxclients`, or less if the process has fewer descriptors."""
         return max(1, min(self._sessions.store.settings.max_clients, getrlimit(RLIMIT_NOFILE)[0] - RESERVED_FILES))
 
     @property
@@ -91,7 +99,7 @@ class StorePort:
             connection.abort()
 
     def press(self, *, pressed: bool) -> None:
-        """Pause reading from all connections while the journal cannot keep up."""
+        """Pause reading from all connections while the journal cannot keep up, or resume it."""
         for connection in self.connections:
             connection.pause("journal", on=pressed)
 
@@ -113,7 +121,7 @@ class StoreConnection(asyncio.Protocol):
         self._unfinished = 0
         self._unread = 0
         self._unauthenticated = False
-        """True before authentication."""
+        """True until the client has authenticated, if a password is needed."""
         self._client: _PortClient | None = None
         """Client of the connection; None if the connection was rejected."""
         self._pauses: dict[str, None] = {}
@@ -152,7 +160,7 @@ class StoreConnection(asyncio.Protocol):
             self._count(unfinished)
 
     def _authenticate(self, client: _PortClient, data: bytes) -> bytes:
-        """Execute requests one by one until the client is authenticated; return the remaining data.
+        """Execute requests one by one until the client is authenticated. Return the remaining data.
 
         Raises BadRequest.
         """
@@ -189,7 +197,7 @@ class StoreConnection(asyncio.Protocol):
             self._sessions.leave(self._client)
 
     def is_idle_since(self, at_ms: int) -> bool:
-        """Return whether the last command was before `at_ms`.
+        """Return whether the client's last command came before `at_ms`.
 
         A client that listens to channels or waits for a key is never idle.
         """
@@ -214,8 +222,10 @@ class StoreConnection(asyncio.Protocol):
         self._unread = unread
 
     def pause(self, reason: str, *, on: bool) -> None:
-        """Add a reason to pause reading; with `on` False, remove it. Reading continues when no
-        reason is left."""
+        """Add a reason to pause reading, or remove it if `on` is false.
+
+        Reading continues when no reason is left.
+        """
         if self._transport is None or self._transport.is_closing() or on == (reason in self._pauses):
             return
         if on:

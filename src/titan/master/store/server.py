@@ -1,7 +1,7 @@
 """Stand-alone TitanStore: the store, its journal and its port, without scheduling.
 
-The journal has the format of a master's journal, so a master can open the home of a store, and a
-store the home of a master.
+The journal has the format of a master's journal. A master can therefore open the home of a store,
+and a store can open the home of a master.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger("titan.store")
 
 
 class StoreServer(HomeServer):
-    """Stand-alone store. `policy` None keeps no journal. `port` 0 takes a free port."""
+    """Stand-alone store. If `policy` is None, no journal is kept. Port 0 means a free port."""
 
     WHAT = "the store"
     DANGER = "read and change all of it"
@@ -44,7 +44,7 @@ class StoreServer(HomeServer):
         password: str = "",
         config: dict[str, str] | None = None,
     ) -> None:
-        """`config`: settings as for CONFIG SET, such as maxmemory."""
+        """`config` has settings as for CONFIG SET, such as maxmemory."""
         super().__init__(home, host, insecure=insecure)
         self._port = port
         self._policy = policy

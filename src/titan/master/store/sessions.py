@@ -1,9 +1,9 @@
-"""Sessions of TitanStore: execution of commands, and release of replies once they are durable.
+"""Sessions of TitanStore: execution of commands, and release of replies when they are durable.
 
-Commands are executed at once on the store in the core's state. The next turn journals their changes
-as one event, for all connections that were served since the turn before. Replies wait until this
-event is durable. Replies to reads wait, too, since a read may have seen a change that is not
-durable yet. Owns sessions, expiry and timeouts. Must not know the origin or the effect of commands.
+Commands are executed at once on the store in the core's state. The next turn journals the changes
+of all connections since the turn before, as one event. Replies wait until this event is durable.
+Replies to reads also wait, because a read may have seen a change that is not durable yet. This
+module owns sessions, expiry and timeouts. It must not know the origin or the effect of commands.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from titan.store.session import Session
 log = logging.getLogger("titan.store")
 
 AT_ONCE_BYTES = 1 << 20
-"""Maximum bytes of replies that are made for a client before they are written. Then other clients
-get their turn."""
+"""Maximum bytes of replies that are made for a client before other clients get their turn."""
 REQUESTS_AT_ONCE = 2048
-"""Maximum requests of a client that are executed in one turn. They take some milliseconds."""
+"""Maximum requests of a client that are executed in one turn, which takes some milliseconds."""
 EXPIRE_AT_ONCE = 200
 """Maximum keys that are expired in one turn."""
 WARN_EVERY_S = 60.0
 
 
 class StoreClient:
-    """Client with a session. Subclasses send the answers."""
+    """Client with a session. Subclasses send the replies."""
 
     def __init__(self, sessions: StoreSessions, *, address: str = "", local_address: str = "") -> None:
         self.session = sessions.enter(self, address, local_address)
         self.ready = True
-        """True if more may be written. The owner calls `go_on` when this becomes True."""
+        """True if more replies may be written. The owner calls `go_on` when `ready` becomes
+        True."""
         self.out = bytearray()
-        """Answers that are not released yet."""
+        """Replies that are not released yet."""
         self.ended = False
         self.deferred = False
-        """True if the client used much time in a turn and waits for a turn with time left."""
+        """True if the client used much time and must wait for a turn with time left."""
         self.waiting_bytes = 0
         self._sessions = sessions
         self._waiting: deque[list[bytes]] = deque()
-        """Requests that wait until a blocked command ends, earlier answers are written, or other
-        clients had their turn."""
+        """Requests that wait: for the end of a blocked command, for unwritten replies, or for other
+        clients' turns."""
 
     @property
     def waiting(self) -> int:
@@ -61,7 +61,7 @@ class StoreClient:
         return len(self._waiting)
 
     def take(self, requests: list[list[bytes]]) -> None:
-        """Execute requests in order as far as possible now; keep the others waiting."""
+        """Execute as many requests as possible now, in order. Keep the others waiting."""
         if self._waiting or self.session.blocked is not None or self.session.closed or not self.ready:
             self._put(requests)
             return
@@ -81,7 +81,7 @@ class StoreClient:
         self._sessions.touched(self)
 
     def go_on(self) -> None:
-        """Execute waiting requests if nothing prevents it."""
+        """Execute waiting requests, unless the client is blocked, deferred, closed or not ready."""
         waiting, session = self._waiting, self.session
         if not waiting or session.blocked is not None or not self.ready or session.closed or self.deferred:
             return
@@ -120,7 +120,7 @@ class StoreClient:
             self._waiting.extend(requests)
 
     def end(self, reply: Reply) -> None:
-        """Send a last answer and drop the waiting requests."""
+        """Send a last reply and drop the waiting requests."""
         self._waiting.clear()
         self.waiting_bytes = 0
         self.answer(reply)
@@ -131,7 +131,7 @@ class StoreClient:
         encode(reply, self.session.resp, self.out)
 
     def collect(self) -> Callable[[], None] | None:
-        """Return the call that sends the answers. The caller makes it when all changes are
+        """Return the call that sends the replies, or None. The caller makes it when all is
         durable."""
         if not self.out:
             return None
@@ -142,7 +142,7 @@ class StoreClient:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close the connection after all written data has been sent."""
+        """Close the connection after all written data is sent."""
         raise NotImplementedError
 
 
@@ -161,9 +161,10 @@ class _Shell(Hooks):
         self._warned = -WARN_EVERY_S
 
     def save(self, *, background: bool) -> Reply:
-        """Request a snapshot. It only makes the next start faster.
+        """Request a snapshot, which only makes the next start faster.
 
-        All answered changes are in the journal already, as durable as `--fsync` says.
+        All changes whose replies were sent are already in the journal, as durable as `--fsync`
+        says.
         """
         self._core.snapshot_soon()
         return Status(b"Background saving started") if background else OK
@@ -197,7 +198,7 @@ class _Shell(Hooks):
 
     def facts(self) -> Mapping[str, Mapping[str, object]]:
         up = int(time.monotonic() - self._began)
-        import psutil  # for one command
+        import psutil  # only this command needs psutil
 
         rss = psutil.Process().memory_info().rss
         return {
@@ -215,7 +216,7 @@ class StoreSessions:
     """All sessions on `core.state.store`."""
 
     def __init__(self, core: CoreLoop, *, stop: Callable[[], None] | None = None) -> None:
-        """`stop`: called by SHUTDOWN; None: SHUTDOWN is rejected."""
+        """`stop` is called by SHUTDOWN. If `stop` is None, SHUTDOWN is rejected."""
         self.store = core.state.store
         self.store.attach(_Shell(core, stop), int.from_bytes(os.urandom(8), "big"))
         core.state.store_is_live = True
@@ -225,7 +226,7 @@ class StoreSessions:
         self._numbers = 0
         self._touched: dict[StoreClient, None] = {}
         self._deferred: dict[StoreClient, None] = {}
-        """Clients that used much time in a turn, in the order in which they continue."""
+        """Clients that used much time in a turn, in the order in which they will continue."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0
@@ -270,7 +271,7 @@ class StoreSessions:
             self.refresh()
 
     def keep_spaces(self, live: Container[int]) -> None:
-        """Delete the keys of all runs, except the runs whose numbers are in `live`."""
+        """Delete the keys of all runs whose numbers are not in `live`."""
         for database in self.store.spaces():
             if database not in live:
                 self.store.wipe_space(self.now_ms(), database)
@@ -288,7 +289,7 @@ class StoreSessions:
         self.refresh()
 
     def refresh(self) -> None:
-        """Schedule the next flush, which journals the changes and sends the answers."""
+        """Schedule the next flush, which journals the changes and releases the replies."""
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)

@@ -1,9 +1,10 @@
-"""Delivery of the webhooks of open gates, with retries until success or the last try.
+"""Delivery of the webhooks of open gates. Each webhook is tried until it succeeds or no try is
+left.
 
-Owns the unencrypted tokens (no other module has them), the signing secret and the tries. The result
-of a delivery is an input of the core. Once this result is durable, no master delivers the webhook
-again. A master that restarts before then delivers the webhook again with a new token. A receiver
-can therefore get a webhook more than once.
+This module owns the unencrypted tokens (no other module has them), the signing secret and the
+tries. The result of a delivery is an input of the core. When this result is durable, no master
+delivers the webhook again. A master that restarts before then delivers it again with a new token. A
+receiver can therefore get a webhook more than once.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("titan.master")
 
 AT_ONCE = 16
-"""Maximum number of concurrent deliveries; others wait."""
+"""Maximum number of concurrent deliveries. Further deliveries wait."""
 TRANSIENT = (408, 425, 429)
-"""4xx answers after which a retry may succeed."""
+"""4xx replies after which a retry may succeed."""
 DELIVERED = "delivered"
 ADDRESSES = 4
-"""Maximum number of a name's addresses that are tried in turn."""
+"""Maximum number of addresses of one host that are tried in turn."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ class WebhookDelivery:
             await self._http.aclose()
 
     def announce(self, number: int) -> list[Callable[[], None]]:
-        """Return the call that starts the delivery. The core loop makes it when the opening of the
-        gate is durable."""
+        """Return the call that starts the delivery.
+
+        The core loop makes the call when the opening of the gate is durable.
+        """
         return [lambda: self._begin(number)]
 
     def note(self, events: list[ev.Event]) -> None:
@@ -106,7 +109,7 @@ class WebhookDelivery:
         where = f"{job.run.id}/{job.name}"
         token = secrets.token_urlsafe(32)
         self._core.see(TokenDrawn(number, digest_of(token)))
-        await self._core.settled()  # a token that was sent must still be valid after a crash
+        await self._core.settled()  # a sent token must be valid after a crash
         about = {
             "run": job.run.id,
             "dag": job.run.name,
@@ -132,14 +135,14 @@ class WebhookDelivery:
         await self._core.settled()
 
     async def _try(self, call: Call, where: str, settings: Settings) -> tuple[str, bool]:
-        """Return ("delivered" or the problem, True if a retry is pointless)."""
+        """Post once. Return ("delivered" or the problem, whether a retry is pointless)."""
         import httpx
 
         if self._http is None:
             # httpx would log each URL, which may hold a password
             logging.getLogger("httpx").setLevel(logging.WARNING)
-            # No connection is kept alive, since another host name with another certificate may have
-            # the same address.
+            # No connection is kept alive, because a host with another certificate may have the same
+            # address.
             self._http = httpx.AsyncClient(
                 follow_redirects=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
             )
@@ -164,7 +167,7 @@ class WebhookDelivery:
 
     @staticmethod
     async def _post(client: httpx.AsyncClient, call: Call, headers: dict[str, str], addresses: list[str]) -> int:
-        """Post to the first address that accepts a connection; return the HTTP status.
+        """Post to the first address that accepts a connection. Return the HTTP status.
 
         The Host header and the expected certificate are those of the host in the URL.
         """
@@ -190,7 +193,7 @@ class WebhookDelivery:
 
 
 def signed(secret: bytes, body: bytes, at_s: int) -> dict[str, str]:
-    """Return the headers that prove the sender and the age of a body to a holder of the secret.
+    """Return headers that prove the sender and the age of a body to a holder of the secret.
 
     >>> signed(b"secret", b"{}", 1700000000)["x-titan-signature"][:20]
     'sha256=b8569b78799ff'

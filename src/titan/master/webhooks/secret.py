@@ -1,5 +1,8 @@
-"""Secret that signs webhooks. It comes from a file or the environment; otherwise the master creates
-it once and keeps it in its home."""
+"""Secret that signs webhooks.
+
+The secret comes from a file or the environment. Without either, the master creates a secret once
+and keeps it in its home.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ SHORTEST = 16
 def webhook_secret(home: Path, file: Path | None) -> bytes:
     """Return the secret, at least 16 bytes.
 
-    Raises CallerError if the secret is too short or its file cannot be read, EnvironmentFault if
-    the secret in the home cannot be created or read.
+    Raises CallerError if the secret is too short or its file cannot be read. Raises
+    EnvironmentFault if the secret in the home cannot be created or read.
     """
     if file is not None:
         try:
@@ -37,7 +40,7 @@ def webhook_secret(home: Path, file: Path | None) -> bytes:
 
 
 def _write(path: Path) -> None:
-    """Write a new secret atomically, readable only by its owner."""
+    """Write a new secret atomically. Only its owner may read the file."""
     beside = path.with_name(f"{path.name}.{os.getpid()}")
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         out.write(secrets.token_hex(32) + "\n")

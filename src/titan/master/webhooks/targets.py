@@ -1,12 +1,12 @@
-"""Permitted addresses of webhooks. They are limited, because any submitter can make the master call
-a URL.
+"""Permitted addresses of webhooks. Any submitter can make the master call a URL, so URLs are
+limited.
 
 Without an allow list, all addresses are permitted except loopback, link-local (where clouds answer
-with credentials), unspecified and multicast addresses. Private addresses are permitted, since a
-team's own chat server is the normal case. With an allow list, only its entries are permitted.
+with credentials), unspecified and multicast addresses. Private addresses are permitted, because
+teams often use a chat server of their own. With an allow list, only its entries are permitted.
 
-A name is resolved once. All of its addresses are checked, and the connection uses one of them. A
-name that resolves differently later (DNS rebinding) has no effect.
+A name is resolved once. All of its addresses are checked, and the connection uses one of them. If
+the name later resolves differently (DNS rebinding), this has no effect.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """Entry of `--webhook-allow`: `host` or `network`; port 0: any."""
+    """Entry of `--webhook-allow`: a `host` or a `network`. Port 0 permits any port."""
 
     host: str = ""
     network: Network | None = None
@@ -54,7 +54,8 @@ class Rule:
 
     @property
     def is_of_this_machine(self) -> bool:
-        """True if the rule names a local address explicitly, not a larger range around it."""
+        """True if the rule names an address of this machine, not a larger range that includes
+        it."""
         if self.network is None:
             return self.host in _LOOPBACK_NAMES
         return self.network.prefixlen == self.network.max_prefixlen or self.network.is_loopback or self.network.is_link_local
@@ -69,7 +70,7 @@ def rule(text: str) -> Rule:
         except ValueError as error:
             raise CallerError(f"--webhook-allow {text}: {error}") from None
     try:
-        return Rule(network=ip_network(text))  # also of version 6, which has colons
+        return Rule(network=ip_network(text))  # an IPv6 address, whose colons are not before a port
     except ValueError:
         pass
     try:
@@ -92,9 +93,9 @@ def rule(text: str) -> Rule:
 
 
 def literal(host: str) -> Address | None:
-    """Return the address if a host is one, None if it is a name.
+    """Return the address if the host is an address, or None if it is a name.
 
-    Accepts all forms that a resolver accepts (`127.1`, `0x7f000001`).
+    All spellings that a resolver accepts are recognised (`127.1`, `0x7f000001`).
     """
     try:
         return ip_address(host)
@@ -119,7 +120,7 @@ def plain(address: Address) -> Address:
 
 
 def kind(address: Address) -> str:
-    """Return the reason why an address needs an explicit rule; "" if it needs none."""
+    """Return why an address needs an explicit rule, or "" if it needs none."""
     if address.is_loopback:
         return "an address of the master's own machine"
     if address.is_link_local:
@@ -139,15 +140,14 @@ async def look_up(host: str, port: int) -> list[str]:
 
 
 class Targets:
-    """Check of addresses. `rules`: the allow list; empty: the addresses permitted by default."""
+    """Check of addresses. `rules` is the allow list. If it is empty, the default applies."""
 
     def __init__(self, rules: Iterable[Rule] = (), resolve: Resolve = look_up) -> None:
         self._rules = tuple(rules)
         self._resolve = resolve
 
     def problem(self, url: str) -> str:
-        """Return the reason why a URL can never be called; "" if there is none. Does not resolve
-        the host name."""
+        """Return why a URL can never be called, or "". The host name is not resolved."""
         try:
             host, port = host_and_port(url)
         except ValueError:
