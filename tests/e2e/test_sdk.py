@@ -119,7 +119,7 @@ def test_invalid_graphs_and_unknown_runs_are_refused(c: Cluster) -> None:
             run = client.submit(DAG("one", [Job("a", command="true")]))
             list(client.logs(f"{run.id}/b"))
         assert run.wait(20).ok
-    with pytest.raises(ConnectionLost, match="not open"):
+    with pytest.raises(ConnectionLost, match="is closed"):
         client.runs()
     with pytest.raises(MasterUnreachable), Client(f"127.0.0.1:{free_port()}"):
         pass

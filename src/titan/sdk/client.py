@@ -6,23 +6,25 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, cast, overload
 
 from titan.errors import CallerError, CallsNotAcknowledged, ConnectionLost
 from titan.model import graph
 from titan.model.names import split_job
 from titan.protocol import messages as msg
 from titan.sdk import decisions, scaling, services, submission, uploads
-from titan.sdk.address import find_address
+from titan.sdk.address import VARIABLE, find_address
 from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.job import DAG, Job
+from titan.sdk.loop_thread import run_in_loop
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
 from titan.sdk.rerunning import from_job
@@ -50,7 +52,7 @@ from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import Task, TaskCall, nodes_of
 from titan.sdk.unacknowledged import CLOSE_TIMEOUT_S
-from titan.sdk.waiting import Waiting
+from titan.sdk.waiting import CLOSED, Waiting
 from titan.sdk.watching import NewsQueue, RunView
 from titan.sdk.why import Why, ask_why
 
@@ -68,7 +70,10 @@ class AsyncClient(AsyncArtifacts):
     - `close_timeout_s`: leaving the client waits this long for the master to acknowledge all
       submitted calls. It raises CallsNotAcknowledged for the others.
 
-    Entering the client raises MasterUnreachable if nothing answers.
+    The first request connects, and raises MasterUnreachable if nothing answers. Leave the client
+    with `async with` or `await client.close()`: an event loop that has ended can send nothing, so
+    calls that are not acknowledged by then are reported as lost. A client belongs to one event
+    loop.
 
     >>> async with AsyncClient() as client:        # doctest: +SKIP
     ...     run = await client.submit(DAG("hello", [Job("a", command="echo hi")]))
@@ -81,18 +86,33 @@ class AsyncClient(AsyncArtifacts):
         self._submitter: Calls | None = None
 
     async def __aenter__(self) -> Self:
-        await self._connection.open()
-        return self
+        return await self.open()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            await asyncio.sleep(0)  # lets the tasks of new calls start
-            if self._submitter is not None:
-                await self._submitter.unacknowledged.wait_async()
+            await self.close()
         except CallsNotAcknowledged as lost:
             if error is None:
                 raise
             error.add_note(str(lost))
+
+    async def open(self) -> Self:
+        """Connect to the master now, and return the client. Without it the first request connects.
+
+        Raises MasterUnreachable.
+        """
+        await self._connection.open()
+        return self
+
+    async def close(self) -> None:
+        """Close the client when the master has acknowledged all submitted calls.
+
+        See Client.close.
+        """
+        try:
+            await asyncio.sleep(0)  # lets the tasks of new calls start
+            if self._submitter is not None:
+                await self._submitter.unacknowledged.wait_async()
         finally:
             if self._submitter is not None:
                 self._submitter.abandon()
@@ -436,7 +456,9 @@ class Client(Waiting, Artifacts):
     - `patience_s`: seconds for which a request waits for a master that restarts.
     - `close_timeout_s`: seconds for which `close` waits for the master to acknowledge calls.
 
-    Use the client as a context manager. Entering it raises MasterUnreachable if nothing answers.
+    The first request connects, and raises MasterUnreachable if nothing answers. The client is
+    closed by `with`, by `close`, or at the end of the program. A function that refers to a client
+    has one of its own where it runs.
 
     >>> with Client() as client:                   # doctest: +SKIP
     ...     run = client.submit(DAG("hello", [Job("a", command="echo hi")]))
@@ -446,13 +468,16 @@ class Client(Waiting, Artifacts):
     _async: AsyncClient
 
     def __init__(self, address: str | None = None, *, patience_s: float = 60.0, close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        super().__init__()
         self._async = AsyncClient(address, patience_s=patience_s)
         self.close_timeout_s = close_timeout_s
         self._calls: Calls | None = None
 
+    def __reduce__(self) -> Any:
+        return _client_here, (self.address,)
+
     def __enter__(self) -> Self:
-        self.open()
-        return self
+        return self.open()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
@@ -462,17 +487,30 @@ class Client(Waiting, Artifacts):
                 raise
             error.add_note(str(lost))
 
-    def open(self) -> None:
-        """Connect to the master. `with` does this; call it only if you do not use `with`."""
-        if self._loop is not None:
-            return
+    def open(self) -> Self:
+        """Connect to the master now, and return the client. Without it the first request connects.
+
+        Raises MasterUnreachable, and ConnectionLost if the client is closed.
+        """
+        self._opened()
+        return self
+
+    def _connect(self) -> None:
         pid = os.getpid()
         self._start_loop(lambda: self._end_with_program(pid))
+        loop = cast("asyncio.AbstractEventLoop", self._loop)
         try:
-            self._wait(self._async.__aenter__())
+            run_in_loop(loop, self._async._connection.open())
         except BaseException:
-            self.close()
+            self._loop = None
+            self._end(loop)
+            self._start_anew()
             raise
+
+    def _start_anew(self) -> None:
+        super()._start_anew()
+        self._calls = None
+        self._async._connection.start_anew()
 
     def close(self) -> None:
         """Close the client when the master has acknowledged all submitted calls.
@@ -485,7 +523,9 @@ class Client(Waiting, Artifacts):
         interrupt has that list as a note. The client is closed in every case. A second call does
         nothing.
         """
-        loop, self._loop = self._loop, None
+        with self._opening:
+            self._closed = True
+            loop, self._loop = self._loop, None
         if loop is None:
             return
         try:
@@ -506,6 +546,7 @@ class Client(Waiting, Artifacts):
 
         A fork of `pid` does not have the thread.
         """
+        self._closed = True
         loop, self._loop = self._loop, None
         if loop is not None and pid == os.getpid():
             self._end(loop, END_S)
@@ -627,11 +668,16 @@ class Client(Waiting, Artifacts):
         return TitanExecutor(self)
 
     def _submitter(self) -> Calls:
-        if self._loop is None:
-            raise ConnectionLost("the client is not open: use it as `with Client() as client:`")
-        if self._calls is None:
-            self._calls = Calls(self._async._connection, self._loop, self.close_timeout_s)
-        return self._calls
+        calls = self._calls
+        if calls is not None and self._loop is not None:
+            return calls
+        loop = self._opened()
+        with self._opening:
+            if self._loop is not loop:
+                raise ConnectionLost(CLOSED)
+            if self._calls is None:
+                self._calls = Calls(self._async._connection, loop, self.close_timeout_s)
+            return self._calls
 
     def runs(
         self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = (), group: str = ""
@@ -757,3 +803,15 @@ class Client(Waiting, Artifacts):
     def stop_master(self) -> None:
         """Stop the master. Workers keep their jobs and wait for the next master."""
         self._wait(self._async.stop_master())
+
+
+_clients_here: dict[str, Client] = {}
+
+
+def _client_here(address: str) -> Client:
+    """Return the client of this process that stands for a client which was pickled elsewhere.
+
+    A job reaches the master at the address that its worker uses.
+    """
+    address = os.environ.get(VARIABLE, address) if "_titan_runner" in sys.modules else address
+    return _clients_here.setdefault(address, Client(address))

@@ -41,7 +41,17 @@ class Connection:
         self.welcome: msg.Welcome | None = None
         self.nearby: Nearby | None = None
         """Set if this process can read the master's content as files."""
+        self._of_parent: list[object] = []
         self._peer: Peer | None = None
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Forget the connection without a word to the master, for a fork of the process.
+
+        The socket belongs to the parent, so it stays open.
+        """
+        self._of_parent.append(self._peer)
+        self._peer = None
         self._requests = 0
         self._waiting: dict[int, asyncio.Queue[_Answer]] = {}
         self._connecting: asyncio.Lock = asyncio.Lock()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from titan.errors import ConnectionLost
+from titan import Client
+from titan.errors import ConnectionLost, MasterUnreachable
 from titan.sdk.waiting import Waiting
 
 DEADLINE_S = 20.0
@@ -83,6 +84,19 @@ def test_results_and_errors_come_back(waiting: Waiting) -> None:
         waiting._wait(fail())
 
 
-def test_a_client_that_is_not_open_says_so() -> None:
-    with pytest.raises(ConnectionLost, match="not open"):
-        Waiting()._wait(asyncio.sleep(0))
+def test_a_closed_client_says_so() -> None:
+    client = Client("127.0.0.1:1")
+    client.close()
+    client.close()
+    for use in (client.workers, client.open, lambda: client.call(pow, 2, 3)):
+        with pytest.raises(ConnectionLost, match="is closed: make another"):
+            use()
+
+
+def test_a_client_without_a_master_says_so_at_each_use() -> None:
+    client = Client("127.0.0.1:1")
+    for use in (client.workers, client.open, lambda: client.call(pow, 2, 3), lambda: client.map(abs, [1])):
+        with pytest.raises(MasterUnreachable, match=r"no master answers at 127\.0\.0\.1:1"):
+            use()
+    assert not [thread for thread in threading.enumerate() if thread.name == "titan-client"]
+    client.close()
