@@ -48,6 +48,60 @@ def test_a_run_runs_again_with_the_files_that_it_had(c: Cluster, tmp_path: Path)
     assert c.printed(ran(c, "rerun", again), "b") == "first\n"
 
 
+def test_new_files_are_those_of_today_and_the_pipeline_too(c: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "a.sh").write_text("echo first > out\n")
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    run = ran(c, "submit", "--group", "night", "--deadline", "1h", "p.yaml", cwd=tmp_path)
+    (tmp_path / "a.sh").write_text("echo second > out\n")
+    (tmp_path / "p.yaml").write_text(PIPELINE.replace("echo c", "echo today"))
+    c.restart_master()
+    again = ran(c, "rerun", run, "--new-files")  # in another folder than the submission
+    assert (c.printed(again, "b"), c.printed(again, "c")) == ("second\n", "today one\n")
+    summary = c.client.status(again).summary
+    assert summary.group == "night"
+    assert summary.deadline_at == pytest.approx(summary.submitted_at + 3600)
+    assert c.printed(ran(c, "rerun", f"{run}/c", "--new-files"), "c") == "today one\n"
+    (tmp_path / "p.yaml").write_text(PIPELINE.replace("depends_on: [a]", "depends_on: [z]"))
+    broken = c.cli("rerun", run, "--new-files")
+    assert (broken.returncode, f"{tmp_path}/p.yaml:5: depends_on: unknown job 'z'" in broken.stderr) == (2, True), broken
+    (tmp_path / "p.yaml").unlink()
+    gone = c.cli("rerun", run, "--new-files")
+    assert (gone.returncode, "p.yaml, from which run" in gone.stderr, "is not on this machine" in gone.stderr) == (2, True, True)
+
+
+def test_values_of_parameters_are_not_replaced_by_defaults(c: Cluster, tmp_path: Path) -> None:
+    text = "name: tuned\nparams:\n  lr: {type: number, default: 0.1}\njobs: [{id: a, command: 'echo ${params.lr}'}]\n"
+    (tmp_path / "p.yaml").write_text(text)
+    assert c.printed(ran(c, "rerun", ran(c, "submit", "p.yaml", cwd=tmp_path), "--new-files"), "a") == "0.1\n"
+    tuned = ran(c, "submit", "p.yaml", "--param", "lr=0.5", cwd=tmp_path)
+    refused = c.cli("rerun", tuned, "--new-files")
+    assert (refused.returncode, "it has values of --param" in refused.stderr) == (2, True), refused
+    assert c.printed(ran(c, "rerun", tuned), "a") == "0.5\n"
+
+
+def test_a_script_and_a_folder_are_taken_again(c: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "s.sh").write_text("echo first $1\n")
+    script = ran(c, "submit", "s.sh", "x", cwd=tmp_path)
+    folder = ran(c, "submit", "--project", "./s.sh", "y", cwd=tmp_path)
+    command = ran(c, "submit", "--", "echo", "z", cwd=tmp_path)
+    (tmp_path / "s.sh").write_text("echo second $1\n")
+    again = [ran(c, "rerun", run, "--new-files") for run in (script, folder, command)]
+    printed = [c.printed(run, job) for run, job in zip(again, ("s.sh", "s.sh", "echo"), strict=True)]
+    assert printed == ["second x\n", "second y\n", "z\n"]
+    (tmp_path / "s.sh").unlink()
+    for run in (script, folder):
+        gone = c.cli("rerun", run, "--new-files")
+        assert (gone.returncode, f"{tmp_path}/s.sh, " in gone.stderr) == (2, True), gone
+
+
+def test_new_files_of_a_program_are_known_to_the_program_alone(c: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "s.sh").write_text("true\n")
+    for source in ("", tmp_path / "s.sh"):
+        run = c.client.submit(DAG("d", [Job("j", file=tmp_path / "s.sh"), Job("k", command="true")], source=source))
+        with pytest.raises(CallerError, match="does not name the files to read again"):
+            c.client.rerun(run.id, new_files=True)
+
+
 def test_a_part_of_a_run_runs_again_if_it_needs_nothing_of_the_rest(c: Cluster, tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("echo x > out\n")
     (tmp_path / "p.yaml").write_text(PIPELINE)

@@ -182,7 +182,8 @@ def dag_of(
     dag = _dag_of(arguments, options, pipeline, in_place=in_place)
     if group or deadline is not None:
         deadline = dag.deadline if deadline is None else deadline
-        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, group or dag.agent_run_id)
+        group = group or dag.agent_run_id
+        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, group, dag.source)
     return dag
 
 
@@ -214,7 +215,7 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, pipeline: PipelineO
             job = Job(name, command=[*_launcher(first, options), *args], **options.job_fields())
         else:
             job = Job(name, file=path, args=args, python=options.python, **options.job_fields())
-        return DAG(path.name, [job], project=project)
+        return DAG(path.name, [job], project=project, source=project or path)
     if path.suffix in SCRIPTS and not shutil.which(first):
         raise CallerError(f"file {first} does not exist")
     if options.python is not None:
@@ -228,7 +229,7 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, pipeline: PipelineO
         elif in_place:
             raise CallerError(f"there is no file or command {first!r} here: check the name, or its folder in PATH")
     job = Job(name, command=command, **options.job_fields())
-    return DAG(_name_of(arguments), [job], project=project)
+    return DAG(_name_of(arguments), [job], project=project, source=project or "")
 
 
 def _launcher(script: str, options: JobOptions) -> list[str]:

@@ -14,18 +14,19 @@ from titan.cli.targets import find_target
 
 @click.command()
 @click.argument("target", metavar="RUN|RUN/JOB")
+@click.option("--new-files", is_flag=True, help="Read the pipeline, and the files of its jobs, again from where they were.")
 @master_option
 @json_option
-def rerun(target: str, master: str | None, as_json: bool) -> None:
+def rerun(target: str, new_files: bool, master: str | None, as_json: bool) -> None:
     """Submit a run again as a new run, with the files and arguments that it had; print the id of
     the new run. With RUN/JOB: only that job and the jobs that depend on it.
 
-    To use files as they are now, use `titan run FILE` or `titan submit FILE`. To run only the DEAD
-    jobs of a run again, within the same run, use `titan dlq retry RUN`.
+    With --new-files, today's pipeline file and today's scripts run, if they are on this machine. To
+    run only the DEAD jobs of a run again, within the same run, use `titan dlq retry RUN`.
     """
     with open_client(master) as client:
         target = find_target(client, target)
-        run = client.rerun(target)
+        run = client.rerun(target, new_files=new_files)
     print(json.dumps({"run": run.id, "of": target}) if as_json else run.id)
 
 

@@ -64,6 +64,7 @@ class RunBegun(msgspec.Struct, frozen=True):
     deadline_s: float = 0.0
     group: str = ""
     actor: str = ""
+    source: str = ""
 
 
 class JobsArrived(msgspec.Struct, frozen=True):

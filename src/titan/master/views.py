@@ -100,6 +100,7 @@ def submitted_dag(state: State, ask: msg.GetDag) -> msg.Dag:
         payloads if any(payloads) else [],
         run.deadline_s,
         run.group,
+        run.source,
     )
     return msg.Dag(ask.request, dag)
 

@@ -19,6 +19,7 @@ MAX_INPUT_BYTES = 48 * 1024 * 1024
 MAX_TEMPLATE_BYTES = 1024 * 1024
 """Maximum characters of a job specification: command, environment and all other fields."""
 MAX_VERSION = 256
+MAX_SOURCE = 4096
 TEMPLATE_BYTES = 256
 """Estimated size of a template whose fields are all empty."""
 MAX_RETRIES = 1_000
@@ -209,3 +210,6 @@ class DagSpec(msgspec.Struct, frozen=True, array_like=True):
     """Deadline of the run, in seconds after its submission; 0: no deadline."""
     group: str = ""
     """The submitter's name for a group of runs: `agent_run_id`."""
+    source: str = ""
+    """Absolute path, on the submitter's machine, of the pipeline file, script or project folder
+    that the DAG was made from. "": unknown."""

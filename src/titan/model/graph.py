@@ -63,7 +63,7 @@ def resolve_addition(
 
 
 def _resolve(dag: DagSpec, known: Callable[[str], int | None], offset: int) -> list[tuple[int, ...]]:
-    check_head(dag.name, dag.templates, len(dag.ids), dag.deadline_s, dag.group, dag.version)
+    check_head(dag.name, dag.templates, len(dag.ids), dag.deadline_s, dag.group, dag.version, dag.source)
     if len(dag.parents) != len(dag.ids):
         raise InvalidGraph("the columns of the DAG differ in length")
     _check_columns(dag, len(dag.templates))
@@ -149,7 +149,13 @@ class ResolvedPart(Part, Protocol):
 
 
 def check_head(
-    name: str, templates: list[JobTemplate], count: int, deadline_s: float = 0.0, group: str = "", version: str = ""
+    name: str,
+    templates: list[JobTemplate],
+    count: int,
+    deadline_s: float = 0.0,
+    group: str = "",
+    version: str = "",
+    source: str = "",
 ) -> None:
     """Raise InvalidGraph for problems that can be found before the jobs of a DAG arrive."""
     if not name or len(name) > 256 or not name.isprintable():
@@ -164,6 +170,8 @@ def check_head(
         raise InvalidGraph(f"DAG {name!r}: agent_run_id is at most {MAX_GROUP} printable characters")
     if len(version) > limits.MAX_VERSION or not version.isprintable():
         raise InvalidGraph(f"DAG {name!r}: version is at most {limits.MAX_VERSION} printable characters")
+    if len(source) > limits.MAX_SOURCE or not source.isprintable():
+        raise InvalidGraph(f"DAG {name!r}: source is at most {limits.MAX_SOURCE:,} printable characters")
     for template in templates:
         _check_template(template)
 

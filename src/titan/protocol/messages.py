@@ -198,6 +198,7 @@ class OpenRun(Message, frozen=True):
     wanted: Column[Count] = []
     deadline_s: Seconds = 0.0
     group: Name = ""
+    source: Text = ""
 
 
 class AddJobs(Message, frozen=True):

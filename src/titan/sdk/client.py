@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
@@ -27,7 +28,7 @@ from titan.sdk.job import DAG, Job
 from titan.sdk.loop_thread import run_in_loop
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
-from titan.sdk.rerunning import from_job
+from titan.sdk.rerunning import from_job, renewed
 from titan.sdk.run import AsyncRun, Run, submitted_here
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
@@ -135,18 +136,23 @@ class AsyncClient(AsyncArtifacts):
         submitted_here(answer.run)
         return AsyncRun(self, answer.run, dag.name)
 
-    async def rerun(self, target: str) -> AsyncRun:
+    async def rerun(self, target: str, *, new_files: bool = False) -> AsyncRun:
         """Submit the DAG of `RUN` again, with the files that the run had, as a new run.
 
         For `RUN/JOB`: only that job and the jobs that depend on it. Jobs that were added to the run
         later are left out. Raises NotFound, also if a file is no longer on the master; CallerError
         if a job needs the result or the files of a job that is left out; LimitExceeded.
+
+        `new_files`: read the pipeline file, script or project folder that the run was submitted
+        from again, on this machine. Raises CallerError if it is not known or not here.
         """
         run, _, job = target.partition("/")
         answer = await self._connection.call(lambda n: msg.GetDag(n, run))
         assert isinstance(answer, msg.Dag)
-        spec = from_job(answer.dag, job) if job else answer.dag
-        submitted = await submission.submit(self._connection, spec, graph.resolve(spec), None)
+        read = partial(renewed, answer.dag, run) if new_files else partial(StagedDag, answer.dag, [])
+        async with self._sent(read) as staged:
+            spec = from_job(staged.spec, job) if job else staged.spec
+            submitted = await submission.submit(self._connection, spec, graph.resolve(spec), None)
         submitted_here(submitted.run)
         return AsyncRun(self, submitted.run, spec.name)
 
@@ -424,10 +430,14 @@ class AsyncClient(AsyncArtifacts):
             await self._connection._call_once(msg.Stop)
 
     # -- artifacts ---------------------------------------------------------------------------------
-    @contextlib.asynccontextmanager
-    async def _staged(self, dag: DAG, *, addition: bool = False) -> AsyncIterator[StagedDag]:
+    def _staged(self, dag: DAG, *, addition: bool = False) -> contextlib.AbstractAsyncContextManager[StagedDag]:
         """Provide the staged DAG, with its files on the master."""
-        staged = await asyncio.to_thread(stage, dag, addition=addition)
+        return self._sent(partial(stage, dag, addition=addition))
+
+    @contextlib.asynccontextmanager
+    async def _sent(self, read: Callable[[], StagedDag]) -> AsyncIterator[StagedDag]:
+        """Provide the staged DAG that `read` returns, with its files on the master."""
+        staged = await asyncio.to_thread(read)
         try:
             if staged.unresolved:
                 found = {name: (await self._resolve(name)).hash for name in staged.unresolved}
@@ -769,9 +779,9 @@ class Client(Waiting, Artifacts):
         """Yield (1 for stdout or 2 for stderr, bytes) of `RUN/JOB`. See AsyncClient.logs."""
         return self._iterate(self._async.logs(target, follow=follow, attempt=attempt))
 
-    def rerun(self, target: str) -> Run:
+    def rerun(self, target: str, *, new_files: bool = False) -> Run:
         """Submit the DAG of `RUN`, or the part behind `RUN/JOB`, again. See AsyncClient.rerun."""
-        return Run(self, self._wait(self._async.rerun(target)))
+        return Run(self, self._wait(self._async.rerun(target, new_files=new_files)))
 
     def push(self, path: str | Path, name: str = "") -> str:
         """Upload a file to the master's perm_files/; return its name there.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from titan.errors import CallerError, InvalidGraph
-from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, Limits, Service
+from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SOURCE, Limits, Service
 from titan.model.demand import MAX_GPUS
 from titan.model.drivers import DRIVERS, choices, choices_doc
 from titan.model.files import SCRIPT_FOLDER
@@ -399,6 +399,8 @@ class DAG:
       them.
     - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked
       copy. The `file` of each job is a path in it. None: each `file` travels by itself.
+    - `source`: path of the pipeline file that the DAG was read from, which `titan rerun
+      --new-files` reads again.
 
     Raises InvalidGraph. Missing parents and cycles are found when the DAG is staged.
 
@@ -415,6 +417,8 @@ class DAG:
     project: Path | None
     deadline: float | None
     agent_run_id: str
+    source: str
+    """Absolute path, "" if unknown."""
 
     def __init__(
         self,
@@ -424,8 +428,11 @@ class DAG:
         project: str | os.PathLike[str] | None = None,
         deadline: float | str | None = None,
         agent_run_id: str = "",
+        source: str | os.PathLike[str] = "",
     ) -> None:
         put = object.__setattr__
+        path = os.path.abspath(source) if source else ""
+        put(self, "source", path if path.isprintable() and len(path) <= MAX_SOURCE else "")
         for field, value in (("name", name), ("version", version), ("agent_run_id", agent_run_id)):
             if problem := problem_of(DAG_FIELDS[field], value):
                 raise InvalidGraph(f"DAG {shown(name)}: {field}: {problem}")

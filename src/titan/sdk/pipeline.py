@@ -73,7 +73,8 @@ def load_pipeline(path: str | os.PathLike[str], *, params: Mapping[str, object] 
     :4: comand: unknown key: did you mean 'command'?
     """
     source = Source(os.fspath(path))
-    return pipeline_of(source, load_nodes(source), params)
+    made_from = "" if source.name == "-" or params else source.name  # the values of parameters are not kept
+    return _read_root(source, filled(source, load_nodes(source), params), made_from=made_from)
 
 
 def load_params(path: str | os.PathLike[str]) -> tuple[Param, ...]:
@@ -97,7 +98,7 @@ def load_addition(path: str | os.PathLike[str], *, project: bool = True, params:
 
 
 # -- pipelines -------------------------------------------------------------------------------------
-def _read_root(source: Source, root: Entries, *, addition: bool = False, in_project: bool = True) -> DAG:
+def _read_root(source: Source, root: Entries, *, addition: bool = False, in_project: bool = True, made_from: str = "") -> DAG:
     _check_keys(source, root, ROOT_KEYS, _ROOT_SYNONYMS)
     for key in ("name", "jobs"):
         if key not in root.entries:
@@ -133,7 +134,7 @@ def _read_root(source: Source, root: Entries, *, addition: bool = False, in_proj
     jobs = _read_jobs(source, node, python, project=project, addition=addition)
     folder = source.folder if project else None
     optional_texts = {key: texts.get(key, "") for key in ("version", "agent_run_id")}
-    return DAG(texts["name"], jobs, project=folder, deadline=deadline, **optional_texts)
+    return DAG(texts["name"], jobs, project=folder, deadline=deadline, source=made_from, **optional_texts)
 
 
 def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: bool, addition: bool) -> list[Job]:

@@ -1,11 +1,83 @@
-"""Part of a DAG that is submitted again: a job and the jobs that depend on it."""
+"""DAGs that are submitted again: a part of one, and one with the files as they are now."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+
 import msgspec
 
+from titan.content.archive import build_archive
 from titan.errors import CallerError, NotFound
-from titan.model.dag import DagSpec
+from titan.model.dag import DagSpec, JobTemplate
+from titan.sdk.pipeline import load_pipeline
+from titan.sdk.staging import Scratch, StagedDag, stage
+
+PIPELINES = (".yaml", ".yml")
+
+
+def renewed(spec: DagSpec, run: str) -> StagedDag:
+    """Return the DAG of `run` with its pipeline and files as they are now.
+
+    - A pipeline is read again. Its group and deadline count; those that it lacks are the run's.
+    - A script and the folder of `--project` are taken again, with the command and options of then.
+    - A DAG without files of its own is returned as it is.
+
+    Raises CallerError if the source is not known or not here, and the errors of a submission.
+    """
+    source = spec.source
+    is_pipeline = source.endswith(PIPELINES)
+    if not is_pipeline and not any(_travels(template) for template in spec.templates):
+        return StagedDag(spec, [])
+    if source and not os.path.exists(source):
+        raise CallerError(
+            f"{source}, from which run {run} was submitted, is not on this machine: call this command where it is,"
+            " or leave --new-files out"
+        )
+    if not source or not (is_pipeline or os.path.isdir(source) or _is_script(spec, source)):
+        raise CallerError(
+            f"run {run} does not name the files to read again, because a program submitted it, or it has values of --param:"
+            " submit it again there, or leave --new-files out"
+        )
+    if not is_pipeline:
+        return _with_folder(spec, Path(source)) if os.path.isdir(source) else _with_script(spec, Path(source))
+    staged = stage(load_pipeline(source))
+    kept = {"group": staged.spec.group or spec.group, "deadline_s": staged.spec.deadline_s or spec.deadline_s}
+    return dataclasses.replace(staged, spec=msgspec.structs.replace(staged.spec, **kept))
+
+
+def _travels(template: JobTemplate) -> bool:
+    return bool(template.file_hash or template.archive or template.function)
+
+
+def _is_script(spec: DagSpec, source: str) -> bool:
+    return len(spec.ids) == 1 and spec.templates[0].file == os.path.basename(source)
+
+
+def _with_script(spec: DagSpec, script: Path) -> StagedDag:
+    try:
+        with script.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CallerError(f"{script}: cannot be read: {error.strerror}") from None
+    template = msgspec.structs.replace(spec.templates[0], file_hash=digest)
+    return StagedDag(msgspec.structs.replace(spec, templates=[template]), [], {digest: script})
+
+
+def _with_folder(spec: DagSpec, folder: Path) -> StagedDag:
+    scratch = Scratch()
+    try:
+        packed = build_archive(folder, scratch.path)
+        for template in spec.templates:
+            if template.archive and template.file and not (folder / template.file).is_file():
+                raise CallerError(f"{folder / template.file}, which the run executes, is gone: leave --new-files out")
+    except BaseException:
+        scratch.close()
+        raise
+    templates = [msgspec.structs.replace(t, archive=packed.sha256) if t.archive else t for t in spec.templates]
+    return StagedDag(msgspec.structs.replace(spec, templates=templates), [], {packed.sha256: packed.path}, scratch=scratch)
 
 
 def from_job(spec: DagSpec, job: str) -> DagSpec:

@@ -254,6 +254,7 @@ class _Staging:
             payloads=table.all_payloads(),
             deadline_s=dag.deadline or 0.0,
             group=dag.agent_run_id,
+            source=dag.source,
         )
 
     def _planner(self, job: Job, like: JobTemplate, table: Table) -> JobTemplate:

@@ -87,7 +87,17 @@ def _messages(
     request: int, key: str, spec: DagSpec, parents: Sequence[tuple[int, ...]], progress: Progress | None
 ) -> Iterator[msg.Message]:
     count = len(spec.ids)
-    yield msg.OpenRun(request, key, spec.name, spec.version, spec.templates, count, deadline_s=spec.deadline_s, group=spec.group)
+    yield msg.OpenRun(
+        request,
+        key,
+        spec.name,
+        spec.version,
+        spec.templates,
+        count,
+        deadline_s=spec.deadline_s,
+        group=spec.group,
+        source=spec.source,
+    )
     begin = 0
     while begin < count:
         end = min(begin + PART_JOBS, count)

@@ -65,6 +65,7 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
     """Nominal time for which the schedule made the run."""
     group: str = ""
     actor: str = ""
+    source: str = ""
 
 
 class RunOpened(_Fact, frozen=True, tag="run_opened"):
@@ -87,6 +88,7 @@ class RunOpened(_Fact, frozen=True, tag="run_opened"):
     scheduled_at: float = 0.0
     group: str = ""
     actor: str = ""
+    source: str = ""
 
 
 class JobsAdded(_Fact, frozen=True, tag="jobs_added"):

@@ -37,6 +37,7 @@ def on_dag_submitted(turn: Turn, received: DagSubmitted) -> None:
             deadline_s=dag.deadline_s,
             group=dag.group,
             actor=turn.actor,
+            source=dag.source,
         )
     )
     turn.order(fx.ReplySubmitted(received.origin, received.request, received.run, len(dag.ids)))
@@ -46,7 +47,15 @@ def on_run_begun(turn: Turn, received: RunBegun) -> None:
     if is_answered(turn, received.origin, received.request, received.key, received.run):
         return
     try:
-        check_head(received.name, received.templates, received.count, received.deadline_s, received.group, received.version)
+        check_head(
+            received.name,
+            received.templates,
+            received.count,
+            received.deadline_s,
+            received.group,
+            received.version,
+            received.source,
+        )
     except InvalidGraph as e:
         turn.order(fx.Refuse(received.origin, received.request, e.code, str(e), e.job))
         return
@@ -55,7 +64,18 @@ def on_run_begun(turn: Turn, received: RunBegun) -> None:
         turn.emit(ev.RunDropped(run.id, turn.now))
     first = turn.state.next_job
     head = (received.run, received.key, received.name, received.version, received.templates)
-    turn.emit(ev.RunOpened(*head, first, received.count, turn.now, received.deadline_s, group=received.group, actor=turn.actor))
+    turn.emit(
+        ev.RunOpened(
+            *head,
+            first,
+            received.count,
+            turn.now,
+            received.deadline_s,
+            group=received.group,
+            actor=turn.actor,
+            source=received.source,
+        )
+    )
 
 
 def on_jobs_arrived(turn: Turn, received: JobsArrived) -> None:

@@ -79,6 +79,8 @@ class Run(msgspec.Struct):
     """The submitter's name for a group of runs: `agent_run_id`."""
     published: dict[str, list[Published]] = {}
     """Key -> versions that the run's jobs published under it, newest last."""
+    source: str = ""
+    """File or folder that the DAG was made from, on the submitter's machine; "" if unknown."""
 
     def numbers(self, begin: int = 0, end: int | None = None) -> Iterable[int]:
         """Return the job numbers at the positions from `begin` up to, but not including, `end`."""
