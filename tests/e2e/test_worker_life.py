@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, alive, cluster, processes_below
+from support.cluster import FAST, QUIET, Cluster, alive, cluster, processes_below
 from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.run import Run
@@ -28,6 +28,13 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 def fast(tmp_path: Path) -> Iterator[Cluster]:
     """In which a silent worker is lost within seconds."""
     with cluster(tmp_path / "c", settings=FAST) as made:
+        yield made
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Cluster]:
+    """In which a name stays its worker's for a minute of silence."""
+    with cluster(tmp_path / "c", settings={**QUIET, "name_guard_s": 60}) as made:
         yield made
 
 
@@ -165,8 +172,8 @@ def test_the_same_worker_again_after_its_death(c: Cluster, tmp_path: Path) -> No
 
 
 # -- names and homes -------------------------------------------------------------------------------
-def test_a_second_worker_of_a_name_is_refused_and_the_first_goes_on(c: Cluster, tmp_path: Path) -> None:
-    gate = Gate(tmp_path)
+def test_a_second_worker_of_a_name_is_refused_and_the_first_goes_on(guarded: Cluster, tmp_path: Path) -> None:
+    c, gate = guarded, Gate(tmp_path)
     c.start_workers("twin")
     run = c.client.submit(DAG("one", [Job("a", command=gate.command)]))
     gate.wait()
