@@ -69,12 +69,14 @@ def only_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-def test_each_wrong_input_is_one_line_that_names_the_fix(c: Cluster, folder: Path) -> None:
+@pytest.mark.parametrize(("words", "code", "fix"), WRONG, ids=[" ".join(words) for words, _, _ in WRONG])
+def test_a_wrong_input_is_one_line_that_names_the_fix(
+    c: Cluster, folder: Path, words: tuple[str, ...], code: int, fix: str
+) -> None:
     nobody = {**PLAIN, "TITAN_MASTER": "127.0.0.1:1"}
-    for words, code, fix in WRONG:
-        done = c.cli(*words, cwd=folder, env=PLAIN if words[0] == "run" else nobody)
-        assert done.returncode == code, (words, done.stderr)
-        assert fix in only_line(done), words
+    done = c.cli(*words, cwd=folder, env=PLAIN if words[0] == "run" else nobody)
+    assert done.returncode == code, done.stderr
+    assert fix in only_line(done)
 
 
 # -- places where nothing can be written -----------------------------------------------------------
