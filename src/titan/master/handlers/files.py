@@ -150,9 +150,9 @@ class FileHandler:
             self._spawn(self._begin(upload))
 
     async def _take_file(self, upload: _Upload, hash_: str, path: str, hashed: Seal | None) -> None:
-        """Copy or link a file of a sender on the same machine.
+        """Link a file of a sender on the same machine into the content store.
 
-        If this fails, ask the sender to send the content.
+        If the file cannot be linked, ask the sender for the content.
         """
         try:
             taken = await self._in_thread(self.store.take, path, upload.size, hash_, hashed)

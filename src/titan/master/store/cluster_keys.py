@@ -42,7 +42,7 @@ EVENTS_KEY = b"titan:events"
 QUEUED = 10_000
 LISTED = 10_000
 EVENTS = 10_000
-"""Maximum number of entries of titan:events, and of events that are not entries yet."""
+"""Maximum number of entries of titan:events, and of entries that are still to be made."""
 
 
 _HIDDEN = (*ev.VOLATILE, ev.StoreChanged)
