@@ -64,6 +64,29 @@ def test_the_master_stops_and_says_why(tmp_path: Path, harm: Callable[[Cluster],
         assert "no space" not in c.master.err and "nothing acknowledged is lost" not in c.master.err
 
 
+@pytest.mark.parametrize("harm", [delete, move, move_and_make_anew, delete_the_lock])
+def test_a_master_without_a_journal_stops_too(tmp_path: Path, harm: Callable[[Cluster], None]) -> None:
+    with cluster(tmp_path / "c", options=("--journal", "none")) as c:
+        c.client.submit(DAG("before", [Job("a", command="true")]))
+        assert c.master is not None
+        harm(c)
+        began = time.monotonic()
+        until(lambda: c.master is not None and not c.master.running, "the master stops", 10.0)
+        assert time.monotonic() - began < BOUND_S or _is_loaded()
+        assert c.master.wait() == 74
+        assert "was deleted, moved or replaced under this process" in c.master.err
+        assert "Traceback" not in c.master.err
+
+
+@pytest.mark.parametrize("mode", [("--fsync", "everysec"), ("--fsync", "no")])
+def test_a_master_that_syncs_later_stops_too(tmp_path: Path, mode: tuple[str, str]) -> None:
+    with cluster(tmp_path / "c", options=mode) as c:
+        delete(c)
+        until(lambda: c.master is not None and not c.master.running, "the master stops", BOUND_S if not _is_loaded() else 10.0)
+        assert c.master is not None and c.master.wait() == 74
+        assert "was deleted, moved or replaced under this process" in c.master.err
+
+
 def test_nothing_is_acknowledged_after_the_notice(tmp_path: Path) -> None:
     """A client that goes on submitting gets its last answer within a second of the deletion."""
     with cluster(tmp_path / "c") as c, Client(c.address, patience_s=0.5) as client:

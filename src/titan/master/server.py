@@ -115,7 +115,7 @@ class Master(HomeServer):
         `secrets_key` is the key that seals the secrets. None means the key file in the home.
         `accept_clock` accepts a clock that is far ahead of the time recorded in the home.
         """
-        super().__init__(home, host, insecure=insecure)
+        super().__init__(home, host, insecure=insecure, journaled=policy is not None)
         self.port = port
         self._policy = policy
         self._settings = settings or Settings()

@@ -7,9 +7,10 @@ import ipaddress
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from titan.errors import CallerError, EnvironmentFault
+from titan.errors import CallerError, EnvironmentFault, HomeGone
 from titan.host.home_lock import HomeLock
 from titan.host.privacy import open_home
+from titan.journal.anchors import CHECK_S, Anchors
 
 
 class HomeServer(ABC):
@@ -19,11 +20,14 @@ class HomeServer(ABC):
     DANGER = "use it"
     """Verb phrase for an error text: the permissions of everyone who can reach the server."""
 
-    def __init__(self, home: Path, host: str, *, insecure: bool) -> None:
-        """`insecure`: allow addresses that other machines can reach."""
+    def __init__(self, home: Path, host: str, *, insecure: bool, journaled: bool) -> None:
+        """`insecure`: allow addresses that other machines can reach. `journaled`: the server keeps
+        a journal, whose writer notices a home that was deleted."""
         self.home = home
         self.host = host
         self._insecure = insecure
+        self._journaled = journaled
+        self._watch: asyncio.Task[None] | None = None
         self._lock = HomeLock(home / "lock")
         self._stopped: asyncio.Future[None] | None = None
 
@@ -44,6 +48,8 @@ class HomeServer(ABC):
         try:
             self._lock.acquire()
             await self._open()
+            if not self._journaled:
+                self._watch = asyncio.get_running_loop().create_task(self._watch_home(Anchors(self.places)))
         except OSError as e:
             self._lock.release()
             problem = f"the home {self.home} cannot be used: {e.filename or self.home}: {e.strerror or e}"
@@ -63,6 +69,8 @@ class HomeServer(ABC):
 
     async def stop(self) -> None:
         """Close all connections and the journal."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._close()
         self._lock.release()
 
@@ -73,6 +81,15 @@ class HomeServer(ABC):
     @abstractmethod
     async def _close(self) -> None:
         """Close all parts. This process still holds the lock of the home."""
+
+    async def _watch_home(self, anchors: Anchors) -> None:
+        """End the server when its home was deleted, moved or replaced."""
+        try:
+            while True:
+                await asyncio.sleep(CHECK_S)
+                anchors.check()
+        except (HomeGone, OSError) as error:
+            self._on_fatal(error)
 
     def _on_fatal(self, error: BaseException) -> None:
         if self._stopped is not None and not self._stopped.done():

@@ -45,7 +45,7 @@ class StoreServer(HomeServer):
         config: dict[str, str] | None = None,
     ) -> None:
         """`config` has settings as for CONFIG SET, such as maxmemory."""
-        super().__init__(home, host, insecure=insecure)
+        super().__init__(home, host, insecure=insecure, journaled=policy is not None)
         self._port = port
         self._policy = policy
         self._config = {**(config or {}), **({"requirepass": password} if password else {})}
