@@ -62,3 +62,22 @@ def test_a_killed_worker_cleans_when_it_starts_again(tmp_path: Path, project: Pa
         until(lambda: "a.1/data/big" not in files_of(c, run.id), "the copy is removed")
         assert "a.1/made" in files_of(c, run.id)
         c.client.cancel(run.id)
+
+
+def test_a_private_cluster_takes_the_options_of_retention(tmp_path: Path, project: Path) -> None:
+    file = project / "p.yaml"
+    file.write_text("name: p\njobs:\n  - id: a\n    command: head -c 3000000 /dev/urandom > made\n")
+    left = tmp_path / "private" / "workers" / "w1" / "titan_workspace" / "jobs"
+    with cluster(tmp_path / "c", "w1") as c:
+        for _ in range(2):
+            done = c.cli("run", "--home", str(left.parents[3]), str(file))
+            assert done.returncode == 0, done.stderr
+        assert len(list(left.glob("*/a.1/made"))) == 2
+        done = c.cli("run", "--home", str(left.parents[3]), "--keep-size", "1MiB", str(file))
+        assert done.returncode == 0, done.stderr
+        assert len(list(left.glob("*/a.1/made"))) == 1, "the worker removed the folders of earlier runs at its start"
+        for command in (["run", "--keep", "5", "true"], ["up", "--keep", "5"], ["worker", "--keep", "5"]):
+            wrong = c.cli(*command)
+            assert wrong.returncode and wrong.stderr == "titan: --keep 5: give a unit, as in 5s or 7d\n"
+        ignored = c.cli("run", "--master", c.address, "--keep", "1h", "--", "true")
+        assert "not to a private cluster: --keep" in ignored.stderr

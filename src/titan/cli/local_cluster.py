@@ -87,9 +87,12 @@ class LocalCluster:
         settings: Mapping[str, float] = MappingProxyType({}),
         scale: Sequence[str] = (),
         webhook_allow: Sequence[str] = (),
+        worker_options: Sequence[str] = (),
         forks: ForkedServers | None = None,
     ) -> None:
-        """Set up a cluster. `forks` are used for the first start of each process."""
+        """Set up a cluster. `worker_options`: further options of each `titan worker`. `forks` are
+        used for the first start of each process."""
+        self._worker_options = list(worker_options)
         self._forks = forks
         self.home = home
         self.address = ""
@@ -127,7 +130,7 @@ class LocalCluster:
                 slots = ["--slots", str(self._slots)] if self._slots else []
                 name = f"w{n}"
                 folders = ["--home", str(self.home / "workers" / name), "--shared", str(self.home / "shared")]
-                worker = _Worker(name, ["--master", self.address, "--name", name, *folders, *slots])
+                worker = _Worker(name, ["--master", self.address, "--name", name, *folders, *slots, *self._worker_options])
                 self._workers.append(worker)
                 self._begin(worker)
         except BaseException:

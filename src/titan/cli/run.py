@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -54,6 +54,7 @@ def execute(
     master: str | None,
     workers: int | None,
     slots: int | None,
+    keeping: Sequence[str],
     home: Path | None,
     ephemeral: bool,
     exit_code: str,
@@ -72,7 +73,9 @@ def execute(
     dag = None if named else dag_of(arguments, job, pipeline, deadline=deadline, group=group)
     with (
         contextlib.ExitStack() as stack,
-        _client_or_cluster(master, home, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster,
+        _client_or_cluster(
+            master, home, workers=workers, slots=slots, keeping=keeping, ephemeral=ephemeral, forks=forks
+        ) as cluster,
     ):
         client = cluster.client
         saved = saved_of(client, arguments[0]) if named else None
@@ -283,13 +286,14 @@ def _client_or_cluster(
     *,
     workers: int | None,
     slots: int | None,
+    keeping: Sequence[str],
     ephemeral: bool,
     forks: ForkedServers,
 ) -> Iterator[_Cluster]:
     existing = _existing(master, home)
     if existing is not None:
         with contextlib.closing(existing):
-            _print_ignored(existing.address, workers=workers, slots=slots)
+            _print_ignored(existing.address, workers=workers, slots=slots, keeping=keeping)
             yield _Cluster(existing, False, existing.address, [], _master_option(master))
         return
     with contextlib.ExitStack() as stack:
@@ -306,11 +310,12 @@ def _client_or_cluster(
             starting.enter_context(users.starting())
             if address := address_of_home(folder):
                 starting.close()
-                _print_ignored(address, workers=workers, slots=slots)
+                _print_ignored(address, workers=workers, slots=slots, keeping=keeping)
                 with Client(address) as client:
                     yield _Cluster(client, False, f"the cluster that runs in {_short(folder)}", [], later, joined=True)
                 return
-        cluster = LocalCluster(folder, workers=DEFAULT_WORKERS if workers is None else workers, slots=slots, forks=forks)
+        count = DEFAULT_WORKERS if workers is None else workers
+        cluster = LocalCluster(folder, workers=count, slots=slots, worker_options=keeping, forks=forks)
         stack.enter_context(cluster)
         starting.close()
         client = stack.enter_context(Client(cluster.address))
@@ -346,9 +351,10 @@ def _existing(master: str | None, home: Path | None) -> Client | None:
     return client
 
 
-def _print_ignored(address: str, *, workers: int | None, slots: int | None) -> None:
+def _print_ignored(address: str, *, workers: int | None, slots: int | None, keeping: Sequence[str]) -> None:
     """Report options of a private cluster that an existing cluster ignores."""
-    ignored = " and ".join(name for name, value in (("--workers", workers), ("--slots", slots)) if value is not None)
+    given = [name for name, value in (("--workers", workers), ("--slots", slots)) if value is not None]
+    ignored = " and ".join(given + [option for option in keeping if option.startswith("--")])
     if ignored:
         print(f"titan: ignored, because the run goes to {address} and not to a private cluster: {ignored}", file=sys.stderr)
 

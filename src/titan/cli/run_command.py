@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from titan.cli.job_options import job_options, take_job_options
+from titan.cli.keeping import arguments_of, keep_options
 from titan.cli.options import deadline_option, exit_code_option, group_option, home_option, json_option, master_option
 from titan.cli.pipeline_options import PipelineCommand, is_pipeline, pipeline_options, take_pipeline_options
 from titan.cli.prefork import ForkedServers, uncollected
@@ -53,6 +54,7 @@ class _RunCommand(PipelineCommand):
 @click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
 @home_option("Directory of the private cluster.  [default: TITAN_HOME, else .titan here]")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
+@keep_options
 @pipeline_options
 @job_options
 @deadline_option
@@ -82,9 +84,10 @@ def run(master: str | None, home: Path | None, workers: int | None, **options: A
             from titan.cli.run import execute
             from titan.model.dag import MAX_LOG
 
+        keeping = arguments_of(options.pop("keep"), options.pop("keep_size"))
         job = take_job_options(options, retries=0, log_limit=MAX_LOG)
         pipeline = take_pipeline_options(options)
-        execute(forks, master=master, home=home, workers=workers, job=job, pipeline=pipeline, **options)
+        execute(forks, master=master, home=home, workers=workers, keeping=keeping, job=job, pipeline=pipeline, **options)
 
 
 def _needs_cluster(master: str | None, home: Path | None) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
+from titan.cli.keeping import keep_options, retention_of
 from titan.cli.options import MASTER_HELP, home_option, parent_options, start_logging
 from titan.errors import CallerError
 from titan.host.privacy import seclude
@@ -163,6 +164,7 @@ def master(
 @click.option(
     "--file-cache", metavar="SIZE", help="Size of the cache for files of jobs.  [default: 10GiB, or 80 % of the free disk]"
 )
+@keep_options
 @click.option(
     "--advertise",
     default="",
@@ -184,6 +186,8 @@ def worker(
     log_limit: int,
     preload: str,
     file_cache: str | None,
+    keep: str | None,
+    keep_size: str | None,
     advertise: str,
     quiet: bool,
     parent_fd: int | None,
@@ -223,6 +227,7 @@ def worker(
         preload=tuple(name.strip() for name in preload.split(",") if name.strip()),
         resources=find_resources(cpus=cpus, memory=size, gpus=gpus),
         file_cache=_cache_size(file_cache),
+        retention=retention_of(keep, keep_size),
     )
 
     async def serve() -> None:

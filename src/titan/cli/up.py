@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from titan.cli.exits import EXIT_FAILED
+from titan.cli.keeping import arguments_of, keep_options
 from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import home_option
 from titan.cli.signals import interrupt_on_sigterm
@@ -26,6 +27,7 @@ from titan.sdk.address import default_home
 )
 @click.option("--scale", multiple=True, metavar="TAG=MIN..MAX", help="As for `titan master`: more workers while jobs wait.")
 @click.option("--webhook-allow", multiple=True, metavar="HOST[:PORT]|RANGE", help="As for `titan master`.")
+@keep_options
 def up(
     workers: int,
     slots: int | None,
@@ -34,6 +36,8 @@ def up(
     fsync: str,
     scale: tuple[str, ...],
     webhook_allow: tuple[str, ...],
+    keep: str | None,
+    keep_size: str | None,
 ) -> None:
     """Run a master and workers on this machine. Ctrl-C stops all of them; the next `titan up`
     continues from there.
@@ -50,6 +54,7 @@ def up(
         quiet=False,
         scale=scale,
         webhook_allow=webhook_allow,
+        worker_options=arguments_of(keep, keep_size),
     )
     interrupt_on_sigterm()
     with cluster:

@@ -34,6 +34,7 @@ from titan.worker.files.disk import DiskWatch
 from titan.worker.files.downloads import Downloads
 from titan.worker.files.job_files import JobFiles
 from titan.worker.files.projects import keep_clean
+from titan.worker.files.retention import KEEP_WEEK, Retention
 from titan.worker.files.run_folders import keep_tidy
 from titan.worker.files.sandbox import Workspace
 from titan.worker.incarnation import next_incarnation
@@ -61,7 +62,6 @@ starts again from its minimum."""
 QUIT_S = 3.0
 """Longest time that a quitting worker waits until its processes have ended and the master has
 answered its Leaving message."""
-KEEP_S = 7 * 86_400.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
     *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET", "TITAN_CONTEXT", "TITAN_CONTEXT_TOKEN"),
@@ -83,7 +83,7 @@ class Worker:
         capabilities: tuple[str, ...],
         shared: Path | None = None,
         log_limit: int = LOG_LIMIT,
-        keep_s: float = KEEP_S,
+        retention: Retention = KEEP_WEEK,
         preload: tuple[str, ...] = (),
         resources: Resources | None = None,
         advertise: str = "",
@@ -93,7 +93,8 @@ class Worker:
 
         `preload` names modules that warm interpreters import before they run scripts. `resources`
         are those that the worker offers, None for all that it finds on the host. `file_cache`
-        limits the bytes of job files in the cache, 0 for the default. `advertise` is the host name
+        limits the bytes of job files in the cache, 0 for the default. `retention` limits what runs
+        leave in the home. `advertise` is the host name
         under which jobs and clients reach services of this worker, "" for the address that the
         master sees.
         """
@@ -103,7 +104,7 @@ class Worker:
         self.capabilities = capabilities
         self._shared = shared
         self._log_limit = log_limit
-        self._keep_s = keep_s
+        self._retention = retention
         self._preload = preload
         self._advertise = advertise
         self._file_cache = file_cache
@@ -226,7 +227,7 @@ class Worker:
             self._scheduled = True
             self._loop.call_soon(self._turn)
         have, held = self.machine.have, self.machine.held
-        sweeping = keep_swept(self._workspace, self.home, self._clock, self._keep_s, held, lambda hash_: have.pop(hash_, None))
+        sweeping = keep_swept(self._workspace, self.home, self._clock, self._retention, held, lambda hash_: have.pop(hash_, None))
         cleaning = keep_clean(self._workspace.projects, self._workspace.runs.emptied)
         for chore in (self._catch_up(), self._values.run(), sweeping, cleaning, keep_tidy(self._workspace.runs)):
             self._spawn(chore)

@@ -1,4 +1,4 @@
-"""Hourly upkeep of a worker: remove old files from its home, and record the time there."""
+"""Regular upkeep of a worker: remove old files from its home, and record the time there."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from titan.host.clock import SteadyClock, note_time
+from titan.worker.files.retention import Retention
 from titan.worker.files.sandbox import Swept, Workspace
 from titan.worker.state_machine.attempt import Held
 
 log = logging.getLogger("titan.worker")
 
-SWEEP_S = 3600.0
-
 
 async def keep_swept(
-    workspace: Workspace, home: Path, clock: SteadyClock, keep_s: float, held: Mapping[int, Held], on_removed: Callable[[str], Any]
+    workspace: Workspace,
+    home: Path,
+    clock: SteadyClock,
+    retention: Retention,
+    held: Mapping[int, Held],
+    on_removed: Callable[[str], Any],
 ) -> None:
     """Run the upkeep until cancelled. `on_removed(hash)` is called for each removed artifact. A
-    failure is logged, and the next try follows an hour later."""
+    failure is logged, and the next try follows after the usual pause."""
     while True:
         in_use = {attempt.assignment.run for attempt in held.values()}
         swept = Swept(0, [])
         try:
-            swept = await asyncio.to_thread(workspace.sweep, keep_s, in_use, clock.confirmed())
+            swept = await asyncio.to_thread(workspace.sweep, retention, in_use, clock.confirmed())
         except OSError as e:
-            log.warning("old files cannot be removed, the next try is in %.0f s: %s", SWEEP_S, e)
+            log.warning("old files cannot be removed, the next try is in %.0f s: %s", retention.pause_s, e)
         for hash_ in swept.artifacts:
             on_removed(hash_)
         if swept.folders or swept.artifacts:
@@ -37,4 +41,4 @@ async def keep_swept(
             note_time(home, clock.now())  # after the sweep, which may have freed the space that this write needs
         except OSError as e:
             log.warning("the time cannot be recorded in %s: %s", home, e)
-        await asyncio.sleep(SWEEP_S)
+        await asyncio.sleep(retention.pause_s)

@@ -11,6 +11,7 @@ import pytest
 from support.disks import mounted_image
 from titan.content.archive import build_archive
 from titan.model.dag import JobTemplate
+from titan.worker.files.retention import Retention
 from titan.worker.files.sandbox import Place, Workspace
 from titan.worker.state_machine.machine import Assignment
 
@@ -132,5 +133,5 @@ def test_the_cache_of_projects_is_limited(tmp_path: Path, monkeypatch: pytest.Mo
     for lease, place in enumerate(places):
         end(workspace, place, lease)
     assert len(os.listdir(workspace.root / "projects")) <= 2
-    workspace.sweep(-1.0, set(), 2e9)
+    workspace.sweep(Retention(), set(), 3e9)
     assert os.listdir(workspace.root / "projects") == [], "the archive was swept"

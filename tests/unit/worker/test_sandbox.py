@@ -11,6 +11,7 @@ import pytest
 
 from titan.content.archive import build_archive
 from titan.model.dag import JobTemplate
+from titan.worker.files.retention import Retention
 from titan.worker.files.sandbox import Workspace
 from titan.worker.state_machine.machine import Assignment
 
@@ -74,12 +75,12 @@ def test_old_runs_are_swept_and_those_in_use_are_not(workspace: Workspace) -> No
         if run != "new":
             os.utime(workspace.jobs / run, (1, 1))
             os.utime(workspace.shared / run, (1, 1))
-    assert workspace.sweep(3600.0, set(), time.time()) == (0, []), "they are all in use"
+    assert workspace.sweep(Retention(3600.0), set(), time.time()) == (0, []), "they are all in use"
     for run in ("old", "used"):
         os.utime(workspace.jobs / run, (1, 1))
         os.utime(workspace.shared / run, (1, 1))
     workspace.forget(0)
-    assert workspace.sweep(3600.0, {"used"}, time.time()) == (2, [])
+    assert workspace.sweep(Retention(3600.0), {"used"}, time.time()) == (2, [])
     assert sorted(os.listdir(workspace.jobs)) == sorted(os.listdir(workspace.shared)) == ["new", "used"]
     again = workspace.prepare(Assignment(4, "old", "job", 2, JobTemplate(command="true"), ()))
     assert os.path.isdir(again.shared), "it is made anew when it is asked for"
@@ -91,7 +92,7 @@ def test_artifacts_that_nothing_ran_for_long_are_swept(workspace: Workspace) -> 
         (workspace.cache / name).write_bytes(SCRIPT)
         os.utime(workspace.cache / name, (1, 1))
     workspace.prepare(attempt(JobTemplate(file="x.sh", file_hash=HASH)))
-    assert workspace.sweep(3600.0, set(), time.time()) == (0, [other])
+    assert workspace.sweep(Retention(3600.0), set(), time.time()) == (0, [other])
     assert sorted(os.listdir(workspace.cache)) == sorted([HASH, "notes"])
 
 

@@ -15,6 +15,8 @@ import fcntl
 import os
 import threading
 
+from titan.host.remove_folder import remove_folder
+
 TIDY_S = 1.0
 
 
@@ -71,6 +73,17 @@ class RunFolders:
             self.idle[run] = None
             self.wanted.set()
 
+    def remove(self, path: str) -> bool:
+        """Remove jobs/RUN or shared/RUN with its content. Return False if an attempt of this worker
+        uses the run, or another worker uses the shared folder. May take long."""
+        parent, run = os.path.split(path)
+        aside = f"{parent}/.{run}.removed"
+        with self._lock:
+            if run in self._users or not _set_aside(path, aside):
+                return False
+        remove_folder(aside, ignore_errors=True)
+        return True
+
     def tidy(self) -> None:
         """Remove the empty folders of idle runs."""
         for run in list(self.idle):
@@ -113,6 +126,23 @@ def _hold(path: str) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _set_aside(path: str, aside: str) -> bool:
+    """Rename a folder that no worker uses. Return whether it was renamed."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_folder(aside, ignore_errors=True)
+        os.rename(path, aside)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def _remove_shared(path: str) -> None:

@@ -28,6 +28,7 @@ from titan.model.dag import JobTemplate
 from titan.worker.files.cache import PlacedFile
 from titan.worker.files.open_beneath import is_below
 from titan.worker.files.projects import Projects
+from titan.worker.files.retention import ARTIFACT_S, Retention, over_limit
 from titan.worker.files.run_folders import RunFolders
 from titan.worker.files.spare_folders import PROGRAM_BYTES, Content, FolderState, SpareFolders, note, remove
 from titan.worker.state_machine.machine import Assignment
@@ -199,9 +200,9 @@ class Workspace:
         program = self._programs[hash_]
         return Content(template.file, program) if len(program) <= PROGRAM_BYTES else None
 
-    def sweep(self, keep_s: float, in_use: set[str], now: float) -> Swept:
-        """Remove the folders of runs, and the artifacts, that were not touched in the `keep_s`
-        seconds before `now`. The call may take long.
+    def sweep(self, retention: Retention, in_use: set[str], now: float) -> Swept:
+        """Remove the folders of runs that were not touched in the `keep_s` seconds before `now`,
+        and of the oldest runs above `keep_bytes`. Remove old artifacts too. The call may take long.
 
         The folders of the runs `in_use` are touched first, so that other workers of this node,
         which may sweep the same shared folder, keep them.
@@ -210,16 +211,19 @@ class Workspace:
             for parent in (self.jobs, self.shared):
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(parent / run)
-        limit, folders, artifacts = now - keep_s, 0, []
+        limit, due, artifacts = now - retention.keep_s, [], []
         for parent in (self.jobs, self.shared):
             entries = list(os.scandir(parent))
             limit_here = max(limit, _age_of_newest(entries, MOST_RUNS))
-            for entry in entries:
-                if entry.name not in in_use and not self.runs.uses(entry.name) and _older(entry, limit_here):
-                    remove_folder(entry.path, ignore_errors=True)
-                    folders += 1
+            due += [entry.path for entry in entries if entry.name not in in_use and _older(entry, limit_here)]
+        folders = sum(self.runs.remove(path) for path in due)
+        if retention.keep_bytes:
+            parents = (self._jobs, str(self.shared))
+            over = over_limit(parents, retention.keep_bytes, lambda run: run in in_use or self.runs.uses(run))
+            folders += sum(self.runs.remove(path) for path in over)
+        artifact_limit = now - max(retention.keep_s, ARTIFACT_S)
         for entry in list(os.scandir(self.cache)):
-            if _HASH.fullmatch(entry.name) and _older(entry, limit):
+            if _HASH.fullmatch(entry.name) and _older(entry, artifact_limit):
                 Path(entry.path).unlink(missing_ok=True)
                 artifacts.append(entry.name)
         self.projects.forget(artifacts)
