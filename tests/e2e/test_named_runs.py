@@ -49,6 +49,25 @@ def test_a_run_is_named_by_id_beginning_last_and_dag(c: Cluster) -> None:
     assert "nothing to cancel" in c.cli("cancel", "chatty").stdout
 
 
+LEAVING = "name: leaving\njobs:\n  - {id: a, command: echo left > f.txt, outputs: [f.txt]}\n"
+
+
+def test_files_of_a_run_are_found_by_its_names_after_shared_keys(c: Cluster, tmp_path: Path) -> None:
+    (c.base / "leaving.yaml").write_text(LEAVING)
+    run = run_of(c, "leaving.yaml")
+    assert c.cli("wait", run).returncode == 0
+    for name in ("last", run[:11], "leaving"):
+        assert [row["key"] for row in c.json("artifacts", name)] == [f"{run}/a.f.txt"], name
+        assert c.json("artifact", "get", f"{name}/a.f.txt", str(tmp_path / "got"))["key"] == f"{run}/a.f.txt"
+        assert (tmp_path / "got").read_text() == "left\n"
+    (tmp_path / "shared").write_text("shared\n")
+    assert c.cli("artifact", "put", "leaving/a.f.txt", str(tmp_path / "shared")).returncode == 0
+    assert c.json("artifact", "get", "leaving/a.f.txt", str(tmp_path / "got"))["key"] == "leaving/a.f.txt"
+    for key in ("leaving/none", "noruns/none", "none"):
+        done = c.cli("artifact", "get", key, str(tmp_path / "got"))
+        assert (done.returncode, "`titan artifacts" in done.stderr) == (2, True), done
+
+
 def test_logs_of_a_run_are_whole_lines_with_the_name_of_the_job(c: Cluster) -> None:
     run = run_of(c, "chatty.yaml")
     followed = c.cli("logs", "-f", run)

@@ -11,8 +11,11 @@ import click
 from titan.cli.ask import _clock, print_table
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
-from titan.errors import EnvironmentFault
+from titan.cli.targets import find_run
+from titan.errors import EnvironmentFault, NotFound
 from titan.model.sizes import size_text
+from titan.sdk.artifacts import Artifact
+from titan.sdk.client import Client
 
 _HOME = "Read this home of an earlier private cluster instead of asking a running master."
 
@@ -28,6 +31,9 @@ def artifacts(prefix: str, limit: int, master: str | None, home: Path | None, as
     that it published and the outputs of its jobs."""
     with open_client(master, home=home, offline=True) as client:
         found = client.artifacts(prefix, limit)
+        if not found and prefix:
+            named = _of_named_run(client, prefix)
+            found = client.artifacts(named, limit) if named else found
     if as_json:
         print(json.dumps([asdict(info) for info in found]))
         return
@@ -39,6 +45,28 @@ def artifacts(prefix: str, limit: int, master: str | None, home: Path | None, as
         for a in found
     ]
     print_table(("KEY", "SIZE", "HASH", "AT", "BY"), rows)
+
+
+def _of_named_run(client: Client, key: str) -> str:
+    """Return the key with the id of the run that its first part names in another way; "" if it
+    names no run. Raises CallerError for a beginning that several ids have."""
+    name, slash, rest = key.partition("/")
+    try:
+        run = find_run(client, name)
+    except NotFound:
+        return ""
+    return "" if run == name else f"{run}{slash}{rest}"
+
+
+def _find(client: Client, key: str, version: str) -> Artifact:
+    """Return a shared artifact, else one of the run that the key's first part names."""
+    try:
+        return client.artifact(key, version=version)
+    except NotFound:
+        named = _of_named_run(client, key) if "/" in key else ""
+        if not named:
+            raise
+        return client.artifact(named, version=version)
 
 
 @click.group()
@@ -56,7 +84,7 @@ def artifact() -> None:
 def get(key: str, path: Path, version: str, master: str | None, home: Path | None, as_json: bool) -> None:
     """Write the artifact KEY or RUN/KEY, or the output RUN/JOB.OUTPUT, to PATH."""
     with open_client(master, home=home, offline=True) as client:
-        found = client.artifact(key, version=version)
+        found = _find(client, key, version)
         try:
             found.download(path)
         except OSError as error:
