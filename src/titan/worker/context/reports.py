@@ -83,7 +83,10 @@ class JobReports:
         self._see = see
         self._outbox = ReportOutbox()
         self._parts: dict[int, _Part] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0
+        """Time of the loop at which `_timer` fires. The handle of a short delay in uvloop has no
+        `when`."""
         handler.serve(msg.ReportProgress, self._on_progress)
         handler.serve(msg.SetStatus, self._on_status)
         handler.serve(msg.SetResult, self._on_result)
@@ -186,10 +189,10 @@ class JobReports:
         loop = asyncio.get_running_loop()
         due = max(due, loop.time())
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._timer_due <= due:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(due, self._on_timer)
+        self._timer, self._timer_due = loop.call_at(due, self._on_timer), due
 
     def _on_timer(self) -> None:
         self._timer = None
