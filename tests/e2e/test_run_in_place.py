@@ -37,6 +37,13 @@ def test_a_command_of_a_private_cluster_runs_here_and_leaves_its_files_here(c: C
     assert (folder / "copy").read_text() == "hi"
 
 
+@pytest.mark.parametrize(("items", "output"), [("[a]", "a\n"), ("[a, b]", "")])
+def test_a_run_that_ends_in_an_array_prints_the_output_of_its_only_job(c: Cluster, folder: Path, items: str, output: str) -> None:
+    (folder / "p.yaml").write_text(f"name: p\njobs:\n  - {{id: each, command: 'echo $1', foreach: {items}}}\n")
+    done = c.cli("run", "--home", str(c.home), "p.yaml", cwd=folder)
+    assert (done.returncode, done.stdout) == (0, output), done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "script", "code"),
     [((), "exit 42", 42), ((), "kill -9 $$", 137), (("--exit-code", "run"), "exit 42", 1), (("--timeout", "0.2"), "sleep 60", 143)],

@@ -12,8 +12,9 @@ from titan.cli.output import follow_output, write_piece
 from titan.cli.terminal import one_line
 from titan.model.names import shell_word
 from titan.protocol.messages import Pipeline
+from titan.sdk.arrays import member
 from titan.sdk.client import Client
-from titan.sdk.job import DAG
+from titan.sdk.job import DAG, Job
 from titan.sdk.run import Run
 from titan.sdk.status import RunStatus, RunSummary
 
@@ -33,12 +34,18 @@ class About(NamedTuple):
 
     @classmethod
     def of(cls, dag: DAG) -> About:
-        return cls(dag.name, dag.size, dag.jobs[0].id, _only_sink([(job.id, job.parents) for job in dag.jobs]))
+        only = _only_sink([(job.id, job.parents) for job in dag.jobs])
+        last = [job for job in dag.jobs if job.id == only and job.size == 1]
+        return cls(dag.name, dag.size, _first_id(dag.jobs[0]), _first_id(last[0]) if last else "")
 
     @classmethod
     def of_saved(cls, pipeline: Pipeline) -> About:
         dag = pipeline.dag
         return cls(dag.name, len(dag.ids), dag.ids[0], _only_sink(list(zip(dag.ids, dag.parents, strict=True))))
+
+
+def _first_id(job: Job) -> str:
+    return member(job.id, 0) if job.is_array else job.id
 
 
 def code_of_job(client: Client, summary: RunSummary) -> int:
