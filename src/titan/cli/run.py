@@ -353,8 +353,8 @@ def _existing(master: str | None, home: Path | None) -> Client | None:
 
 def _print_ignored(address: str, *, workers: int | None, slots: int | None, keeping: Sequence[str]) -> None:
     """Report options of a private cluster that an existing cluster ignores."""
-    given = [name for name, value in (("--workers", workers), ("--slots", slots)) if value is not None]
-    ignored = " and ".join(given + [option for option in keeping if option.startswith("--")])
+    options = [name for name, value in (("--workers", workers), ("--slots", slots)) if value is not None]
+    ignored = " and ".join(options + [option for option in keeping if option.startswith("--")])
     if ignored:
         print(f"titan: ignored, because the run goes to {address} and not to a private cluster: {ignored}", file=sys.stderr)
 

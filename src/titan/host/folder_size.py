@@ -17,16 +17,16 @@ def folder_bytes(path: str | os.PathLike[str]) -> int:
     meanwhile are left out. No link is followed. May take long.
     """
     total = 0
-    seen: set[tuple[int, int]] = set()
+    counted: set[tuple[int, int]] = set()
     pending = [os.fspath(path)]
     while pending:
         here = pending.pop()
         with suppress(OSError):
             status = os.lstat(here)
             if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                if (status.st_dev, status.st_ino) in seen:
+                if (status.st_dev, status.st_ino) in counted:
                     continue
-                seen.add((status.st_dev, status.st_ino))
+                counted.add((status.st_dev, status.st_ino))
             total += status.st_blocks * _BLOCK
             if stat.S_ISDIR(status.st_mode):
                 pending += [os.path.join(here, name) for name in os.listdir(here)]
