@@ -18,6 +18,7 @@ from titan import DAG, Job
 from titan.content.nearby import TOKEN
 from titan.core.events.events import RunArchived
 from titan.errors import CallerError, LimitExceeded, NotFound
+from titan.sdk.pipeline import load_pipeline
 from titan.sdk.status import JobStatus
 
 MB = 1_000_000
@@ -434,3 +435,46 @@ def test_a_job_changes_what_it_was_given_for_itself_alone(tmp_path: Path) -> Non
         second = Job("second", command=look, inputs={"in": "make.out"}, parents=[make, first], retries=0)
         run = c.client.submit(DAG("d", [make, first, second]))
         assert run.wait(timeout=60).ok
+
+
+PIPELINE = r"""
+name: fan-in
+jobs:
+  - id: split
+    command: mkdir parts && for n in 1 2 3; do echo $n > parts/$n.csv; done && titan context result '["1", "2", "3"]'
+    requirement: A
+    outputs: ["parts/*.csv", {path: extra.txt, optional: true}]
+  - id: work
+    expand: split
+    command: cat parts/$1.csv > out.txt && test $(ls parts | wc -l) = 3
+    args: ["${item}"]
+    inputs: ["split.parts/*.csv"]
+    outputs: [out.txt]
+  - id: flaky
+    command: exit 1
+    retries: 0
+    on_failure: continue
+    outputs: [report.txt]
+  - id: join
+    command: test "$(cat work[0]/out.txt work[1]/out.txt work[2]/out.txt | tr -d '\n')" = 123 && test ! -e report.txt
+    requirement: A
+    inputs: ["work[*].out.txt", {from: flaky.report.txt, optional: true}, {from: split.extra.txt, optional: true}]
+  - id: numbered
+    command: test "$(cat in/0 in/1 in/2 | tr -d '\n')" = 123
+    inputs: {in: work.out.txt}
+"""
+
+
+def test_files_of_patterns_expansions_and_failed_jobs_reach_their_readers(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(PIPELINE)
+    with cluster(tmp_path / "c", settings=QUIET) as c:
+        c.start_worker("wA", "--capability", "A")
+        c.start_worker("wB", "--capability", "GENERAL")
+        run = c.client.submit(load_pipeline(tmp_path / "p.yaml"))
+        run.wait(timeout=60)
+        states = {name: job.state for name, job in jobs(c, run.id).items()}
+        assert states.pop("flaky") == "DEAD" and set(states.values()) == {"COMPLETED"} and len(states) == 7, states
+        keys = [info.key for info in c.client.artifacts(run.id)]
+        assert keys == [f"{run.id}/split.parts/{n}.csv" for n in (1, 2, 3)] + [f"{run.id}/work[{n}].out.txt" for n in range(3)]
+        c.client.artifact(f"{run.id}/split.parts/2.csv").download(tmp_path / "two")
+        assert (tmp_path / "two").read_text() == "2\n"

@@ -10,7 +10,7 @@ from titan.core.handlers.schedules import MAX_WAITING, key_of
 from titan.core.state.state import BURST_PREFIX, NO_WORKER, Job, State, TimerKind
 from titan.model.dag import GATE, HANDLER, SERVICE
 from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
-from titan.model.files import MAX_KEYS, MAX_SHARED_KEYS, MAX_VERSIONS
+from titan.model.files import MAX_KEYS, MAX_SHARED_KEYS, MAX_VERSIONS, has_left_all
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 from titan.scheduling.lane import Lane, job_of
 
@@ -61,8 +61,8 @@ def _check_jobs(state: State) -> None:
         assert job.in_dlq == (number in state.dead), f"{where} and the dead letter queue disagree"
         assert job.pin == NO_WORKER or job.state in (JobState.QUEUED, JobState.CANCELLED), f"{where} is pinned and {job.state.name}"
         assert 0 <= job.doubts < 2 * state.settings.poison_losses, f"{where}: {job.doubts} doubts"
-        wanted = {name for name, _ in job.template.outputs} if job.state is JobState.COMPLETED else set()
-        assert {output.name for output in job.outputs} == wanted, f"{where} is {job.state.name} with outputs {job.outputs}"
+        right = has_left_all(job.template, job.outputs) if job.state is JobState.COMPLETED else not job.outputs
+        assert right, f"{where} is {job.state.name} with outputs {job.outputs}"
         assert (job.state is JobState.PAUSED) == (number in state.gates), f"{where} is {job.state.name}; an open gate?"
         if job.template.kind == GATE:
             assert job.state in GATE_STATES and not job.attempt, f"{where} is a gate and {job.state.name}, attempt {job.attempt}"

@@ -18,6 +18,7 @@ from titan.core.handlers.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.handlers.files import on_publish_requested, on_unpublish_requested
 from titan.core.handlers.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
 from titan.core.handlers.growth import on_pipeline_removal_requested, on_pipeline_save_requested, on_run_growth_requested
+from titan.core.handlers.queued_jobs import settle_queued
 from titan.core.handlers.ready import hold, open_gates, queue, rebind, release_roots
 from titan.core.handlers.rebalance import take_back
 from titan.core.handlers.reports import on_progress_seen, on_statuses_seen
@@ -98,6 +99,7 @@ def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision
     release_roots(turn)
     stop_helpers(turn)
     hold(turn)
+    settle_queued(turn)
     _dispatch(turn)
     take_back(turn)
     _finish_runs(turn)

@@ -14,7 +14,7 @@ import msgspec
 
 from titan.errors import CallerError, ProtocolError
 from titan.model.disk import FREE_DISK
-from titan.model.files import FILE, FOLDER, StoredFile, name_problem
+from titan.model.files import FILE, FOLDER, StoredFile, name_problem, path_problem
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.plain import plain
 from titan.model.states import Outcome
@@ -73,6 +73,8 @@ def _file_problem(stored: StoredFile) -> str:
         return "its hash is not a SHA-256"
     if not 0 <= stored.size <= MAX_FILE_SIZE or not FILE <= stored.kind <= FOLDER:
         return "its size or kind is out of range"
+    if stored.of and (problem := path_problem(stored.name)):
+        return problem
     return name_problem(stored.name)
 
 

@@ -157,10 +157,11 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     secrets: tuple[str, ...] = ()
     """Names of secrets in the job's environment; each variable has the name of its secret."""
     outputs: tuple[tuple[str, str], ...] = ()
-    """(name, path in the job's folder) of files that must exist when the job has succeeded."""
+    """(name, path in the job's folder) of files that must exist when the job has succeeded. A path
+    may be a pattern, see `titan.model.patterns`."""
     inputs: tuple[tuple[str, str, str], ...] = ()
     """(path in the job's folder, id of the source job, name of that job's output) of files that are
-    placed before the job starts."""
+    placed before the job starts. See `titan.model.job_inputs`."""
     session: str = ""
     """Id of the program that submits these calls. A function runner serves the calls of a single
     session."""
@@ -172,6 +173,10 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     worker's machine. "": empty input."""
     log_limit: int = 0
     """Bytes of each output stream that are kept; 0: the worker's limit."""
+    optional_outputs: tuple[str, ...] = ()
+    """Names of outputs that the job may leave out. A pattern among them may match nothing."""
+    optional_inputs: tuple[int, ...] = ()
+    """Positions in `inputs` whose files may be absent when the job starts."""
 
     def __hash__(self) -> int:
         program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)

@@ -7,15 +7,19 @@ data structures, their limits and the rules for paths and keys.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from titan.errors import InvalidGraph
 from titan.model.dag import JobTemplate, Kind
+from titan.model.patterns import is_pattern, pattern_problem, root_of
 
 MAX_FILES = 256
-"""Maximum number of outputs of one job, and maximum number of its inputs."""
+"""Maximum number of outputs that one job declares, and maximum number of its inputs."""
+MAX_MATCHES = 1_000
+"""Maximum number of files that match the patterns among the outputs of one job."""
+MAX_INPUT_FILES = 10_000
+"""Maximum number of files that one job receives."""
 MAX_PATH = 1024
 MAX_FOLDER = 4096
 SHARED_FOLDER = "shared"
@@ -32,15 +36,11 @@ MAX_VERSIONS = 8
 """Number of versions of a key that the master keeps; it drops the oldest first."""
 FILE, PROGRAM, FOLDER = 0, 1, 2
 """Kinds of outputs: a file, an executable file, a folder."""
-INDEX = "${index}"
-"""Placeholder in the name of an input's source job. In an array it stands for the array position of
-the job that gets the input."""
 KEY_RULE = "1 to 256 characters, parts of A-Z a-z 0-9 _ . : @ + = , - with / between them, none of which begins with a dot"
 
 _PART = r"[A-Za-z0-9_:@+=,-][A-Za-z0-9_.:@+=,-]*"
 _KEY = re.compile(rf"{_PART}(?:/{_PART})*")
 _RUN = re.compile(r"[0-9a-hjkmnp-tv-z]{12}")
-_INDEX_OF = re.compile(r"\[([0-9]+)\]$")
 
 
 class StoredFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -52,6 +52,8 @@ class StoredFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size: int
     """Bytes."""
     kind: int = FILE
+    of: str = ""
+    """Name of the output whose pattern the file matched; "" for other outputs, and for inputs."""
 
 
 class Published(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -112,7 +114,7 @@ def nested_problem(paths: Sequence[str]) -> str:
 def files_problem(t: JobTemplate) -> str:
     """Return the problem with a template's outputs and inputs; "" if there is none.
 
-    `check_inputs` compares the inputs with the outputs of the parents.
+    `check_inputs` of `job_inputs` compares the inputs with the outputs of the parents.
     """
     if not t.outputs and not t.inputs:
         return ""
@@ -131,43 +133,43 @@ def files_problem(t: JobTemplate) -> str:
         return f"outputs: {problem}"
     if len(set(names)) < len(names):
         return f"outputs: {next(n for i, n in enumerate(names) if n in names[:i])!r} appears twice"
-    for field, paths in (("outputs", [p for _, p in t.outputs]), ("inputs", [p for p, _, _ in t.inputs])):
-        problem = next((p for path in paths if (p := path_problem(path))), "") or (
-            nested_problem(paths) if field == "inputs" else ""
-        )
-        if problem:
-            return f"{field}: {problem}"
+    for _, path in t.outputs:
+        if problem := path_problem(path) or (pattern_problem(path) if is_pattern(path) else ""):
+            return f"outputs: {problem}"
+    # The job's own folder, "", may receive files of several inputs: `core.handlers.files` finds
+    # files with the same path.
+    if problem := next((p for path, _, _ in t.inputs if path and (p := path_problem(path))), ""):
+        return f"inputs: {problem}"
     if t.file and any(path == t.file for path, _, _ in t.inputs):
         return f"inputs: {t.file!r} is the script itself"
+    return _optional_problem(t)
+
+
+def _optional_problem(t: JobTemplate) -> str:
+    known = {name for name, _ in t.outputs}
+    if unknown := [name for name in t.optional_outputs if name not in known]:
+        return f"outputs: {unknown[0][:80]!r} is optional, but it is not an output"
+    if any(not 0 <= position < len(t.inputs) for position in t.optional_inputs):
+        return "inputs: an optional input does not exist"
     return ""
 
 
-def giver_of(job: str, source: str) -> str:
-    """Return the source job of an input of `job`, with `INDEX` replaced by the job's array
-    position."""
-    if INDEX not in source:
-        return source
-    found = _INDEX_OF.search(job)
-    return source.replace(INDEX, found[1]) if found is not None else source
-
-
-def check_inputs(job: str, template: JobTemplate, parents: Sequence[int], parent: Callable[[int], tuple[str, JobTemplate]]) -> None:
-    """Raise InvalidGraph unless each input is an output of one of the job's parents.
-
-    `parent(position)` returns the id and template of a parent.
-    """
-    known = dict(parent(p) for p in parents)
-    for path, source, name in template.inputs:
-        giver = giver_of(job, source)
-        found = known.get(giver)
-        if found is None:
-            raise InvalidGraph(f"job {job!r}: inputs: {path!r} comes from {giver!r}, which the job does not depend on", job)
-        if all(name != output for output, _ in found.outputs):
-            there = ", ".join(output for output, _ in found.outputs[:10])
-            hint = f"its outputs are {there}" if there else "it has no outputs: add it to the outputs of that job"
-            raise InvalidGraph(f"job {job!r}: inputs: {path!r}: job {giver!r} has no output {name!r}: {hint}", job)
-        if found.on_failure == "continue":
-            raise InvalidGraph(f"job {job!r}: inputs: {giver!r} has on_failure: continue, so its outputs may be missing", job)
+def has_left_all(t: JobTemplate, outputs: Sequence[StoredFile]) -> bool:
+    """Return True if these files are the outputs that a job with this template must leave."""
+    patterns = {name: path for name, path in t.outputs if is_pattern(path)}
+    for file in outputs:
+        if not file.of:
+            continue
+        pattern = patterns.get(file.of)
+        root = "" if pattern is None else root_of(pattern) if pattern == file.of else file.of
+        if pattern is None or path_problem(file.name) or not file.name.startswith(f"{root}/" if root else ""):
+            return False
+    left = {file.of or file.name for file in outputs}
+    plain = [file.name for file in outputs if not file.of]
+    declared = {name for name, _ in t.outputs}
+    if len(set(plain)) < len(plain) or not left <= declared or not patterns.keys().isdisjoint(plain):
+        return False
+    return declared - left <= set(t.optional_outputs)
 
 
 def folder_problem(path: str) -> str:

@@ -17,7 +17,8 @@ from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
 from titan.model.drivers import driver_problem
 from titan.model.environment import own_problem
 from titan.model.failure import template_problem
-from titan.model.files import SCRIPT_FOLDER, check_inputs, files_problem, folder_problem
+from titan.model.files import SCRIPT_FOLDER, files_problem, folder_problem
+from titan.model.job_inputs import check_inputs
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.model.secrets import secrets_problem
 from titan.model.services import service_problem

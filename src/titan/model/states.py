@@ -49,12 +49,13 @@ TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
 
 # A job that depends on a service goes back to WAITING when the service is no longer READY, unless
 # the job was dispatched already. Reports can be lost or overtaken, so a result may arrive for an
-# attempt whose start was never reported. DISPATCHED therefore has all transitions of RUNNING.
+# attempt whose start was never reported. DISPATCHED therefore has all transitions of RUNNING. A
+# queued job whose input files cannot be laid out is DEAD without an attempt.
 _ATTEMPT_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLED)
 TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
     JobState.WAITING: (JobState.QUEUED, JobState.DELAYED, JobState.PAUSED, JobState.CANCELLED),
     JobState.DELAYED: (JobState.QUEUED, JobState.PAUSED, JobState.WAITING, JobState.CANCELLED),
-    JobState.QUEUED: (JobState.DISPATCHED, JobState.WAITING, JobState.CANCELLED),
+    JobState.QUEUED: (JobState.DISPATCHED, JobState.WAITING, JobState.DEAD, JobState.CANCELLED),
     JobState.DISPATCHED: (JobState.RUNNING, *_ATTEMPT_ENDS),
     JobState.RUNNING: _ATTEMPT_ENDS,
     JobState.PAUSED: (JobState.COMPLETED, JobState.CANCELLED),

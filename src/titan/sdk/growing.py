@@ -19,6 +19,7 @@ import msgspec
 
 from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.job_inputs import INDEX, array_of_source
 from titan.net.job_link import ask
 from titan.protocol import messages as msg
 from titan.sdk.arrays import BadArray, foreach_of, member, rows
@@ -58,6 +59,8 @@ class Shape(msgspec.Struct, frozen=True, array_like=True):
     id: str
     template: JobTemplate
     args: tuple[str, ...]
+    parents: tuple[str, ...] = ()
+    """Jobs of the run that provide the inputs."""
 
 
 def expand_list(shape: bytes, items: object) -> list[str]:
@@ -97,7 +100,7 @@ def expanded(shape: Shape, items: object) -> DagSpec | None:
         ids=[member(shape.id, i) for i in range(count)],
         template_of=[0] * count,
         args=[args for args, _ in job_rows],
-        parents=[()] * count,
+        parents=[shape.parents] * count,
     )
 
 
@@ -124,13 +127,18 @@ def prefixed(spec: DagSpec, prefix: str) -> DagSpec:
     """
     named = {name: f"{prefix}.{name}" for name in spec.ids}
     templates = [
-        msgspec.structs.replace(t, inputs=tuple([(path, named.get(job, job), output) for path, job, output in t.inputs]))
+        msgspec.structs.replace(t, inputs=tuple([(path, _renamed(job, prefix, named), output) for path, job, output in t.inputs]))
         if t.inputs
         else t
         for t in spec.templates
     ]
     parents = [tuple([named[p] for p in ps]) for ps in spec.parents]
     return msgspec.structs.replace(spec, ids=list(named.values()), parents=parents, templates=templates, deadline_s=0.0, group="")
+
+
+def _renamed(source: str, prefix: str, named: Mapping[str, str]) -> str:
+    """Return the source of an input among the renamed jobs."""
+    return f"{prefix}.{source}" if array_of_source(source) or INDEX in source else named.get(source, source)
 
 
 _FUNCTIONS: dict[str, Function] = {}

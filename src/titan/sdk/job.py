@@ -35,7 +35,7 @@ from titan.sdk.failure_fields import (
 )
 from titan.sdk.field_table import BadField, Field, Form, Row, Use, derived, row, table
 from titan.sdk.fields import DAG_FIELDS, file_of, id_problem, kind_of, no_script, problem_of, shown, timeout_of
-from titan.sdk.file_fields import Input, Output, inputs_of, outputs_of
+from titan.sdk.file_fields import Input, LeftPath, Output, inputs_of, outputs_of
 from titan.sdk.limits import limits_of
 from titan.sdk.needs import cpus_of, log_limit_of, memory_of, requirement_of
 from titan.sdk.secrets import both, secrets_of
@@ -296,19 +296,22 @@ class Job:
         "values are masked in the job's output.",
         secrets_of, default=(), form=Form.SECRETS, aliases=("secret",), template="secrets",
     )
-    outputs: Field[Mapping[str, str | os.PathLike[str]] | Iterable[str | os.PathLike[str]], tuple[tuple[str, str], ...]] = row(
+    outputs: Field[Mapping[str, Any] | Iterable[Any], tuple[LeftPath, ...]] = row(
         "Files or folders that the job must leave, as in `{model: out/model.bin}`, or a list of "
         "paths, which then are also their names. They are moved out of the job's folder and kept "
-        "as long as the run.",
-        outputs_of, default=(), form=Form.OUTPUTS, template="outputs",
+        "as long as the run. A path such as `parts/*.csv` or `**/*.log` means all files that match "
+        "when the job ends, at most 1,000. `{path: log.txt, optional: true}` in place of a path: "
+        "the file may be absent.",
+        outputs_of, default=(), form=Form.OUTPUTS,
     )
-    inputs: Field[Mapping[str, str | Output] | Iterable[str | Output], tuple[Input, ...]] = row(
+    inputs: Field[Mapping[str, Any] | Iterable[Any], tuple[Input, ...]] = row(
         "Outputs of other jobs, by their path in this job's folder, as in "
         "`{data/model.bin: train.model}`. In a list, each output keeps its own path. From Python "
         'also `train.output("model")`. This job waits for those jobs. The files are read-only. '
-        "`{in: part.data}` of an array `part` means the outputs of all its jobs, as in/0, "
-        "in/1...; in an array of the same size `part[${index}].data` means the job at the same "
-        "index.",
+        "`{in: part.data}` of an array or an expansion `part` means the outputs of all its jobs, "
+        "as in/0, in/1...; `[part[*].data]` keeps their names, as part[0]/out.csv. In an array of "
+        "the same size `part[${index}].data` means the job at the same index. "
+        "`{from: train.model, optional: true}` in place of an output: the file may be absent.",
         inputs_of, default=(), form=Form.INPUTS,
     )
     cwd: Field[str | os.PathLike[str] | None, str | None] = row(
@@ -362,11 +365,14 @@ class Job:
         """Number of jobs in a run that this job makes."""
         return size_of(self.foreach, self.matrix) if self.is_array else 1
 
-    def output(self, name: str) -> Output:
-        """Return an output of this job, for the `inputs` of another job. Raises InvalidGraph."""
-        if all(name != known for known, _ in self.outputs):
+    def output(self, name: str, *, optional: bool = False) -> Output:
+        """Return an output of this job, for the `inputs` of another job. Raises InvalidGraph.
+
+        `optional`: the other job runs without the file if this job left none.
+        """
+        if all(name != known.name for known in self.outputs):
             raise InvalidGraph.of(self.id, "outputs", f"the job declares no output {shown(name)}")
-        return Output(self.id, name)
+        return Output(self.id, name, optional)
 
     def rows(self) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
         """Yield (id, args, parents) for each job in a run that this job makes.

@@ -470,12 +470,22 @@ def _as_limits(source: Source, key: str, line: int, node: Node) -> dict[str, str
     return {name: _as_written(source, f"{key}.{name[:80]}", value, at=at) for name, (at, value) in node.entries.items()}
 
 
-def _as_files(example: str, source: Source, key: str, line: int, node: Node) -> list[str] | dict[str, str]:
+def _as_files(example: str, source: Source, key: str, line: int, node: Node) -> list[Any] | dict[str, Any]:
     if isinstance(node, Entries):
-        return {name: _as_text(source, f"{key}.{name[:80]}", at, value) for name, (at, value) in node.entries.items()}
+        return {name: _as_file(source, f"{key}.{name[:80]}", at, value) for name, (at, value) in node.entries.items()}
     if isinstance(node, Items):
-        return [_as_text(source, key, item.line, item) for item in node.items]
+        return [_as_file(source, key, item.line, item) for item in node.items]
     raise source.fault(line, key, f"must be a mapping, {example}, or a list, not {kind_of(node)}")
+
+
+def _as_file(source: Source, key: str, line: int, node: Node) -> str | dict[str, str | bool]:
+    """Return a text, or the mapping of a file with options, such as `{path: a, optional: true}`."""
+    if not isinstance(node, Entries):
+        return _as_text(source, key, line, node)
+    return {
+        name: (_as_bool if name == "optional" else _as_text)(source, f"{key}.{name[:80]}", at, value)
+        for name, (at, value) in node.entries.items()
+    }
 
 
 def _as_written(source: Source, key: str, node: Node, at: int = 0) -> str:

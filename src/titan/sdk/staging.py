@@ -25,6 +25,7 @@ from titan.host.remove_folder import remove_folder
 from titan.model import graph
 from titan.model.dag import DagSpec, Gate, JobTemplate, Kind
 from titan.model.drivers import named_in_template
+from titan.model.job_inputs import array_of_source, is_member
 from titan.sdk import growing, wiring
 from titan.sdk.arrays import member
 from titan.sdk.failure_fields import Type, retry_of
@@ -268,7 +269,8 @@ class _Staging:
             growing.check_items_shape(job.id, job.args)
             if job.expand not in parents:
                 raise InvalidGraph.of(job.id, "expand", f"{job.expand!r} is an array, which has no single result")
-            payload = growing.payload_of_expansion(growing.Shape(job.id, like, job.args), parents.index(job.expand))
+            shape = growing.Shape(job.id, like, job.args, _givers(like, parents))
+            payload = growing.payload_of_expansion(shape, parents.index(job.expand))
         else:
             payload = growing.payload_of_pipeline(job.pipeline or "", job.id)
         table.payloads.append(payload)
@@ -328,7 +330,10 @@ class _Staging:
             on_failure="" if job.on_failure == "cancel" else job.on_failure,
             needs=needs_of(job.requirement, job.cpus, job.memory, job.gpus),
             service=job.service,
+            outputs=tuple([(output.name, output.path) for output in job.outputs]),
             inputs=tuple([(item.path, item.job, item.output) for item in job.inputs]),
+            optional_outputs=tuple([output.name for output in job.outputs if output.optional]),
+            optional_inputs=tuple([position for position, item in enumerate(job.inputs) if item.optional]),
             **copied,
         )
 
@@ -395,6 +400,13 @@ class _Staging:
         if os.path.relpath(os.path.realpath(path), root) not in self._survey.files:
             raise _fault(job, f"{file}: is excluded from the project's archive by {IGNORE_FILE}, or by default like .git and venv")
         return os.path.relpath(path, root)
+
+
+def _givers(template: JobTemplate, parents: Sequence[str]) -> tuple[str, ...]:
+    """Return the parents that provide the inputs of a template."""
+    sources = [source for _, source, _ in template.inputs]
+    arrays = [array for source in sources if (array := array_of_source(source))]
+    return tuple([parent for parent in parents if parent in sources or any(is_member(parent, array) for array in arrays)])
 
 
 def _check_file(job: Job, file: str, path: Path, field: str = "file") -> None:

@@ -10,12 +10,14 @@ import copy
 from collections.abc import Callable, Sequence
 
 from titan.errors import InvalidGraph
-from titan.model.files import INDEX, MAX_FILES, nested_problem
-from titan.sdk.arrays import array_of, member
+from titan.model.files import MAX_INPUT_FILES, nested_problem
+from titan.model.job_inputs import INDEX, NAMED, NUMBERED, array_of_source
+from titan.model.patterns import is_pattern, root_of
+from titan.sdk.arrays import array_of
 from titan.sdk.failure_fields import GATE_SUFFIX, Type
 from titan.sdk.field_table import BadField
 from titan.sdk.fields import id_problem
-from titan.sdk.file_fields import Input, resolve_input
+from titan.sdk.file_fields import Input, array_or_job, resolve_input
 from titan.sdk.gate import Gate
 from titan.sdk.job import Job
 
@@ -59,8 +61,8 @@ def wired(jobs: Sequence[Job], gate_id: Callable[[str], str] = gate_id) -> Seque
     gated = {job.id: gate_id(job.id) for job in jobs if job.hitl_message is not None}
     if not handlers and not gated and not any(job.inputs for job in jobs):
         return jobs
-    outputs = {job.id: dict(job.outputs) for job in jobs}
-    arrays = {job.id: job.size for job in jobs if job.is_array}
+    outputs = {job.id: {output.name: output.path for output in job.outputs} for job in jobs}
+    arrays = {job.id: job.size for job in jobs if job.is_array or job.expand is not None}
     ids = {job.id for job in jobs}
     result: list[Job] = []
     for job in jobs:
@@ -100,27 +102,42 @@ def _with_parents(job: Job, parents: tuple[str, ...], inputs: tuple[Input, ...])
 
 
 def _inputs(job: Job, outputs: dict[str, dict[str, str]], arrays: dict[str, int]) -> tuple[tuple[Input, ...], tuple[str, ...]]:
-    """Return the resolved inputs, and the jobs and arrays that make them.
-
-    A whole array gives the inputs PATH/0, PATH/1, ...
-    """
+    """Return the resolved inputs, and the jobs and arrays that make them."""
     try:
-        inputs: list[Input] = []
-        resolved = [resolve_input(item, outputs) for item in job.inputs]
-        for item in resolved:
-            if item.job in arrays:
-                inputs += [Input(f"{item.path}/{i}", member(item.job, i), item.output) for i in range(arrays[item.job])]
-            else:
-                inputs.append(item)
-        if len(inputs) > MAX_FILES:
-            raise BadField(f"has {len(inputs):,} files; the limit is {MAX_FILES}: combine files into folders in a job between")
-        if problem := nested_problem([item.path for item in inputs]):
+        inputs = [_with_path(resolve_input(item, outputs), outputs, arrays) for item in job.inputs]
+        producers = [array_of_source(item.job) or item.job for item in inputs]
+        for item, producer in zip(inputs, producers, strict=True):
+            if array_of_source(item.job) and producer not in arrays:
+                raise BadField(f"{item.job!r}: {producer!r} is no array: write {producer}.{item.output}")
+        count = sum(arrays.get(producer, 1) for producer in producers)
+        if count > MAX_INPUT_FILES:
+            raise BadField(f"has {count:,} files; the limit is {MAX_INPUT_FILES:,}: combine files into folders in a job between")
+        if problem := nested_problem([item.path for item in inputs if item.path and _is_one(item, outputs)]):
             raise BadField(problem)
         if not job.is_array and any(INDEX in item.job for item in inputs):
             raise BadField(f"{INDEX} is the index in an array, but this is a single job")
     except BadField as bad:
         raise InvalidGraph.of(job.id, "inputs", str(bad)) from None
-    return tuple(inputs), tuple([item.job for item in resolved])
+    return tuple(inputs), tuple(producers)
+
+
+def _with_path(item: Input, outputs: dict[str, dict[str, str]], arrays: dict[str, int]) -> Input:
+    """Return the input with its path and source, as `titan.model.job_inputs` defines them.
+
+    A whole array with a path gives numbered files, PATH/0, PATH/1 and so on. Otherwise its files
+    keep their names.
+    """
+    if item.job in arrays:
+        return item._replace(job=item.job + (NUMBERED if item.path else NAMED))
+    if item.path or array_of_source(item.job):
+        return item
+    path = outputs[array_or_job(item.job)][item.output]
+    return item._replace(path=root_of(path) if is_pattern(path) else path)
+
+
+def _is_one(item: Input, outputs: dict[str, dict[str, str]]) -> bool:
+    """Return True if nothing else may have or enclose the path of the input."""
+    return not is_pattern(outputs[array_or_job(item.job)][item.output]) and not item.job.endswith(NAMED)
 
 
 def _fault(job: str, problem: str) -> InvalidGraph:

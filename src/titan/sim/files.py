@@ -8,7 +8,7 @@ from typing import Any
 from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.protocol import messages as pm
-from titan.sim.oracle.files import content_of
+from titan.sim.oracle.files import SIZE, left_by
 from titan.sim.oracle.processes import Violation
 from titan.sim.world import World
 from titan.worker.state_machine import machine as wm
@@ -16,7 +16,6 @@ from titan.worker.state_machine import messages
 
 AGAIN_S = 5.0
 """Time without an answer after which a worker repeats its request."""
-SIZE = 1
 
 
 # -- the master's side -----------------------------------------------------------------------------
@@ -90,7 +89,11 @@ class WorkerFiles:
             self._receive(messages.OutputsKept(assignment.lease, (), "output was not written", Outcome.BROKEN))
             self._kept(assignment.lease)
             return
-        outputs = [StoredFile(name, content_of(assignment.lease, name), SIZE) for name, _ in assignment.template.outputs]
+        outputs = left_by(assignment.lease, assignment.template)
+        if not outputs:
+            self._receive(messages.OutputsKept(assignment.lease, ()))
+            self._kept(assignment.lease)
+            return
         self._missing[assignment.lease] = {file.hash: file for file in outputs}
         self._stored[assignment.lease] = outputs
         for file in outputs:

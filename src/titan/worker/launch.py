@@ -25,6 +25,7 @@ from titan.model.dag import JobTemplate
 from titan.model.environment import environment_of
 from titan.model.failure import OUTPUT_LOST
 from titan.model.files import SCRIPT_FOLDER, SHARED_FOLDER
+from titan.model.patterns import is_pattern, matches
 from titan.worker.context.callers import Callers
 from titan.worker.devices import VISIBLE
 from titan.worker.drivers.addresses import with_addresses
@@ -179,8 +180,7 @@ class Launcher:
             place = await asyncio.to_thread(self._workspace.prepare, assignment)
             if assignment.files:
                 placed = await self.files.give(assignment, place.cwd)
-                outputs = {f"{place.cwd}/{path}" for _, path in assignment.template.outputs}
-                place = place._replace(placed=tuple([file for file in placed if file.path not in outputs]))
+                place = place._replace(placed=tuple([file for file in placed if not _is_output(assignment.template, place, file)]))
             await asyncio.to_thread(self._workspace.note, place)
         except (OSError, TitanError) as e:
             self.files.cache.take_back(placed)
@@ -426,3 +426,8 @@ def _working_directory(template: JobTemplate, place: Place) -> str:
     if template.cwd == SCRIPT_FOLDER:
         return os.path.dirname(os.path.join(place.cwd, template.file))
     return template.cwd or place.cwd
+
+
+def _is_output(template: JobTemplate, place: Place, file: PlacedFile) -> bool:
+    path = file.path.removeprefix(f"{place.cwd}/")
+    return any(path == output or (is_pattern(output) and matches(output, path)) for _, output in template.outputs)

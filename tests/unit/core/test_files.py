@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support.core import CLIENT, FIRST, Master, dag, picture, refusal, register, replay, submit, succeeded
+from support.core import CLIENT, FIRST, Master, dag, picture, refusal, register, replay, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import inputs
 from titan.core.events import events as ev
@@ -14,7 +14,7 @@ from titan.core.state.content_references import apart_from_runs, of_run
 from titan.core.state.state import State
 from titan.model.dag import JobTemplate
 from titan.model.files import MAX_VERSIONS, PROGRAM, Published, StoredFile
-from titan.model.states import JobState
+from titan.model.states import JobState, Outcome
 
 MAKE = JobTemplate(command="make", outputs=(("model", "out/m"), ("tool", "t")), retries=0)
 USE = JobTemplate(command="use", inputs=(("in/m", "make", "model"), ("bin/t", "make", "tool")))
@@ -97,3 +97,41 @@ def test_what_a_run_published_leaves_with_it() -> None:
     m.see(publish(lease=m.lease(), worker=1, shared=False), inputs.CancelRequested(CLIENT, 6, "r", ""))
     m.see(inputs.HistoryKept(["r"]))
     assert not m.state.runs and held(m.state) == set()
+
+
+def test_files_of_a_pattern_and_of_an_array_keep_their_names() -> None:
+    part = JobTemplate(command="x", outputs=(("parts", "p/*.csv"),))
+    join = JobTemplate(command="y", inputs=(("", "part[*]", "parts"), ("all", "part[#]", "parts")))
+    m = Master()
+    parents = {"part[0]": "", "part[1]": "", "join": "part[0] part[1]"}
+    m.see(register(), submit(dag(parents, {"part[0]": part, "part[1]": part, "join": join})))
+    for position, names in enumerate((("a", "b"), ("c",))):
+        left = tuple(StoredFile(f"parts/{name}.csv", name * 64, 1, of="parts") for name in names)
+        m.see(replace(succeeded(1, m.lease(position)), outputs=[left]))
+    assert [file.name for file in files_for(m.state, m.job(2))] == [
+        *("part[0]/p/a.csv", "part[0]/p/b.csv", "part[1]/p/c.csv"),
+        *("all/0/a.csv", "all/0/b.csv", "all/1/c.csv"),
+    ]
+    assert picture(replay(m.events)) == picture(m.state)
+
+
+def test_an_optional_input_is_absent_if_its_job_died() -> None:
+    make = replace(MAKE, on_failure="continue")
+    use = replace(USE, optional_inputs=(0, 1))
+    m = Master()
+    m.see(register(), submit(dag({"make": "", "use": "make"}, {"make": make, "use": use})))
+    m.see(results(1, (m.lease(), Outcome.REFUSED)))
+    assert m.states() == [JobState.DEAD, JobState.DISPATCHED] and files_for(m.state, m.job(1)) == ()
+
+
+def test_two_inputs_that_bring_the_same_path_stop_the_job() -> None:
+    part = JobTemplate(command="x", outputs=(("parts", "*.csv"),))
+    join = JobTemplate(command="y", inputs=(("", "a", "parts"), ("", "b", "parts")))
+    m = Master()
+    m.see(register(), submit(dag({"a": "", "b": "", "join": "a b"}, {"a": part, "b": part, "join": join})))
+    for position in range(2):
+        left = (StoredFile("parts/x.csv", "a" * 64, 1, of="parts"),)
+        m.see(replace(succeeded(1, m.lease(position)), outputs=[left]))
+    assert m.job(2).state is JobState.DEAD
+    assert m.job(2).reason == "inputs: 'x.csv' appears twice: give each input a folder of its own"
+    assert picture(replay(m.events)) == picture(m.state)

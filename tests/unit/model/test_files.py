@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from titan.errors import InvalidGraph
 from titan.model.dag import DagSpec, Gate, JobTemplate, Service
-from titan.model.files import MAX_FILES, check_inputs, files_problem, giver_of, is_key, is_run, nested_problem, path_problem
+from titan.model.files import MAX_FILES, files_problem, is_key, is_run, nested_problem, path_problem
 from titan.model.graph import check_part, resolve
+from titan.model.job_inputs import check_inputs, giver_of
 from titan.model.names import run_id
 
 MAKE = JobTemplate(command="true", outputs=(("model", "out/model.bin"),))
@@ -54,8 +55,10 @@ def test_keys_are_told_from_paths_and_run_ids() -> None:
         (JobTemplate(command="x", outputs=(("a", "a"), ("a", "b"))), "'a' appears twice"),
         (JobTemplate(command="x", outputs=tuple((str(i), str(i)) for i in range(MAX_FILES + 1))), "the limit is 256"),
         (takes(("/etc/passwd", "j", "o")), "plain path inside"),
-        (takes(("a", "j", "o"), ("a", "j", "p")), "'a' appears twice"),
-        (takes(("a", "j", "o"), ("a/b", "j", "p")), "lies in 'a'"),
+        (JobTemplate(command="x", outputs=(("a", "**"),)), "matches folders only"),
+        (JobTemplate(command="x", outputs=(("a", "d/x**y"),)), "must be a whole part"),
+        (JobTemplate(command="x", outputs=(("a", "a"),), optional_outputs=("b",)), "'b' is optional, but it is not an output"),
+        (JobTemplate(command="x", inputs=(("a", "j", "o"),), optional_inputs=(1,)), "an optional input does not exist"),
         (JobTemplate(file="x.py", file_hash="0" * 64, inputs=(("x.py", "j", "o"),)), "the script itself"),
         (JobTemplate(kind="gate", gate=Gate(), outputs=(("a", "a"),)), "a gate has no folder"),
         (JobTemplate(function="f" * 64, inputs=(("a", "j", "o"),)), "a call has no folder"),
@@ -76,7 +79,9 @@ def test_an_input_is_an_output_of_a_parent() -> None:
         (dag(("other", MAKE, ()), ("use", take, ("other",))), "from 'make', which the job does not"),
         (dag(("make", MAKE, ()), ("use", takes(("a", "make", "x")), ("make",))), "has no output 'x': its outputs are model"),
         (dag(("make", JobTemplate(command="x"), ()), ("use", take, ("make",))), "add it to the outputs"),
-        (dag(("make", goes_on, ()), ("use", take, ("make",))), "its outputs may be missing"),
+        (dag(("make", goes_on, ()), ("use", take, ("make",))), "may be missing: write {from: make.model, optional: true}"),
+        (dag(("make", MAKE, ()), ("use", takes(*[("a", "make", "model")] * 2), ("make",))), "'a' appears twice"),
+        (dag(("make", MAKE, ()), ("use", takes(("a", "make", "model"), ("a/b", "make", "model")), ("make",))), "lies in 'a'"),
     ):
         with pytest.raises(InvalidGraph, match=words):
             resolve(wrong)

@@ -41,12 +41,11 @@ def test_the_outputs_of_a_whole_array() -> None:
     parts = Job("part", command="true", foreach=3, outputs={"data": "out/p.txt"})
     named = Job("named", command="true", inputs={"in": "part.data", "first": "part[0].data"})
     spec = stage(DAG("d", [parts, named, Job("listed", command="true", inputs=[parts.output("data")])])).spec
-    all_of = [(f"part[{i}]", "data") for i in range(3)]
-    assert spec.templates[1].inputs == (*((f"in/{i}", *it) for i, it in enumerate(all_of)), ("first", "part[0]", "data"))
-    assert spec.templates[2].inputs == tuple((f"out/p.txt/{i}", *it) for i, it in enumerate(all_of))
+    assert spec.templates[1].inputs == (("in", "part[#]", "data"), ("first", "part[0]", "data"))
+    assert spec.templates[2].inputs == (("", "part[*]", "data"),)
     assert set(spec.parents[3]) == set(spec.parents[4]) == {"part[0]", "part[1]", "part[2]"}
-    many = Job("part", command="true", foreach=257, outputs=["x"])
-    with pytest.raises(InvalidGraph, match="job 'use': inputs: has 257 files; the limit is 256"):
+    many = Job("part", command="true", foreach=10_001, outputs=["x"])
+    with pytest.raises(InvalidGraph, match="job 'use': inputs: has 10,001 files; the limit is 10,000"):
         stage(DAG("d", [many, Job("use", command="true", inputs={"in": "part.x"})]))
     with pytest.raises(InvalidGraph, match="lies in 'in'"):
         stage(DAG("d", [parts, Job("use", command="true", inputs={"in": "part.data", "in/0/x": "part[0].data"})]))
@@ -123,3 +122,37 @@ def test_in_a_pipeline_file(tmp_path: Path) -> None:
         with pytest.raises(InvalidPipeline) as caught:
             load_pipeline(wrong)
         assert words in str(caught.value)
+
+
+def test_patterns_and_optional_files() -> None:
+    split = Job("split", command="x", outputs=["parts/*.csv", {"path": "log", "optional": True}])
+    listed = Job("listed", command="x", inputs=["split.parts/*.csv", split.output("log", optional=True)])
+    named = Job("named", command="x", inputs={"in": "split.parts/*.csv", "l": {"from": "split.log", "optional": True}})
+    spec = stage(DAG("d", [split, listed, named])).spec
+    assert spec.templates[0].outputs == (("parts/*.csv", "parts/*.csv"), ("log", "log"))
+    assert spec.templates[0].optional_outputs == ("log",)
+    assert spec.templates[1].inputs == (("parts", "split", "parts/*.csv"), ("log", "split", "log"))
+    assert spec.templates[2].inputs == (("in", "split", "parts/*.csv"), ("l", "split", "log"))
+    assert spec.templates[1].optional_inputs == spec.templates[2].optional_inputs == (1,)
+    with pytest.raises(InvalidGraph, match=r"'log' is an optional output of 'split', .* write \{from: split.log, optional: true\}"):
+        stage(DAG("d", [split, Job("use", command="x", inputs=["split.log"])]))
+
+
+def test_an_expansion_gives_the_files_of_the_jobs_that_it_will_make() -> None:
+    jobs = [
+        Job("plan", command="x", outputs=["data"]),
+        Job("work", command="x", expand="plan", args=["${item}"], inputs=["plan.data"], outputs=["out.txt"]),
+        Job("join", command="x", inputs=["work[*].out.txt"]),
+        Job("numbered", command="x", inputs={"in": "work.out.txt"}),
+    ]
+    spec = stage(DAG("d", jobs)).spec
+    assert spec.parents == [(), ("plan",), ("work",), ("work",)]
+    assert [t.inputs for t in spec.templates[2:]] == [(("", "work[*]", "out.txt"),), (("in", "work[#]", "out.txt"),)]
+    with pytest.raises(InvalidGraph, match=r"'plan\[\*\]': 'plan' is no array: write plan.data"):
+        stage(DAG("d", [jobs[0], Job("use", command="x", inputs=["plan[*].data"])]))
+
+
+@pytest.mark.parametrize("item", [{"path": "a", "optional": "yes"}, {"optional": True}, {"path": "a", "often": True}])
+def test_options_of_a_file_that_cannot_be(item: dict[str, object]) -> None:
+    with pytest.raises(InvalidGraph, match="must have path, and may have optional: true or false"):
+        Job("j", command="x", outputs=[item])

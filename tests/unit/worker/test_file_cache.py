@@ -9,12 +9,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from titan.errors import PeerError
+from titan.errors import LimitExceeded, PeerError
+from titan.model.dag import JobTemplate
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
-from titan.worker.files.cache import LEND_FROM, TAKE_BACK_FROM, FileCache, OutputMissing, cache_size
+from titan.worker.files.cache import LEND_FROM, TAKE_BACK_FROM, FileCache, cache_size
+from titan.worker.files.left_files import OutputMissing
 
 LARGE = bytes(TAKE_BACK_FROM + 1)
+
+
+def leaves(*paths: str) -> JobTemplate:
+    """A job whose outputs are named as their paths."""
+    return JobTemplate(command="x", outputs=tuple((path, path) for path in paths))
 
 
 def entered(cache: FileCache, content: bytes) -> str:
@@ -134,7 +142,7 @@ def test_an_output_that_somebody_still_writes_to_is_copied(tmp_path: Path) -> No
         pages = mmap.mmap(file.fileno(), 7)
         file.close()
         before = (folder / "read").stat().st_ino
-        left = cache.take_outputs([(name, name) for name in ("open", "mapped", "read")], str(folder))
+        left = cache.take_outputs(leaves("open", "mapped", "read"), str(folder))
         writer.write(b"changed")
         writer.flush()
         pages[:] = b"changed"
@@ -161,15 +169,16 @@ def test_outputs_are_moved_unless_somebody_else_has_them(tmp_path: Path) -> None
     (folder / "run").chmod(0o755)
     (folder / "d/sub/.git").mkdir()
     (folder / "d/sub/f").write_text("f")
-    paths = [("a", "a"), ("l", "linked"), ("r", "run"), ("d", "d")]
-    left = cache.take_outputs(paths, str(folder))
+    left = cache.take_outputs(
+        JobTemplate(command="x", outputs=(("a", "a"), ("l", "linked"), ("r", "run"), ("d", "d"))), str(folder)
+    )
     assert [(one.name, one.kind) for one in left] == [("a", FILE), ("l", FILE), ("r", PROGRAM), ("d", FOLDER)]
     assert not (folder / "a").exists() and (folder / "linked").exists()
     hash_ = hashlib.sha256(left[3].path.read_bytes()).hexdigest()
     cache.enter(left[3].path, hash_)
     cache.copy_to(hash_, str(tmp_path / "out"), FOLDER)
     assert (tmp_path / "out/sub/f").read_text() == "f" and (tmp_path / "out/sub/.git").is_dir()
-    (again,) = cache.take_outputs([("d", "d")], str(folder))
+    (again,) = cache.take_outputs(leaves("d"), str(folder))
     # the same content, the same bytes
     assert hashlib.sha256(again.path.read_bytes()).hexdigest() == hash_
 
@@ -191,8 +200,40 @@ def test_outputs_that_cannot_be_taken(tmp_path: Path, make: object, words: str) 
     (folder / "first").write_text("x")
     make(folder)  # type: ignore[operator]
     with pytest.raises(OutputMissing, match=words):
-        cache.take_outputs([("first", "first"), ("o", "o")], str(folder))
+        cache.take_outputs(leaves("first", "o"), str(folder))
     assert not list((tmp_path / "files").iterdir())
+
+
+def test_files_that_match_are_taken_in_order(tmp_path: Path) -> None:
+    cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
+    (folder / "p/deep").mkdir(parents=True)
+    for name in ("p/b.csv", "p/a.csv", "p/.hidden.csv", "p/x.txt", "p/deep/c.csv"):
+        (folder / name).write_text(name)
+    (folder / "p/out").symlink_to("/etc")
+    job = JobTemplate(command="x", outputs=(("one", "p/a.csv"), ("parts", "p/*.csv"), ("deep", "**/*.csv"), ("none", "*.z")))
+    with pytest.raises(OutputMissing, match=r"'none' \(\*\.z\): no file matches: write one, or make the output optional"):
+        cache.take_outputs(job, str(folder))
+    left = cache.take_outputs(replace(job, optional_outputs=("none",)), str(folder))
+    assert [(one.name, one.of) for one in left] == [
+        ("one", ""),
+        *((f"parts/{name}", "parts") for name in ("a.csv", "b.csv")),
+        *((f"deep/p/{name}", "deep") for name in ("a.csv", "b.csv", "deep/c.csv")),
+    ]
+    assert [one.path.read_text()[-5:] for one in left[:3]] == ["a.csv", "a.csv", "b.csv"]
+    with pytest.raises(OutputMissing, match="leads out"):
+        cache.take_outputs(leaves("p/out*"), str(folder))
+
+
+def test_too_many_files_that_match_are_refused(tmp_path: Path) -> None:
+    cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
+    folder.mkdir()
+    for i in range(1001):
+        (folder / f"{i}.x").touch()
+    with pytest.raises(LimitExceeded, match="1,001 files match; the limit for the outputs of a job is 1,000: use a folder"):
+        cache.take_outputs(leaves("*.x"), str(folder))
+    (folder / "bad\n.y").touch()
+    with pytest.raises(OutputMissing, match="an output's name is 1 to 256 printable characters"):
+        cache.take_outputs(leaves("*.y"), str(folder))
 
 
 def test_files_beyond_the_limit_go_the_oldest_first(tmp_path: Path) -> None:

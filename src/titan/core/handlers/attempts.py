@@ -19,6 +19,7 @@ from titan.core.state.state import Job, State
 from titan.core.turn import Turn
 from titan.model.backoff import backoff_delay, jittered
 from titan.model.dag import MAX_MEMORY, JobTemplate, Retry
+from titan.model.files import has_left_all
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
 
@@ -71,7 +72,9 @@ def on_results_reported(turn: Turn, received: ResultsReported) -> None:
         outcome = received.outcomes[i]
         if outcome != succeeded:
             (returned if outcome == Outcome.RETURNED else bad).append(number)
-        elif jobs[number].template.outputs and not _left_all(state, number, received, i):
+        elif jobs[number].template.outputs and not has_left_all(
+            jobs[number].template, received.outputs[i] if received.outputs else ()
+        ):
             received = _broken(received, i)
             bad.append(number)
         else:
@@ -113,11 +116,6 @@ def on_results_reported(turn: Turn, received: ResultsReported) -> None:
 def _lost(received: ResultsReported, at: list[int]) -> list[str]:
     lost = [received.lost[i] for i in at] if received.lost else []
     return lost if any(lost) else []
-
-
-def _left_all(state: State, number: int, received: ResultsReported, i: int) -> bool:
-    names = {output.name for output in received.outputs[i]} if received.outputs else set()
-    return names == {name for name, _ in state.jobs[number].template.outputs}
 
 
 def _broken(received: ResultsReported, i: int) -> ResultsReported:

@@ -9,7 +9,19 @@ from titan.core.inputs import PublishRequested, UnpublishRequested
 from titan.core.state.state import Job, Run, State
 from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, LimitExceeded, NotFound, TitanError
-from titan.model.files import KEY_RULE, MAX_KEYS, MAX_SHARED_KEYS, Published, StoredFile, giver_of, is_key, is_run
+from titan.model.files import (
+    KEY_RULE,
+    MAX_INPUT_FILES,
+    MAX_KEYS,
+    MAX_SHARED_KEYS,
+    Published,
+    StoredFile,
+    is_key,
+    is_run,
+    nested_problem,
+    path_problem,
+)
+from titan.model.job_inputs import Giver, array_of_source, giver_of, is_member, placed_files
 
 
 def on_publish_requested(turn: Turn, received: PublishRequested) -> None:
@@ -66,16 +78,41 @@ def _place(state: State, received: PublishRequested) -> tuple[Run | None, str]:
 
 
 def files_for(state: State, job: Job) -> tuple[StoredFile, ...]:
-    """Return the input files of a job, by their paths in its folder."""
+    """Return the input files of a job, by their paths in its folder. Optional inputs may be
+    absent."""
     if not job.template.inputs:
         return ()
     parents = {state.jobs[number].name: state.jobs[number] for number in job.parents}
-    files = []
-    for path, source, name in job.template.inputs:
-        output = output_of(parents[giver_of(job.name, source)], name)
-        assert output is not None, job.name
-        files.append(StoredFile(path, output.hash, output.size, output.kind))
+    files: list[StoredFile] = []
+    for path, source, output in job.template.inputs:
+        array = array_of_source(source)
+        names = [name for name in parents if is_member(name, array)] if array else [giver_of(job.name, source)]
+        givers = [Giver(name, parents[name].template, parents[name].outputs) for name in names]
+        files += placed_files(path, source, output, givers)
     return tuple(files)
+
+
+def inputs_problem(state: State, job: Job) -> str:
+    """Return why a job cannot receive its files; "" if it can.
+
+    The number and the names of files that match a pattern, or that added jobs left, are not known
+    before.
+    """
+    files = files_for(state, job)
+    paths = {file.name for file in files}
+    for position, (path, source, output) in enumerate(job.template.inputs):
+        if not array_of_source(source) and position not in job.template.optional_inputs and path and path not in paths:
+            below = f"{path}/"
+            if not any(known.startswith(below) for known in paths):
+                return f"inputs: {giver_of(job.name, source)} has left no {output!r}: make the input optional"
+    if len(files) > MAX_INPUT_FILES:
+        return f"the inputs are {len(files):,} files; the limit is {MAX_INPUT_FILES:,}: combine files into folders in a job between"
+    names = [file.name for file in files]
+    if problem := next((p for name in names if (p := path_problem(name))), "") or nested_problem(names):
+        return f"inputs: {problem}: give each input a folder of its own"
+    if job.template.file in paths:
+        return f"inputs: {job.template.file!r} is the script itself: give the input a folder of its own"
+    return ""
 
 
 def output_of(job: Job, name: str) -> StoredFile | None:

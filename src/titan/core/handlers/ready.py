@@ -89,6 +89,8 @@ def queue(turn: Turn, jobs: Sequence[int]) -> None:
         return
     pins, released = choose_pins(turn.state, jobs)
     turn.emit(ev.JobsQueued(list(jobs), turn.now, pins))
+    entries = turn.state.jobs
+    turn.queued += [number for number in jobs if entries[number].template.inputs]
     for worker, numbers in released.items():
         release(turn, worker, numbers)
 

@@ -113,7 +113,7 @@ def _all_of(state: State, run: Run, prefix: str, most: int) -> list[msg.Artifact
     """Return the newest version of each key of the run, then the outputs of its jobs."""
     rows = _newest(run.published, prefix, most, f"{run.id}/")
     if any(template.outputs for template in run.templates):
-        for number in range(run.first, run.first + run.count):
+        for number in run.numbers():
             job = state.jobs[number]
             rows += [_output_row(job, output) for output in job.outputs if f"{job.name}.{output.name}".startswith(prefix)]
             if len(rows) >= most:

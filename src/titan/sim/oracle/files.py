@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from titan.core.events import events as ev
 from titan.model.dag import JobTemplate
-from titan.model.files import giver_of
+from titan.model.files import StoredFile
+from titan.model.job_inputs import Giver, giver_of, placed_files
+from titan.model.patterns import is_pattern, name_of_match, root_of
 from titan.sim.oracle.log import LogOracle
 from titan.sim.oracle.processes import Violation
 from titan.sim.trace import short
 from titan.worker.state_machine import machine as wm
+
+SIZE = 1
 
 
 def content_of(lease: int, name: str) -> str:
@@ -21,26 +25,41 @@ def content_of(lease: int, name: str) -> str:
     return f"{lease:056x}{sum(name.encode()):08x}"
 
 
+def left_by(lease: int, template: JobTemplate) -> list[StoredFile]:
+    """Return the output files that an attempt leaves, which depend on the lease: up to two files
+    for a pattern, and no file for some optional outputs."""
+    files = []
+    for name, path in template.outputs:
+        optional = name in template.optional_outputs
+        if is_pattern(path):
+            names = [name_of_match(name, path, f"{root_of(path)}/{i}.csv") for i in range(lease % 3 if optional else 1 + lease % 2)]
+            files += [StoredFile(match, content_of(lease, match), SIZE, of=name) for match in names]
+        elif not optional or lease % 2:
+            files.append(StoredFile(name, content_of(lease, name), SIZE))
+    return files
+
+
 class FileOracle:
     def __init__(self, log_oracle: LogOracle) -> None:
         self._log_oracle = log_oracle
         self.kept: dict[str, None] = {}
         """Hashes of the files on the master's disk."""
-        self._outputs: dict[int, dict[str, str]] = {}
-        """Durably COMPLETED job -> {name of an output: hash}."""
+        self._outputs: dict[int, list[StoredFile]] = {}
+        """Durably COMPLETED job -> its output files."""
 
     def record(self, event: ev.Event) -> None:
         if not isinstance(event, ev.JobsCompleted):
             return
         for i, number in enumerate(event.jobs):
             job = self._log_oracle.jobs[number]
-            outputs = {file.name: file.hash for file in event.outputs[i]} if event.outputs else {}
-            wanted = [name for name, _ in job.template.outputs]
-            if list(outputs) != wanted:
-                raise Violation(f"{job.where} is COMPLETED with the outputs {list(outputs)} instead of {wanted}")
-            for name, hash_ in outputs.items():
-                if hash_ not in self.kept:
-                    raise Violation(f"{job.where} is COMPLETED, but its output {name} is not on the master's disk")
+            outputs = list(event.outputs[i]) if event.outputs else []
+            wanted = left_by(int(outputs[0].hash[:56], 16), job.template) if outputs else []
+            forced = [name for name, _ in job.template.outputs if name not in job.template.optional_outputs]
+            if outputs != wanted or not {file.of or file.name for file in outputs}.issuperset(forced):
+                raise Violation(f"{job.where} is COMPLETED with the outputs {outputs} instead of {wanted}")
+            for file in outputs:
+                if file.hash not in self.kept:
+                    raise Violation(f"{job.where} is COMPLETED, but its output {file.name} is not on the master's disk")
             if outputs:
                 self._outputs[number] = outputs
 
@@ -63,4 +82,9 @@ class FileOracle:
         if not template.inputs:
             return {}
         jobs = {self._log_oracle.jobs[n].name: n for n in self._log_oracle.runs[run]}
-        return {path: self._outputs.get(jobs[giver_of(job, giver)], {}).get(name, "") for path, giver, name in template.inputs}
+        wanted: dict[str, str] = {}
+        for path, source, name in template.inputs:
+            number = jobs[giver_of(job, source)]
+            giver = Giver(source, self._log_oracle.jobs[number].template, self._outputs.get(number, ()))
+            wanted.update({file.name: file.hash for file in placed_files(path, source, name, [giver])})
+        return wanted

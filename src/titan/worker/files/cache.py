@@ -37,10 +37,12 @@ from titan.content.archive import build_archive, survey, unpack_archive
 from titan.content.nearby import has_no_writers
 from titan.errors import EnvironmentFault, PeerError, TitanError
 from titan.host.remove_folder import remove_folder
+from titan.model.dag import JobTemplate
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
 from titan.model.sizes import format_size
 from titan.worker.files.copies import clone, copy
-from titan.worker.files.open_beneath import LEADS_OUT, is_below, open_beneath, open_place, path_of, reopen
+from titan.worker.files.left_files import OutputMissing, files_of_outputs, open_inside
+from titan.worker.files.open_beneath import LEADS_OUT, open_place, path_of, reopen
 
 LEND_FROM = 64 << 20
 """Size from which on a file is lent instead of copied. The copy of a smaller file takes no
@@ -78,13 +80,8 @@ class TakenOutput(NamedTuple):
     path: Path
     size: int
     kind: int
-
-
-class OutputMissing(TitanError):
-    """An output or published file does not exist, or is not a file or folder that the job may
-    name."""
-
-    code = "output_missing"
+    of: str = ""
+    """Name of the output whose pattern the file matched."""
 
 
 class FileCache:
@@ -292,29 +289,40 @@ class FileCache:
                 pass  # the job removed or moved it
 
     # -- out of a job's folder ---------------------------------------------------------------------
-    def take_outputs(self, outputs: Iterable[tuple[str, str]], folder: str) -> list[TakenOutput]:
-        """Move or copy the outputs with these (name, path) out of the folder. Raises OutputMissing,
+    def take_outputs(self, template: JobTemplate, folder: str) -> list[TakenOutput]:
+        """Move or copy a job's outputs out of its folder. Raises OutputMissing, LimitExceeded,
         OSError."""
         taken: list[TakenOutput] = []
         try:
-            for name, path in outputs:
-                taken.append(self.take(name, path, folder, f"output {name!r} ({path})"))
+            for left in files_of_outputs(template, folder):
+                subject = f"output {left.name!r} ({left.path})"
+                output = self.take(left.name, left.path, folder, subject, move=not left.shared)
+                taken.append(output._replace(of=left.of))
         except BaseException:
             for output in taken:
                 output.path.unlink(missing_ok=True)
             raise
         return taken
 
-    def take(self, name: str, path: str, folder: str, subject: str, *, may: Callable[[str], bool] | None = None) -> TakenOutput:
+    def take(
+        self,
+        name: str,
+        path: str,
+        folder: str,
+        subject: str,
+        *,
+        may: Callable[[str], bool] | None = None,
+        move: bool = True,
+    ) -> TakenOutput:
         """Take a file or folder as an output. `subject` is its description in error texts.
 
-        If `folder` is set, the path has to lie beneath it, and the output is moved, because the job
-        is over. Otherwise the path may lie anywhere that `may` allows, and the output is copied,
-        because the job goes on. Raises OutputMissing, OSError.
+        If `folder` is set, the path has to lie beneath it, and with `move` the output is moved,
+        because the job is over. Otherwise the path may lie anywhere that `may` allows, and the
+        output is copied, because the job goes on. Raises OutputMissing, OSError.
         """
         missing = f"{subject} was not written" if folder else f"{subject}: no such file or folder"
         try:
-            place = _beneath(folder, path) if folder else open_place(path)
+            place = open_inside(folder, path) if folder else open_place(path)
         except FileNotFoundError:
             raise OutputMissing(missing) from None
         except NotADirectoryError:
@@ -327,7 +335,7 @@ class FileCache:
             real = path_of(place)
             if may is not None and not may(real):
                 raise OutputMissing(f"{subject} lies in the home of this worker, outside of the job's folder and TITAN_SHARED")
-            return self._take(name, place, real, subject, move=bool(folder))
+            return self._take(name, place, real, subject, move=move and bool(folder))
         finally:
             os.close(place)
 
@@ -392,18 +400,6 @@ def _remove(path: str) -> None:
         remove_folder(path)
     else:
         os.unlink(path)
-
-
-def _beneath(folder: str, path: str) -> int:
-    """Open a path beneath a folder. Absolute links are followed too, if they lead to a path in the
-    folder. Raises OSError."""
-    try:
-        return open_beneath(folder, path)
-    except OSError as e:
-        root, real = os.path.realpath(folder), os.path.realpath(os.path.join(folder, path))
-        if e.errno not in LEADS_OUT or not is_below(real, root):
-            raise
-        return open_beneath(root, os.path.relpath(real, root))
 
 
 def _moved(place: int, path: str, part: Path) -> bool:

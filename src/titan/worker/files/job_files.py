@@ -40,8 +40,9 @@ from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.protocol import messages as msg
 from titan.worker.context.requests import ContextHandler, JobRequest
-from titan.worker.files.cache import FileCache, OutputMissing, PlacedFile, TakenOutput, full_disk
+from titan.worker.files.cache import FileCache, PlacedFile, TakenOutput, full_disk
 from titan.worker.files.downloads import is_retryable
+from titan.worker.files.left_files import OutputMissing
 from titan.worker.files.sandbox import Workspace
 from titan.worker.requests import WorkerLines
 from titan.worker.state_machine import messages
@@ -150,7 +151,7 @@ class JobFiles:
         loop = asyncio.get_running_loop()
         try:
             taken = await loop.run_in_executor(
-                self._pool, self.cache.take_outputs, assignment.template.outputs, self._workspace.folder_of(assignment)
+                self._pool, self.cache.take_outputs, assignment.template, self._workspace.folder_of(assignment)
             )
         except OSError as e:
             raise full_disk(e, "the outputs could not be read") from e
@@ -179,7 +180,7 @@ class JobFiles:
         self.cache.enter(output.path, hash_)
         self._see(messages.ArtifactReady(messages.FILE_PREFIX + hash_))
         self._make_room(hash_)
-        return StoredFile(output.name, hash_, output.size, output.kind)
+        return StoredFile(output.name, hash_, output.size, output.kind, output.of)
 
     async def _hash_of(self, output: TakenOutput) -> str:
         def digest() -> str:

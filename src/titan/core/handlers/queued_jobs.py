@@ -1,0 +1,20 @@
+"""Jobs that were queued in this turn, before they are placed. A job that cannot receive its input
+files becomes DEAD."""
+
+from __future__ import annotations
+
+from titan.core.handlers.attempts import bury
+from titan.core.handlers.files import inputs_problem
+from titan.core.turn import Turn
+from titan.model.states import JobState
+
+
+def settle_queued(turn: Turn) -> None:
+    """Settle the jobs of `turn.queued`, and the jobs that are queued meanwhile."""
+    jobs = turn.state.jobs
+    while turn.queued:
+        queued, turn.queued = turn.queued, []
+        for number in queued:
+            job = jobs[number]
+            if job.state is JobState.QUEUED and (problem := inputs_problem(turn.state, job)):
+                bury(turn, [number], problem)
