@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -254,6 +255,27 @@ def test_a_frozen_worker_is_fenced_and_told_so_when_it_thaws(fast: Cluster, tmp_
     both = fast.client.submit(DAG("after", [Job(f"j{n}", command="sleep 0.2") for n in range(4)]))
     assert both.wait(20).ok
     assert {job.worker for job in both.status().jobs} == {"w1", "w2"}
+
+
+def test_a_killed_worker_leaves_no_sockets_behind_for_ever(c: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its home's path is too long for a socket, so its sockets are in the folder for temporary
+    files. The next worker of the user removes what a killed one left there."""
+    home = "deep" * 20
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
+        monkeypatch.setenv("TMPDIR", short)
+        sockets = Path(short) / f"titan-{os.geteuid()}"
+        c.start_worker("w1", home=home)
+        c.wait_for_workers("w1")
+        killed = {path.name for path in sockets.iterdir()}
+        assert {path.name for path in sockets.glob("*/*")} == {"context", "runners.sock"} and len(killed) == 2
+        c.workers["w1"].kill()
+        c.start_worker("w2", home=f"{home}2")
+        c.wait_for_workers("w2")
+        assert not killed & {path.name for path in sockets.iterdir()}
+        assert c.client.call(pow, 2, 3).result(60) == 8
+        c.workers["w2"].terminate()
+        c.workers["w2"].wait()
+        assert list(sockets.iterdir()) == []
 
 
 def test_where_a_worker_is_can_be_read(c: Cluster) -> None:

@@ -34,7 +34,7 @@ from titan.cli.sharing import SharedHome
 from titan.cli.stdin import handed_on, is_piped
 from titan.cli.targets import find_run
 from titan.errors import MasterUnreachable, NotFound, TitanError
-from titan.host.remove_folder import temporary_folder
+from titan.host.temporary_folder import temporary_folder
 from titan.model.names import match_name, shell_word
 from titan.protocol.messages import Pipeline
 from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home
@@ -298,7 +298,7 @@ def _client_or_cluster(
         return
     with contextlib.ExitStack() as stack:
         if ephemeral:
-            folder = stack.enter_context(temporary_folder("titan-"))
+            folder = stack.enter_context(temporary_folder())
             name, later, users = "a private cluster, which is removed afterwards", None, None
         else:
             folder = home or default_home()

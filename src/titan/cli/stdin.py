@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from titan.host.remove_folder import temporary_folder
+from titan.host.temporary_folder import temporary_folder
 
 CHUNK = 1 << 16
 MAX_BYTES = 2 << 30
@@ -44,7 +44,7 @@ def handed_on(*, in_place: bool, repeatable: bool) -> Iterator[str]:
     if path:
         yield path
         return
-    with temporary_folder("titan-stdin-") as folder:
+    with temporary_folder() as folder:
         target = folder / "stdin"
         if in_place and not repeatable:
             os.mkfifo(target, 0o600)

@@ -27,6 +27,7 @@ from titan.compat.job import GATE_PREFIX, TitanJob, gate_id, plain_id, plain_par
 from titan.compat.titan_yaml_parser import load_dag
 from titan.content.archive import build_archive
 from titan.errors import CallerError, ConnectionLost, MasterUnreachable, NotFound, TitanError
+from titan.host.temporary_folder import temporary_folder
 from titan.sdk import submission, uploads
 from titan.sdk.client import Client
 from titan.sdk.failure_fields import GATE_SUFFIX
@@ -323,8 +324,8 @@ class TitanClient:
             return f"ERROR: Folder not found at: {folder_path}"
 
         def upload(client: Client) -> str:
-            with tempfile.TemporaryDirectory(prefix="titan-") as scratch:
-                packed = build_archive(folder, Path(scratch))
+            with temporary_folder() as scratch:
+                packed = build_archive(folder, scratch)
                 client._wait(client._async._put(packed.sha256, packed.path, f"{project_name or folder.name}.zip"))
             return "UPLOAD_SUCCESS"
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -117,13 +116,3 @@ def _allow(name: str, folder: int | None) -> None:
                 Path(f"/proc/self/fd/{handle}").chmod(0o700)
         finally:
             os.close(handle)
-
-
-@contextmanager
-def temporary_folder(prefix: str) -> Iterator[Path]:
-    """Make a folder for the duration of the context. What cannot be removed then is left."""
-    folder = tempfile.mkdtemp(prefix=prefix)
-    try:
-        yield Path(folder)
-    finally:
-        remove_folder(folder, ignore_errors=True)

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import os
 import secrets
-import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 from titan.content.archive import build_archive, survey, unpack_archive
 from titan.content.transfer import fetch_file, send_file
 from titan.errors import CallerError, InvalidGraph
-from titan.host.remove_folder import remove_folder
+from titan.host.temporary_folder import TemporaryFolder
 from titan.model.files import FILE, FOLDER, PROGRAM
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
@@ -111,8 +110,8 @@ class AsyncArtifacts:
         try:
             if source.is_dir():
                 kind = FOLDER
-                scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="titan-publish-"))
-                source = await asyncio.to_thread(_packed, source, scratch)
+                scratch = await asyncio.to_thread(TemporaryFolder)
+                source = await asyncio.to_thread(_packed, source, scratch.path)
             elif not source.is_file():
                 raise CallerError(f"{path} is not a file or folder: nothing was published. Check the path")
             elif source.stat().st_mode & 0o100:
@@ -122,7 +121,7 @@ class AsyncArtifacts:
             hash_ = await send_file(ConnectionLines(self._connection), source, hash_=known_hash)
         finally:
             if scratch is not None:
-                remove_folder(scratch, ignore_errors=True)
+                scratch.close()
         answer = await self._connection.call(lambda n: msg.Publish(n, key, hash_, size, kind))
         assert isinstance(answer, msg.Artifacts)
         return _info(answer.artifacts[0])

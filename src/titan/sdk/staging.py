@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ import msgspec
 
 from titan.content.archive import IGNORE_FILE, Survey, build_archive, survey
 from titan.errors import InvalidGraph
-from titan.host.remove_folder import remove_folder
+from titan.host.temporary_folder import TemporaryFolder
 from titan.model import graph
 from titan.model.dag import DagSpec, Gate, JobTemplate, Kind
 from titan.model.drivers import named_in_template
@@ -46,8 +45,9 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="titan-staging-"))
-        self.close = weakref.finalize(self, remove_folder, self.path, ignore_errors=True)
+        folder = TemporaryFolder()
+        self.path = folder.path
+        self.close = weakref.finalize(self, folder.close)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,11 @@ import shlex
 import socket
 import struct
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from titan.host.remove_folder import remove_folder
+from titan.host.temporary_folder import TemporaryFolder
 from titan.protocol import messages as msg
 
 log = logging.getLogger("titan.worker")
@@ -65,11 +64,11 @@ class ContextRelay:
         process may not send requests for the attempt, "" if it may.
         """
         self._folder = folder
-        self._away: str | None = None
+        self._away: TemporaryFolder | None = None
         self.path = f"{folder}/context"
         if len(os.fsencode(self.path)) > MOST_PATH_BYTES:
-            self._away = tempfile.mkdtemp(prefix="titan-")
-            self.path = f"{self._away}/context"
+            self._away = TemporaryFolder(short=True)
+            self.path = f"{self._away.path}/context"
         self.send = send
         self.can_send = can_send
         self.adopt = adopt
@@ -92,7 +91,7 @@ class ContextRelay:
         self.disconnected()
         Path(self.path).unlink(missing_ok=True)
         if self._away is not None:
-            remove_folder(self._away, ignore_errors=True)
+            self._away.close()
 
     def disconnected(self) -> None:
         """Abort all connections, because the master is gone. The master may or may not have

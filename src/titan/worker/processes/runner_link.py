@@ -28,13 +28,12 @@ import asyncio
 import mmap
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from titan.errors import Bug, EnvironmentFault, LimitExceeded
-from titan.host.remove_folder import remove_folder
+from titan.host.temporary_folder import TemporaryFolder
 from titan.worker.isolated import runner
 from titan.worker.isolated.orders import pack_orders
 from titan.worker.isolated.reports import take_reports
@@ -98,7 +97,7 @@ class RunnerHub:
     def __init__(self, socket_path: str | Path) -> None:
         self._asked = os.fspath(socket_path)
         self.path = ""
-        self._folder: str | None = None
+        self._away: TemporaryFolder | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket: socket.socket | None = None
         self._expected: dict[str, RunnerLink] = {}
@@ -138,16 +137,16 @@ class RunnerHub:
 
     def _place(self) -> str:
         if len(os.fsencode(self._asked)) > PATH_BYTES:
-            self._folder = tempfile.mkdtemp(prefix="titan-")
-            return os.path.join(self._folder, "runners.sock")
+            self._away = TemporaryFolder(short=True)
+            return os.path.join(self._away.path, "runners.sock")
         if os.path.lexists(self._asked):
             os.unlink(self._asked)
         return self._asked
 
     def _remove(self) -> None:
-        if self._folder is not None:
-            remove_folder(self._folder, ignore_errors=True)
-            self._folder = None
+        if self._away is not None:
+            self._away.close()
+            self._away = None
         elif self.path and os.path.lexists(self.path):
             os.unlink(self.path)
 

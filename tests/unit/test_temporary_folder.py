@@ -1,0 +1,143 @@
+"""Temporary folders: a killed process leaves none for ever, and a living one keeps its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from titan.host import temporary_folder as module
+from titan.host.temporary_folder import TemporaryFolder, temporary_folder
+
+HOLD = """
+import sys
+from titan.host.temporary_folder import TemporaryFolder
+folder = TemporaryFolder()
+(folder.path / "content").mkdir()
+print(folder.path, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of this user's entries, which nobody else uses."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / f"titan-{os.geteuid()}"
+
+
+@contextmanager
+def another_process(shared: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process that holds an entry."""
+    env = {**os.environ, "TMPDIR": str(shared.parent), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, Path(process.stdout.readline().strip())
+        finally:
+            process.kill()
+
+
+def test_it_is_private_and_removed(shared: Path) -> None:
+    with temporary_folder() as folder:
+        assert folder.parent == shared
+        (folder / "file").write_text("content")
+        assert shared.stat().st_mode & 0o777 == folder.stat().st_mode & 0o777 == 0o700
+    assert os.listdir(shared) == []
+
+
+def test_closing_twice_removes_no_folder_of_others(shared: Path) -> None:
+    folder = TemporaryFolder()
+    folder.close()
+    folder.path.mkdir()
+    folder.close()
+    assert folder.path.exists()
+
+
+def test_what_a_killed_process_left_goes_with_the_next_folder(shared: Path) -> None:
+    with another_process(shared) as (process, left):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (left / "content").exists()
+        folder = TemporaryFolder()
+        assert os.listdir(shared) == [folder.path.name]
+        folder.close()
+
+
+def test_what_a_living_process_holds_stays(shared: Path) -> None:
+    with another_process(shared) as (_, held):
+        own = TemporaryFolder()
+        TemporaryFolder().close()
+        assert (held / "content").exists() and own.path.exists()
+        own.close()
+
+
+def test_a_new_folder_that_another_process_takes_for_a_dead_one_is_made_again(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process sweeps between the making of the folder and its lock, the worst moment."""
+    made: list[str] = []
+    make = tempfile.mkdtemp
+
+    def swept_at_once(prefix: str, dir: str) -> str:
+        made.append(make(prefix=prefix, dir=dir))
+        if len(made) < 3:
+            module._sweep(dir)
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", swept_at_once)
+    folder = TemporaryFolder()
+    assert len(made) == 3 and str(folder.path) == made[-1] and folder.path.exists()
+    folder.close()
+
+
+def test_the_name_taken_by_another_user_stops_nobody(shared: Path) -> None:
+    """Or by this user, open to all: others could then exchange what is in it."""
+    shared.mkdir()
+    shared.chmod(0o777)
+    with temporary_folder() as folder:
+        assert folder.parent == shared.parent and folder.stat().st_mode & 0o777 == 0o700
+    assert not folder.exists()
+
+
+def test_a_link_in_its_place_is_not_followed(shared: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "precious").mkdir(parents=True)
+    elsewhere.chmod(0o700)
+    shared.symlink_to(elsewhere)
+    TemporaryFolder().close()
+    assert (elsewhere / "precious").exists()
+
+
+def test_links_and_files_among_the_entries_are_left_alone(shared: Path, tmp_path: Path) -> None:
+    TemporaryFolder().close()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (shared / "link").symlink_to(precious)
+    (shared / "file").write_text("")
+    TemporaryFolder().close()
+    assert sorted(os.listdir(shared)) == ["file", "link"] and precious.exists()
+
+
+def test_a_short_one_leaves_room_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    folder = TemporaryFolder(short=True)
+    assert len(os.fsencode(folder.path)) <= 90
+    folder.close()
+
+
+def test_a_folder_for_temporary_files_that_is_gone_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError):
+        TemporaryFolder()
