@@ -177,14 +177,38 @@ def dag_of(
     directory and is not copied, which needs a worker on this machine. Raises CallerError,
     InvalidGraph.
     """
+    return _with(_dag_of(arguments, options, pipeline, in_place=in_place), deadline, group)
+
+
+def dags_of(
+    arguments: tuple[str, ...], options: JobOptions, pipeline: PipelineOptions, *, deadline: float | None, group: str
+) -> list[DAG]:
+    """Return the DAGs: several for a file that holds several pipelines. See `dag_of`."""
+    if not is_pipeline(arguments[0]):
+        return [dag_of(arguments, options, pipeline, deadline=deadline, group=group)]
+    from titan.sdk.pipeline import load_pipelines
+
+    _check_pipeline(arguments, options)
+    return [_with(dag, deadline, group) for dag in load_pipelines(arguments[0], params=pipeline.values())]
+
+
+def _with(dag: DAG, deadline: float | None, group: str) -> DAG:
     from titan.sdk.job import DAG
 
-    dag = _dag_of(arguments, options, pipeline, in_place=in_place)
-    if group or deadline is not None:
-        deadline = dag.deadline if deadline is None else deadline
-        group = group or dag.agent_run_id
-        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, group, dag.source)
-    return dag
+    if not group and deadline is None:
+        return dag
+    deadline = dag.deadline if deadline is None else deadline
+    group = group or dag.agent_run_id
+    return DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, group, dag.source)
+
+
+def _check_pipeline(arguments: tuple[str, ...], options: JobOptions) -> None:
+    """Raise CallerError for options and arguments that a pipeline file does not have."""
+    first, *args = arguments
+    if options.named:
+        raise CallerError(f"{options.named[0]} applies only to a single script or command: set it for each job in {first}")
+    if args:
+        raise CallerError(f"a pipeline takes no arguments: remove {' '.join(args)!r}")
 
 
 def _dag_of(arguments: tuple[str, ...], options: JobOptions, pipeline: PipelineOptions, *, in_place: bool) -> DAG:
@@ -197,10 +221,7 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, pipeline: PipelineO
     if is_pipeline(first):
         from titan.sdk.pipeline import load_pipeline
 
-        if options.named:
-            raise CallerError(f"{options.named[0]} applies only to a single script or command: set it for each job in {first}")
-        if args:
-            raise CallerError(f"a pipeline takes no arguments: remove {' '.join(args)!r}")
+        _check_pipeline(arguments, options)
         return load_pipeline(path, params=pipeline.values())
     pipeline.refuse(f"applies only to a pipeline, a .yaml file: {first[:80]} is none")
     if path.is_dir():

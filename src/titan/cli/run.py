@@ -22,7 +22,7 @@ import click
 from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow, report_lost_output
 from titan.cli.follow import submit as submit_dag
-from titan.cli.job_options import JobOptions, callers_environment, dag_of, job_options, take_job_options
+from titan.cli.job_options import JobOptions, callers_environment, dag_of, dags_of, job_options, take_job_options
 from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import deadline_option, exit_code_option, group_option, json_option, master_option
 from titan.cli.outcome import About, code_of_job, conclude, follow_run, print_failures
@@ -165,8 +165,9 @@ def _print_elsewhere(dag: DAG, job: JobOptions) -> None:
 def submit(
     deadline: float | None, group: str, master: str | None, as_json: bool, arguments: tuple[str, ...], **options: Any
 ) -> None:
-    """Submit a pipeline, a script or a command, and return at once. A pipeline is a .yaml file or
-    the NAME of a saved one. The run outlives this terminal, and restarts of the master.
+    """Submit a pipeline, a script or a command, and return at once. A pipeline is a .yaml file, of
+    which each document becomes a run, or the NAME of a saved one. The run outlives this terminal,
+    and restarts of the master.
 
     A script or command runs in an empty folder on a worker, unless --cwd names a folder there.
     """
@@ -174,20 +175,20 @@ def submit(
     with contextlib.ExitStack() as stack:
         if not (job.no_stdin or is_pipeline(arguments[0])) and is_piped():
             job = replace(job, stdin=stack.enter_context(handed_on(in_place=False, repeatable=True)))
-        make = partial(dag_of, arguments, job, pipeline, deadline=deadline, group=group)
+        make = partial(dags_of, arguments, job, pipeline, deadline=deadline, group=group)
         named = may_be_saved(arguments)
-        dag = None if named else make()
+        dags = None if named else make()
         client = stack.enter_context(open_client(master))
         if named and saved_of(client, arguments[0]) is not None:
             pipeline.refuse(_FIXED.format(name=arguments[0]))
             handle = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline)
             print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
             return
-        dag = dag or make()
-        handle = submit_dag(client, dag, quiet=as_json)
-        print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
-        if not as_json:
-            _print_unmet(client, dag, private=False)
+        for dag in dags or make():
+            handle = submit_dag(client, dag, quiet=as_json)
+            print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
+            if not as_json:
+                _print_unmet(client, dag, private=False)
 
 
 @click.command()

@@ -93,13 +93,21 @@ class Type(StrEnum):
     SERVICE = "service"
 
 
-TYPES: Final = tuple([type_.value for type_ in Type])
+TASK: Final = "task"
+"""Another word for `Type.RUN`, from other tools."""
+TYPES: Final = (*[type_.value for type_ in Type], TASK)
 
 
 def type_of(value: object) -> str:
+    """Return a `Type`. Raises BadField.
+
+    >>> type_of("gate"), type_of("task")
+    ('gate', 'run')
+    """
     if not isinstance(value, str) or value not in TYPES:
-        raise BadField(f"must be run (the default), gate or service, not {_shown(value)}")
-    return value
+        near = f": did you mean {value.lower()}?" if isinstance(value, str) and value.lower() in TYPES else ""
+        raise BadField(f"must be run (the default), gate or service, not {_shown(value)}{near}")
+    return Type.RUN.value if value == TASK else value
 
 
 def retry_of(backoff: float | None, backoff_max: float | None, codes: tuple[int, ...]) -> Retry | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SOURCE, Limits, Service
@@ -52,7 +52,7 @@ def _parents_of(value: object) -> tuple[str, ...]:
     known.
     """
     if isinstance(value, (str, Job, TaskCall)):
-        raise BadField("must be a list: put the single parent into [ ]")
+        value = (value,)
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
         raise BadField(f"must be a list of job ids or Jobs, not {kind_of(value)}")
     ids = []
@@ -125,9 +125,9 @@ class Job:
         "A string, which is split like a shell does, or a list. At most 128 KiB in all.",
         fields.args_of, default=(), form=Form.ARGS, aliases=("arguments",), own=True,
     )
-    parents: Field[Iterable[str | Job | TaskCall[Any]], tuple[str, ...]] = row(
-        "Jobs that must be COMPLETED first: ids, from Python also `Job` objects and task calls. "
-        "The order matters only for `affinity`, which uses the node of the first.",
+    parents: Field[str | Job | TaskCall[Any] | Iterable[str | Job | TaskCall[Any]], tuple[str, ...]] = row(
+        "Jobs that must be COMPLETED first: an id or a list of ids, from Python also `Job` objects "
+        "and task calls. The order matters only for `affinity`, which uses the node of the first.",
         _parents_of, default=(), form=Form.IDS, key="depends_on", aliases=("parents", "needs", "after", "dependencies"),
         use=Use.ALL, own=True,
     )
@@ -216,7 +216,7 @@ class Job:
         positive_of, default=MAX_WAIT_S, form=Form.SECONDS, own=True,
     )
     type: str = row(
-        "`run` (default), `gate` or `service`. A gate is a human decision. A service is a "
+        "`run` (default; `task` means the same), `gate` or `service`. A gate is a human decision. A service is a "
         "process that should not end. Its dependents start when it is READY. They find its "
         "HOST:PORT as `${service:ID}` in `args`, `env` and `command`, and in "
         "`TITAN_SERVICE_ID`.",
@@ -389,6 +389,10 @@ class Job:
         work = f"file={self.file!r}" if self.file is not None else f"command={self.command!r}"
         work = "type='gate'" if self.type == "gate" else f"pipeline={self.pipeline!r}" if self.pipeline else work
         return f"Job({self.id!r}, {work}{f', parents={list(self.parents)!r}' if self.parents else ''})"
+
+
+ROW_OF_KEY: Final[Mapping[str, Row]] = {row.key or name: row for name, row in Job.ROWS.items() if row.form is not None}
+"""Keys of a job in a pipeline file."""
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)

@@ -246,7 +246,7 @@ def filled(source: Source, root: Entries, chosen: Mapping[str, object], *, sampl
     if "${params" not in source.text:
         return root
     fill = _Filler(source, params, values)
-    entries = {key: (line, node if key == "params" else fill.root(key, node)) for key, (line, node) in root.entries.items()}
+    entries = {key: (line, fill.root(key, node)) for key, (line, node) in root.entries.items()}
     return Entries(root.line, entries, root.size)
 
 
@@ -258,9 +258,11 @@ class _Filler:
         self._inserted = 0
 
     def root(self, key: str, node: Node) -> Node:
+        if key == "params" or key.startswith("x-"):
+            return node
         if key == "jobs" and isinstance(node, Items):
             return Items(node.line, [self.job(item) for item in node.items], node.size)
-        return self.node(key, node)
+        return self.job(node) if key == "defaults" else self.node(key, node)
 
     def job(self, node: Node) -> Node:
         if not isinstance(node, Entries):

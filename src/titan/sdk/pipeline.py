@@ -6,6 +6,8 @@
     deadline: 7200               # optional: seconds until unfinished jobs are cancelled
     agent_run_id: agent-7        # optional: text that groups runs
     python: .venv                # optional: default of `python` for jobs with a .py file
+    env: {LANG: C}               # optional: variables of all jobs
+    defaults: {retries: 1}       # optional: keys of jobs, see `titan.sdk.defaults`
     params: {epochs: 4}          # optional: values that a run may change, see `titan.sdk.params`
     jobs:                        # required
       - id: fetch
@@ -19,7 +21,9 @@ The table `titan.sdk.job.Job` defines the keys of a job, and the docs are genera
 `_READERS` has a reader for each syntax of a field. The field itself checks its value.
 
 A number in place of a text must be quoted, because YAML would change `1.10` and `007`. In `args`,
-`env`, `foreach` and `matrix`, scalars keep their spelling. `yaml_nodes` reads the YAML.
+`env`, `foreach` and `matrix`, scalars keep their spelling. Keys at the root that begin with ``x-``
+are ignored. A file with several documents, divided by ``---``, holds several pipelines.
+`yaml_nodes` reads the YAML.
 """
 
 from __future__ import annotations
@@ -38,19 +42,21 @@ from titan.errors import InvalidGraph, InvalidPipeline
 from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.graph import find_cycle
 from titan.sdk.arrays import array_of
-from titan.sdk.failure_fields import TYPES, Type
-from titan.sdk.field_table import Form, Row, Use
-from titan.sdk.fields import DAG_FIELDS, is_python_script, perm_name, problem_of, python_of
-from titan.sdk.job import DAG, NOT_FOR_A_GATE, Job
+from titan.sdk.defaults import Defaults, defaults_of, with_defaults
+from titan.sdk.failure_fields import Type, type_of
+from titan.sdk.field_table import BadField, Form, Use
+from titan.sdk.fields import DAG_FIELDS, perm_name, problem_of
+from titan.sdk.job import DAG, NOT_FOR_A_GATE, ROW_OF_KEY, Job
 from titan.sdk.params import Param, declared, filled
 from titan.sdk.wiring import wired
-from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_nodes, value_of
+from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_documents, load_nodes, value_of
 
-ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "agent_run_id", "params", "jobs")
+ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "agent_run_id", "params", "env", "defaults", "jobs")
+IGNORED: Final = "x-"
+"""Prefix of keys at the root that are ignored."""
 NO_PARAMS: Final[Mapping[str, object]] = MappingProxyType({})
-_ROWS: Final[Mapping[str, Row]] = {row.key or name: row for name, row in Job.ROWS.items()}
-JOB_KEYS: Final = tuple(_ROWS)
-_SYNONYMS: Final = {alias: key for key, row in _ROWS.items() for alias in row.aliases}
+JOB_KEYS: Final = tuple(ROW_OF_KEY)
+_SYNONYMS: Final = {alias: key for key, row in ROW_OF_KEY.items() for alias in row.aliases}
 _ROOT_SYNONYMS: Final = dict.fromkeys(Job.ROWS["python"].aliases, "python")
 
 
@@ -77,10 +83,28 @@ def load_pipeline(path: str | os.PathLike[str], *, params: Mapping[str, object] 
     return _read_root(source, filled(source, load_nodes(source), params), made_from=made_from)
 
 
-def load_params(path: str | os.PathLike[str]) -> tuple[Param, ...]:
-    """Return the parameters that a pipeline file declares, in order. Raises InvalidPipeline."""
+def load_pipelines(path: str | os.PathLike[str], *, params: Mapping[str, object] = NO_PARAMS) -> list[DAG]:
+    """Return the DAGs of a file with one or several pipelines, which ``---`` divides.
+
+    A document gets those values of `params` that it declares. Raises InvalidPipeline.
+    """
     source = Source(os.fspath(path))
-    return tuple(declared(source, load_nodes(source)).values())
+    roots = load_documents(source)
+    if len(roots) == 1:
+        return [load_pipeline(path, params=params)]
+    names = [declared(source, root).keys() for root in roots]
+    unknown = params.keys() - set().union(*names)
+    chosen = [{name: value for name, value in params.items() if name in known or name in unknown} for known in names]
+    return [_read_root(source, filled(source, root, values)) for root, values in zip(roots, chosen, strict=True)]
+
+
+def load_params(path: str | os.PathLike[str]) -> tuple[Param, ...]:
+    """Return the parameters of a file's pipelines, in order. Raises InvalidPipeline."""
+    source = Source(os.fspath(path))
+    found: dict[str, Param] = {}
+    for root in load_documents(source):
+        found = {**declared(source, root), **found}
+    return tuple(found.values())
 
 
 def pipeline_of(source: Source, root: Entries, params: Mapping[str, object] = NO_PARAMS) -> DAG:
@@ -114,12 +138,6 @@ def _read_root(source: Source, root: Entries, *, addition: bool = False, in_proj
     if "project" in root.entries:
         line, node = root.entries["project"]
         project = _as_bool(source, "project", line, node) and in_project
-    python = None
-    if "python" in root.entries:
-        line, node = root.entries["python"]
-        python = _as_text(source, "python", line, node)
-        if problem := problem_of(python_of, python):
-            raise source.fault(line, "python", problem)
     deadline = None
     if "deadline" in root.entries:
         line, node = root.entries["deadline"]
@@ -131,13 +149,34 @@ def _read_root(source: Source, root: Entries, *, addition: bool = False, in_proj
         raise source.fault(line, "jobs", f"must be a list of jobs, each '- id: ...', not {kind_of(node)}")
     if not node.items:
         raise source.fault(line, "jobs", "is empty: a pipeline needs at least one job")
-    jobs = _read_jobs(source, node, python, project=project, addition=addition)
+    defaults = _checked_defaults(source, root)
+    jobs = _read_jobs(source, Items(node.line, [_with(defaults, job) for job in node.items]), project=project, addition=addition)
     folder = source.folder if project else None
     optional_texts = {key: texts.get(key, "") for key in ("version", "agent_run_id")}
     return DAG(texts["name"], jobs, project=folder, deadline=deadline, source=made_from, **optional_texts)
 
 
-def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: bool, addition: bool) -> list[Job]:
+def _with(defaults: Defaults, job: Node) -> Node:
+    return with_defaults(job, defaults) if isinstance(job, Entries) else job
+
+
+def _checked_defaults(source: Source, root: Entries) -> Defaults:
+    """Return the defaults of the jobs, if they are values that a job can have."""
+    found: list[tuple[str, str, tuple[int, Node]]] = []
+    found += [(key, key, root.entries[key]) for key in ("python", "env") if key in root.entries]
+    if "defaults" in root.entries and isinstance(node := root.entries["defaults"][1], Entries):
+        _check_keys(source, node, JOB_KEYS, _SYNONYMS)
+        found += [(key, f"defaults.{key}", entry) for key, entry in node.entries.items()]
+    for key, shown, (line, node) in found:
+        row = ROW_OF_KEY[key]
+        assert row.form is not None
+        value = _READERS[row.form](source, shown, line, node)
+        if row.make is not None and (problem := problem_of(row.make, value)):
+            raise source.fault(line, shown, problem)
+    return defaults_of(source, root)
+
+
+def _read_jobs(source: Source, nodes: Items, *, project: bool, addition: bool) -> list[Job]:
     jobs: list[Job] = []
     position: dict[str, int] = {}
     lines: list[int] = []
@@ -145,7 +184,7 @@ def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: boo
     for node in nodes.items:
         if not isinstance(node, Entries):
             raise source.fault(node.line, "jobs", f"each job must be a mapping, '- id: ...', not {kind_of(node)}")
-        job = _read_job(source, node, present, python, project=project)
+        job = _read_job(source, node, present, project=project)
         if job.id in position:
             line = node.entries["id"][0]
             raise source.fault(line, "id", f"{job.id!r} is already used in line {lines[position[job.id]]}: ids must be unique")
@@ -215,17 +254,14 @@ def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int 
 
 def _parent_line(node: Node, index: int) -> int:
     assert isinstance(node, Entries)
-    parents = node.entries["depends_on"][1] if "depends_on" in node.entries else None
+    line, parents = node.entries.get("depends_on", (node.line, None))
     if isinstance(parents, Items) and index < len(parents.items):
         return parents.items[index].line
-    return node.entries["expand"][0]
+    return line if isinstance(parents, Scalar) and not index else node.entries["expand"][0]
 
 
-def _read_job(source: Source, node: Entries, present: dict[str, str], python: str | None, *, project: bool) -> Job:
-    """Return a job. `python` is the default of the pipeline.
-
-    `present` caches the problem of each file; "" for none.
-    """
+def _read_job(source: Source, node: Entries, present: dict[str, str], *, project: bool) -> Job:
+    """Return a job. `present` caches the problem of each file; "" for none."""
     _check_keys(source, node, JOB_KEYS, _SYNONYMS)
     entries = node.entries
     if "id" not in entries:
@@ -237,15 +273,13 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
         raise source.fault(line, "command", "give exactly one of file and command" + (", not both" if both else ""))
     fields: dict[str, Any] = {}
     for key, (line, value) in entries.items():
-        row = _ROWS[key]
+        row = ROW_OF_KEY[key]
         assert row.form is not None
         fields[row.name] = _READERS[row.form](source, key, line, value)
         if row.form is Form.PATH and row.make and (problem := problem_of(row.make, fields[row.name])):
             raise source.fault(line, key, problem)  # before the search for the file beside the pipeline
     if "file" in fields and not perm_name(fields["file"]):
         fields["file"] = _located(source, entries["file"][0], fields["file"], present, project=project)
-    if python is not None and "python" not in fields and is_python_script(fields.get("file")):
-        fields["python"] = python
     if "python" in fields and not project:
         fields["python"] = str(source.folder / fields["python"])
     try:
@@ -280,7 +314,7 @@ def _file_problem(folder: Path, path: Path, *, project: bool) -> str:
 
 def _check_keys(source: Source, node: Entries, known: tuple[str, ...], synonyms: dict[str, str]) -> None:
     for key, (line, _) in node.entries.items():
-        if key not in known:
+        if key not in known and not (known is ROOT_KEYS and key.startswith(IGNORED)):
             near = difflib.get_close_matches(key[:40], known, 1)
             suggestion = synonyms.get(key.lower()) or (near[0] if near else "")
             hint = f": did you mean {suggestion!r}?" if suggestion else f": use one of {', '.join(known)}"
@@ -288,10 +322,10 @@ def _check_keys(source: Source, node: Entries, known: tuple[str, ...], synonyms:
 
 
 def _type_of(source: Source, line: int, node: Node) -> str:
-    text = _as_text(source, "type", line, node)
-    if text not in TYPES:
-        raise source.fault(line, "type", f"unknown type {text[:80]!r}: use run (the default), gate or service")
-    return text
+    try:
+        return type_of(_as_text(source, "type", line, node))
+    except BadField as bad:
+        raise source.fault(line, "type", str(bad)) from None
 
 
 def _check_gate(source: Source, node: Entries) -> bool:
@@ -299,11 +333,11 @@ def _check_gate(source: Source, node: Entries) -> bool:
     entries = node.entries
     is_gate = "type" in entries and _type_of(source, *entries["type"]) == Type.GATE
     for key, (line, _) in entries.items():
-        use = _ROWS[key].use
+        use = ROW_OF_KEY[key].use
         if is_gate and use is Use.WORK:
             raise source.fault(line, key, NOT_FOR_A_GATE)
         if not is_gate and use is Use.GATE and not (key == "webhook" and "hitl_message" in entries):
-            instead = _ROWS[key].instead
+            instead = ROW_OF_KEY[key].instead
             raise source.fault(line, key, "applies only to type: gate" + (f": use {instead}" if instead else ""))
     if "max_wait_seconds" in entries and "hitl_message" not in entries:
         raise source.fault(
@@ -410,10 +444,16 @@ def _as_args(source: Source, key: str, line: int, node: Node) -> str | list[str]
 
 
 def _as_ids(source: Source, key: str, line: int, node: Node) -> list[str]:
-    if not isinstance(node, Items):
-        hint = f": write [{node.text[:60]}]" if isinstance(node, Scalar) and value_of(node) is not None else ""
-        raise source.fault(line, key, f"must be a list of job ids, not {kind_of(node)}{hint}")
-    return [_as_text(source, key, item.line, item) for item in node.items]
+    if isinstance(node, Entries) or (isinstance(node, Scalar) and value_of(node) is None):
+        raise source.fault(line, key, f"must be a job id or a list of job ids, not {kind_of(node)}")
+    if isinstance(node, Items):
+        return [_as_text(source, key, item.line, item) for item in node.items]
+    text = _as_text(source, key, line, node)
+    if any(letter.isspace() for letter in text):
+        raise source.fault(
+            line, key, f"must be a job id or a list of job ids: write [{', '.join(text.replace(',', ' ').split())[:80]}]"
+        )
+    return [text]
 
 
 def _as_secrets(source: Source, key: str, line: int, node: Node) -> list[str]:

@@ -38,8 +38,8 @@ def renewed(spec: DagSpec, run: str) -> StagedDag:
         )
     if not source or not (is_pipeline or os.path.isdir(source) or _is_script(spec, source)):
         raise CallerError(
-            f"run {run} does not name the files to read again, because a program submitted it, or it has values of --param:"
-            " submit it again there, or leave --new-files out"
+            f"run {run} does not name the files to read again, because a program submitted it, it has values of --param,"
+            " or its file holds several pipelines: submit it again there, or leave --new-files out"
         )
     if not is_pipeline:
         return _with_folder(spec, Path(source)) if os.path.isdir(source) else _with_script(spec, Path(source))

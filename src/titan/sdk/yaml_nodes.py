@@ -104,16 +104,38 @@ class _Open:
 
 def load_nodes(source: Source) -> Entries:
     """Return the root mapping of the file's single document. Raises InvalidPipeline."""
-    text = source.read()
+    return load_documents(source, several=False)[0]
+
+
+def load_documents(source: Source, *, several: bool = True) -> list[Entries]:
+    """Return the root mapping of each document, at least one; without `several`, exactly one.
+    Raises InvalidPipeline."""
+    roots: list[Entries] = []
+    for line, root in _documents(source, source.read()):
+        if isinstance(root, Scalar) and root.plain and not root.text:
+            continue
+        if not isinstance(root, Entries):
+            raise source.fault(root.line, "file", f"must be a mapping with name and jobs, not {kind_of(root)}")
+        if roots and not several:
+            raise source.fault(
+                line, "---", "a second pipeline begins: only `titan submit` takes several: move it into another file"
+            )
+        roots.append(root)
+    if not roots:
+        raise source.fault(1, "file", "is empty: a pipeline needs at least name and jobs")
+    return roots
+
+
+def _documents(source: Source, text: str) -> Iterator[tuple[int, Node]]:
+    """Yield (first line, root) of each document."""
     stack: list[_Open] = []
     anchors: dict[str, Node | None] = {}
-    root: Node | None = None
     total = 0
+    first = 1
     for event in _events(source, text):
         line = event.start_mark.line + 1
         if isinstance(event, events.DocumentStartEvent):
-            if root is not None:
-                raise source.fault(line, "---", "a second document begins: a pipeline has only one")
+            anchors, first = {}, line
             continue
         ended: _Open | None = None
         node: Node
@@ -150,12 +172,7 @@ def load_nodes(source: Source) -> Entries:
         if stack:
             _put(source, stack[-1], node, line)
         else:
-            root = node
-    if root is None or (isinstance(root, Scalar) and root.plain and not root.text):
-        raise source.fault(1, "file", "is empty: a pipeline needs at least name and jobs")
-    if not isinstance(root, Entries):
-        raise source.fault(root.line, "file", f"must be a mapping with name and jobs, not {kind_of(root)}")
-    return root
+            yield first, node
 
 
 def _put(source: Source, parent: _Open, node: Node, line: int) -> None:

@@ -243,7 +243,7 @@ def test_a_pipeline_with_all_of_it(tmp_path: Path) -> None:
             "  - id: a\n    command: x\n    hitl_message: m\n  - {id: a.gate, command: x}\n",
             "7: id: the gate after 'a' has this id",
         ),
-        ("  - id: a\n    command: x\n    type: cron\n", "6: type: unknown type 'cron': use run"),
+        ("  - id: a\n    command: x\n    type: cron\n", "6: type: must be run (the default), gate or service, not 'cron'"),
     ],
 )
 def test_bad_failure_fields_of_pipelines_are_refused_with_their_line(tmp_path: Path, text: str, says: str) -> None:

@@ -152,7 +152,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"command": "x", "args": 5}, "args", "the number 5"),
     ({"command": "x", "args": ["x" * 200_000]}, "args", "pass a file"),
     ({"command": "x", "args": ["\ud800"]}, "args", "Unicode"),
-    ({"command": "x", "parents": "a"}, "parents", "must be a list"),
+    ({"command": "x", "parents": "a b"}, "parents", "'a b' is not a job id"),
     ({"command": "x", "parents": [1]}, "parents", "must be a string"),
     ({"command": "x", "parents": ["a b"]}, "parents", "malformed"),
     ({"command": "x", "parents": 7}, "parents", "must be a list"),
