@@ -21,7 +21,7 @@ from titan.protocol import messages as msg
 from titan.protocol.opcodes import OPCODES
 
 PAGE = Path(__file__).parent / "protocol.md"
-TO_WORKERS = (154, 160, 171, 182)
+TO_WORKERS = (154, 160, 163, 164, 171, 182)
 """Of the features' range."""
 FROM_JOBS = (212, 213)
 """Of the files' range."""

@@ -58,6 +58,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "master": ("serve", "Run a master."),
         "worker": ("serve", "Run a worker."),
         "workers": ("workers", "List the workers, drain or stop one."),
+        "disk": ("disk", "Show what takes disk space."),
         "scale": ("scale", "Show the scaling rules."),
         "journal": ("journal", "Check or repair a master's journal."),
         "history": ("history", "Check or rebuild a master's history."),

@@ -57,7 +57,7 @@ ANSWER = M | A
 _ROWS = (
     Route(msg.Hello, C | W),
     Route(msg.Welcome, M),
-    Route(msg.Error, ANSWER),
+    Route(msg.Error, ANSWER | W, "disk"),
     Route(msg.Ping, C | W, "cluster"),
     Route(msg.Pong, M),
     # runs
@@ -123,6 +123,10 @@ _ROWS = (
     Route(msg.Told, M),
     Route(msg.GetScale, C, "cluster"),
     Route(msg.Scale, M),
+    Route(msg.GetDisk, C, "disk"),
+    Route(msg.DiskUsage, M),
+    Route(msg.MeasureDisk, M),
+    Route(msg.DiskMeasured, W, "disk"),
     Route(msg.Stop, C, "cluster", changes=True),
     # secrets and the store
     Route(msg.SetSecret, C, "secrets", changes=True),

@@ -25,6 +25,8 @@ from titan.model.names import is_name
 
 _header = Struct(">HBIQI")  # name length, stream, attempt, offset, length
 _MAX_OPEN = 32
+SUFFIX = ".log"
+"""Suffix of the file of a run."""
 STDOUT, STDERR = 1, 2
 RESTARTED = 0
 """Stream number of a record without bytes, which voids all earlier output of its attempt."""
@@ -237,7 +239,7 @@ class LogStore:
     def size(self, run: str) -> int:
         """Return the bytes of a run's output on disk."""
         try:
-            return (self.folder / f"{run}.log").stat().st_size
+            return (self.folder / f"{run}{SUFFIX}").stat().st_size
         except OSError:
             return 0
 
@@ -248,7 +250,7 @@ class LogStore:
         log = self._open.pop(run, None)
         if log is not None:
             log.close()
-        (self.folder / f"{run}.log").unlink(missing_ok=True)
+        (self.folder / f"{run}{SUFFIX}").unlink(missing_ok=True)
 
     def sync(self) -> list[tuple[str, set[tuple[str, int]], OSError]]:
         """Sync all open files. Return the failures as (run, affected attempts, error)."""
@@ -267,12 +269,12 @@ class LogStore:
         self._open.clear()
 
     def _exists(self, run: str) -> bool:
-        return run in self._open or (is_name(run) and (self.folder / f"{run}.log").exists())
+        return run in self._open or (is_name(run) and (self.folder / f"{run}{SUFFIX}").exists())
 
     def _of(self, run: str) -> RunLog:
         log = self._open.get(run)
         if log is None:
-            log = self._open[run] = RunLog(self.folder / f"{run}.log")
+            log = self._open[run] = RunLog(self.folder / f"{run}{SUFFIX}")
             while len(self._open) > _MAX_OPEN:
                 _, oldest = self._open.popitem(last=False)
                 oldest.sync()

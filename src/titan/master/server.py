@@ -313,6 +313,7 @@ class Master(HomeServer):
         self.store.store.mount(PREFIX, self.cluster_keys)
         self.handlers = Handlers(
             self.core,
+            self.home,
             logs=self.logs,
             content=self.content,
             registry=self.registry,

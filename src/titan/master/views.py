@@ -148,14 +148,15 @@ def runs(state: State, ask: msg.ListRuns) -> list[msg.RunRow]:
     return [run_row(run) for run in nlargest(run_limit(ask), found, key=lambda run: run.id)]
 
 
-def _shown(worker: Worker) -> str:
+def worker_state(worker: Worker) -> str:
+    """Return the state of a worker as users see it."""
     if worker.state not in (WorkerState.ALIVE, WorkerState.SUSPECT):
         return worker.state.name
     return "DRAINING" if worker.draining else "ASIDE" if worker.aside_until else worker.state.name
 
 
 def _aside_notices(state: State) -> list[tuple[float, str]]:
-    aside = [w for w in state.workers.values() if _shown(w) == "ASIDE"]
+    aside = [w for w in state.workers.values() if worker_state(w) == "ASIDE"]
     effect = {True: "gets one job on trial", False: "gets no jobs for now"}
     return [(w.aside_until, f"worker {w.name} is set aside and {effect[w.probing]}: {w.aside_reason}") for w in aside]
 
@@ -174,7 +175,7 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
         [
             msg.WorkerRow(
                 name=w.name,
-                state=_shown(w),
+                state=worker_state(w),
                 capabilities=w.capabilities,
                 slots=w.slots,
                 held=w.used,

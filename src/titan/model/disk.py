@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 FREE_DISK = "disk_free_bytes"
 """Name of the fact, in a worker's report, that holds the free bytes."""
+SHARED_FOLDERS = "shared folders"
+"""Sort of files, in a report of disk space, that several workers of one machine may share."""
 FULL_DISK_BYTES = 64 << 20
 """A disk with less free space counts as full."""
 _LEAST_BYTES = 1 << 20

@@ -23,6 +23,14 @@ from titan.protocol.context_messages import SetStatus as SetStatus
 from titan.protocol.context_messages import Statuses as Statuses
 from titan.protocol.context_messages import ValueRead as ValueRead
 from titan.protocol.context_messages import WhoAmI as WhoAmI
+from titan.protocol.disk_messages import DiskMeasured as DiskMeasured
+from titan.protocol.disk_messages import DiskUsage as DiskUsage
+from titan.protocol.disk_messages import GetDisk as GetDisk
+from titan.protocol.disk_messages import MeasureDisk as MeasureDisk
+from titan.protocol.disk_messages import NodeDiskRow as NodeDiskRow
+from titan.protocol.disk_messages import PlaceRow as PlaceRow
+from titan.protocol.disk_messages import RunDiskRow as RunDiskRow
+from titan.protocol.disk_messages import WorkerRunRow as WorkerRunRow
 from titan.protocol.failure_messages import Decide as Decide
 from titan.protocol.failure_messages import Decided as Decided
 from titan.protocol.failure_messages import GateRow as GateRow

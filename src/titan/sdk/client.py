@@ -24,6 +24,7 @@ from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
+from titan.sdk.disk import DiskStatus, disk
 from titan.sdk.job import DAG, Job
 from titan.sdk.loop_thread import run_in_loop
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
@@ -232,6 +233,13 @@ class AsyncClient(AsyncArtifacts):
         Empty if there is no rule.
         """
         return await scaling.scale(self._connection)
+
+    async def disk(self) -> DiskStatus:
+        """Return the disk space of the master, the workers and the largest runs.
+
+        Takes up to 15 s, because the master and the workers measure their homes.
+        """
+        return await disk(self._connection)
 
     async def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
         """Return the dead letter queue of one run or of all, the newest first."""
@@ -722,6 +730,13 @@ class Client(Waiting, Artifacts):
         Empty if there is no rule.
         """
         return self._wait(self._async.scale())
+
+    def disk(self) -> DiskStatus:
+        """Return the disk space of the master, the workers and the largest runs.
+
+        Takes up to 15 s, because the master and the workers measure their homes.
+        """
+        return self._wait(self._async.disk())
 
     def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
         """Return the dead letter queue of one run or of all, the newest first."""

@@ -31,6 +31,7 @@ from titan.worker.context.values import ValueReader
 from titan.worker.devices import find_resources
 from titan.worker.files.cache import home_problems
 from titan.worker.files.disk import DiskWatch
+from titan.worker.files.disk_usage import DiskUsage
 from titan.worker.files.downloads import Downloads
 from titan.worker.files.job_files import JobFiles
 from titan.worker.files.projects import keep_clean
@@ -157,6 +158,7 @@ class Worker:
             log.warning("killed %d processes that an earlier worker in this home left behind", killed)
         self._workspace = Workspace(self.home, self._shared)
         self._disk = DiskWatch(self.home)
+        self._disk_usage = DiskUsage(self._workspace.root, self._workspace.shared)
         self.machine.have = dict.fromkeys(self._workspace.cached())
         self.incarnation = next_incarnation(self.home)
         self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
@@ -243,6 +245,7 @@ class Worker:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
+            await self._disk_usage.close()
             self._relay.close()
             self.handler.close()
             await self._files.close()
@@ -471,6 +474,8 @@ class Worker:
                 self.see(m.RecallOrdered(message.leases))
             case msg.StoreStream():
                 self._relay.on_stream(message, blob)
+            case msg.MeasureDisk():
+                self._spawn(self._answer_measurement(message))
             case msg.Welcome():
                 self._on_welcome(message)
             case msg.Registered():
@@ -571,6 +576,21 @@ class Worker:
                 instruction.draws,
                 instruction.draw_of,
                 self._disk.news(),
+            )
+        )
+
+    async def _answer_measurement(self, message: msg.MeasureDisk) -> None:
+        usage = await self._disk_usage.measured(message.seconds)
+        self._send(
+            msg.DiskMeasured(
+                message.request,
+                usage.home,
+                [msg.PlaceRow(place, size) for place, size in usage.places.items()],
+                [msg.WorkerRunRow(*row) for row in usage.runs],
+                usage.free,
+                usage.total,
+                usage.complete,
+                usage.shared,
             )
         )
 

@@ -130,6 +130,12 @@ class HistoryHandler:
 
         self.with_run(peer, request, run, send_results)
 
+    async def dags(self, runs: list[str]) -> dict[str, str]:
+        """Return the DAG of those of at most 1000 runs that are known."""
+        live = {run: self._core.state.runs[run].name for run in runs if self.is_live(run)}
+        old = await asyncio.to_thread(self._history.dags, [run for run in runs if run not in live])
+        return old | live
+
     # -- private -----------------------------------------------------------------------------------
     async def _answer(self, peer: Peer, run: str, view: Callable[[State], list[msg.Message]]) -> None:
         for message in view(await self._state_of(run)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from titan.content.blobs import BlobStore
 from titan.core.events import events as ev
@@ -13,6 +14,7 @@ from titan.master.handlers.artifacts import ArtifactHandler
 from titan.master.handlers.cluster import ClusterHandler
 from titan.master.handlers.content import ContentHandler
 from titan.master.handlers.dag_checks import DagChecks
+from titan.master.handlers.disk import DiskHandler
 from titan.master.handlers.failures import FailureHandler
 from titan.master.handlers.files import FileHandler
 from titan.master.handlers.growth import GrowthHandler
@@ -44,6 +46,7 @@ class Handlers:
     def __init__(
         self,
         core: CoreLoop,
+        home: Path,
         *,
         logs: LogStore,
         content: BlobStore,
@@ -64,6 +67,7 @@ class Handlers:
         self.runs = RunHandler(core, past, self._hub, checks)
         self._log_handler = LogHandler(core.state, logs, past)
         self.workers = WorkerHandler(core, logs, secrets, content, self._log_handler.on_output)
+        self._disk = DiskHandler(core, home, self.workers, past)
         self._router = Router(
             {
                 "runs": self.runs,
@@ -74,6 +78,7 @@ class Handlers:
                 "schedules": ScheduleHandler(core, check=checks.whole, new_run=self.runs.new_run),
                 "services": ServiceHandler(core, past, content),
                 "cluster": ClusterHandler(core, stop),
+                "disk": self._disk,
                 "secrets": secrets,
                 "lanes": self._lanes,
                 "relay": self._relay,
@@ -111,6 +116,7 @@ class Handlers:
     def forget(self, peer: Peer) -> None:
         """Clean up after a closed connection."""
         self.files.forget(peer)
+        self._disk.forget(peer)
         if peer.role == "worker":
             self._relay.forget(peer)
             self.workers.forget(peer)
@@ -121,6 +127,7 @@ class Handlers:
             self.runs.forget(peer)
 
     async def close(self) -> None:
+        await self._disk.close()
         await self._log_handler.close()
         await self.secrets.close()
         await self._content.close()

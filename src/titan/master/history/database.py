@@ -12,7 +12,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -241,6 +241,12 @@ class History:
                 "SELECT id FROM runs WHERE dead > 0" + (" AND id = ?" if run else "") + " ORDER BY id DESC", (run,) if run else ()
             ).fetchall()
         return (name for (name,) in rows)
+
+    def dags(self, runs: Sequence[str]) -> dict[str, str]:
+        """Return the DAG of those of at most 1000 `runs` that are in the history."""
+        with self._lock:
+            rows = self._db.execute(f"SELECT id, dag FROM runs WHERE id IN ({', '.join('?' * len(runs))})", tuple(runs)).fetchall()
+        return dict(rows)
 
     def there(self, runs: Iterable[str]) -> set[str]:
         """Return those of `runs` that are in the history. Raises EnvironmentFault."""

@@ -7,6 +7,7 @@ import errno
 import os
 from pathlib import Path
 
+from titan.host.free_space import free_space
 from titan.model.disk import FREE_DISK, Facts, news_of
 
 
@@ -40,8 +41,5 @@ class DiskWatch:
     def _measure(self) -> dict[str, str | int | float]:
         """Return the free space. The result is empty if the home is gone, which other code reports,
         or if the file system does not count space."""
-        try:
-            disk = os.statvfs(self._home)
-        except OSError:
-            return {}
-        return {FREE_DISK: disk.f_bavail * disk.f_frsize} if disk.f_blocks else {}
+        space = free_space(self._home)
+        return {FREE_DISK: space.free} if space.total else {}

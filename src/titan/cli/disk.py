@@ -1,0 +1,93 @@
+"""`titan disk`: the disk space of the master, the workers and runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from titan.cli.ask import print_table
+from titan.cli.options import home_option, json_option, master_option
+from titan.cli.session import open_client
+from titan.model.sizes import size_text
+from titan.sdk.disk import DiskStatus, NodeDisk
+
+NAME_CHARS = 16
+RUN_CHARS = 30
+_HOME = "Measure this home of an earlier private cluster instead of asking a running master."
+
+
+@click.command()
+@click.option("--runs", default=10, show_default=True, type=click.IntRange(0, 1000), help="Number of runs in the table.")
+@master_option
+@home_option(_HOME)
+@json_option
+def disk(runs: int, master: str | None, home: Path | None, as_json: bool) -> None:
+    """Show what takes disk space on the master and on each worker, and the largest runs. With
+    --json up to 1000 runs.
+
+    A measurement takes up to 10 s. A file that a worker of the master's machine shares with the
+    master counts for both. `titan worker --keep` and `--keep-size` limit job folders.
+    """
+    with open_client(master, home=home, offline=True) as client:
+        found = client.disk()
+    if as_json:
+        print(json.dumps(found.to_dict()))
+    else:
+        _print_disk(found, runs)
+
+
+def _print_disk(found: DiskStatus, most_runs: int) -> None:
+    nodes = (found.master, *found.workers)
+    sizes = [(_cut(node.name, NAME_CHARS), *_sizes(node)) for node in nodes]
+    _print_fitting(("NODE", "TAKES", "FREE", "DISK", "HOME"), sizes, [node.home for node in nodes])
+    for node in nodes:
+        for line in _remarks(node):
+            print(f"! {line}")
+    places = [
+        (_cut(node.name, NAME_CHARS), place, size_text(size))
+        for node in nodes
+        for place, size in sorted(node.places.items(), key=lambda item: -item[1])
+        if size
+    ]
+    if places:
+        print()
+        print_table(("NODE", "FILES", "TAKES"), places)
+    if largest := found.runs[:most_runs]:
+        print()
+        runs = [(_cut(run.run, RUN_CHARS), _cut(run.dag, NAME_CHARS), size_text(run.bytes)) for run in largest]
+        _print_fitting(("RUN", "DAG", "TAKES", "WORKERS"), runs, [" ".join(run.workers) for run in largest])
+
+
+def _print_fitting(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], last: Sequence[str]) -> None:
+    """Print a table whose last column is cut to the width of the terminal."""
+    widths = [max(map(len, column)) + 2 for column in zip(head[:-1], *rows, strict=True)]
+    room = max(8, shutil.get_terminal_size().columns - sum(widths))
+    print_table(head, [(*row, _cut(text, room)) for row, text in zip(rows, last, strict=True)])
+
+
+def _sizes(node: NodeDisk) -> tuple[str, str, str]:
+    if node.problem:
+        return "?", "?", "?"
+    takes = size_text(node.bytes) if node.complete else f"> {size_text(node.bytes)}"
+    return (takes, size_text(node.free), size_text(node.total)) if node.total else (takes, "?", "?")
+
+
+def _remarks(node: NodeDisk) -> Iterator[str]:
+    if node.problem:
+        yield f"{node.name}: {node.problem}"
+    elif not node.complete:
+        yield f"{node.name}: the measurement took too long, and the sizes are too small"
+    if node.is_full:
+        yield f"{node.name}: its disk is full, with {size_text(node.free)} free"
+
+
+def _cut(text: str, width: int) -> str:
+    """Return a text of at most `width` characters: its middle is left out if it is longer."""
+    if len(text) <= width:
+        return text
+    end = (width - 3) // 2
+    return f"{text[: width - 3 - end]}...{text[len(text) - end :]}"
