@@ -13,7 +13,7 @@ PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo 
 .PHONY: coverage packages pythons sim test test-redis test-slow types
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
-	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
+	@cd examples/census && CENSUS_OUT="$(CURDIR)/examples/census/.titan/report" ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,6 +1,6 @@
 """Counts lines, functions, classes and branches in one part of the source.
 
-    count.py NN        reads TITAN_SHARED/parts/NN.json, writes TITAN_SHARED/counts/NN.json
+    count.py N        reads parts/N.json, writes count.json
 
 A branch is a place where control can go two ways: if, for, while, an except, a case, a conditional
 expression, each further operand of `and` and `or`, each `if` in a comprehension. A function's
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -96,14 +95,12 @@ def count_module(source: Path, name: str, files: list[str]) -> dict[str, object]
 
 def main() -> None:
     number = sys.argv[1]
-    shared = Path(os.environ["TITAN_SHARED"])
-    part = json.loads((shared / "parts" / f"{number}.json").read_text())
-    modules = [count_module(Path(part["source"]), m["name"], m["files"]) for m in part["modules"]]
-    target = shared / "counts" / f"{number}.json"
-    target.parent.mkdir(exist_ok=True)
-    unfinished = target.with_name(f"{number}.{os.getpid()}.part")
-    unfinished.write_text(json.dumps({"source": part["source"], "modules": modules}))
-    unfinished.replace(target)
+    part = json.loads(Path("parts", f"{number}.json").read_text())
+    source = Path(part["source"])
+    if not source.is_dir():
+        sys.exit(f"{source} is not on this machine: set CENSUS_SOURCE to a folder that all workers have")
+    modules = [count_module(source, m["name"], m["files"]) for m in part["modules"]]
+    Path("count.json").write_text(json.dumps({"source": part["source"], "parts": part["parts"], "modules": modules}))
     print(f"part {number}: {len(modules)} modules, {sum(int(str(m['lines'])) for m in modules):,} lines")
 
 

@@ -3,8 +3,8 @@
     list_modules.py [PARTS]        30 if not given
 
 Reads the standard library of the Python that runs it, or the folder in CENSUS_SOURCE. Writes
-TITAN_SHARED/parts/01.json and so on, one for each job that counts. A part may be empty: there
-are as many as were asked for, whatever the folder contains.
+parts/0.json and so on, one for each job that counts. A part may be empty: there are as many as were
+asked for, whatever the folder contains.
 """
 
 from __future__ import annotations
@@ -58,15 +58,11 @@ def deal(modules: list[dict[str, object]], parts: int) -> list[list[dict[str, ob
 def main() -> None:
     parts = int(sys.argv[1]) if len(sys.argv) > 1 else 30
     source = Path(os.environ.get("CENSUS_SOURCE") or sysconfig.get_paths()["stdlib"])
-    folder = Path(os.environ["TITAN_SHARED"], "parts")
+    folder = Path("parts")
     modules = list_modules(source)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, part in enumerate(deal(modules, parts), 1):
-        # A job may be run twice. Written beside and renamed, a file is never seen half done.
-        target = folder / f"{number:02}.json"
-        unfinished = folder / f"{number:02}.{os.getpid()}.part"
-        unfinished.write_text(json.dumps({"source": str(source), "modules": part}))
-        unfinished.replace(target)
+    folder.mkdir(exist_ok=True)
+    for number, part in enumerate(deal(modules, parts)):
+        (folder / f"{number}.json").write_text(json.dumps({"source": str(source), "parts": parts, "modules": part}))
     size = sum(int(str(module["bytes"])) for module in modules)
     print(f"{len(modules)} modules and packages, {size / 1e6:.1f} MB of source, in {parts} parts")
 

@@ -1,8 +1,7 @@
-"""Joins the counts of all parts into report.md and report.html, and prints the essence and where
-they lie.
+"""Joins the counts of all parts into report.md and report.html, and prints the essence.
 
-Reads TITAN_SHARED/parts and TITAN_SHARED/counts. Writes to TITAN_SHARED, and to CENSUS_OUT as well
-if that is set.
+Reads counts/0, counts/1 and so on. Writes to the working directory, and to CENSUS_OUT as well if that
+is set.
 """
 
 from __future__ import annotations
@@ -84,24 +83,19 @@ class Totals:
         return sorted(self.functions, key=lambda f: (-f.lines, f.module, f.name))[:TOP]
 
 
-def read_counts(shared: Path) -> Totals:
-    """Raises SystemExit if a part was not counted, at least not where this job can see it."""
-    parts = sorted(path.name for path in (shared / "parts").glob("*.json"))
-    missing = [name for name in parts if not (shared / "counts" / name).is_file()]
-    if not parts or missing:
-        sys.exit(
-            f"not counted in {shared}: {', '.join(missing) or 'anything'}."
-            " TITAN_SHARED is a folder of one node: did all jobs run there?"
-        )
+def read_counts(folder: Path) -> Totals:
+    """Raises SystemExit if the counts of a part are missing."""
+    counts = {int(path.name): json.loads(path.read_text()) for path in folder.glob("[0-9]*")}
+    parts = next(iter(counts.values()))["parts"] if counts else 0
+    missing = [str(number) for number in range(parts) if number not in counts]
+    if not counts or missing:
+        sys.exit(f"not counted in {folder.resolve()}: {'part ' + ', '.join(missing) if missing else 'anything'}")
     modules = []
-    source = ""
-    for name in parts:
-        counts = json.loads((shared / "counts" / name).read_text())
-        source = counts["source"]
-        for entry in counts["modules"]:
+    for _, part in sorted(counts.items()):
+        for entry in part["modules"]:
             functions = [Function(entry["name"], *function) for function in entry.pop("functions")]
             modules.append(Module(functions=functions, **entry))
-    return Totals(source, sorted(modules, key=lambda m: (-m.lines, m.name)))
+    return Totals(counts[0]["source"], sorted(modules, key=lambda m: (-m.lines, m.name)))
 
 
 # -- Markdown --------------------------------------------------------------------------------------
@@ -302,13 +296,10 @@ def html(totals: Totals) -> str:
 
 
 def main() -> None:
-    shared = Path(os.environ["TITAN_SHARED"])
-    totals = read_counts(shared)
+    totals = read_counts(Path("counts"))
     pages = {"report.md": markdown(totals), "report.html": html(totals)}
-    folders = [shared]
-    if out := os.environ.get("CENSUS_OUT"):
-        folders.append(Path(out))
-    for folder in folders:
+    out = os.environ.get("CENSUS_OUT")
+    for folder in [Path(), *([Path(out)] if out else [])]:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in pages.items():
             unfinished = folder / f"{name}.{os.getpid()}.part"
@@ -322,7 +313,10 @@ def main() -> None:
         print(f"not counted: {len(totals.unread)} files that do not parse")
     print()
     for name in pages:
-        print(f"report: {folders[-1].resolve() / name}")
+        if out:
+            print(f"report: {Path(out).resolve() / name}")
+        else:
+            print(f"titan artifact get {os.environ.get('TITAN_RUN', 'RUN')}/report.{name} {name}")
 
 
 if __name__ == "__main__":

@@ -45,4 +45,4 @@ def test_the_census_is_predicted_and_shown_as_it_was(tmp_path: Path) -> None:
     states = [[job["state"] for job in it["jobs"]].count("COMPLETED") for it in (then, now)]
     assert 0 < states[0] < 32 and states[1] == 32
     events = titan("replay", "--events", ran["run"])
-    assert f"{ran['run']}/report" in events and f"{ran['run']}/count-30" in events
+    assert f"{ran['run']}/report" in events and f"{ran['run']}/count[29]" in events

@@ -75,26 +75,32 @@ def library(tmp_path: Path) -> Path:
     return folder
 
 
-def run(script: str, *args: str, shared: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"TITAN_SHARED": str(shared)} | env
-    return subprocess.run(
-        [sys.executable, "-W", "error", str(CENSUS / script), *args], env=environment, capture_output=True, text=True, check=False
-    )
+def run(script: str, *args: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", str(CENSUS / script), *args]
+    return subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True, check=False)
 
 
-def take_census(library: Path, shared: Path, parts: int, out: Path) -> str:
-    shared.mkdir(exist_ok=True)
-    runs = [run("list_modules.py", str(parts), shared=shared, CENSUS_SOURCE=str(library))]
-    runs += [run("count.py", f"{i:02}", shared=shared) for i in range(1, parts + 1)]
-    runs.append(run("report.py", shared=shared, CENSUS_OUT=str(out)))
+def count(part: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Count one part, and put the file where `report` finds it."""
+    done = run("count.py", str(part), folder=folder)
+    (folder / "counts").mkdir(exist_ok=True)
+    (folder / "count.json").replace(folder / "counts" / str(part))
+    return done
+
+
+def take_census(library: Path, folder: Path, parts: int, out: Path) -> str:
+    folder.mkdir(exist_ok=True)
+    runs = [run("list_modules.py", str(parts), folder=folder, CENSUS_SOURCE=str(library))]
+    runs += [count(part, folder) for part in range(parts)]
+    runs.append(run("report.py", folder=folder, CENSUS_OUT=str(out)))
     assert [(done.returncode, done.stderr) for done in runs] == [(0, "")] * (parts + 2)
     return runs[-1].stdout
 
 
 def test_the_census_of_a_small_library_is_as_counted_by_hand(library: Path, tmp_path: Path) -> None:
-    shared, out = tmp_path / "shared", tmp_path / "out"
-    printed = take_census(library, shared, 7, out)
-    counts = [json.loads(path.read_text()) for path in sorted((shared / "counts").iterdir())]
+    scratch, out = tmp_path / "scratch", tmp_path / "out"
+    printed = take_census(library, scratch, 7, out)
+    counts = [json.loads(path.read_text()) for path in sorted((scratch / "counts").iterdir())]
     modules = {module["name"]: module for part in counts for module in part["modules"]}
     assert sorted(modules) == ["alpha", "broken", "nul", "old", "pkg"]
     assert len(counts) == 7  # more parts than modules: some are empty
@@ -108,7 +114,7 @@ def test_the_census_of_a_small_library_is_as_counted_by_hand(library: Path, tmp_
     assert modules["nul"]["unread"]
     assert (modules["old"]["lines"], modules["old"]["unread"]) == (2, [])
 
-    for where in (shared, out):
+    for where in (scratch, out):
         text = (where / "report.md").read_text()
         assert "| functions | 28 |" in text
         assert "| `outer` | `alpha.py:14` | 9 | 2 |" in text
@@ -120,7 +126,7 @@ def test_the_census_of_a_small_library_is_as_counted_by_hand(library: Path, tmp_
 
 
 def test_the_page_stands_alone_and_is_well_formed(library: Path, tmp_path: Path) -> None:
-    take_census(library, tmp_path / "shared", 2, tmp_path / "out")
+    take_census(library, tmp_path / "scratch", 2, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
     drawing = ET.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
     assert [title.text for title in drawing.iter("title")] == ["pkg: 75 lines, 25 functions, 2.0 branches each"]
@@ -130,36 +136,39 @@ def test_the_page_stands_alone_and_is_well_formed(library: Path, tmp_path: Path)
 
 def test_twice_gives_the_same(library: Path, tmp_path: Path) -> None:
     """A job may be run again: nothing is added up twice, and nothing half written is left."""
-    shared, out = tmp_path / "shared", tmp_path / "out"
-    printed = take_census(library, shared, 3, out)
+    scratch, out = tmp_path / "scratch", tmp_path / "out"
+    printed = take_census(library, scratch, 3, out)
     page = (out / "report.html").read_text()
-    assert take_census(library, shared, 3, out) == printed
+    assert take_census(library, scratch, 3, out) == printed
     assert (out / "report.html").read_text() == page
-    assert not list(shared.rglob("*.part"))
+    assert not list(scratch.rglob("*.part"))
 
 
 def test_the_census_of_an_empty_library_counts_nothing(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
-    assert "0  functions" in take_census(tmp_path / "lib", tmp_path / "shared", 2, tmp_path / "out")
+    assert "0  functions" in take_census(tmp_path / "lib", tmp_path / "scratch", 2, tmp_path / "out")
 
 
 def test_what_was_not_counted_is_named(library: Path, tmp_path: Path) -> None:
-    run("list_modules.py", "2", shared=tmp_path, CENSUS_SOURCE=str(library))
-    run("count.py", "01", shared=tmp_path)
-    done = run("report.py", shared=tmp_path)
+    run("list_modules.py", "2", folder=tmp_path, CENSUS_SOURCE=str(library))
+    count(0, tmp_path)
+    done = run("report.py", folder=tmp_path)
     assert done.returncode == 1
-    assert "02.json" in done.stderr
-    assert "01.json" not in done.stderr
+    assert done.stderr.endswith("counts: part 1\n")
     assert not (tmp_path / "report.md").exists()
+
+
+def test_a_machine_without_the_source_does_not_count(library: Path, tmp_path: Path) -> None:
+    run("list_modules.py", "1", folder=tmp_path, CENSUS_SOURCE=str(library))
+    library.rename(tmp_path / "moved")
+    done = run("count.py", "0", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == f"{library} is not on this machine: set CENSUS_SOURCE to a folder that all workers have\n"
 
 
 def test_the_pipeline_is_valid() -> None:
     dag = load_pipeline(CENSUS / "pipeline.yaml")
-    assert len(dag.jobs) == 32
-    assert dag.jobs[0].args == ("30",)
-    counts = dag.jobs[1:-1]
-    assert [job.args for job in counts] == [(f"{i:02}",) for i in range(1, 31)]
-    assert {job.parents for job in counts} == {("list",)}
-    assert dag.jobs[-1].parents == tuple(job.id for job in counts)
+    assert [job.id for job in dag.jobs] == ["list", "count", "report"]
     staged = stage(dag)
     assert sorted(template.file for template in staged.spec.templates) == ["count.py", "list_modules.py", "report.py"]
+    assert staged.spec.ids == ["list", *(f"count[{part}]" for part in range(30)), "report"]
