@@ -1,7 +1,7 @@
 """Joins the counts of all parts into report.md and report.html, and prints the essence.
 
-Reads counts/0, counts/1 and so on. Writes to the working directory, and to CENSUS_OUT as well if that
-is set.
+Reads counts/0, counts/1 and so on. Writes to the working directory, and to CENSUS_OUT as well
+if that is set.
 """
 
 from __future__ import annotations

@@ -12,11 +12,12 @@ from titan.cli.output import follow_output, write_piece
 from titan.cli.terminal import one_line
 from titan.model.names import shell_word
 from titan.protocol.messages import Pipeline
-from titan.sdk.arrays import member
+from titan.sdk.arrays import array_of, member
 from titan.sdk.client import Client
 from titan.sdk.job import DAG, Job
 from titan.sdk.run import Run
 from titan.sdk.status import RunStatus, RunSummary
+from titan.sdk.wiring import wired
 
 TAIL_LINES = 20
 TAIL_BYTES = 64 * 1024
@@ -30,11 +31,14 @@ class About(NamedTuple):
     size: int
     first: str
     last: str
-    """The only job without children, "" if there are several. Its output is the run's output."""
+    """The only job without children, "" if there are several. A gate that follows this job does not
+    count as a child. The output of the job is the run's output."""
 
     @classmethod
     def of(cls, dag: DAG) -> About:
-        only = _only_sink([(job.id, job.parents) for job in dag.jobs])
+        jobs = wired(dag.jobs)
+        own, waited = {job.id for job in dag.jobs}, {parent for job in jobs for parent in job.parents}
+        only = _only_sink([(job.id, job.parents) for job in jobs if job.id in own or job.id in waited])
         last = [job for job in dag.jobs if job.id == only and job.size == 1]
         return cls(dag.name, dag.size, _first_id(dag.jobs[0]), _first_id(last[0]) if last else "")
 
@@ -85,7 +89,7 @@ def conclude(client: Client, summary: RunSummary, dag: About, *, later: str | No
 
 
 def _only_sink(jobs: list[tuple[str, tuple[str, ...]]]) -> str:
-    parents = {parent for _, parents in jobs for parent in parents}
+    parents = {name for _, parents in jobs for parent in parents for name in (parent, array_of(parent)[0])}
     sinks = [name for name, _ in jobs if name not in parents]
     return sinks[0] if len(sinks) == 1 else ""
 
