@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def gated(folder: Path, webhook: str = "", **fields: float) -> DAG:
+def gated(folder: Path, webhook: str = "", **fields: Any) -> DAG:
     """before -> ship -> after, the last of which leaves a line for each time it ran."""
     after = Job("after", command=f"echo ran >> {folder}/ran", parents=["ship"])
     return DAG("gated", [Job("before", command="true"), Gate("ship", "Ship it?", ["before"], webhook=webhook, **fields), after])

@@ -8,7 +8,7 @@ from collections import Counter
 from titan.core.apply.transitions import blocks, lacks_service, satisfies
 from titan.core.handlers.schedules import MAX_WAITING, key_of
 from titan.core.state.state import BURST_PREFIX, NO_WORKER, Job, State, TimerKind
-from titan.model.dag import GATE, HANDLER, SERVICE
+from titan.model.dag import GATE, SERVICE, waits_for_end
 from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
 from titan.model.files import MAX_KEYS, MAX_SHARED_KEYS, MAX_VERSIONS, has_left_all
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
@@ -71,11 +71,12 @@ def _check_jobs(state: State) -> None:
 
 
 def _went_on(state: State, job: Job) -> bool:
-    """Return True if the job may have run although it now has an open parent: the job is a handler,
-    or the parent was retried since then, or the parent is a service that is no longer READY."""
+    """Return True if the job may have run although it now has an open parent: the job waits for
+    the end of its parents, or a parent was retried since then, or the parent is a service that is
+    no longer READY."""
     behind = [state.jobs[p] for p in job.parents if not satisfies(state.jobs[p], job)]
     went_on = all(parent.template.on_failure == "continue" or parent.service is not None for parent in behind)
-    return job.template.kind == HANDLER or went_on
+    return waits_for_end(job.template) or went_on
 
 
 def _check_runs(state: State) -> None:

@@ -13,7 +13,7 @@ from titan.core.apply.transitions import satisfies
 from titan.core.handlers.ready import has_capabilities
 from titan.core.state.service import ServiceState
 from titan.core.state.state import NO_WORKER, Job, State, Worker
-from titan.model.dag import HANDLER
+from titan.model.dag import ALWAYS, waits_for_end
 from titan.model.demand import KINDS, NOTHING, Demand, amount_text, amounts_in, capabilities_of, demand_of, demand_text, totals_of
 from titan.model.names import shell_word
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
@@ -143,8 +143,9 @@ def _waiting(state: State, job: Job, now: float) -> list[Reason]:
     named = ", ".join(f"{p.name} ({p.state.name})" for p in open_[:MAX_NAMED])
     more = f" and {len(open_) - MAX_NAMED} more" if len(open_) > MAX_NAMED else ""
     parents: Detail = {"open": len(open_), "parents": len(job.parents), "first": open_[0].name}
-    reasons = [Reason("parents", f"waits for {len(open_)} of {len(job.parents)} parents: {named}{more}", parents)]
-    services = [p for p in open_ if p.service is not None and job.template.kind != HANDLER]
+    end = "the end of " if job.template.when == ALWAYS else ""
+    reasons = [Reason("parents", f"waits for {end}{len(open_)} of {len(job.parents)} parents: {named}{more}", parents)]
+    services = [p for p in open_ if p.service is not None and not waits_for_end(job.template)]
     return [*reasons, *[_of_service(state, service, now) for service in services[:MAX_NAMED]]]
 
 

@@ -16,7 +16,7 @@ from titan.core.handlers.files import files_for
 from titan.core.handlers.services import addresses_of
 from titan.core.state.state import Job, State
 from titan.gateway.schedule_rows import schedule_row
-from titan.model.dag import MAX_INPUT_BYTES, JobTemplate, Kind, template_size
+from titan.model.dag import MAX_INPUT_BYTES, JobTemplate, template_size, waits_for_end
 from titan.model.states import JobState
 from titan.protocol import messages as msg
 
@@ -126,7 +126,7 @@ def dispatches(state: State, effect: fx.SendDispatch) -> list[DispatchBatch]:
         if job.parents:
             values = _inputs(state, job)
             weight += sum(map(len, values)) + PARENT_BYTES * len(job.parents)
-        if id(job.template) not in known or job.template.kind == Kind.HANDLER:
+        if id(job.template) not in known or waits_for_end(job.template):
             weight += template_size(job.template)
         if jobs and size + weight > DISPATCH_BYTES:
             made.append(_dispatch(state, lease, jobs, inputs))
@@ -146,9 +146,9 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
     template_of = []
     for job in jobs:
         at = index.get(id(job.template))
-        if job.template.kind == Kind.HANDLER:
+        if waits_for_end(job.template):
             at = len(templates)
-            templates.append(_handler_template(state, job))
+            templates.append(_told_what_failed(state, job))
         elif at is None:
             at = index[id(job.template)] = len(templates)
             templates.append(job.template)
@@ -173,8 +173,9 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
     return DispatchBatch(message, jobs, first_lease)
 
 
-def _handler_template(state: State, job: Job) -> JobTemplate:
-    """Return a failure handler's template with the id of its DEAD parent in the environment.
+def _told_what_failed(state: State, job: Job) -> JobTemplate:
+    """Return the template of a job that waits for the end of its parents, with the id of its DEAD
+    parent in the environment; "" if no parent is DEAD.
 
     If several parents are DEAD, the id is that of the parent that died first.
     """

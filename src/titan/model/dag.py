@@ -51,6 +51,9 @@ GATE, HANDLER, SERVICE = Kind.GATE, Kind.HANDLER, Kind.SERVICE
 comparisons (Python 3.11)."""
 
 
+ALWAYS = "always"
+
+
 class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Resources that a running attempt takes on its worker, and additional capabilities that the
     worker must have. 0: not specified."""
@@ -177,10 +180,18 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Names of outputs that the job may leave out. A pattern among them may match nothing."""
     optional_inputs: tuple[int, ...] = ()
     """Positions in `inputs` whose files may be absent when the job starts."""
+    when: str = ""
+    """State of the parents at which the job starts: "" when all are done, ALWAYS when all have
+    ended, whatever their ends."""
 
     def __hash__(self) -> int:
         program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
         return hash((*program, self.requirement, self.priority, self.env))
+
+
+def waits_for_end(template: JobTemplate) -> bool:
+    """Return True if the job waits for the end of its parents, not for their completion."""
+    return template.when == ALWAYS or template.kind == HANDLER
 
 
 def template_size(t: JobTemplate) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from titan.model.dag import MAX_SECONDS, Gate, JobTemplate, Kind, Retry
+from titan.model.dag import ALWAYS, MAX_SECONDS, Gate, JobTemplate, Kind, Retry
 
 MAX_CODES = 64
 MAX_MESSAGE = 4096
@@ -48,6 +48,12 @@ def template_problem(t: JobTemplate) -> str:
         if t.kind == Kind.GATE:
             return "on_failure continue: a gate cannot have it, because a rejected gate cancels the jobs that wait for it"
         return "on_failure continue: a call cannot have it, because the children of a call need its value"
+    if t.when not in ("", ALWAYS):
+        return f"when {t.when[:80]!r} is unknown: this master may be older than its client"
+    if t.when == ALWAYS and (t.function or t.kind == Kind.HANDLER):
+        if t.function:
+            return "always: a call cannot have it, because it needs the values of its parents"
+        return "always: a failure handler cannot have it, because it runs only if a job is DEAD"
     if t.retry is not None and (problem := retry_problem(t.retry)):
         return problem
     return gate_problem(t.gate) if t.gate is not None else ""

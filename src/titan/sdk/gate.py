@@ -15,6 +15,7 @@ class Gate(Job):
     - `max_wait`: seconds after which an undecided gate is rejected; default 48 h.
     - `webhook`: an http or https URL that is called when the gate opens; see docs/gates.md.
     - `delay`: seconds from the end of its parents until the gate opens.
+    - `always`: True to open also if parents failed.
 
     A rejected gate is CANCELLED together with its dependents, and its run is FAILED. Raises
     InvalidGraph.
@@ -34,5 +35,8 @@ class Gate(Job):
         max_wait: float = MAX_WAIT_S,
         webhook: str = "",
         delay: float = 0.0,
+        always: bool = False,
     ) -> None:
-        super().__init__(id, parents=parents, delay=delay, type="gate", message=message, max_wait=max_wait, webhook=webhook)
+        super().__init__(
+            id, parents=parents, delay=delay, type="gate", message=message, max_wait=max_wait, webhook=webhook, always=always
+        )

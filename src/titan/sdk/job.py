@@ -204,6 +204,14 @@ class Job:
         "case.",
         on_failure_of, default="cancel", form=Form.ON_FAILURE,
     )
+    always: bool = row(
+        "True: the job runs when all its parents have ended, also if one is DEAD or CANCELLED; for "
+        "clean-up and reports. Without `depends_on` it waits for all jobs of the DAG except "
+        "services, other `always` jobs, and jobs that depend on it. It finds the first DEAD parent "
+        "in `TITAN_FAILED_JOB`; empty if there is none. Its `inputs` must be optional. `titan cancel "
+        "RUN` and the deadline of the run cancel it.",
+        fields.switch, default=False, form=Form.BOOLEAN, aliases=("finally",), use=Use.ALL,
+    )
     handler: str = derived(own=True)
     """Failure handler: the job that runs when this job is DEAD; "" for none."""
     hitl_message: str | None = row(
@@ -526,6 +534,8 @@ def _planner_problems(job: Job) -> Iterator[tuple[str, str]]:
     if job.service is not None or job.is_array or job.type == Type.GATE:
         kind = "an array" if job.is_array else f"a {job.type}"
         yield "pipeline" if job.expand is None else "expand", f"adds jobs when the parents are done: the job cannot be {kind}"
+    if job.always:
+        yield "always", "adds jobs, so it cannot run without its parents: put an always job behind it"
     if job.expand == job.id:
         yield "expand", "a job cannot expand its own result: name a parent"
     if job.expand is not None and job.pipeline is not None:

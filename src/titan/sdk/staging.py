@@ -22,7 +22,7 @@ from titan.content.archive import IGNORE_FILE, Survey, build_archive, survey
 from titan.errors import InvalidGraph
 from titan.host.temporary_folder import TemporaryFolder
 from titan.model import graph
-from titan.model.dag import DagSpec, Gate, JobTemplate, Kind
+from titan.model.dag import ALWAYS, DagSpec, Gate, JobTemplate, Kind
 from titan.model.drivers import named_in_template
 from titan.model.job_inputs import array_of_source, is_member
 from titan.sdk import growing, wiring
@@ -217,7 +217,7 @@ class _Staging:
         shapes: dict[tuple[object, ...], int] = {}
         numbers: dict[JobTemplate, int] = {}
         template_of: list[int] = []
-        jobs = wiring.wired(dag.jobs, self._gate_id)
+        jobs = wiring.wired(dag.jobs, self._gate_id, dag.calls)
         table = Table(jobs)
         self._handlers = wiring.handlers_of(dag.jobs)
         services = [name for job in jobs if job.service is not None for name, *_ in job.rows()]
@@ -290,7 +290,8 @@ class _Staging:
     def _template(self, job: Job) -> JobTemplate:
         if job.type == Type.GATE:
             gate = Gate(job.message, job.max_wait, job.webhook)
-            return JobTemplate(kind=Kind.GATE, gate=gate, delay_s=job.delay, run_at=job.run_at or 0.0, retries=0)
+            when = ALWAYS if job.always else ""
+            return JobTemplate(kind=Kind.GATE, gate=gate, delay_s=job.delay, run_at=job.run_at or 0.0, retries=0, when=when)
         copied = {target: value for source, target in _COPIED if (value := getattr(job, source)) is not None}
         if job.pipeline is not None:
             return JobTemplate(requirement=main_capability(job.requirement), **copied)
@@ -334,6 +335,7 @@ class _Staging:
             inputs=tuple([(item.path, item.job, item.output) for item in job.inputs]),
             optional_outputs=tuple([output.name for output in job.outputs if output.optional]),
             optional_inputs=tuple([position for position, item in enumerate(job.inputs) if item.optional]),
+            when=ALWAYS if job.always else "",
             **copied,
         )
 

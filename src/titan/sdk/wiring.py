@@ -1,13 +1,15 @@
-"""Effects of `on_failure`, `hitl_message` and `inputs` on a graph.
+"""Effects of `on_failure`, `always`, `hitl_message` and `inputs` on a graph.
 
 A failure handler waits for the jobs that name it. A gate is added after its job. A job waits for
-the jobs that make its inputs. The resulting jobs express all this in their `parents`.
+the jobs that make its inputs. An `always` job without parents waits for the jobs of the DAG. The
+resulting jobs express all this in their `parents`.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from titan.errors import InvalidGraph
 from titan.model.files import MAX_INPUT_FILES, nested_problem
@@ -20,6 +22,7 @@ from titan.sdk.fields import id_problem
 from titan.sdk.file_fields import Input, array_or_job, resolve_input
 from titan.sdk.gate import Gate
 from titan.sdk.job import Job
+from titan.sdk.tasks import TaskCall
 
 
 def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
@@ -42,6 +45,10 @@ def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
             raise _fault(name, "a job cannot be its own handler")
         if handler.type != Type.RUN or handler.is_array:
             raise _fault(by[0], f"{name!r} is {'an array' if handler.is_array else 'a ' + handler.type}: a handler is a single job")
+        if handler.always:
+            raise InvalidGraph.of(
+                name, "always", f"the job is the failure handler of {by[0]!r}: leave out always or that on_failure"
+            )
         if handler.parents:
             raise _fault(by[0], f"{name!r} has parents: a handler waits only for the jobs that name it")
     return named
@@ -52,11 +59,42 @@ def gate_id(job: str) -> str:
     return job + GATE_SUFFIX
 
 
-def wired(jobs: Sequence[Job], gate_id: Callable[[str], str] = gate_id) -> Sequence[Job]:
+def wired(jobs: Sequence[Job], gate_id: Callable[[str], str] = gate_id, calls: Sequence[TaskCall[Any]] = ()) -> Sequence[Job]:
     """Return the jobs to submit, in their order, with gates. Raises InvalidGraph.
 
-    `gate_id` names the gate after a job. The result is `jobs` itself if nothing changes.
+    `gate_id` names the gate after a job. `calls` are the other nodes of the graph. The result is
+    `jobs` itself if nothing changes.
     """
+    result = _wired(jobs, gate_id)
+    return _after_all(result, calls) if any(job.always and not job.parents for job in jobs) else result
+
+
+def _after_all(jobs: Sequence[Job], calls: Sequence[TaskCall[Any]]) -> Sequence[Job]:
+    """Return the jobs with parents for `always` jobs that have none: all jobs and calls, except
+    services, `always` jobs, and dependents of these `always` jobs."""
+    last = [job.id for job in jobs if job.always and not job.parents]
+    children: dict[str, list[str]] = {}
+    for job in jobs:
+        for parent in job.parents:
+            for name in dict.fromkeys((parent, _array(parent))):
+                children.setdefault(name, []).append(job.id)
+    for call in calls:
+        for parent in (*[above.id for above in call.parents], *call.task._after):
+            for name in dict.fromkeys((parent, _array(parent))):
+                children.setdefault(name, []).append(call.id)
+    behind = dict.fromkeys(last)
+    stack = list(last)
+    while stack:
+        for child in children.get(stack.pop(), ()):
+            if child not in behind:
+                behind[child] = None
+                stack.append(child)
+    others = [job.id for job in jobs if not job.always and job.service is None and job.id not in behind]
+    parents = (*others, *[call.id for call in calls if call.id not in behind])
+    return [_with_parents(job, parents, job.inputs) if job.always and not job.parents else job for job in jobs]
+
+
+def _wired(jobs: Sequence[Job], gate_id: Callable[[str], str]) -> Sequence[Job]:
     handlers = handlers_of(jobs)
     gated = {job.id: gate_id(job.id) for job in jobs if job.hitl_message is not None}
     if not handlers and not gated and not any(job.inputs for job in jobs):

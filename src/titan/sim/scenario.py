@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from titan.model.dag import DagSpec, Gate, JobTemplate, Kind, Needs, Retry, Service
+from titan.model.dag import ALWAYS, DagSpec, Gate, JobTemplate, Kind, Needs, Retry, Service, waits_for_end
 from titan.model.demand import NOTHING, Amounts, amounts_of, plus
 from titan.model.graph import resolve
 from titan.model.settings import Settings
@@ -161,6 +161,7 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     settings = msgspec.structs.replace(_settings(rng, calm=kind != "rough"), hold_s=needy.choice((0.5, 5.0, 60.0)), **scaling)
     workers = [msgspec.structs.replace(plan, total=draw_total(needy, plan)) for plan in _workers(rng)]
     submissions = [_needy(needy, share, submission) for submission in _submissions(rng)]
+    submissions = _with_conditions(Random(f"conditions of {seed}"), submissions)
     submissions, workers, count = with_services(Random(f"long-lived {seed}"), submissions, workers)
     settings = msgspec.structs.replace(settings, burst_slots=settings.burst_slots + count)
     scenario = Scenario(
@@ -280,6 +281,26 @@ def _workers(rng: Random) -> list[WorkerPlan]:
         capabilities = rng.choice((("GENERAL",), ("GENERAL", "GPU"), ("GPU",), ("GENERAL", "HIGH_MEM")))
         plans.append(WorkerPlan(f"w{i}", capabilities, rng.randint(1, 4), rng.uniform(0, 20), True))
     return plans
+
+
+# -- conditions ------------------------------------------------------------------------------------
+def _with_conditions(rng: Random, submissions: list[Submission]) -> list[Submission]:
+    """Let some jobs start when all their parents have ended, whatever the ends.
+
+    `rng` serves only these choices.
+    """
+    share = rng.choice((0.0, 0.0, 0.1, 0.4))
+    found = []
+    for submission in submissions:
+        dag = submission.dag
+        templates, template_of = list(dag.templates), list(dag.template_of)
+        for n, t in enumerate(dag.template_of):
+            if dag.parents[n] and dag.templates[t].kind != Kind.HANDLER and not dag.templates[t].function and rng.random() < share:
+                template_of[n] = len(templates)
+                templates.append(msgspec.structs.replace(dag.templates[t], when=ALWAYS))
+        dag = msgspec.structs.replace(dag, templates=templates, template_of=template_of)
+        found.append(msgspec.structs.replace(submission, dag=dag))
+    return found
 
 
 # -- times -----------------------------------------------------------------------------------------
@@ -543,7 +564,7 @@ def with_services(
         chosen = rng.sample(chosen, min(len(chosen), rng.choice((0, 1, 1, 2, 3))))
         templates, template_of, args = list(dag.templates), list(dag.template_of), list(dag.args)
         stops, replaces = [], []
-        waiting = [n for n, t in enumerate(dag.template_of) if dag.templates[t].kind != Kind.HANDLER]
+        waiting = [n for n, t in enumerate(dag.template_of) if not waits_for_end(dag.templates[t])]
         parents = {name for n in waiting for name in dag.parents[n]}
         for n in chosen:
             service = _service(rng)

@@ -43,6 +43,7 @@ def test_defaults_are_the_contract() -> None:
         "backoff_max": None,
         "no_retry": (),
         "on_failure": "cancel",
+        "always": False,
         "handler": "",
         "hitl_message": None,
         "max_wait_seconds": 172_800.0,

@@ -225,6 +225,7 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "backoff_max": {"backoff": 2.0, "backoff_max": 9.0},
     "no_retry": {"no_retry": [3]},
     "on_failure": {"on_failure": "continue"},
+    "always": {"always": True},
     "type": {"type": "gate", "command": None},
     "message": {"type": "gate", "command": None, "message": "may it?"},
     "max_wait": {"type": "gate", "command": None, "max_wait": 60.0},

@@ -10,7 +10,7 @@ from titan.core.events import events as ev
 from titan.core.state import snapshot
 from titan.core.state.state import NO_WORKER, TOKENS_LIMIT, Extra, GateFacts, Job, Past, State, TimerKind
 from titan.model.causes import Cause
-from titan.model.dag import HANDLER
+from titan.model.dag import waits_for_end
 from titan.model.states import JobState, RunState
 
 
@@ -42,11 +42,11 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
         job = state.jobs[number]
         dead = job.state is JobState.DEAD
         assert dead == (i < e.retried), job.name
-        # Handlers and children that went on without the job must wait for it again.
+        # Jobs that wait for its end, and children that went on without it, must wait for it again.
         goes_on = job.state is JobState.COMPLETED or (dead and job.template.on_failure == "continue")
         for child in job.children or ():
             entry = state.jobs[child]
-            if goes_on or entry.template.kind == HANDLER:
+            if goes_on or waits_for_end(entry.template):
                 entry.missing += 1
                 if job.service is not None:
                     state.unsettled[child] = None  # `hold` moves it to WAITING unless dispatched
@@ -143,7 +143,7 @@ def _gates_decided(state: State, e: ev.GatesDecided) -> None:
         job.reason, job.cause = decision, Cause.NONE if e.approved else Cause.REJECTED
         job.finished_at = e.at
         for child in job.children or ():
-            if e.approved or state.jobs[child].template.kind == HANDLER:
+            if e.approved or waits_for_end(state.jobs[child].template):
                 state.jobs[child].missing -= 1
 
 

@@ -9,7 +9,7 @@ from titan.core.apply.transitions import give_back, hush, move, release_lease, r
 from titan.core.events import events as ev
 from titan.core.state.state import NO_WORKER, Extra, Past, State, TimerKind
 from titan.model.causes import Cause, cause_of_old
-from titan.model.dag import HANDLER
+from titan.model.dag import HANDLER, waits_for_end
 from titan.model.demand import amounts_of, plus
 from titan.model.states import JobState, Outcome
 
@@ -130,7 +130,7 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         if job.children is not None:
             was_ready = job.service is not None and job.service.ready_at > 0
             for child in job.children:
-                if not was_ready or jobs[child].template.kind == HANDLER:
+                if not was_ready or waits_for_end(jobs[child].template):
                     jobs[child].missing -= 1
     worker.breaks = 0
     state.note_pace(worker, (sum(e.finished) - sum(e.started)) / len(e.jobs))
@@ -208,7 +208,7 @@ def _jobs_died(state: State, e: ev.JobsDied) -> None:
             goes_on = job.template.on_failure == "continue"
             for child in job.children:
                 entry = state.jobs[child]
-                if goes_on or entry.template.kind == HANDLER:
+                if goes_on or waits_for_end(entry.template):
                     entry.missing -= 1
 
 
@@ -229,7 +229,7 @@ def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
         job.finished_at = e.at
         if job.children is not None:
             for child in job.children:
-                if state.jobs[child].template.kind == HANDLER:
+                if waits_for_end(state.jobs[child].template):
                     state.jobs[child].missing -= 1
 
 

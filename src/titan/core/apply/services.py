@@ -8,7 +8,7 @@ from typing import Any
 from titan.core.apply.transitions import count_missing, end_old, hush, move, release_lease, rest
 from titan.core.events import events as ev
 from titan.core.state.state import NO_WORKER, Past, State
-from titan.model.dag import HANDLER
+from titan.model.dag import waits_for_end
 from titan.model.states import JobState, Outcome
 
 
@@ -54,7 +54,7 @@ def _services_stopped(state: State, e: ev.ServicesStopped) -> None:
         if not done:
             count_missing(state, job, -1)
         for child in job.children or ():
-            if state.jobs[child].template.kind == HANDLER:
+            if waits_for_end(state.jobs[child].template):
                 state.jobs[child].missing -= 1
         job.service.ready_at = 0.0
         job.outcome, job.exit_code, job.reason = Outcome.SUCCEEDED, -1, e.reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from titan.core.state.state import FENCED_LIMIT, Job, State, Worker
 from titan.core.state.story import story
 from titan.errors import Bug
-from titan.model.dag import HANDLER, Needs
+from titan.model.dag import Needs, waits_for_end
 from titan.model.demand import NOTHING, amounts_of, minus
 from titan.model.states import ALLOWED, REVIVABLE, STOPPABLE, TERMINAL, JobState
 
@@ -51,18 +51,18 @@ def _set_state(job: Job, new: JobState, at: float) -> None:
 def satisfies(parent: Job, child: Job) -> bool:
     """Return True if a child no longer has to wait for this parent.
 
-    A failure handler waits for each parent to be over. (It runs as soon as one parent is DEAD, even
-    if others are open.) Any other job waits for a parent to be COMPLETED, a READY service, or DEAD
-    with `on_failure` "continue".
+    A failure handler and an `always` job wait for each parent to be over. (A handler runs as soon
+    as one parent is DEAD, even if others are open.) Any other job waits for a parent to be
+    COMPLETED, a READY service, or DEAD with `on_failure` "continue".
     """
-    if child.template.kind == HANDLER:
+    if waits_for_end(child.template):
         return parent.state in TERMINAL
     return parent.is_done or (parent.state is JobState.DEAD and parent.template.on_failure == "continue")
 
 
 def lacks_service(state: State, job: Job) -> bool:
     """Return True if the job must wait because a service that it depends on is not READY."""
-    if not job.missing or job.template.kind == HANDLER:
+    if not job.missing or waits_for_end(job.template):
         return False
     parents = [state.jobs[number] for number in job.parents]
     return any(parent.service is not None and not satisfies(parent, job) for parent in parents)
@@ -71,7 +71,7 @@ def lacks_service(state: State, job: Job) -> bool:
 def blocks(parent: Job, child: Job) -> bool:
     """Return True if the state of this parent means that the child will never run."""
     over = parent.state in (JobState.DEAD, JobState.CANCELLED)
-    return over and child.template.kind != HANDLER and not satisfies(parent, child)
+    return over and not waits_for_end(child.template) and not satisfies(parent, child)
 
 
 def release_lease(state: State, job: Job) -> None:
@@ -138,8 +138,8 @@ def count_missing(state: State, job: Job, change: int) -> None:
     """Add `change` to `missing` of a service's children: 1 if the service is no longer READY, -1 if
     it is READY now."""
     for child in job.children or ():
-        if state.jobs[child].template.kind == HANDLER:
-            continue  # handlers wait for the end of the service
+        if waits_for_end(state.jobs[child].template):
+            continue
         state.jobs[child].missing += change
         if change > 0:
             state.unsettled[child] = None

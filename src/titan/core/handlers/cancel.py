@@ -10,7 +10,7 @@ from titan.core.state.state import Job
 from titan.core.turn import Turn
 from titan.errors import NotFound
 from titan.model.causes import CONSEQUENCES, UNNEEDED, Cause
-from titan.model.dag import HANDLER
+from titan.model.dag import ALWAYS, HANDLER
 from titan.model.states import TERMINAL, JobState, RunState
 
 
@@ -83,7 +83,8 @@ def is_unneeded(job: Job) -> bool:
 def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Cause.ANCESTOR) -> list[int]:
     """Cancel the descendants that can never run because a job did not complete, and return them.
 
-    Make the handlers of a DEAD job ready, and its children if it has `on_failure` "continue".
+    Make these jobs ready if they have no other open parents: the handlers of a DEAD job, its
+    children if it has `on_failure` "continue", and jobs with `when` "always".
     """
     cancelled: list[int] = []
     pending = [([number], reason, cause)]
@@ -93,7 +94,8 @@ def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Caus
         cancel(turn, doomed, cause, reason)
         cancelled += doomed
         jobs = turn.state.jobs
-        make_ready(turn, [h for h in (*ready, *handlers) if jobs[h].state is JobState.WAITING and (h in ready or handlers[h])])
+        waiting = [n for n in (*ready, *handlers) if jobs[n].state is JobState.WAITING]
+        make_ready(turn, [n for n in waiting if (handlers[n] if n in handlers else not jobs[n].missing)])
         idle = [h for h in handlers if jobs[h].state is JobState.WAITING and not jobs[h].missing]
         pending += _unneeded(turn, idle)
         cancelled += idle
@@ -115,8 +117,8 @@ def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str, Cau
 
 
 def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], dict[int, bool]]:
-    """Return the dependents of the jobs `roots` in three groups: jobs that can never run, children
-    of DEAD jobs with `on_failure` "continue", and handlers. The value of a handler is True if one
+    """Return the dependents of the jobs `roots` in three groups: jobs that can never run, jobs that
+    may go on in spite of the end of a parent, and handlers. The value of a handler is True if one
     of its parents among the visited jobs is DEAD."""
     jobs = turn.state.jobs
     doomed: dict[int, None] = {}
@@ -132,9 +134,8 @@ def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], d
             entry = jobs[child]
             if entry.template.kind == HANDLER:
                 handlers[child] = handlers.get(child, False) or dead
-            elif goes_on:
-                if not entry.missing and entry.state is JobState.WAITING:
-                    ready[child] = None
+            elif goes_on or entry.template.when == ALWAYS:
+                ready[child] = None
             elif child not in doomed and entry.state not in TERMINAL:
                 doomed[child] = None
                 stack.append(child)

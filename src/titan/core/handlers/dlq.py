@@ -27,7 +27,7 @@ from titan.core.state import snapshot
 from titan.core.state.state import Job, Run, State
 from titan.core.turn import Turn
 from titan.errors import Conflict, NotFound, TitanError
-from titan.model.dag import HANDLER
+from titan.model.dag import HANDLER, waits_for_end
 from titan.model.states import JobState, RunState
 
 
@@ -162,7 +162,7 @@ def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Jo
 
 def _services_of(region: dict[int, None], entry: Callable[[int], Job]) -> list[int]:
     """Return the COMPLETED services that jobs of the region need."""
-    parents = dict.fromkeys(p for number in region for p in entry(number).parents if entry(number).template.kind != HANDLER)
+    parents = dict.fromkeys(p for number in region for p in entry(number).parents if not waits_for_end(entry(number).template))
     return [p for p in parents if p not in region and entry(p).service is not None and entry(p).state is JobState.COMPLETED]
 
 

@@ -17,7 +17,7 @@ from titan.core.inputs import PipelineRemovalRequested, PipelineSaveRequested, R
 from titan.core.state.state import Job, Run, State
 from titan.core.turn import Turn
 from titan.errors import Conflict, InvalidGraph, NotFound, TitanError
-from titan.model.dag import HANDLER, JobTemplate
+from titan.model.dag import ALWAYS, HANDLER, JobTemplate, waits_for_end
 from titan.model.graph import find_cycle, resolve, resolve_addition
 from titan.model.names import NAME_RULE, match_name
 from titan.model.states import TERMINAL, JobState, RunState
@@ -81,8 +81,9 @@ def _planned(turn: Turn, run: Run, by: int, received: RunGrowthRequested) -> ev.
         return job.name, job.template
 
     parents = resolve_addition(dag, position_of, job_at, run.count)
-    _check_parents(state, run, dag.ids, parents, [dag.templates[i].kind for i in dag.template_of])
-    before = _targets(state, run, by, received, _ends_of(run, parents, [dag.templates[i].kind for i in dag.template_of]))
+    templates = [dag.templates[i] for i in dag.template_of]
+    _check_parents(state, run, dag.ids, parents, templates)
+    before = _targets(state, run, by, received, _ends_of(run, parents, templates), len(templates))
     _check_no_cycle(state, run, dag.ids, parents, before)
     return ev.RunGrown(
         run.id, by, depth, received.key, dag.templates, dag.ids, dag.template_of, dag.args, parents, before,
@@ -108,37 +109,39 @@ def _check_bounds(state: State, run: Run, count: int, depth: int) -> None:
         raise InvalidGraph(f"run {run.id} has grown {MAX_GROWTHS:,} times, which is the limit: add more jobs at a time")
 
 
-def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], kinds: list[str]) -> None:
+def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], templates: list[JobTemplate]) -> None:
     """Raise InvalidGraph for a job that depends on a parent that will never complete, and for a
     handler of a parent that is over."""
-    for name, kind, positions in zip(ids, kinds, parents, strict=True):
+    for name, template, positions in zip(ids, templates, parents, strict=True):
         for position in positions:
             if position >= run.count:
                 continue
             parent = state.jobs[run.number(position)]
-            if kind == HANDLER and parent.state in TERMINAL:
+            if template.kind == HANDLER and parent.state in TERMINAL:
                 raise InvalidGraph(f"job {name!r} is a handler of {parent.name!r}, which is over: {parent.state.name}", name)
             lost = parent.state is JobState.CANCELLED or (
                 parent.state is JobState.DEAD and parent.template.on_failure != "continue"
             )
-            if lost and kind != HANDLER:
+            if lost and not waits_for_end(template):
                 raise InvalidGraph(
                     f"job {name!r} depends on {parent.name!r}, which is {parent.state.name}: it would never run", name
                 )
 
 
-def _ends_of(run: Run, parents: list[tuple[int, ...]], kinds: list[str]) -> tuple[int, ...]:
-    """Return the positions of the new jobs on which no other new job depends. Handlers are left
-    out, because a handler may turn out not to be needed."""
-    inner = {p for kind, ps in zip(kinds, parents, strict=True) if kind != HANDLER for p in ps}
-    return tuple([p for p, kind in enumerate(kinds, run.count) if p not in inner and kind != HANDLER])
+def _ends_of(run: Run, parents: list[tuple[int, ...]], templates: list[JobTemplate]) -> tuple[int, ...]:
+    """Return the positions of the new jobs whose completion is not implied by that of another new
+    job. Handlers are left out, because a handler may turn out not to be needed."""
+    inner = {p for template, ps in zip(templates, parents, strict=True) if not waits_for_end(template) for p in ps}
+    return tuple([p for p, template in enumerate(templates, run.count) if p not in inner and template.kind != HANDLER])
 
 
 def _targets(
-    state: State, run: Run, by: int, received: RunGrowthRequested, ends: tuple[int, ...]
+    state: State, run: Run, by: int, received: RunGrowthRequested, ends: tuple[int, ...], count: int
 ) -> list[tuple[int, tuple[int, ...]]]:
     """Return the jobs that must wait for the addition: (number of the job, positions of the new
-    jobs that it waits for). Raises NotFound, Conflict or InvalidGraph."""
+    jobs that it waits for). These are the positions `ends`; for an `always` job they are those of
+    all `count` new jobs, because some may still run when a later one is cancelled. Raises NotFound,
+    Conflict or InvalidGraph."""
     targets: dict[int, None] = {}
     for name in received.before:
         number = state.find(run, name)
@@ -160,7 +163,8 @@ def _targets(
             targets[number] = None
     if targets and not ends:
         raise InvalidGraph("no job can wait for an addition that has only handlers")
-    return [(number, ends) for number in targets]
+    everything = tuple(range(run.count, run.count + count))
+    return [(number, everything if state.jobs[number].template.when == ALWAYS else ends) for number in targets]
 
 
 def _where(job: Job) -> str:

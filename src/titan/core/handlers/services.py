@@ -18,7 +18,7 @@ import msgspec
 from titan.core import effects as fx
 from titan.core.events import events as ev
 from titan.core.handlers.cancel import cancel, cancel_descendants, dismiss, end
-from titan.core.handlers.ready import choose_pins, elsewhere, has_capabilities, release, unlock
+from titan.core.handlers.ready import choose_pins, elsewhere, has_capabilities, make_ready, release, unlock
 from titan.core.handlers.sick_workers import note_sound
 from titan.core.handlers.worker_figures import due_within, passed_within, started_within
 from titan.core.inputs import ServiceReplaceRequested, ServicesSeen, ServiceStopRequested
@@ -27,7 +27,7 @@ from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
 from titan.model.backoff import backoff_delay
 from titan.model.causes import Cause
-from titan.model.dag import HANDLER, JobTemplate
+from titan.model.dag import ALWAYS, HANDLER, JobTemplate, waits_for_end
 from titan.model.demand import demand_of
 from titan.model.graph import check_head
 from titan.model.names import shell_word
@@ -242,15 +242,16 @@ def stop(turn: Turn, services: list[int], reason: str, *, by_user: bool) -> None
     children = [child for number in services for child in state.jobs[number].children or ()]
     idle = [n for n in dict.fromkeys(children) if (job := state.jobs[n]).state is JobState.WAITING and not job.missing]
     dismiss(turn, [n for n in idle if state.jobs[n].template.kind == HANDLER])
+    make_ready(turn, [n for n in idle if state.jobs[n].template.when == ALWAYS and state.jobs[n].state is JobState.WAITING])
 
 
 def stop_helpers(turn: Turn) -> None:
     """In runs where all other jobs are over, stop the services that only served those jobs.
 
-    The handlers of a service, and the dependents of these handlers, wait for the end of the service
-    and may still run. The services that such a job needs therefore continue, except the service for
-    whose end the job waits. If all remaining jobs wait for each other in a circle, all services are
-    stopped.
+    The handlers and `always` jobs of a service, and the dependents of these jobs, wait for the end
+    of the service and may still run. The services that such a job needs therefore continue, except
+    the service for whose end the job waits. If all remaining jobs wait for each other in a circle,
+    all services are stopped.
     """
     for run in list(turn.runs.values()):
         while idle := _idle_helpers(turn.state, run):  # the remaining services may form a circle now
@@ -272,19 +273,19 @@ def _idle_helpers(state: State, run: Run) -> list[int]:
 
 
 def _waits_until_ready(state: State, child: int) -> bool:
-    """Return True if a child waits for a service to be READY, not for its end as a handler does."""
-    return state.jobs[child].state in STOPPABLE and state.jobs[child].template.kind != HANDLER
+    """Return True if a child waits for a service to be READY, not for its end."""
+    return state.jobs[child].state in STOPPABLE and not waits_for_end(state.jobs[child].template)
 
 
 def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, None]]:
     """Return the jobs that wait for the end of services, and these services by job.
 
-    The jobs are handlers of services and all dependents of these handlers, which can be services
-    too.
+    The jobs are handlers and `always` jobs of services, and all their dependents, which can be
+    services too.
     """
     found: dict[int, dict[int, None]] = {}
     jobs = state.jobs
-    stack = [(child, n) for n in live for child in jobs[n].children or () if jobs[child].template.kind == HANDLER]
+    stack = [(child, n) for n in live for child in jobs[n].children or () if waits_for_end(jobs[child].template)]
     while stack:
         number, service = stack.pop()
         if jobs[number].state is JobState.WAITING and service not in found.get(number, ()):
@@ -296,7 +297,8 @@ def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, N
 def _needed(state: State, wanted: list[int]) -> dict[int, None]:
     """Return the jobs `wanted`, and all jobs on which they depend.
 
-    The search does not continue through jobs that are over, or through handlers.
+    The search does not continue through jobs that are over, or that wait for the end of their
+    parents.
     """
     found: dict[int, None] = {}
     stack = list(wanted)
@@ -305,12 +307,12 @@ def _needed(state: State, wanted: list[int]) -> dict[int, None]:
         if number not in found:
             found[number] = None
             job = state.jobs[number]
-            if job.template.kind != HANDLER and job.state not in TERMINAL:
+            if not waits_for_end(job.template) and job.state not in TERMINAL:
                 stack += job.parents
     return found
 
 
 def goes_on(state: State, job: Job) -> bool:
     """Return True if a service runs until a user stops it."""
-    helps = any(state.jobs[child].template.kind != HANDLER for child in job.children or ())
+    helps = any(not waits_for_end(state.jobs[child].template) for child in job.children or ())
     return job.template.service is None or job.template.service.keep or not helps

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from titan.core.state.state import NO_WORKER, Job, State
+from titan.model.dag import ALWAYS
 from titan.model.demand import demand_of, demand_text
 from titan.model.states import JobState, Outcome
 from titan.model.timing import iso
@@ -22,7 +23,8 @@ def story(state: State, number: int) -> list[str]:
         entries.append((job.run.submitted_at, f"the deadline of its run is {iso(job.run.deadline)}"))
     if job.parents:
         names = ", ".join(state.jobs[p].name for p in job.parents[:8]) + (", ..." if len(job.parents) > 8 else "")
-        entries.append((job.run.submitted_at, f"depends on {names}"))
+        always = ", whether they succeed or not" if job.template.when == ALWAYS else ""
+        entries.append((job.run.submitted_at, f"depends on {names}{always}"))
     for past in job.history or ():
         where = _worker_name(state, past.worker)
         if past.outcome < 0:

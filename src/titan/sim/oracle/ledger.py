@@ -8,7 +8,6 @@ facts here.
 from __future__ import annotations
 
 from titan.core.events import events as ev
-from titan.model.dag import Kind
 from titan.model.settings import Settings
 from titan.model.states import JobState
 from titan.sim.oracle.processes import Process, ProcessOracle, Violation
@@ -60,7 +59,7 @@ class Ledger:
 
     def blocks(self, parent: JobFacts, child: JobFacts) -> bool:
         """Return whether `child` can never run because of the end of this parent."""
-        if child.template.kind == Kind.HANDLER:
+        if child.awaits_ends:
             return False
         dead = parent.state is JobState.DEAD and parent.template.on_failure != "continue"
         return dead or parent.state is JobState.CANCELLED
@@ -72,7 +71,7 @@ class Ledger:
         while stack:
             for child in self.jobs[stack.pop()].children:
                 entry = self.jobs[child]
-                goes_on = entry.template.kind == Kind.HANDLER or entry.state in (JobState.COMPLETED, JobState.DEAD)
+                goes_on = entry.awaits_ends or entry.state in (JobState.COMPLETED, JobState.DEAD)
                 if child not in found and not goes_on:
                     found[child] = None
                     stack.append(child)

@@ -45,7 +45,7 @@ class LogOracle(Ledger):
         host = self.workers[facts.worker]
         if host.name != process.host.name or facts.incarnation != process.host.incarnation:
             raise Violation(f"{job.where} starts on {process.host}; its lease belongs to {host.name} {facts.incarnation}")
-        for parent in job.parents if job.template.kind != Kind.HANDLER else ():
+        for parent in job.parents if not job.awaits_ends else ():
             if self.jobs[parent].is_service:
                 continue
             if self.jobs[parent].state is not JobState.COMPLETED and self.jobs[parent].template.on_failure != "continue":
@@ -153,6 +153,9 @@ class LogOracle(Ledger):
         parents = [self.jobs[p] for p in job.parents]
         if job.template.kind == Kind.HANDLER:
             fit = any(p.state is JobState.DEAD for p in parents)
+        elif job.awaits_ends:
+            fit = all(p.state in TERMINAL for p in parents)
+            self.trace.count("always" if all(p.is_done for p in parents) else "always after a failure")
         else:
             fit = all(p.is_done or (p.state is JobState.DEAD and p.template.on_failure == "continue") for p in parents)
         if not fit:
@@ -203,7 +206,7 @@ class LogOracle(Ledger):
         for parent in job.parents:
             entry = self.jobs[parent]
             went_on = entry.state is JobState.DEAD and entry.template.on_failure == "continue"
-            if entry.is_service and not entry.is_done and not went_on and job.template.kind != Kind.HANDLER:
+            if entry.is_service and not entry.is_done and not went_on and not job.awaits_ends:
                 service = f"{self.jobs[parent].name} is {self.jobs[parent].state.name}"
                 raise Violation(f"{job.where} became {job.state.name} while {service} and not READY")
 

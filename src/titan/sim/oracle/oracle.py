@@ -229,7 +229,7 @@ class Oracle:
             asked = self._is_cancelled_by_user(child) or self.schedule_oracle.may_cancel(child.run)
             if job.state is JobState.DEAD and child.state is JobState.CANCELLED and not asked:
                 raise Violation(violation)
-        elif job.template.on_failure == "continue":
+        elif job.template.on_failure == "continue" or child.awaits_ends:
             return  # the child may have run without it
         elif job.state in (JobState.DEAD, JobState.CANCELLED) and child.state is not JobState.CANCELLED and not job.is_service:
             raise Violation(violation)

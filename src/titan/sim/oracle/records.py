@@ -60,6 +60,11 @@ class JobFacts(msgspec.Struct):
         return self.template.kind == Kind.SERVICE
 
     @property
+    def awaits_ends(self) -> bool:
+        """Return whether the job waits for the end of its parents, whatever it is."""
+        return self.template.kind == Kind.HANDLER or self.template.when == "always"
+
+    @property
     def is_done(self) -> bool:
         """Return whether the children of the job no longer wait for it."""
         return self.state is JobState.COMPLETED or self.ready

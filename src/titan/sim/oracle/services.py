@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core.events import events as ev
-from titan.model.dag import Kind
 from titan.model.states import JobState
 from titan.sim.oracle.ledger import TERMINAL, Ledger
 from titan.sim.oracle.processes import Violation
@@ -44,7 +43,7 @@ def _services_stopped(ledger: Ledger, e: ev.ServicesStopped) -> None:
         job.stopped_by_user = e.by_user
         others = [ledger.jobs[n] for n in ledger.runs[job.run] if not ledger.jobs[n].is_service]
         open_ = [other.name for other in others if other.state not in TERMINAL and not _waits_for_the_end(ledger, other)]
-        has_users = any(ledger.jobs[child].template.kind != Kind.HANDLER for child in job.children)
+        has_users = any(not ledger.jobs[child].awaits_ends for child in job.children)
         keep = job.template.service is None or job.template.service.keep or not has_users
         if not job.stopped_by_user and (open_ or keep):
             raise Violation(f"{job.where} was stopped too early; keep: {keep}; jobs that need it: {open_}")
@@ -54,12 +53,11 @@ def _services_stopped(ledger: Ledger, e: ev.ServicesStopped) -> None:
 
 
 def _waits_for_the_end(ledger: Ledger, job: JobFacts) -> bool:
-    """Return whether the job is a failure handler that waits for the end of services, or depends on
-    such a handler."""
+    """Return whether the job waits for the end of services, or depends on such a job."""
     parents = [ledger.jobs[parent] for parent in job.parents]
     if job.state is not JobState.WAITING:
         return False
-    if job.template.kind == Kind.HANDLER:
+    if job.awaits_ends:
         return any(parent.is_service or _waits_for_the_end(ledger, parent) for parent in parents)
     return any(_waits_for_the_end(ledger, parent) for parent in parents)
 
