@@ -13,7 +13,7 @@ import titan
 SOURCE = Path(titan.__file__).parent
 TAGS = """
     master_started run_submitted jobs_queued jobs_delayed jobs_released jobs_dispatched jobs_started jobs_completed jobs_failed
-    jobs_lost jobs_died jobs_cancelled run_cancelled run_finished worker_joined worker_drained worker_lost worker_left
+    jobs_lost jobs_died jobs_cancelled jobs_skipped run_cancelled run_finished worker_joined worker_drained worker_lost worker_left
     leases_ending leases_ended worker_connected worker_heard leases_recalled slots_lent worker_suspected
     run_restored jobs_revived dead_purged gates_opened token_issued webhook_ended gates_decided
     run_opened jobs_added run_sealed run_dropped run_archived roots_released

@@ -75,7 +75,7 @@ def _print_status(client: Client, target: str | None, *, show_all: bool, as_json
             print(json.dumps({"run": target.partition("/")[0], **job_dict(job), "story": story}))
         else:
             print_job(job, story)
-        final = job.state in ("COMPLETED", "DEAD", "CANCELLED")
+        final = job.state in ("COMPLETED", "DEAD", "CANCELLED", "SKIPPED")
     else:
         run = client.status(target)
         if as_json:
@@ -138,7 +138,7 @@ def result(
     Text is printed as it is. Other values are printed as JSON if possible, else as Python shows
     them; with --json the latter is an error. A pickle that is more than plain data needs
     --unpickle, because opening it executes code of the run's submitter. Exit code 1 if the job is
-    DEAD or CANCELLED.
+    DEAD, CANCELLED or SKIPPED.
     """
     with open_client(master, home=home, offline=True) as client:
         run_id, _, name = find_job(client, f"{run_id}/{job}" if job else run_id, "titan result").partition("/")

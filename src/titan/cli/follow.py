@@ -22,7 +22,7 @@ LOST_UP_TO = 5_000
 TALLY_EVERY_S = 2.0
 PROGRESS_CHARS = 40
 """Characters of a job's progress text in the live display."""
-_SHOWN = ("COMPLETED", "FAILED", "DEAD", "CANCELLED")
+_SHOWN = ("COMPLETED", "FAILED", "DEAD", "CANCELLED", "SKIPPED")
 
 
 def submit(client: Client, dag: DAG, *, quiet: bool) -> Run:
@@ -111,7 +111,7 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
                     progress.console.print(Text(_gate(summary.run, job, address), style="cyan"))
                 elif job.state in ("FAILED", "DEAD"):
                     progress.console.print(Text(_line(job), style="red" if job.state == "DEAD" else "yellow"))
-            over = sum(summary.tally.get(state, 0) for state in ("COMPLETED", "DEAD", "CANCELLED"))
+            over = sum(summary.tally.get(state, 0) for state in ("COMPLETED", "DEAD", "CANCELLED", "SKIPPED"))
             names = list(running)
             busy = ", ".join([f"{name} {running[name]}".strip() for name in names[:3]]) + (
                 f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -48,7 +48,7 @@ _STATES = {
     "FAILED": "RETRYING",
     **dict.fromkeys(("WAITING", "QUEUED", "DELAYED", "DISPATCHED"), "PENDING"),
 }
-_OVER = ("COMPLETED", "FAILED", "REJECTED", "CANCELLED")
+_OVER = ("COMPLETED", "FAILED", "REJECTED", "CANCELLED", "SKIPPED")
 SEARCHED_RUNS = 200
 """Newest runs to search for a job that was not submitted through this module."""
 PATIENCE_S = 20.0

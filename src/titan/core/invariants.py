@@ -15,7 +15,8 @@ from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 from titan.scheduling.lane import Lane, job_of
 
 ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
-GATE_STATES = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED, JobState.COMPLETED, JobState.CANCELLED)
+GATE_STATES = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED, *TERMINAL)
+UNRUN = (JobState.CANCELLED, JobState.SKIPPED)
 
 
 def check(state: State) -> None:
@@ -41,7 +42,7 @@ def _check_jobs(state: State) -> None:
         for parent in job.parents:
             assert number in (state.jobs[parent].children or ()), f"{where} is unknown to its parent"
             if blocks(state.jobs[parent], job) and state.jobs[parent].template.on_failure != "continue":
-                ended = job.state in TERMINAL if state.jobs[parent].service is not None else job.state is JobState.CANCELLED
+                ended = job.state in TERMINAL if state.jobs[parent].service is not None else job.state in UNRUN
                 assert ended, f"{where} is {job.state.name} behind a parent that never completes"
         queued = job.state in (JobState.QUEUED, JobState.DELAYED)
         assert not queued or not lacks_service(state, job), f"{where} is queued before its services are READY"

@@ -13,6 +13,7 @@ from titan.core.handlers.archive import on_history_kept
 from titan.core.handlers.attempts import on_attempts_started, on_results_reported
 from titan.core.handlers.cancel import is_unneeded, on_cancel_requested
 from titan.core.handlers.clock_back import set_back
+from titan.core.handlers.conditions import settle_conditions
 from titan.core.handlers.deadline import expire as expire_run
 from titan.core.handlers.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.handlers.files import on_publish_requested, on_unpublish_requested
@@ -97,7 +98,11 @@ def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision
     turn.actor = ""
     fill_runs(turn)
     release_roots(turn)
+    settle_conditions(turn)
     stop_helpers(turn)
+    while turn.conditional:
+        settle_conditions(turn)
+        stop_helpers(turn)
     hold(turn)
     settle_queued(turn)
     _dispatch(turn)
@@ -184,7 +189,8 @@ def _place(turn: Turn) -> list[int]:
 def _finish_runs(turn: Turn) -> None:
     for run in turn.runs.values():
         if run.open == 0 and run.state is RunState.RUNNING:
-            whole = run.tally[JobState.COMPLETED] == run.count or _only_unneeded_are_missing(turn.state, run)
+            done = run.tally[JobState.COMPLETED] + run.tally[JobState.SKIPPED]
+            whole = done == run.count or _only_unneeded_are_missing(turn.state, run)
             verdict = RunState.COMPLETED if whole else RunState.CANCELLED if run.cancelled else RunState.FAILED
             turn.emit(ev.RunFinished(run.id, verdict, turn.now))
             if run.schedule:
@@ -192,8 +198,8 @@ def _finish_runs(turn: Turn) -> None:
 
 
 def _only_unneeded_are_missing(state: State, run: Run) -> bool:
-    """Return True if every job that is not COMPLETED is a handler that was not needed, or a job
-    that depended on such a handler."""
+    """Return True if every job that is not COMPLETED was skipped, or is a handler that was not
+    needed, or a job that depended on such a handler."""
     if run.tally[JobState.DEAD] or not any(t.kind == HANDLER for t in run.templates):
         return False
     jobs = (state.jobs[j] for j in run.numbers())

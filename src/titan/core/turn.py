@@ -16,7 +16,7 @@ class Turn:
     effect on the state. A handler orders effects by calling `order`.
     """
 
-    __slots__ = ("actor", "effects", "events", "now", "queued", "runs", "schedules", "state")
+    __slots__ = ("actor", "conditional", "effects", "events", "now", "queued", "runs", "schedules", "state")
 
     def __init__(self, state: State, now: float) -> None:
         self.state = state
@@ -25,6 +25,8 @@ class Turn:
         """Actor of the input that is being handled."""
         self.events: list[ev.Event] = []
         self.effects: list[fx.Effect] = []
+        self.conditional: dict[int, None] = {}
+        """Jobs with a condition that have become ready, for `settle_conditions`."""
         self.queued: list[int] = []
         """Jobs with inputs that were queued in this turn, for `settle_queued`."""
         self.runs: dict[str, Run] = {}

@@ -13,7 +13,7 @@ from titan.core.apply.transitions import satisfies
 from titan.core.handlers.ready import has_capabilities
 from titan.core.state.service import ServiceState
 from titan.core.state.state import NO_WORKER, Job, State, Worker
-from titan.model.dag import ALWAYS, waits_for_end
+from titan.model.dag import waits_for_end
 from titan.model.demand import KINDS, NOTHING, Demand, amount_text, amounts_in, capabilities_of, demand_of, demand_text, totals_of
 from titan.model.names import shell_word
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
@@ -28,6 +28,7 @@ MAX_WORKERS = 1000
 _OF_JOB = (
     *("over", "running", "dispatched", "parents", "releasing", "delayed", "backoff", "paused"),
     *("no_worker", "affinity", "behind", "placeable", "ready", "starting", "restarting", "replacing", "service", "bound"),
+    "condition",
 )
 _OF_WORKER = (
     *("fits", "held", "slots", "resources_busy", "suspect", "elsewhere", "refused", "aside", "draining"),
@@ -143,8 +144,10 @@ def _waiting(state: State, job: Job, now: float) -> list[Reason]:
     named = ", ".join(f"{p.name} ({p.state.name})" for p in open_[:MAX_NAMED])
     more = f" and {len(open_) - MAX_NAMED} more" if len(open_) > MAX_NAMED else ""
     parents: Detail = {"open": len(open_), "parents": len(job.parents), "first": open_[0].name}
-    end = "the end of " if job.template.when == ALWAYS else ""
+    end = "the end of " if job.template.when else ""
     reasons = [Reason("parents", f"waits for {end}{len(open_)} of {len(job.parents)} parents: {named}{more}", parents)]
+    if job.template.condition:
+        reasons.append(Reason("condition", f"runs then if {job.template.condition}", {"if": job.template.condition}))
     services = [p for p in open_ if p.service is not None and not waits_for_end(job.template)]
     return [*reasons, *[_of_service(state, service, now) for service in services[:MAX_NAMED]]]
 

@@ -28,9 +28,11 @@ class Cause(IntEnum):
     """The schedule replaced the run with a new one."""
     REJECTED = 8
     """The job is a gate that a user rejected, or that timed out."""
+    SKIPPED = 9
+    """An ancestor was skipped, because its condition is false. Jobs that wait are then SKIPPED."""
 
 
-CONSEQUENCES = (Cause.ANCESTOR, Cause.NOT_NEEDED, Cause.ANCESTOR_NOT_NEEDED)
+CONSEQUENCES = (Cause.ANCESTOR, Cause.NOT_NEEDED, Cause.ANCESTOR_NOT_NEEDED, Cause.SKIPPED)
 """Causes that follow from the end of another job. When a user retries that job, the jobs cancelled
 for these causes go back to WAITING."""
 UNNEEDED = (Cause.NOT_NEEDED, Cause.ANCESTOR_NOT_NEEDED)

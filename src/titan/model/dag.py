@@ -51,7 +51,8 @@ GATE, HANDLER, SERVICE = Kind.GATE, Kind.HANDLER, Kind.SERVICE
 comparisons (Python 3.11)."""
 
 
-ALWAYS = "always"
+ALWAYS, ENDED = "always", "ended"
+"""Values of `JobTemplate.when`."""
 
 
 class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -182,7 +183,11 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Positions in `inputs` whose files may be absent when the job starts."""
     when: str = ""
     """State of the parents at which the job starts: "" when all are done, ALWAYS when all have
-    ended, whatever their ends."""
+    ended, whatever their ends. ENDED: when all have ended, and those whose state the condition does
+    not read are done."""
+    condition: str = ""
+    """Expression that must be true when the job would start, else the job is SKIPPED. See
+    `titan.model.conditions`."""
 
     def __hash__(self) -> int:
         program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
@@ -191,12 +196,13 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def waits_for_end(template: JobTemplate) -> bool:
     """Return True if the job waits for the end of its parents, not for their completion."""
-    return template.when == ALWAYS or template.kind == HANDLER
+    return template.when != "" or template.kind == HANDLER
 
 
 def template_size(t: JobTemplate) -> int:
     """Return the number of characters in a template, about its size in a message."""
     size = TEMPLATE_BYTES + len(t.file) + len(t.command) + len(t.python) + len(t.session) + len(t.cwd) + len(t.stdin) + 8
+    size += len(t.condition)
     for texts in (t.argv, t.secrets, *t.env, *t.outputs, *t.inputs):
         if texts:
             size += sum(map(len, texts)) + 2 * len(texts)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from titan.model.dag import ALWAYS, MAX_SECONDS, Gate, JobTemplate, Kind, Retry
+from titan.model.conditions import condition_problem
+from titan.model.dag import ALWAYS, ENDED, MAX_SECONDS, Gate, JobTemplate, Kind, Retry
 
 MAX_CODES = 64
 MAX_MESSAGE = 4096
@@ -48,12 +49,8 @@ def template_problem(t: JobTemplate) -> str:
         if t.kind == Kind.GATE:
             return "on_failure continue: a gate cannot have it, because a rejected gate cancels the jobs that wait for it"
         return "on_failure continue: a call cannot have it, because the children of a call need its value"
-    if t.when not in ("", ALWAYS):
-        return f"when {t.when[:80]!r} is unknown: this master may be older than its client"
-    if t.when == ALWAYS and (t.function or t.kind == Kind.HANDLER):
-        if t.function:
-            return "always: a call cannot have it, because it needs the values of its parents"
-        return "always: a failure handler cannot have it, because it runs only if a job is DEAD"
+    if problem := _start_problem(t):
+        return problem
     if t.retry is not None and (problem := retry_problem(t.retry)):
         return problem
     return gate_problem(t.gate) if t.gate is not None else ""
@@ -81,6 +78,21 @@ def gate_problem(gate: Gate) -> str:
 def seconds_problem(value: float) -> str:
     # also for NaN
     return "" if 0 <= value <= MAX_SECONDS else f"must be 0 to {MAX_SECONDS:,.0f} seconds"
+
+
+def _start_problem(t: JobTemplate) -> str:
+    """Return why a template cannot start as it says, by `when` and `condition`; "" if it can."""
+    if t.when not in ("", ALWAYS, ENDED):
+        return f"when {t.when[:80]!r} is unknown: this master may be older than its client"
+    name = "always" if t.when == ALWAYS else "if"
+    if t.when and t.function:
+        return f"{name}: a call cannot wait for the end of its parents, because it needs their values"
+    if (t.when or t.condition) and t.kind == Kind.HANDLER:
+        return f"{name}: a failure handler cannot have it, because it runs only if a job is DEAD"
+    if t.when == ENDED and not t.condition:
+        return "if: the job has no condition: this master may be older than its client"
+    problem = condition_problem(t.condition, t.when) if t.condition else ""
+    return f"if: {problem}" if problem else ""
 
 
 def codes_problem(codes: tuple[int, ...]) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
+from titan.model.conditions import check_condition
 from titan.model.dag import DagSpec, JobTemplate, Kind, Needs
 from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
 from titan.model.drivers import driver_problem
@@ -34,7 +35,7 @@ def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
     Raises InvalidGraph with the job and the reason.
     """
     parents = _resolve(dag, lambda _: None, 0)
-    _check_files(dag, dag.templates, parents, lambda p: (dag.ids[p], dag.templates[dag.template_of[p]]))
+    _check_named_parents(dag, dag.templates, parents, lambda p: (dag.ids[p], dag.templates[dag.template_of[p]]))
     cycle = find_cycle(parents)
     if cycle:
         path = " -> ".join(dag.ids[i] for i in [*cycle, cycle[0]])
@@ -59,7 +60,7 @@ def resolve_addition(
         own = position - count
         return job_at(position) if own < 0 else (dag.ids[own], dag.templates[dag.template_of[own]])
 
-    _check_files(dag, dag.templates, parents, parent)
+    _check_named_parents(dag, dag.templates, parents, parent)
     return parents
 
 
@@ -212,17 +213,18 @@ def check_part(
     def parent(p: int) -> tuple[str, JobTemplate]:
         return job_at(p) if p < expected else (part.ids[p - expected], templates[part.template_of[p - expected]])
 
-    _check_files(part, templates, part.parents, parent)
+    _check_named_parents(part, templates, part.parents, parent)
 
 
-def _check_files(
+def _check_named_parents(
     part: Part, templates: list[JobTemplate], parents: Sequence[tuple[int, ...]], parent: Callable[[int], tuple[str, JobTemplate]]
 ) -> None:
-    has_inputs = [bool(t.inputs) for t in templates]
-    if any(has_inputs):
+    names_parents = [bool(t.inputs or t.condition) for t in templates]
+    if any(names_parents):
         for name, template, ps in zip(part.ids, part.template_of, parents, strict=True):
-            if has_inputs[template]:
+            if names_parents[template]:
                 check_inputs(name, templates[template], ps, parent)
+                check_condition(name, templates[template], ps, parent)
 
 
 def _check_id(name: str) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from titan.errors import InvalidGraph
+from titan.model.conditions import parse
 from titan.model.dag import ALWAYS, JobTemplate
 from titan.model.files import StoredFile, nested_problem
 from titan.model.patterns import is_pattern, path_of_match, rest_of_match
@@ -78,7 +79,8 @@ def check_inputs(job: str, template: JobTemplate, parents: Sequence[int], parent
         may_be_absent = position in template.optional_inputs
         for giver in givers:
             _check_input(job, path or name, (giver, known[giver]), name, may_be_absent=may_be_absent)
-            if template.when == ALWAYS and not may_be_absent:
+            may_fail = template.when == ALWAYS or (template.condition and giver in parse(template.condition).jobs_by_state)
+            if may_fail and not may_be_absent:
                 fix = f"so {path or name!r} may be missing: write {{from: {giver}.{name}, optional: true}}"
                 raise InvalidGraph(f"job {job!r}: inputs: the job runs even if {giver!r} fails, {fix}", job)
             if not array and not path and not is_pattern(dict(known[giver].outputs)[name]):

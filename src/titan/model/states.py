@@ -20,6 +20,8 @@ class JobState(IntEnum):
     FAILED = 7
     DEAD = 8
     CANCELLED = 9
+    SKIPPED = 10
+    """The condition of the job is false, or an ancestor was skipped. This fails nothing."""
 
 
 class RunState(IntEnum):
@@ -45,15 +47,19 @@ class WorkerState(IntEnum):
     """The worker signed off."""
 
 
-TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
+TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
 
 # A job that depends on a service goes back to WAITING when the service is no longer READY, unless
 # the job was dispatched already. Reports can be lost or overtaken, so a result may arrive for an
 # attempt whose start was never reported. DISPATCHED therefore has all transitions of RUNNING. A
-# queued job whose input files cannot be laid out is DEAD without an attempt.
+# queued job whose input files cannot be laid out, and a waiting job whose condition cannot be
+# evaluated, are DEAD without an attempt.
 _ATTEMPT_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLED)
 TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
-    JobState.WAITING: (JobState.QUEUED, JobState.DELAYED, JobState.PAUSED, JobState.CANCELLED),
+    JobState.WAITING: (
+        *(JobState.QUEUED, JobState.DELAYED, JobState.PAUSED),
+        *(JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED),
+    ),
     JobState.DELAYED: (JobState.QUEUED, JobState.PAUSED, JobState.WAITING, JobState.CANCELLED),
     JobState.QUEUED: (JobState.DISPATCHED, JobState.WAITING, JobState.DEAD, JobState.CANCELLED),
     JobState.DISPATCHED: (JobState.RUNNING, *_ATTEMPT_ENDS),
@@ -63,11 +69,12 @@ TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
     JobState.COMPLETED: (),
     JobState.DEAD: (),
     JobState.CANCELLED: (),
+    JobState.SKIPPED: (),
 }
 
-REVIVABLE = (JobState.DEAD, JobState.CANCELLED)
+REVIVABLE = (JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
 """States of the jobs that a retry sets back to WAITING: the DEAD job, and jobs that were CANCELLED
-because of that job."""
+or SKIPPED because of that job."""
 STOPPABLE = (JobState.WAITING, JobState.DELAYED, JobState.QUEUED, JobState.FAILED)
 """Additional states from which a service goes straight to COMPLETED when it is stopped."""
 

@@ -20,7 +20,7 @@ from titan.core.events import events as ev
 from titan.core.state.state import State
 from titan.core.step import next_due, step
 from titan.errors import InvalidGraph
-from titan.model.dag import Kind
+from titan.model.dag import ENDED, Kind
 from titan.model.demand import NOTHING, LaneKey, amounts_of, demand_of, totals_of
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
@@ -94,8 +94,15 @@ class _Engine:
         self._machines: list[Machine] = []
         self._over = False
         self._first = 0
-        # The simulation executes no job, so the templates need no files and no secrets.
-        bare = [msgspec.structs.replace(t, outputs=(), inputs=(), secrets=()) for t in plan.pipeline.templates]
+        # The simulation executes no job, so the templates need no files and no secrets. There are
+        # no results either, so each condition counts as true.
+        bare = [
+            msgspec.structs.replace(
+                t, outputs=(), inputs=(), secrets=(), optional_outputs=(), optional_inputs=(), condition="",
+                when="" if t.when == ENDED else t.when,
+            )
+            for t in plan.pipeline.templates
+        ]  # fmt: skip
         self._templates = bare
         self._needs = [amounts_of(t.needs) if t.needs is not None else NOTHING for t in plan.pipeline.templates]
         self._watched = any(t.kind in (Kind.GATE, Kind.SERVICE) for t in plan.pipeline.templates)

@@ -59,7 +59,7 @@ class Computed:
             future = self.futures.get(position)
             if future is None or future.done() or future.running() or not future.set_running_or_notify_cancel():
                 continue
-            if state == JobState.CANCELLED:
+            if state in (JobState.CANCELLED, JobState.SKIPPED):
                 future.set_exception(self._cancelled_error(position, reason))
             else:
                 self._settle(future, state, value, reason)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from titan.model import failure
+from titan.model.conditions import BadCondition, parse
 from titan.model.dag import MAX_SECONDS, Gate, Retry
 from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.names import NAME_RULE, match_name
@@ -51,6 +52,23 @@ def handler_of(value: object) -> str:
     if not isinstance(name, str) or not match_name(name):
         raise BadField(f"run: {_shown(name)} is not a job id: an id is {NAME_RULE}")
     return name
+
+
+def condition_of(value: object) -> str:
+    """Check a condition; a boolean is one too. Raises BadField.
+
+    >>> condition_of(True), condition_of("a.state == COMPLETED")
+    ('true', 'a.state == COMPLETED')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        raise BadField(f"must be an expression such as 'JOB.state == COMPLETED', not {_shown(value)}")
+    try:
+        parse(value)
+    except BadCondition as bad:
+        raise BadField(str(bad)) from None
+    return value
 
 
 def codes_of(value: object) -> tuple[int, ...]:

@@ -67,6 +67,7 @@ class Form(Enum):
     LIMITS = auto()
     OUTPUTS = auto()
     INPUTS = auto()
+    CONDITION = auto()
 
 
 class Use(Enum):

@@ -92,7 +92,7 @@ def value_of(state: int, value: bytes, reason: str, content: Content | None = No
         if value and not trust and not is_plain(pickled):
             raise Untrusted(len(pickled))
         return loads(pickled) if value else None
-    if state == JobState.CANCELLED:
+    if state in (JobState.CANCELLED, JobState.SKIPPED):
         raise CancelledError(reason)
     if value[:1] == RAISED or (value[:1] == RAISED_AT and content is not None):
         if not trust and not is_failure(pickled):

@@ -16,6 +16,7 @@ class Gate(Job):
     - `webhook`: an http or https URL that is called when the gate opens; see docs/gates.md.
     - `delay`: seconds from the end of its parents until the gate opens.
     - `always`: True to open also if parents failed.
+    - `condition`: expression that must be true; see `Job`.
 
     A rejected gate is CANCELLED together with its dependents, and its run is FAILED. Raises
     InvalidGraph.
@@ -36,7 +37,16 @@ class Gate(Job):
         webhook: str = "",
         delay: float = 0.0,
         always: bool = False,
+        condition: str | bool = "",
     ) -> None:
         super().__init__(
-            id, parents=parents, delay=delay, type="gate", message=message, max_wait=max_wait, webhook=webhook, always=always
+            id,
+            parents=parents,
+            delay=delay,
+            type="gate",
+            message=message,
+            max_wait=max_wait,
+            webhook=webhook,
+            always=always,
+            condition=condition,
         )

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from titan.errors import CallerError, InvalidGraph
+from titan.model.conditions import renamed
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.job_inputs import INDEX, array_of_source
 from titan.net.job_link import ask
@@ -127,8 +128,12 @@ def prefixed(spec: DagSpec, prefix: str) -> DagSpec:
     """
     named = {name: f"{prefix}.{name}" for name in spec.ids}
     templates = [
-        msgspec.structs.replace(t, inputs=tuple([(path, _renamed(job, prefix, named), output) for path, job, output in t.inputs]))
-        if t.inputs
+        msgspec.structs.replace(
+            t,
+            inputs=tuple([(path, _renamed(job, prefix, named), output) for path, job, output in t.inputs]),
+            condition=renamed(t.condition, named) if t.condition else "",
+        )
+        if t.inputs or t.condition
         else t
         for t in spec.templates
     ]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from titan.errors import CallerError, InvalidGraph
+from titan.model.conditions import parse
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SOURCE, Limits, Service
 from titan.model.demand import MAX_GPUS
 from titan.model.drivers import DRIVERS, choices, choices_doc
@@ -26,6 +27,7 @@ from titan.sdk.failure_fields import (
     MAX_WAIT_S,
     Type,
     codes_of,
+    condition_of,
     handler_of,
     message_of,
     on_failure_of,
@@ -211,6 +213,14 @@ class Job:
         "in `TITAN_FAILED_JOB`; empty if there is none. Its `inputs` must be optional. `titan cancel "
         "RUN` and the deadline of the run cancel it.",
         fields.switch, default=False, form=Form.BOOLEAN, aliases=("finally",), use=Use.ALL,
+    )
+    condition: Field[str | bool, str] = row(
+        "An expression, as in `train.result.accuracy > 0.9 and prepare.state == COMPLETED`. If it is "
+        "false when the parents have ended, the job and its dependents are SKIPPED, which fails "
+        "nothing. The jobs that it names become parents. Parents whose `.state` it reads may fail. "
+        "From Python: `condition=`. See [Run a job only if](pipelines.md#run-a-job-only-if).",
+        condition_of, default="", form=Form.CONDITION, key="if", aliases=("condition", "when", "unless"), use=Use.ALL,
+        template="condition",
     )
     handler: str = derived(own=True)
     """Failure handler: the job that runs when this job is DEAD; "" for none."""
@@ -534,6 +544,8 @@ def _planner_problems(job: Job) -> Iterator[tuple[str, str]]:
     if job.service is not None or job.is_array or job.type == Type.GATE:
         kind = "an array" if job.is_array else f"a {job.type}"
         yield "pipeline" if job.expand is None else "expand", f"adds jobs when the parents are done: the job cannot be {kind}"
+    if job.condition and parse(job.condition).jobs_by_state:
+        yield "condition", "adds jobs from results, so it cannot read the state of a job: put a job with this condition before it"
     if job.always:
         yield "always", "adds jobs, so it cannot run without its parents: put an always job behind it"
     if job.expand == job.id:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from titan.model.conditions import BadCondition, with_params
 from titan.model.dag import MAX_ARGS_BYTES
 from titan.sdk.fields import text_problem
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, value_of
@@ -33,6 +34,7 @@ TYPES: Final = ("string", "integer", "number", "boolean")
 _KEYS: Final = ("type", "default", "help", "choices", "required")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PLACEHOLDER = re.compile(r"(?<!\$)\$\{params\.?([^{}]*)\}")
+_CONDITION = "if"
 _WHOLE_ARGS = "args"
 """Key whose string is split into words before values are inserted, so a value is never split."""
 
@@ -269,6 +271,9 @@ class _Filler:
             return self.node("jobs", node)
         entries: dict[str, tuple[int, Node]] = {}
         for key, (line, value) in node.entries.items():
+            if key == _CONDITION and isinstance(value, Scalar):
+                entries[key] = (line, self.condition(value))
+                continue
             words = self._words(value) if key == _WHOLE_ARGS else value
             entries[key] = (line, self.node(key, words))
         return Entries(node.line, entries, node.size)
@@ -289,6 +294,22 @@ class _Filler:
             return Scalar(node.line, value.text, value.plain)
         text = _PLACEHOLDER.sub(lambda found: self._value(key, node, found).text, node.text)
         return Scalar(node.line, text, plain=node.plain and text == node.text)
+
+    def condition(self, node: Scalar) -> Scalar:
+        """Return a condition with values as literals: a text stays one text, whatever it holds."""
+        if "${params" not in node.text:
+            return node
+
+        def insert(placeholder: str) -> tuple[str, bool]:
+            found = _PLACEHOLDER.fullmatch(placeholder)
+            assert found is not None, placeholder
+            value = self._value(_CONDITION, node, found)
+            return value.text, not value.plain
+
+        try:
+            return Scalar(node.line, with_params(node.text, insert), plain=False)
+        except BadCondition as bad:
+            raise self._source.fault(node.line, _CONDITION, str(bad)) from None
 
     def _value(self, key: str, node: Scalar, found: re.Match[str]) -> Scalar:
         name = found[1]

@@ -39,6 +39,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from titan.errors import InvalidGraph, InvalidPipeline
+from titan.model.conditions import parse
 from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.graph import find_cycle
 from titan.sdk.arrays import array_of
@@ -199,25 +200,28 @@ def _read_jobs(source: Source, nodes: Items, *, project: bool, addition: bool) -
             if at is None and addition:
                 continue
             if at is None:
-                base = parent.partition("[")[0]
-                near = (
-                    [base]
-                    if base in position
-                    else difflib.get_close_matches(parent, position, 1)
-                    if len(position) <= 10_000
-                    else []
-                )
-                hint = f": did you mean {near[0]!r}?" if near else ": no job has that id"
-                raise source.fault(_parent_line(node, i), "depends_on", f"unknown job {parent!r}{hint}")
+                raise source.fault(_parent_line(node, i), "depends_on", _unknown(parent, position))
             if jobs[at].id == job.id:
                 raise source.fault(_parent_line(node, i), "depends_on", f"job {job.id!r} depends on itself")
             parents[-1].append(at)
+        for name in parse(job.condition).jobs if job.condition else ():
+            at = _position_of(name, position, jobs)
+            if at is None and not addition:
+                assert isinstance(node, Entries)
+                raise source.fault(node.entries["if"][0], "if", _unknown(name, position))
+            parents[-1] += [at] if at is not None and jobs[at].id != job.id else []
     _check_wiring(source, jobs, nodes, position)
     if cycle := find_cycle(parents):
         path = " -> ".join(jobs[i].id for i in [*cycle, cycle[0]])
         line = _parent_line(nodes.items[cycle[0]], 0)
         raise source.fault(line, "depends_on", f"the jobs depend on each other in a cycle: {path}")
     return jobs
+
+
+def _unknown(job: str, position: Mapping[str, int]) -> str:
+    base = job.partition("[")[0]
+    near = [base] if base in position else difflib.get_close_matches(job, position, 1) if len(position) <= 10_000 else []
+    return f"unknown job {job!r}" + (f": did you mean {near[0]!r}?" if near else ": no job has that id")
 
 
 def _check_wiring(source: Source, jobs: list[Job], nodes: Items, position: dict[str, int]) -> None:
@@ -257,7 +261,9 @@ def _parent_line(node: Node, index: int) -> int:
     line, parents = node.entries.get("depends_on", (node.line, None))
     if isinstance(parents, Items) and index < len(parents.items):
         return parents.items[index].line
-    return line if isinstance(parents, Scalar) and not index else node.entries["expand"][0]
+    if isinstance(parents, Scalar) and not index:
+        return line
+    return next((node.entries[key][0] for key in ("expand", "if") if key in node.entries), node.line)
 
 
 def _read_job(source: Source, node: Entries, present: dict[str, str], *, project: bool) -> Job:
@@ -504,6 +510,15 @@ def _as_on_failure(source: Source, key: str, line: int, node: Node) -> str | dic
     return _as_text(source, key, line, node)
 
 
+def _as_condition(source: Source, key: str, line: int, node: Node) -> str | bool:
+    value = value_of(node) if isinstance(node, Scalar) else None
+    if isinstance(value, bool):
+        return value
+    if not isinstance(node, Scalar) or value is None:
+        raise source.fault(line, key, f"must be an expression such as JOB.state == COMPLETED, not {kind_of(node)}")
+    return node.text
+
+
 def _as_limits(source: Source, key: str, line: int, node: Node) -> dict[str, str]:
     if not isinstance(node, Entries):
         raise source.fault(line, key, f"must be a mapping, {{memory: 512MiB, cpus: 1.5, processes: 64}}, not {kind_of(node)}")
@@ -559,5 +574,6 @@ _READERS: Final[Mapping[Form, Callable[[Source, str, int, Node], Any]]] = {
     Form.ON_FAILURE: _as_on_failure,
     Form.LIMITS: _as_limits,
     Form.OUTPUTS: partial(_as_files, "{model: out/model.bin}"),
+    Form.CONDITION: _as_condition,
     Form.INPUTS: partial(_as_files, "{data/model.bin: train.model}"),
 }

@@ -24,7 +24,7 @@ from titan.sdk.waiting import Waiting
 T = TypeVar("T")
 OWN_RUNS = 100_000
 """Newest runs that a program remembers as its own submissions."""
-_OVER = ("COMPLETED", "DEAD", "CANCELLED")
+_OVER = ("COMPLETED", "DEAD", "CANCELLED", "SKIPPED")
 
 
 class AsyncRun:

@@ -22,7 +22,8 @@ from titan.content.archive import IGNORE_FILE, Survey, build_archive, survey
 from titan.errors import InvalidGraph
 from titan.host.temporary_folder import TemporaryFolder
 from titan.model import graph
-from titan.model.dag import ALWAYS, DagSpec, Gate, JobTemplate, Kind
+from titan.model.conditions import parse
+from titan.model.dag import ALWAYS, ENDED, DagSpec, Gate, JobTemplate, Kind
 from titan.model.drivers import named_in_template
 from titan.model.job_inputs import array_of_source, is_member
 from titan.sdk import growing, wiring
@@ -264,6 +265,7 @@ class _Staging:
         `like` is the template of the added jobs.
         """
         kind = "pipeline" if job.expand is None else "expand"
+        condition, like = like.condition, msgspec.structs.replace(like, condition="")
         parents = table.add_planner(job)
         if job.expand is not None:
             growing.check_items_shape(job.id, job.args)
@@ -276,7 +278,7 @@ class _Staging:
         table.payloads.append(payload)
         function = growing.function_of(kind)
         self._keep(function.hash, function.pickled)
-        return growing.planner_template(kind, like)
+        return msgspec.structs.replace(growing.planner_template(kind, like), condition=condition)
 
     def _keep(self, hash_: str, data: bytes) -> None:
         """Write data to an artifact."""
@@ -290,8 +292,10 @@ class _Staging:
     def _template(self, job: Job) -> JobTemplate:
         if job.type == Type.GATE:
             gate = Gate(job.message, job.max_wait, job.webhook)
-            when = ALWAYS if job.always else ""
-            return JobTemplate(kind=Kind.GATE, gate=gate, delay_s=job.delay, run_at=job.run_at or 0.0, retries=0, when=when)
+            when, run_at = _when(job), job.run_at or 0.0
+            return JobTemplate(
+                kind=Kind.GATE, gate=gate, delay_s=job.delay, run_at=run_at, retries=0, when=when, condition=job.condition
+            )
         copied = {target: value for source, target in _COPIED if (value := getattr(job, source)) is not None}
         if job.pipeline is not None:
             return JobTemplate(requirement=main_capability(job.requirement), **copied)
@@ -335,7 +339,7 @@ class _Staging:
             inputs=tuple([(item.path, item.job, item.output) for item in job.inputs]),
             optional_outputs=tuple([output.name for output in job.outputs if output.optional]),
             optional_inputs=tuple([position for position, item in enumerate(job.inputs) if item.optional]),
-            when=ALWAYS if job.always else "",
+            when=_when(job),
             **copied,
         )
 
@@ -402,6 +406,12 @@ class _Staging:
         if os.path.relpath(os.path.realpath(path), root) not in self._survey.files:
             raise _fault(job, f"{file}: is excluded from the project's archive by {IGNORE_FILE}, or by default like .git and venv")
         return os.path.relpath(path, root)
+
+
+def _when(job: Job) -> str:
+    if job.always:
+        return ALWAYS
+    return ENDED if job.condition and parse(job.condition).jobs_by_state else ""
 
 
 def _givers(template: JobTemplate, parents: Sequence[str]) -> tuple[str, ...]:

@@ -1,17 +1,18 @@
-"""Effects of `on_failure`, `always`, `hitl_message` and `inputs` on a graph.
+"""Effects of `on_failure`, `always`, `if`, `hitl_message` and `inputs` on a graph.
 
 A failure handler waits for the jobs that name it. A gate is added after its job. A job waits for
-the jobs that make its inputs. An `always` job without parents waits for the jobs of the DAG. The
-resulting jobs express all this in their `parents`.
+the jobs that make its inputs, and for those that its condition names. An `always` job without
+parents waits for the jobs of the DAG. The resulting jobs express all this in their `parents`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from titan.errors import InvalidGraph
+from titan.model.conditions import parse
 from titan.model.files import MAX_INPUT_FILES, nested_problem
 from titan.model.job_inputs import INDEX, NAMED, NUMBERED, array_of_source
 from titan.model.patterns import is_pattern, root_of
@@ -45,10 +46,9 @@ def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
             raise _fault(name, "a job cannot be its own handler")
         if handler.type != Type.RUN or handler.is_array:
             raise _fault(by[0], f"{name!r} is {'an array' if handler.is_array else 'a ' + handler.type}: a handler is a single job")
-        if handler.always:
-            raise InvalidGraph.of(
-                name, "always", f"the job is the failure handler of {by[0]!r}: leave out always or that on_failure"
-            )
+        if field := "always" if handler.always else "condition" if handler.condition else "":
+            key = Job.ROWS[field].key or field
+            raise InvalidGraph.of(name, field, f"the job is the failure handler of {by[0]!r}: leave out {key} or that on_failure")
         if handler.parents:
             raise _fault(by[0], f"{name!r} has parents: a handler waits only for the jobs that name it")
     return named
@@ -97,10 +97,11 @@ def _after_all(jobs: Sequence[Job], calls: Sequence[TaskCall[Any]]) -> Sequence[
 def _wired(jobs: Sequence[Job], gate_id: Callable[[str], str]) -> Sequence[Job]:
     handlers = handlers_of(jobs)
     gated = {job.id: gate_id(job.id) for job in jobs if job.hitl_message is not None}
-    if not handlers and not gated and not any(job.inputs for job in jobs):
+    if not handlers and not gated and not any(job.inputs or job.condition for job in jobs):
         return jobs
     outputs = {job.id: {output.name: output.path for output in job.outputs} for job in jobs}
     arrays = {job.id: job.size for job in jobs if job.is_array or job.expand is not None}
+    services = {job.id for job in jobs if job.service is not None}
     ids = {job.id for job in jobs}
     result: list[Job] = []
     for job in jobs:
@@ -108,6 +109,9 @@ def _wired(jobs: Sequence[Job], gate_id: Callable[[str], str]) -> Sequence[Job]:
         inputs, producers = _inputs(job, outputs, arrays) if job.inputs else ((), ())
         if inputs:  # also waits for the gate after a producer, if there is one
             parents = tuple(dict.fromkeys((*parents, *_after_gates(producers, gated), *producers)))
+        if job.condition:
+            named = _condition_jobs(job, arrays, services)
+            parents = tuple(dict.fromkeys((*parents, *_after_gates(named, gated), *named)))
         changed = parents != job.parents or inputs != job.inputs
         result.append(_with_parents(job, parents, inputs) if changed else job)
         if job.hitl_message is not None:
@@ -157,6 +161,23 @@ def _inputs(job: Job, outputs: dict[str, dict[str, str]], arrays: dict[str, int]
     except BadField as bad:
         raise InvalidGraph.of(job.id, "inputs", str(bad)) from None
     return tuple(inputs), tuple(producers)
+
+
+def _condition_jobs(job: Job, arrays: Mapping[str, int], services: Set[str]) -> tuple[str, ...]:
+    """Return the jobs that a condition names. Raises InvalidGraph if one has no single end."""
+    condition = parse(job.condition)
+    for name in condition.jobs:
+        if name in arrays:
+            raise InvalidGraph.of(job.id, "condition", f"{name!r} stands for several jobs: name one of them, or a job behind them")
+        if name in services or _array(name) in services:
+            raise InvalidGraph.of(job.id, "condition", f"{name!r} is a service, which has no result: name another job")
+        if job.id in (name, _array(name)):
+            raise InvalidGraph.of(job.id, "condition", f"{name!r} is the job itself: name another job")
+    waits_for = [parent for parent in job.parents if parent in services or _array(parent) in services]
+    if waits_for and condition.jobs_by_state and not job.always:
+        problem = f"reads the state of a job, so it cannot wait for the service {waits_for[0]!r}: put a job between them"
+        raise InvalidGraph.of(job.id, "condition", problem)
+    return condition.jobs
 
 
 def _with_path(item: Input, outputs: dict[str, dict[str, str]], arrays: dict[str, int]) -> Input:

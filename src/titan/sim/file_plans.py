@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 
-from titan.model.dag import ALWAYS, DagSpec, Kind
+from titan.model.dag import DagSpec, Kind
 from titan.model.graph import resolve
 
 OUTPUTS = (("out", "out.bin"), ("log", "log.txt"), ("parts", "parts/*.csv"))
@@ -42,7 +42,7 @@ def with_files(rng: Random, share: float, dag: DagSpec) -> DagSpec:
             giver = templates[template_of[p]]
             if giver.outputs and rng.random() < share:
                 name = rng.choice(giver.outputs)[0]
-                if name in giver.optional_outputs or giver.on_failure == "continue" or template.when == ALWAYS:
+                if name in giver.optional_outputs or giver.on_failure == "continue" or template.when:
                     optional.append(len(taken))
                 taken.append((f"in/{len(taken)}", dag.ids[p], name))
         if taken:

@@ -3,13 +3,14 @@ the clock starts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 import msgspec
 
-from titan.model.dag import ALWAYS, DagSpec, Gate, JobTemplate, Kind, Needs, Retry, Service, waits_for_end
+from titan.model.conditions import parse
+from titan.model.dag import ALWAYS, ENDED, DagSpec, Gate, JobTemplate, Kind, Needs, Retry, Service, waits_for_end
 from titan.model.demand import NOTHING, Amounts, amounts_of, plus
 from titan.model.graph import resolve
 from titan.model.settings import Settings
@@ -285,22 +286,45 @@ def _workers(rng: Random) -> list[WorkerPlan]:
 
 # -- conditions ------------------------------------------------------------------------------------
 def _with_conditions(rng: Random, submissions: list[Submission]) -> list[Submission]:
-    """Let some jobs start when all their parents have ended, whatever the ends.
+    """Let some jobs start when all their parents have ended, whatever the ends, and give conditions
+    to some.
 
     `rng` serves only these choices.
     """
-    share = rng.choice((0.0, 0.0, 0.1, 0.4))
+    share, conditional = rng.choice((0.0, 0.0, 0.1, 0.4)), rng.choice((0.0, 0.0, 0.1, 0.4))
     found = []
     for submission in submissions:
         dag = submission.dag
         templates, template_of = list(dag.templates), list(dag.template_of)
-        for n, t in enumerate(dag.template_of):
-            if dag.parents[n] and dag.templates[t].kind != Kind.HANDLER and not dag.templates[t].function and rng.random() < share:
+        for n, (t, parents) in enumerate(zip(dag.template_of, dag.parents, strict=True)):
+            template = templates[t]
+            if template.kind == Kind.HANDLER or not parents:
+                continue
+            when = ALWAYS if not template.function and rng.random() < share else ""
+            condition = _condition(rng, parents) if rng.random() < conditional else ""
+            if condition and parse(condition).jobs_by_state:
+                condition, when = ("", when) if template.function else (condition, when or ENDED)
+            if when or condition:
                 template_of[n] = len(templates)
-                templates.append(msgspec.structs.replace(dag.templates[t], when=ALWAYS))
+                templates.append(msgspec.structs.replace(template, when=when, condition=condition))
         dag = msgspec.structs.replace(dag, templates=templates, template_of=template_of)
         found.append(msgspec.structs.replace(submission, dag=dag))
     return found
+
+
+def _condition(rng: Random, parents: Sequence[str]) -> str:
+    """Choose a condition. A result is the text of a lease and a number, or missing."""
+    first, other = rng.choice(parents), rng.choice(parents)
+    return rng.choice(
+        (
+            f"{first}.state == COMPLETED",
+            f"{first}.state == FAILED or {other}.state == SKIPPED",
+            f"not {first}.state != COMPLETED and {other}.state != CANCELLED",
+            f"{first}.state == COMPLETED and {first}.result > '42949672{rng.randint(0, 9)}'",
+            f"{first}.result < '429496729{rng.randint(0, 9)}' or {other}.result == 'x'",
+            f"'{first}' == 'j1'",
+        )
+    )
 
 
 # -- times -----------------------------------------------------------------------------------------
@@ -560,7 +584,9 @@ def with_services(
     found = []
     for submission in submissions:
         dag = submission.dag
-        chosen = [n for n, args in enumerate(dag.args) if args[0] != "endless" and _may_serve(dag.templates[dag.template_of[n]])]
+        named = {p for t, parents in zip(dag.template_of, dag.parents, strict=True) if dag.templates[t].condition for p in parents}
+        free = [n for n, args in enumerate(dag.args) if args[0] != "endless" and dag.ids[n] not in named]
+        chosen = [n for n in free if _may_serve(dag.templates[dag.template_of[n]])]
         chosen = rng.sample(chosen, min(len(chosen), rng.choice((0, 1, 1, 2, 3))))
         templates, template_of, args = list(dag.templates), list(dag.template_of), list(dag.args)
         stops, replaces = [], []

@@ -109,7 +109,7 @@ def test_it_waits_for_every_job_of_an_addition() -> None:
     [
         (
             JobTemplate(function="f" * 64, when="always"),
-            "always: a call cannot have it, because it needs the values of its parents",
+            "always: a call cannot wait for the end of its parents, because it needs their values",
         ),
         (
             JobTemplate(command="x", kind="handler", when="always"),

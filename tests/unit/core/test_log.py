@@ -98,6 +98,7 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.JobsLost(1, [FIRST], [FIRST], "why", 1.0, [-1]),
         ev.JobsDied([FIRST], "why", 1.0),
         ev.JobsCancelled([FIRST], "why", 1.0, "ada@host", 2),
+        ev.JobsSkipped([FIRST], "why", 1.0, 9),
         ev.RunRestored("r", [b"chunk"], 1.0),
         ev.JobsRevived("r", [FIRST, FIRST + 1], 1, "ann", "k", 1.0),
         ev.DeadPurged([FIRST], 1.0),

@@ -38,5 +38,5 @@ def test_the_masks_say_the_same() -> None:
 def test_the_numbers_are_on_the_wire_and_in_journals() -> None:
     assert [(s.name, s.value) for s in JobState] == [
         ("WAITING", 0), ("DELAYED", 1), ("QUEUED", 2), ("DISPATCHED", 3), ("RUNNING", 4), ("PAUSED", 5), ("COMPLETED", 6),
-        ("FAILED", 7), ("DEAD", 8), ("CANCELLED", 9),
+        ("FAILED", 7), ("DEAD", 8), ("CANCELLED", 9), ("SKIPPED", 10),
     ]  # fmt: skip

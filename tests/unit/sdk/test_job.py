@@ -44,6 +44,7 @@ def test_defaults_are_the_contract() -> None:
         "no_retry": (),
         "on_failure": "cancel",
         "always": False,
+        "condition": "",
         "handler": "",
         "hitl_message": None,
         "max_wait_seconds": 172_800.0,

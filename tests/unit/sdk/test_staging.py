@@ -226,6 +226,7 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "no_retry": {"no_retry": [3]},
     "on_failure": {"on_failure": "continue"},
     "always": {"always": True},
+    "condition": {"condition": "first.state == COMPLETED"},
     "type": {"type": "gate", "command": None},
     "message": {"type": "gate", "command": None, "message": "may it?"},
     "max_wait": {"type": "gate", "command": None, "max_wait": 60.0},

@@ -50,7 +50,8 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
                 entry.missing += 1
                 if job.service is not None:
                     state.unsettled[child] = None  # `hold` moves it to WAITING unless dispatched
-        stopped = job.state is JobState.COMPLETED
+        was = job.state
+        stopped = was is JobState.COMPLETED
         revive(state, number, job, e.at)
         if job.service is not None:
             job.service.refused_by.clear()
@@ -62,7 +63,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
         elif stopped:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, "restarted: a retried job depends on this service"))
         else:
-            job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"waits again: it was CANCELLED because {job.reason}"))
+            job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"waits again: it was {was.name} because {job.reason}"))
         job.reason, job.cause, job.finished_at, job.due = "", Cause.NONE, 0.0, 0.0
         job.note_lost("")
     for worker in state.workers.values():

@@ -233,6 +233,16 @@ def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
                     state.jobs[child].missing -= 1
 
 
+def _jobs_skipped(state: State, e: ev.JobsSkipped) -> None:
+    for number in e.jobs:
+        job = state.jobs[number]
+        move(state, number, job, JobState.SKIPPED, e.at)
+        job.reason, job.cause, job.finished_at = e.reason, Cause(e.cause), e.at
+        for child in job.children or ():
+            if waits_for_end(state.jobs[child].template):
+                state.jobs[child].missing -= 1
+
+
 WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.JobsQueued: _jobs_queued,
     ev.JobsDelayed: _jobs_delayed,
@@ -245,4 +255,5 @@ WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.JobsLost: _jobs_lost,
     ev.JobsDied: _jobs_died,
     ev.JobsCancelled: _jobs_cancelled,
+    ev.JobsSkipped: _jobs_skipped,
 }

@@ -51,7 +51,7 @@ def _set_state(job: Job, new: JobState, at: float) -> None:
 def satisfies(parent: Job, child: Job) -> bool:
     """Return True if a child no longer has to wait for this parent.
 
-    A failure handler and an `always` job wait for each parent to be over. (A handler runs as soon
+    A failure handler and a job with `when` wait for each parent to be over. (A handler runs as soon
     as one parent is DEAD, even if others are open.) Any other job waits for a parent to be
     COMPLETED, a READY service, or DEAD with `on_failure` "continue".
     """
@@ -70,7 +70,7 @@ def lacks_service(state: State, job: Job) -> bool:
 
 def blocks(parent: Job, child: Job) -> bool:
     """Return True if the state of this parent means that the child will never run."""
-    over = parent.state in (JobState.DEAD, JobState.CANCELLED)
+    over = parent.state in (JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
     return over and not waits_for_end(child.template) and not satisfies(parent, child)
 
 

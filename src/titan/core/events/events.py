@@ -258,6 +258,16 @@ class JobsDied(_Fact, frozen=True, tag="jobs_died"):
     at: float
 
 
+class JobsSkipped(_Fact, frozen=True, tag="jobs_skipped"):
+    """WAITING jobs do not run, because a condition is false: their own, or that of an ancestor."""
+
+    jobs: list[int]
+    reason: str
+    at: float
+    cause: int = 0
+    """`Cause.SKIPPED` if the condition is that of an ancestor."""
+
+
 class JobsCancelled(_Fact, frozen=True, tag="jobs_cancelled"):
     """Jobs were cancelled. `reason` is for people, `cause` (a Cause) for decisions. `cause` is 0 in
     journals of older Titan versions: see `causes.cause_of_old`."""
@@ -586,6 +596,7 @@ Event = (
     | JobsLost
     | JobsDied
     | JobsCancelled
+    | JobsSkipped
     | RunRestored
     | JobsRevived
     | DeadPurged

@@ -10,7 +10,7 @@ from titan.core.state.state import Job
 from titan.core.turn import Turn
 from titan.errors import NotFound
 from titan.model.causes import CONSEQUENCES, UNNEEDED, Cause
-from titan.model.dag import ALWAYS, HANDLER
+from titan.model.dag import HANDLER
 from titan.model.states import TERMINAL, JobState, RunState
 
 
@@ -54,7 +54,13 @@ def cancel(turn: Turn, jobs: list[int], cause: Cause, reason: str) -> None:
     end(turn, jobs, ev.JobsCancelled(jobs, reason, turn.now, turn.actor, cause))
 
 
-def end(turn: Turn, jobs: list[int], event: ev.JobsCancelled | ev.ServicesStopped) -> None:
+def skip(turn: Turn, jobs: list[int], reason: str, cause: Cause = Cause.NONE) -> None:
+    """Skip WAITING jobs. `cause` is SKIPPED if the false condition is that of an ancestor."""
+    if jobs:
+        end(turn, jobs, ev.JobsSkipped(jobs, reason, turn.now, cause))
+
+
+def end(turn: Turn, jobs: list[int], event: ev.JobsCancelled | ev.JobsSkipped | ev.ServicesStopped) -> None:
     """Emit the event that ends these jobs, and stop their processes."""
     stops: dict[int, list[int]] = {}
     for number in jobs:
@@ -84,14 +90,18 @@ def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Caus
     """Cancel the descendants that can never run because a job did not complete, and return them.
 
     Make these jobs ready if they have no other open parents: the handlers of a DEAD job, its
-    children if it has `on_failure` "continue", and jobs with `when` "always".
+    children if it has `on_failure` "continue", and jobs that wait for the end of their parents.
+
+    With `Cause.SKIPPED`, descendants that wait are SKIPPED instead.
     """
     cancelled: list[int] = []
     pending = [([number], reason, cause)]
     while pending:
         roots, reason, cause = pending.pop()
         doomed, ready, handlers = _behind(turn, roots)
-        cancel(turn, doomed, cause, reason)
+        skipped = [n for n in doomed if turn.state.jobs[n].state is JobState.WAITING] if cause is Cause.SKIPPED else []
+        skip(turn, skipped, reason, cause)
+        cancel(turn, [n for n in doomed if n not in skipped] if skipped else doomed, cause, reason)
         cancelled += doomed
         jobs = turn.state.jobs
         waiting = [n for n in (*ready, *handlers) if jobs[n].state is JobState.WAITING]
@@ -134,7 +144,7 @@ def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], d
             entry = jobs[child]
             if entry.template.kind == HANDLER:
                 handlers[child] = handlers.get(child, False) or dead
-            elif goes_on or entry.template.when == ALWAYS:
+            elif goes_on or entry.template.when:
                 ready[child] = None
             elif child not in doomed and entry.state not in TERMINAL:
                 doomed[child] = None

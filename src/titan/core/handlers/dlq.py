@@ -3,8 +3,8 @@ purges it.
 
 A retry also revives other jobs:
 
-- Jobs that were cancelled because of the DEAD job, including handlers that were not needed, unless
-  another parent blocks them.
+- Jobs that were cancelled because of the DEAD job, including handlers that were not needed, and
+  skipped dependents, unless another parent blocks them. Conditions are evaluated again.
 - Stopped services that a revived job depends on.
 
 A retry does not revive jobs that a user cancelled, rejected gates, or handlers that have run. A
@@ -49,7 +49,8 @@ def on_dead_retried(turn: Turn, received: DeadRetried) -> None:
         turn.emit(ev.RunRestored(received.run, received.chunks, turn.now))
     turn.emit(ev.JobsRevived(received.run, jobs, retried, received.by, received.key, turn.now, turn.actor))
     ready, unneeded = _ready(turn.state, jobs)
-    queue(turn, ready)
+    queue(turn, [number for number in ready if not turn.state.jobs[number].template.condition])
+    turn.conditional.update((number, None) for number in ready if turn.state.jobs[number].template.condition)
     dismiss(turn, unneeded)
     turn.order(fx.ReplyRetried(received.origin, received.request, received.run, retried, len(jobs) - retried))
 
@@ -150,12 +151,13 @@ def plan(state: State, dead: list[int]) -> tuple[list[int], int]:
 
 
 def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Job]) -> None:
-    """Add the jobs that were cancelled because of the jobs `fresh` to the region."""
+    """Add the jobs that were cancelled or skipped because of the jobs `fresh` to the region."""
     stack = list(fresh)
     while stack:
         for child in entry(stack.pop()).children or ():
             job = entry(child)
-            if child not in region and job.state is JobState.CANCELLED and is_consequence(job):
+            consequence = job.state is JobState.SKIPPED or (job.state is JobState.CANCELLED and is_consequence(job))
+            if child not in region and consequence:
                 region[child] = None
                 stack.append(child)
 
@@ -172,7 +174,7 @@ def _narrow(region: dict[int, None], entry: Callable[[int], Job]) -> None:
 
     def stays(number: int) -> bool:
         job = entry(number)
-        if job.template.kind == HANDLER and job.state is JobState.CANCELLED:
+        if waits_for_end(job.template) and job.state in (JobState.CANCELLED, JobState.SKIPPED):
             return any(p in region for p in job.parents)
         return not any(p not in region and blocks(entry(p), job) for p in job.parents)
 

@@ -17,7 +17,7 @@ from titan.core.inputs import PipelineRemovalRequested, PipelineSaveRequested, R
 from titan.core.state.state import Job, Run, State
 from titan.core.turn import Turn
 from titan.errors import Conflict, InvalidGraph, NotFound, TitanError
-from titan.model.dag import ALWAYS, HANDLER, JobTemplate, waits_for_end
+from titan.model.dag import HANDLER, JobTemplate, waits_for_end
 from titan.model.graph import find_cycle, resolve, resolve_addition
 from titan.model.names import NAME_RULE, match_name
 from titan.model.states import TERMINAL, JobState, RunState
@@ -119,7 +119,7 @@ def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[i
             parent = state.jobs[run.number(position)]
             if template.kind == HANDLER and parent.state in TERMINAL:
                 raise InvalidGraph(f"job {name!r} is a handler of {parent.name!r}, which is over: {parent.state.name}", name)
-            lost = parent.state is JobState.CANCELLED or (
+            lost = parent.state in (JobState.CANCELLED, JobState.SKIPPED) or (
                 parent.state is JobState.DEAD and parent.template.on_failure != "continue"
             )
             if lost and not waits_for_end(template):
@@ -139,9 +139,11 @@ def _targets(
     state: State, run: Run, by: int, received: RunGrowthRequested, ends: tuple[int, ...], count: int
 ) -> list[tuple[int, tuple[int, ...]]]:
     """Return the jobs that must wait for the addition: (number of the job, positions of the new
-    jobs that it waits for). These are the positions `ends`; for an `always` job they are those of
-    all `count` new jobs, because some may still run when a later one is cancelled. Raises NotFound,
-    Conflict or InvalidGraph."""
+    jobs that it waits for). Raises NotFound, Conflict or InvalidGraph.
+
+    These are the positions `ends`. A job that waits for the end of its parents gets all `count` new
+    jobs, because some may still run when a later one is cancelled.
+    """
     targets: dict[int, None] = {}
     for name in received.before:
         number = state.find(run, name)
@@ -164,7 +166,7 @@ def _targets(
     if targets and not ends:
         raise InvalidGraph("no job can wait for an addition that has only handlers")
     everything = tuple(range(run.count, run.count + count))
-    return [(number, everything if state.jobs[number].template.when == ALWAYS else ends) for number in targets]
+    return [(number, everything if state.jobs[number].template.when else ends) for number in targets]
 
 
 def _where(job: Job) -> str:

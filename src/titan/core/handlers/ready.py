@@ -16,7 +16,19 @@ from titan.model.states import JobState, RunState, WorkerState
 
 
 def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
-    """Move WAITING jobs to DELAYED or QUEUED, and open gates."""
+    """Move WAITING jobs to DELAYED or QUEUED, and open gates.
+
+    Jobs with a condition stay WAITING for `settle_conditions`, in the same turn.
+    """
+    conditional = [number for number in jobs if turn.state.jobs[number].template.condition]
+    if conditional:
+        turn.conditional.update(dict.fromkeys(conditional))
+        jobs = [number for number in jobs if not turn.state.jobs[number].template.condition]
+    admit(turn, jobs)
+
+
+def admit(turn: Turn, jobs: Sequence[int]) -> None:
+    """Move WAITING jobs to DELAYED or QUEUED, and open gates. Their conditions are true."""
     at_once, later, until, gates = [], [], [], []
     for number in jobs:
         template = turn.state.jobs[number].template

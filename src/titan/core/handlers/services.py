@@ -27,7 +27,7 @@ from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
 from titan.model.backoff import backoff_delay
 from titan.model.causes import Cause
-from titan.model.dag import ALWAYS, HANDLER, JobTemplate, waits_for_end
+from titan.model.dag import HANDLER, JobTemplate, waits_for_end
 from titan.model.demand import demand_of
 from titan.model.graph import check_head
 from titan.model.names import shell_word
@@ -242,7 +242,7 @@ def stop(turn: Turn, services: list[int], reason: str, *, by_user: bool) -> None
     children = [child for number in services for child in state.jobs[number].children or ()]
     idle = [n for n in dict.fromkeys(children) if (job := state.jobs[n]).state is JobState.WAITING and not job.missing]
     dismiss(turn, [n for n in idle if state.jobs[n].template.kind == HANDLER])
-    make_ready(turn, [n for n in idle if state.jobs[n].template.when == ALWAYS and state.jobs[n].state is JobState.WAITING])
+    make_ready(turn, [n for n in idle if state.jobs[n].template.when and state.jobs[n].state is JobState.WAITING])
 
 
 def stop_helpers(turn: Turn) -> None:

@@ -138,7 +138,8 @@ class Run(msgspec.Struct):
     def open(self) -> int:
         """Number of jobs that are not in a terminal state."""
         tally = self.tally
-        return self.count - tally[JobState.COMPLETED] - tally[JobState.DEAD] - tally[JobState.CANCELLED]
+        over = tally[JobState.COMPLETED] + tally[JobState.DEAD] + tally[JobState.CANCELLED] + tally[JobState.SKIPPED]
+        return self.count - over
 
 
 class Opening(msgspec.Struct):

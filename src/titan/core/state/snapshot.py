@@ -182,6 +182,7 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
                 state.store.replay(db, args)
         elif isinstance(part, RunChunk):
             run = state.runs[part.run.id] = part.run
+            run.tally += [0] * (len(JobState) - len(run.tally))  # an older Titan has fewer states
         else:
             assert run is not None
             _restore(state, run, part)

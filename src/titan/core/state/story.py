@@ -25,6 +25,8 @@ def story(state: State, number: int) -> list[str]:
         names = ", ".join(state.jobs[p].name for p in job.parents[:8]) + (", ..." if len(job.parents) > 8 else "")
         always = ", whether they succeed or not" if job.template.when == ALWAYS else ""
         entries.append((job.run.submitted_at, f"depends on {names}{always}"))
+    if job.template.condition:
+        entries.append((job.run.submitted_at, f"runs if {job.template.condition}"))
     for past in job.history or ():
         where = _worker_name(state, past.worker)
         if past.outcome < 0:
@@ -77,7 +79,7 @@ def _present(state: State, number: int) -> str:
             return f"PAUSED until {job.due:.3f}: " + " ".join(job.template.gate.message.split() if job.template.gate else ())
         case JobState.FAILED:
             return f"FAILED attempt {job.attempt}: {job.reason}; " + (f"next one at {job.due:.3f}" if job.due else "no further one")
-        case JobState.DEAD | JobState.CANCELLED:
+        case JobState.DEAD | JobState.CANCELLED | JobState.SKIPPED:
             return f"{job.state.name}: {job.reason}"
         case JobState.COMPLETED if job.reason:
             return f"COMPLETED: {job.reason}"

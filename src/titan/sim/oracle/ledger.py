@@ -8,13 +8,15 @@ facts here.
 from __future__ import annotations
 
 from titan.core.events import events as ev
+from titan.model.conditions import parse
+from titan.model.dag import ENDED
 from titan.model.settings import Settings
 from titan.model.states import JobState
 from titan.sim.oracle.processes import Process, ProcessOracle, Violation
 from titan.sim.oracle.records import JobFacts, LeaseFacts, WorkerFacts
 from titan.sim.trace import Trace, short
 
-TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
+TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
 ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
 
 
@@ -59,10 +61,11 @@ class Ledger:
 
     def blocks(self, parent: JobFacts, child: JobFacts) -> bool:
         """Return whether `child` can never run because of the end of this parent."""
-        if child.awaits_ends:
+        named = child.template.when == ENDED and parent.name not in parse(child.template.condition).jobs_by_state
+        if child.awaits_ends and not named:
             return False
         dead = parent.state is JobState.DEAD and parent.template.on_failure != "continue"
-        return dead or parent.state is JobState.CANCELLED
+        return dead or parent.state in (JobState.CANCELLED, JobState.SKIPPED)
 
     def dependents(self, number: int) -> list[int]:
         """Return the open jobs that depend, directly or indirectly, on a cancelled job."""

@@ -14,6 +14,7 @@ from titan.model.causes import UNNEEDED, Cause
 from titan.model.dag import Kind
 from titan.model.demand import KINDS
 from titan.model.states import JobState, Outcome, RunState
+from titan.sim.oracle import conditions as condition_rules
 from titan.sim.oracle import growth as growth_rules
 from titan.sim.oracle import services as service_rules
 from titan.sim.oracle.ledger import TERMINAL, Ledger
@@ -160,6 +161,7 @@ class LogOracle(Ledger):
             fit = all(p.is_done or (p.state is JobState.DEAD and p.template.on_failure == "continue") for p in parents)
         if not fit:
             raise Violation(f"{job.where} became ready although its parents are {[(p.name, p.state.name) for p in parents]}")
+        condition_rules.judge_start(self, job)
 
     def _jobs_released(self, e: ev.JobsReleased) -> None:
         worker = self.workers[e.worker]
@@ -339,6 +341,9 @@ class LogOracle(Ledger):
                 early = early and job.breaks < BREAKS_LIMIT
                 if early and not job.is_service and job.failures[-1] is not Outcome.REFUSED:
                     raise Violation(f"{job.where} is DEAD after {len(job.failures)} failures with {job.template.retries} retries")
+            elif job.state is JobState.WAITING:
+                condition_rules.judge_death(self, job)
+                job.state = JobState.DEAD
             else:
                 self.trace.count("poison")
                 ran = job.state is JobState.RUNNING
@@ -366,7 +371,7 @@ class LogOracle(Ledger):
 
     def _run_finished(self, e: ev.RunFinished) -> None:
         jobs = [self.jobs[number] for number in self.runs[e.run]]
-        good = all(job.state is JobState.COMPLETED or job.cause in UNNEEDED for job in jobs)
+        good = all(job.state in (JobState.COMPLETED, JobState.SKIPPED) or job.cause in UNNEEDED for job in jobs)
         verdict = RunState.COMPLETED if good else RunState.CANCELLED if e.run in self.cancelled else RunState.FAILED
         if e.state != verdict:
             others = {job.name: (job.state.name, job.why) for job in jobs if job.state is not JobState.COMPLETED}
@@ -399,7 +404,7 @@ class LogOracle(Ledger):
                 if not any(child in e.jobs for child in job.children):
                     raise Violation(f"{job.where} is revived without any of its dependents")
             else:
-                self.transition(job, JobState.WAITING, JobState.CANCELLED)
+                self.transition(job, JobState.WAITING, JobState.CANCELLED, JobState.SKIPPED)
                 if not any(parent in e.jobs for parent in job.parents) or job.cause == Cause.ASKED:
                     raise Violation(f"{job.where} is revived; it was cancelled for another reason: {job.why}")
             job.revived, job.revived_at, job.why, job.cause = True, e.at, "", 0
@@ -549,6 +554,7 @@ _READERS: dict[type, Callable[[LogOracle, Any], None]] = {
     ev.JobsLost: LogOracle._jobs_lost,
     ev.JobsDied: LogOracle._jobs_died,
     ev.JobsCancelled: LogOracle._jobs_cancelled,
+    ev.JobsSkipped: condition_rules.on_jobs_skipped,
     ev.RunCancelled: LogOracle._run_cancelled,
     ev.RunFinished: LogOracle._run_finished,
     ev.RunRestored: LogOracle._run_restored,

@@ -21,6 +21,8 @@ from titan.sim.oracle.schedules import ScheduleOracle, following
 from titan.sim.scenario import Scenario
 from titan.sim.trace import Trace, short
 
+UNRUN = (JobState.CANCELLED, JobState.SKIPPED)
+
 
 class Oracle:
     def __init__(self, scenario: Scenario, trace: Trace) -> None:
@@ -227,11 +229,11 @@ class Oracle:
         violation = f"{child.where} is {child.state.name}; its parent {job.name} is {job.state.name}"
         if child.template.kind == Kind.HANDLER:
             asked = self._is_cancelled_by_user(child) or self.schedule_oracle.may_cancel(child.run)
-            if job.state is JobState.DEAD and child.state is JobState.CANCELLED and not asked:
+            if job.state is JobState.DEAD and child.state in UNRUN and not asked:
                 raise Violation(violation)
         elif job.template.on_failure == "continue" or child.awaits_ends:
             return  # the child may have run without it
-        elif job.state in (JobState.DEAD, JobState.CANCELLED) and child.state is not JobState.CANCELLED and not job.is_service:
+        elif self.log_oracle.blocks(job, child) and child.state not in UNRUN and not job.is_service:
             raise Violation(violation)
 
     def _is_cancelled_by_user(self, job: JobFacts) -> bool:

@@ -62,7 +62,7 @@ class JobFacts(msgspec.Struct):
     @property
     def awaits_ends(self) -> bool:
         """Return whether the job waits for the end of its parents, whatever it is."""
-        return self.template.kind == Kind.HANDLER or self.template.when == "always"
+        return self.template.kind == Kind.HANDLER or self.template.when != ""
 
     @property
     def is_done(self) -> bool:
