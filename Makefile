@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo 3 || echo 4) --dist worksteal
 
 .PHONY: audit bench bench-core bench-store chaos check clean demo docs format fuzz help imports install kill-snapshots lint lock
-.PHONY: coverage packages pythons sim test test-redis test-slow types
+.PHONY: coverage packages pythons sim test test-redis test-slow two-machines types
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && CENSUS_OUT="$(CURDIR)/examples/census/.titan/report" ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
@@ -56,6 +56,9 @@ chaos: packages install ## real processes killed, frozen and cut off, then judge
 
 test-redis: packages install ## TitanStore beside redis-server, more sequences than the tests run: make test-redis EXAMPLES=2000
 	TITAN_REDIS_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/differential $(PARALLEL)
+
+two-machines: packages install ## README typed on two machines with nothing but Debian 12: make two-machines FOLDER=/var/tmp/bare; as root
+	PYTHONPATH=tests $(BIN)/python -m support.two_machines --bare $(or $(FOLDER),/var/tmp/titan-bare) $(MACHINES)
 
 fuzz: install ## strangers' bytes for SECONDS: make fuzz TARGET=archives SECONDS=600 SEED=1
 	cd tests && ../$(BIN)/python -m fuzz.$(or $(TARGET),archives) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
