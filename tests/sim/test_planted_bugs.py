@@ -33,9 +33,11 @@ from titan.core.turn import Turn
 from titan.gateway import follower, reading
 from titan.gateway.sequencer import Sequencer
 from titan.journal.records import Record
-from titan.model import timing
+from titan.model import job_inputs, timing
 from titan.model.causes import Cause
 from titan.model.demand import NOTHING, Amounts
+from titan.model.files import StoredFile
+from titan.model.job_inputs import Giver
 from titan.model.states import JobState, Outcome, RunState
 from titan.scheduling import pool
 from titan.scheduling.scale import Look, Plan, Rule
@@ -531,8 +533,12 @@ def attempts_do_not_wait_for_their_inputs(patch: Patch) -> None:
 
 
 def an_input_is_another_output(patch: Patch) -> None:
-    real = publishing.output_of
-    patch.setattr(publishing, "output_of", lambda job, name: job.outputs[-1] if job.outputs else real(job, name))
+    real = job_inputs.placed_files
+
+    def placed_files(path: str, source: str, output: str, givers: Sequence[Giver]) -> list[StoredFile]:
+        return real(path, source, givers[0].template.outputs[-1][0] if givers else output, givers)
+
+    patch.setattr(publishing, "placed_files", placed_files)
 
 
 def the_first_call_is_always_to_blame(patch: Patch) -> None:
