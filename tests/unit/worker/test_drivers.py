@@ -32,11 +32,25 @@ def test_each_kind_of_job_is_started_by_its_driver(template: JobTemplate, wanted
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"), [("#!/usr/bin/env bash\n", ["./x.sh"]), ("echo hi\n", ["/bin/sh", "x.sh"]), ("", ["/bin/sh", "x.sh"])]
+    ("name", "text", "mode", "wanted"),
+    [
+        ("x.sh", "#!/usr/bin/env bash\n", 0o755, ["./x.sh"]),
+        ("x.sh", "echo hi\n", 0o644, ["/bin/sh", "x.sh"]),
+        ("x.sh", "echo hi\n", 0o755, ["/bin/sh", "x.sh"]),
+        ("x.sh", "", 0o644, ["/bin/sh", "x.sh"]),
+        ("x.sh", "#! /usr/bin/env  -S bash -u \necho hi\n", 0o644, ["/usr/bin/env", "-S bash -u", "x.sh"]),
+        ("x.sh", "#!\n", 0o644, ["./x.sh"]),
+        ("tool", "#!/bin/sh\n", 0o644, ["/bin/sh", "tool"]),
+        ("tool", "#!/bin/sh\n", 0o755, ["./tool"]),
+        ("tool", "\x7fELF", 0o644, ["./tool"]),
+    ],
 )
-def test_a_shell_script_runs_by_its_first_line_or_by_sh(text: str, wanted: list[str], tmp_path: Path) -> None:
-    (tmp_path / "x.sh").write_text(text)
-    assert run(JobTemplate(file="x.sh", file_hash="0"), tmp_path) == wanted
+def test_a_script_runs_by_its_first_line_whether_executable_or_not(
+    name: str, text: str, mode: int, wanted: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    (tmp_path / name).chmod(mode)
+    assert run(JobTemplate(file=name, archive="0"), tmp_path) == wanted
 
 
 def test_a_script_that_is_not_there_is_started_so_that_the_system_says_so(tmp_path: Path) -> None:

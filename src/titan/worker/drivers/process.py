@@ -14,6 +14,9 @@ from titan.worker.processes.reports import Exited, Refused
 from titan.worker.processes.supervisor import Under
 from titan.worker.state_machine.messages import Assignment
 
+_LONGEST_INTERPRETER = 256
+"""Bytes of a `#!` line that Linux reads."""
+
 
 def under(attempt: Attempt) -> Under:
     """Return the kind of warden for an attempt."""
@@ -72,14 +75,22 @@ def _program(assignment: Assignment, cwd: str, python: str) -> list[str]:
         return [python, plain, *args]
     if path.endswith(".jar"):
         return ["java", "-jar", plain, *args]
-    if path.endswith(".sh") and not _has_interpreter(os.path.join(cwd, template.file)):
-        return ["/bin/sh", plain, *args]
-    return [path, *args]
+    interpreter = _interpreter(os.path.join(cwd, template.file))
+    return [*interpreter, plain, *args] if interpreter else [path, *args]
 
 
-def _has_interpreter(path: str) -> bool:
+def _interpreter(file: str) -> list[str]:
+    """Return the interpreter of a script that the kernel would not execute, with its argument: that
+    of the `#!` line of a file that is not executable, and /bin/sh for a .sh file without such a
+    line. Return [] for all other files."""
+    executable = os.access(file, os.X_OK)
+    if executable and not file.endswith(".sh"):
+        return []
     try:
-        with open(path, "rb") as script:
-            return script.read(2) == b"#!"
+        with open(file, "rb") as script:
+            first = script.readline(_LONGEST_INTERPRETER)
     except OSError:
-        return True
+        return []
+    if not first.startswith(b"#!"):
+        return ["/bin/sh"] if file.endswith(".sh") else []
+    return [] if executable else [os.fsdecode(word) for word in first[2:].strip().split(maxsplit=1)]
