@@ -76,7 +76,8 @@ class Store:
     def execute(self, *args: Value) -> Any:
         """Execute any command, such as `store.execute("ZADD", "scores", 1.5, "ann")`.
 
-        Return bytes, int, float, None, list, set or dict.
+        Return bytes, int, float, None, list, set or dict. Replies have the form of RESP3: HGETALL
+        gives a dict, and a command WITHSCORES gives [member, score] pairs.
         """
         reply = self._exchange([packed(args)])[0]
         if isinstance(reply, StoreRefused):
@@ -279,7 +280,8 @@ class AsyncStore:
     async def execute(self, *args: Value) -> Any:
         """Execute any command, such as `await store.execute("INCR", "n")`.
 
-        Return bytes, int, float, None, list, set or dict. Raises StoreRefused, and ConnectionLost
+        Return bytes, int, float, None, list, set or dict, in the form of RESP3: see
+        `Store.execute`. Raises StoreRefused, and ConnectionLost
         if the connection breaks; then the command may or may not have been executed.
         """
         reply = (await self.exchange([packed(args)]))[0]
