@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import PAGES, ROOT, prose
+from support.pages import PAGES, RECIPES, ROOT, prose
 
 COLUMNS = 100
 README_LINES = 150
@@ -17,7 +17,10 @@ _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _UNBREAKABLE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+RECIPE_PAGES = sorted((ROOT / "docs/recipes").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *RECIPE_PAGES], ids=lambda page: page.name)
 def test_prose_wraps_at_100_columns(page: Path) -> None:
     assert [f"{page.name}:{number}" for number, line in prose(page) if is_too_long(line)] == []
 
@@ -37,7 +40,9 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md", *ROOT.glob("examples/*/*.md")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *RECIPE_PAGES, ROOT / "ARCHITECTURE.md", *ROOT.glob("examples/*/*.md")], ids=lambda page: page.name
+)
 def test_links_lead_to_something(page: Path) -> None:
     """`make docs` looks at anchors too, but not at folders."""
     targets = [target for target in _LINK.findall(page.read_text()) if "://" not in target]
@@ -47,6 +52,12 @@ def test_links_lead_to_something(page: Path) -> None:
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
 def test_the_readme_leads_to_every_page(page: Path) -> None:
     assert f"(docs/{page.name}" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", RECIPES, ids=lambda page: page.name)
+def test_the_list_of_recipes_and_the_site_lead_to_every_recipe(page: Path) -> None:
+    assert f"({page.name})" in (ROOT / "docs/recipes/README.md").read_text()
+    assert f": docs/recipes/{page.name}\n" in (ROOT / "mkdocs.yml").read_text()
 
 
 def test_make_help_lists_every_target() -> None:

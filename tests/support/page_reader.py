@@ -38,7 +38,8 @@ class Reader:
         self._titan_socket = titan_socket
         self._files: dict[str, Block] = {}
 
-    def run(self, block: Block) -> None:
+    def run(self, block: Block) -> str:
+        """Return what it prints, without its stderr."""
         if block.file:
             self.save(block)
         if block.language == "yaml" and block.marker != "data":
@@ -46,17 +47,17 @@ class Reader:
         elif block.language == "python" and block.file:
             compile(block.text, block.place, "exec")
         elif block.language == "python":
-            self.execute(block, [sys.executable, "-c", block.text])
+            return self.execute(block, [sys.executable, "-c", block.text])
         elif block.language == "sh" and block.marker == "server":
             self.serve(block)
         elif block.language == "sh" and not block.file:
-            self.execute(block, ["bash", "-euo", "pipefail", "-c", block.text])
+            return self.execute(block, ["bash", "-euo", "pipefail", "-c", block.text])
+        return ""
 
     def save(self, block: Block) -> None:
         path = self.folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)
-        path.chmod(0o755)
         self._files[block.file] = block
 
     def parse(self, block: Block) -> None:
@@ -71,7 +72,7 @@ class Reader:
             (scratch / name).write_text("true\n")
         stage(load_pipeline(path))
 
-    def execute(self, block: Block, command: list[str]) -> None:
+    def execute(self, block: Block, command: list[str]) -> str:
         done = subprocess.run(
             command,
             cwd=self.folder,
@@ -83,6 +84,7 @@ class Reader:
             check=False,
         )
         assert done.returncode == block.exit_code, f"{block.place}: {done.returncode}\n{block.text}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
 
     def serve(self, block: Block) -> None:
         """With a free port and a home of its own. It has to serve, and to end when it is

@@ -6,7 +6,8 @@ A fence names its language:
     yaml     a pipeline: it is parsed and staged
     python   a program: it is executed
     sh       commands for bash: they are executed
-    text     output to look at: it is not executed
+    text     output to look at: it is not executed. Behind an sh block of a recipe it is what that
+             block prints; `...` stands for any text, a line of it for any lines
 
 A yaml, python or sh block whose first line is a comment with a file name, such as `# train.py`, is
 saved under that name beside the blocks that follow. One of them has to use the file.
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+RECIPES = tuple(page for page in sorted((ROOT / "docs/recipes").glob("*.md")) if page.name != "README.md")
 LANGUAGES = ("yaml", "python", "sh", "text")
 PAGES = (
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
@@ -104,6 +106,12 @@ def _marker(page: Path, lines: list[str], fence: int) -> str:
     if marker is None:
         raise BadPage(f"{page.name}:{fence - 1}: no such marker: {before}")
     return marker[1]
+
+
+def prints(shown: str, output: str) -> bool:
+    """Return True if the output is the text of a page."""
+    lines = [r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n" for line in shown.splitlines()]
+    return re.fullmatch("".join(lines), output) is not None
 
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:
