@@ -35,7 +35,7 @@ Commands:
   incr KEY [N]                    Add N (default 1) to a number, and print the sum.
   store COMMAND [ARGS]...         Execute any command of Redis, such as hset, lpush, expire.
 
-Options, before the arguments of a command:
+Options, before or behind the arguments of a command; with store only before them:
   --shared    With get, set, incr, store, publish: use the keys that all runs and clients share.
   --json      With get, incr, store, publish, submit, submit-saved: print the answer as JSON.
 
@@ -59,6 +59,8 @@ def main(arguments: list[str]) -> int:
         name, rest = arguments[0] if arguments else "", arguments[1:]
         while name in _WITH_FLAGS and rest and rest[0] in ("--shared", "--json"):
             flags.append(rest.pop(0))
+        while len(rest) > _WITH_FLAGS.get(name, len(rest)) and rest[-1] in ("--shared", "--json"):
+            flags.append(rest.pop())
         as_json = "--json" in flags
         command = _COMMANDS.get(name)
         if command is None:
@@ -301,7 +303,9 @@ def _options(
 
 
 _SHARED = ("get", "set", "incr", "store", "publish")
-_WITH_FLAGS = (*_SHARED, "submit", "submit-saved")
+_WITH_FLAGS = {"get": 1, "set": 2, "incr": 1, "store": sys.maxsize, "publish": 2, "submit": 1, "submit-saved": 1}
+"""Command -> least number of arguments; flags are also read behind these. All that follows `store`
+is for the store."""
 _COMMANDS: dict[str, Callable[[list[str], list[str]], int]] = {
     "progress": _progress,
     "status": _status,

@@ -32,3 +32,26 @@ def test_a_wrong_number_of_arguments_names_the_usage(arguments: list[str], usage
 
     error = f"context {name}: wrong number of arguments ({len(values)}): use `titan context {usage}`"
     assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "values", "flags"),
+    [
+        ("--shared publish k p", "k p", ["--shared"]),
+        ("publish --shared k p", "k p", ["--shared"]),
+        ("publish k p --shared --json", "k p", ["--json", "--shared"]),
+        ("set k --shared", "k --shared", []),
+        ("set k v --shared", "k v", ["--shared"]),
+        ("submit f --json", "f", ["--json"]),
+        ("store rpush k --json", "rpush k --json", []),
+    ],
+)
+def test_flags_are_read_before_and_behind_the_arguments(
+    line: str, values: str, flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[list[str], list[str]]] = []
+    name = next(word for word in line.split() if not word.startswith("-"))
+    monkeypatch.setitem(context._COMMANDS, name, lambda values, flags: bool(seen.append((values, flags))))
+
+    assert context.main(line.split()) == 0
+    assert seen == [(values.split(), flags)]
