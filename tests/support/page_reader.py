@@ -130,7 +130,8 @@ class Reader:
     def check_that_files_were_used(self, page: Path) -> None:
         """A saved file that no other block names would never run."""
         for name, block in self._files.items():
-            if not any(name in other.text for other in blocks(page) if other != block):
+            used_as = (name, f"from {Path(name).stem} import", f"import {Path(name).stem}\n")
+            if not any(use in other.text for other in blocks(page) if other != block for use in used_as):
                 raise BadPage(f"{block.place}: no other block uses {name}")
 
 

@@ -51,7 +51,12 @@ def test_flags_are_read_before_and_behind_the_arguments(
 ) -> None:
     seen: list[tuple[list[str], list[str]]] = []
     name = next(word for word in line.split() if not word.startswith("-"))
-    monkeypatch.setitem(context._COMMANDS, name, lambda values, flags: bool(seen.append((values, flags))))
+
+    def command(values: list[str], flags: list[str]) -> int:
+        seen.append((values, flags))
+        return 0
+
+    monkeypatch.setitem(context._COMMANDS, name, command)
 
     assert context.main(line.split()) == 0
     assert seen == [(values.split(), flags)]
