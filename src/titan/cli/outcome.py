@@ -12,7 +12,7 @@ from titan.cli.output import follow_output, write_piece
 from titan.cli.terminal import one_line
 from titan.model.names import shell_word
 from titan.protocol.messages import Pipeline
-from titan.sdk.arrays import array_of, member
+from titan.sdk.arrays import member
 from titan.sdk.client import Client
 from titan.sdk.job import DAG, Job
 from titan.sdk.run import Run
@@ -89,7 +89,7 @@ def conclude(client: Client, summary: RunSummary, dag: About, *, later: str | No
 
 
 def _only_sink(jobs: list[tuple[str, tuple[str, ...]]]) -> str:
-    parents = {name for _, parents in jobs for parent in parents for name in (parent, array_of(parent)[0])}
+    parents = {name for _, parents in jobs for parent in parents for name in (parent, parent.partition("[")[0])}
     sinks = [name for name, _ in jobs if name not in parents]
     return sinks[0] if len(sinks) == 1 else ""
 
