@@ -286,7 +286,7 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
         (("frobnicate",), "No such command"),
         (("statsu",), "Did you mean 'status'?"),
         (("run",), "Missing argument"),
-        (("run", "no-such.py"), "file no-such.py does not exist"),
+        (("run", "no-such.py"), "file no-such.py does not exist: check the path"),
         (("run", "no-such.yaml"), "no-such.yaml"),
         (("run", "."), "is a folder"),
         (("run", "--", "file.txt"), "to run it, write ./file.txt"),

@@ -18,6 +18,7 @@ import click
 from titan.cli.options import python_option
 from titan.cli.pipeline_options import PipelineOptions, is_pipeline
 from titan.cli.seconds import SECONDS
+from titan.cli.terminal import one_line
 from titan.errors import CallerError
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _dag_of(arguments: tuple[str, ...], options: JobOptions, pipeline: PipelineO
             job = Job(name, file=path, args=args, python=options.python, **options.job_fields())
         return DAG(path.name, [job], project=project, source=project or path)
     if path.suffix in SCRIPTS and not shutil.which(first):
-        raise CallerError(f"file {first} does not exist")
+        raise CallerError(f"file {one_line(first)} does not exist: check the path")
     if options.python is not None:
         raise CallerError(f"--python is for a .py file: {first} would be run as a command")
     command: str | list[str] = list(arguments)

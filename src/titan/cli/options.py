@@ -10,10 +10,29 @@ from typing import Any, TypeVar
 import click
 
 from titan.cli.seconds import SECONDS
+from titan.cli.terminal import one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
-_FOLDER = click.Path(path_type=Path, file_okay=False, readable=False)
-"""A folder that the command itself finds unreadable, with an error that says what to do."""
+
+
+def folder_path(text: str | Path) -> Path:
+    """Return the path of a folder that need not exist. The command itself finds out whether it is
+    readable, with an error that says what to do. Raises BadParameter."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise click.BadParameter(f"{one_line(str(path))} is a file: give a folder")
+    return path
+
+
+def file_path(text: str | Path) -> Path:
+    """Return the path of a file that exists. Raises BadParameter."""
+    path = Path(text)
+    if not path.exists():
+        raise click.BadParameter(f"{one_line(str(path))} does not exist: check the path")
+    if path.is_dir():
+        raise click.BadParameter(f"{one_line(str(path))} is a folder: give a file")
+    return path
+
 
 MASTER_HELP = "Address of the master.  [default: TITAN_MASTER, else the master in --home, else 127.0.0.1:9090]"
 HOME_HELP = "Home of the cluster.  [default: TITAN_HOME, else .titan here]"
@@ -25,7 +44,9 @@ def master_option(command: F) -> F:
     """Add --master, and --home unless the command has an option of that name."""
     known = [name for option in getattr(command, "__click_params__", ()) for name in option.opts]
     if "--home" not in known:
-        command = click.option("--home", type=_FOLDER, help=HOME_HELP, expose_value=False, callback=_keep_home)(command)
+        command = click.option(
+            "--home", type=folder_path, metavar="DIRECTORY", help=HOME_HELP, expose_value=False, callback=_keep_home
+        )(command)
     return click.option("--master", metavar="HOST:PORT", help=MASTER_HELP)(command)
 
 
@@ -54,7 +75,7 @@ def home_option(text: str) -> Callable[[F], F]:
     def add(command: F) -> F:
         known: list[click.Parameter] = getattr(command, "__click_params__", [])
         known[:] = [option for option in known if "--home" not in option.opts]  # that of master_option
-        return click.option("--home", type=_FOLDER, help=text)(command)
+        return click.option("--home", type=folder_path, metavar="DIRECTORY", help=text)(command)
 
     return add
 

@@ -140,6 +140,8 @@ class Waiting(NamedTuple):
             pipe.write("\0".join(arguments).encode(errors="surrogateescape"))
 
     def dismiss(self) -> None:
+        """End the fork at once. It may still import modules, which leaves nothing behind."""
+        self.process.kill()
         for fd in (self.command, self.hold, self.ready):
             os.close(fd)
         self.process.wait()

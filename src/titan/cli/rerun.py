@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from titan.cli.options import json_option, master_option
+from titan.cli.options import file_path, json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.targets import find_target
 
@@ -31,7 +31,7 @@ def rerun(target: str, new_files: bool, master: str | None, as_json: bool) -> No
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=False))
+@click.argument("file", type=file_path)
 @click.option("--name", default="", metavar="NAME", help="Name on the master, may have folders.  [default: that of the file]")
 @master_option
 @json_option

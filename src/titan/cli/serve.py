@@ -16,7 +16,7 @@ import click
 import msgspec
 
 from titan.cli.keeping import keep_options, retention_of
-from titan.cli.options import MASTER_HELP, home_option, parent_options, start_logging
+from titan.cli.options import MASTER_HELP, file_path, folder_path, home_option, parent_options, start_logging
 from titan.errors import CallerError
 from titan.host.privacy import seclude
 from titan.model.dag import MAX_CPUS
@@ -79,7 +79,8 @@ PASSWORD = "TITAN_STORE_PASSWORD"
 @click.option("--store-port", type=click.IntRange(0, 65535), help="Port of TitanStore for Redis clients; 0 takes a free one.")
 @click.option(
     "--store-password-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=file_path,
+    metavar="FILE",
     help=f"File whose first line is the password for AUTH. The variable {PASSWORD} does the same.",
 )
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
@@ -155,7 +156,7 @@ def master(
 @click.option("--name", metavar="N", help="Name of the worker in the cluster.  [default: the host's]")
 @click.option(
     "--shared",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=folder_path,
     metavar="DIR",
     help="Directory of shared files; the same for all workers of a node.  [default: in the home]",
 )

@@ -47,7 +47,7 @@ def open_client(master: str | None, *, home: Path | None = None, offline: bool =
         is_home = (folder / "store").is_dir()
         if named and not master and not is_home and not make:
             store = folder / "store"
-            raise NotFound(f"{folder} is not the home of a cluster: {store} does not exist: pass another --home") from None
+            raise NotFound(f"{folder} is not the home of a cluster: {store} does not exist: choose another with --home") from None
         if not offline or master or (not named and os.environ.get(VARIABLE)) or not (is_home or make):
             raise
         if not is_home:

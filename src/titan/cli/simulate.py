@@ -17,7 +17,7 @@ from titan.cli.ask import print_table
 from titan.cli.durations import Durations, Measurements, checked_seconds, durations_of, read_durations, read_recordings
 from titan.cli.fleet import Capacity, fleets
 from titan.cli.job_options import JobOptions, dag_of
-from titan.cli.options import json_option, master_option
+from titan.cli.options import folder_path, json_option, master_option
 from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, pipeline_options
 from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
@@ -50,7 +50,7 @@ PROGRESS_EVERY_S = 1.0
 @click.option(
     "--last", default=5, show_default=True, type=click.IntRange(1, 100), help="Number of runs of this name to learn from."
 )
-@click.option("--from-home", type=click.Path(path_type=Path, file_okay=False), metavar="HOME",
+@click.option("--from-home", type=folder_path, metavar="HOME",
               help="Learn from a private cluster's home.  [default: .titan here, if no master answers]")  # fmt: skip
 @click.option("--durations", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="JSON or YAML: {job id or pattern: seconds}. Overrides recorded durations.")  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from titan.cli.options import home_option, json_option, master_option, parent_options, start_logging
+from titan.cli.options import file_path, home_option, json_option, master_option, parent_options, start_logging
 from titan.cli.replies import json_value, lines
 from titan.cli.serve import PASSWORD, run_server, store_password
 from titan.cli.session import open_client
@@ -32,7 +32,8 @@ STORE_HOME = Path(".titan-store")
 )
 @click.option(
     "--password-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=file_path,
+    metavar="FILE",
     help="File whose first line is the password for AUTH. The variable TITAN_STORE_PASSWORD does the same.",
 )
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")

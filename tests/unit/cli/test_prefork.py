@@ -37,7 +37,7 @@ with ForkedServers(2) as crew:
         waiting.dismiss()
     print([waiting.process.returncode for waiting in there], len(os.listdir("/proc/self/fd")))
 """)
-    assert (done.stdout, done.stderr) == ("[0, 0, 0] 4\n", "")
+    assert (done.stdout, done.stderr) == ("[-9, -9, -9] 4\n", "")
 
 
 def test_forks_end_with_their_parent() -> None:

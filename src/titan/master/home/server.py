@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -53,7 +54,8 @@ class HomeServer(ABC):
         except OSError as e:
             self._lock.release()
             problem = f"the home {self.home} cannot be used: {e.filename or self.home}: {e.strerror or e}"
-            raise EnvironmentFault(f"{problem}: make it writable for this user, or give another with --home") from e
+            advice = "free space there" if e.errno in (errno.ENOSPC, errno.EDQUOT) else "make it writable for this user"
+            raise EnvironmentFault(f"{problem}: {advice}, or choose another with --home") from e
         except BaseException:
             self._lock.release()
             raise

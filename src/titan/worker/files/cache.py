@@ -382,7 +382,7 @@ def home_problems(home: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise EnvironmentFault(f"the home {home} cannot be used: {disk_problem(e)}, or give another with --home") from e
+        raise EnvironmentFault(f"the home {home} cannot be used: {disk_problem(e)}, or choose another with --home") from e
 
 
 def cache_size(text: str) -> int:
