@@ -74,9 +74,20 @@ class InvalidGraph(CallerError):
 
 
 class InvalidPipeline(CallerError):
-    """Refusal of a pipeline file. The message starts with `file:line: key`."""
+    """Refusal of a pipeline file. The message is ``FILE:LINE: KEY: PROBLEM``."""
 
     code = "invalid_pipeline"
+
+    def __init__(self, message: str, *, line: int = 0, key: str = "", problem: str = "") -> None:
+        super().__init__(message)
+        self.line = line
+        self.key = key
+        self.problem = problem
+
+    @classmethod
+    def of(cls, file: str, line: int, key: str, problem: str) -> InvalidPipeline:
+        """Return the error for one key of a file."""
+        return cls(f"{file}:{line}: {key}: {problem}", line=line, key=key, problem=problem)
 
 
 class NotFound(CallerError):

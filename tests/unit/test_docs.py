@@ -12,7 +12,7 @@ import pytest
 from titan.model.states import JobState
 from titan.protocol.codec import encode
 from titan.protocol.messages import Hello
-from titan.sdk.pipeline import ROOT_KEYS
+from titan.sdk.pipeline_keys import ROOT_KEYS
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,6 +26,12 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "schedule": ("schedule", "Manage runs that start by the clock."),
         "simulate": ("simulate", "Predict a run without running it."),
     },
+    "Write pipelines": {
+        "init": ("pipeline_files", "Write a small pipeline to begin with."),
+        "validate": ("pipeline_files", "Check pipeline files."),
+        "graph": ("pipeline_files", "Print the graph of a pipeline."),
+        "schema": ("pipeline_files", "Print the JSON Schema of pipelines."),
+    },
     "Look": {
         "status": ("ask", "Show the cluster, a run or a job."),
         "runs": ("ask", "List the newest runs."),

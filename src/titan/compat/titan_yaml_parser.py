@@ -22,7 +22,8 @@ from typing import Any
 
 from titan.compat.job import TitanJob, folder_of, plain_id, plain_parents, split_args
 from titan.sdk.job import DAG
-from titan.sdk.pipeline import JOB_KEYS, ROOT_KEYS, pipeline_of
+from titan.sdk.pipeline import pipeline_of
+from titan.sdk.pipeline_keys import JOB_KEYS, ROOT_KEYS
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, load_nodes, value_of
 
 NAME = "titan_agent"

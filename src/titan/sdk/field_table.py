@@ -111,6 +111,8 @@ class Row:
     """
     planner: bool = False
     """True if the field also applies to the call that adds jobs for `expand` or `pipeline`."""
+    words: tuple[str, ...] = ()
+    """The accepted words, if there are no other values."""
     name: str = ""
 
 
@@ -127,12 +129,13 @@ def row(
     template: str = "",
     own: bool = False,
     planner: bool = False,
+    words: tuple[str, ...] = (),
 ) -> Any:
     """Define a field of the constructor. The arguments are those of `Row`.
 
     A default is stored unchanged: `make` never receives it.
     """
-    definition = Row(doc, make, default, form, key, aliases, use, instead, template, own, planner)
+    definition = Row(doc, make, default, form, key, aliases, use, instead, template, own, planner, words)
     return field(metadata={_ROW: definition}) if default is ... else field(default=default, metadata={_ROW: definition})
 
 

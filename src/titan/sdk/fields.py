@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass
 from datetime import datetime
 from numbers import Real
 from typing import Any, Final
@@ -45,22 +46,26 @@ def problem_of(make: Callable[[Any], object], value: object) -> str:
 
 
 # -- numbers, booleans and choices -----------------------------------------------------------------
-def integer(least: int, most: int, expected: str = "an integer") -> Callable[[object], int]:
-    """Return a function that checks for an integer within these limits.
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """Function that checks for an integer within these limits.
 
-    >>> integer(0, 19)(5), problem_of(integer(0, 19), 20), problem_of(integer(-9, 9), "5")
+    >>> Integer(0, 19)(5), problem_of(Integer(0, 19), 20), problem_of(Integer(-9, 9), "5")
     (5, 'must be 0 to 19', "must be an integer, not the string '5'")
     """
-    limits = f"within +-{most:,}" if least == -most else f"{least:,} to {most:,}"
 
-    def make(value: object) -> int:
+    least: int
+    most: int
+    expected: str = "an integer"
+
+    def __call__(self, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise BadField(f"must be {expected}, not {kind_of(value)}")
-        if not least <= value <= most:
-            raise BadField(f"must be {limits}")
+            raise BadField(f"must be {self.expected}, not {kind_of(value)}")
+        if not self.least <= value <= self.most:
+            raise BadField(
+                f"must be within +-{self.most:,}" if self.least == -self.most else f"must be {self.least:,} to {self.most:,}"
+            )
         return value
-
-    return make
 
 
 def switch(value: object) -> bool:

@@ -25,6 +25,7 @@ from titan.sdk import fields
 from titan.sdk.arrays import Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
 from titan.sdk.failure_fields import (
     MAX_WAIT_S,
+    TYPES,
     Type,
     codes_of,
     condition_of,
@@ -139,7 +140,7 @@ class Job:
     )
     priority: int = row(
         "Jobs with a higher priority go first; within +-1,000,000, default 1.",
-        fields.integer(-MAX_PRIORITY, MAX_PRIORITY), default=1, form=Form.INTEGER, template="priority", planner=True,
+        fields.Integer(-MAX_PRIORITY, MAX_PRIORITY), default=1, form=Form.INTEGER, template="priority", planner=True,
     )
     delay: Field[float | str, float] = row(
         "Seconds to wait after the parents are done, or a duration such as `1h30m`.",
@@ -152,7 +153,7 @@ class Job:
     retries: int = row(
         "Number of retries after a failed attempt, 0 to 1,000; default 3. For a service: "
         "attempts on other workers if one cannot start it.",
-        fields.integer(0, MAX_RETRIES), default=3, form=Form.INTEGER, aliases=("retry",), template="retries", planner=True,
+        fields.Integer(0, MAX_RETRIES), default=3, form=Form.INTEGER, aliases=("retry",), template="retries", planner=True,
     )
     timeout: Field[float | str | None, float | None] = row(
         "Seconds that an attempt may run, or a duration such as `1h30m`; default: no limit.",
@@ -170,7 +171,7 @@ class Job:
         fields.python_of, default=None, form=Form.PATH, aliases=("interpreter", "venv", "virtualenv"),
     )
     driver: str | None = row(
-        choices_doc(), fields.choice(*choices()), default=None, form=Form.TEXT,
+        choices_doc(), fields.choice(*choices()), default=None, form=Form.TEXT, words=choices(),
     )
     foreach: Field[int | Iterable[object] | None, Foreach | None] = row(
         "Makes the job an array `ID[0]`, `ID[1]`...: one job for each item of a list (texts, "
@@ -238,7 +239,7 @@ class Job:
         "process that should not end. Its dependents start when it is READY. They find its "
         "HOST:PORT as `${service:ID}` in `args`, `env` and `command`, and in "
         "`TITAN_SERVICE_ID`.",
-        type_of, default=Type.RUN.value, form=Form.TEXT, use=Use.ALL,
+        type_of, default=Type.RUN.value, form=Form.TEXT, use=Use.ALL, words=TYPES,
     )
     message: str = row(
         "For a gate: the question to decide, up to 4,096 characters.",
@@ -275,7 +276,7 @@ class Job:
     )
     gpus: int = row(
         "GPUs that a running attempt reserves. `CUDA_VISIBLE_DEVICES` lists them.",
-        fields.integer(0, MAX_GPUS, "a whole number of GPUs"), default=0, form=Form.INTEGER, aliases=("gpu",),
+        fields.Integer(0, MAX_GPUS, "a whole number of GPUs"), default=0, form=Form.INTEGER, aliases=("gpu",),
     )
     port: InitVar[int | None] = row(
         "For a service: its port; default: any free port. The service finds it in `TITAN_PORT`, "

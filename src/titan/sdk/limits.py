@@ -9,7 +9,7 @@ from titan.model.dag import MAX_CPUS, MAX_MEMORY, MAX_PROCESSES, MIN_CPUS, MIN_M
 from titan.model.sizes import SIZE_RULE, format_size, parse_size
 from titan.sdk.field_table import BadField
 
-_NAMES = ("memory", "cpus", "processes")
+LIMITS = ("memory", "cpus", "processes")
 
 
 class BadLimits(BadField):
@@ -26,14 +26,14 @@ def limits_of(value: object) -> Limits:
     Limits(memory=536870912, cpus=1.5, processes=0)
     """
     if isinstance(value, Limits):
-        value = {name: amount for name in _NAMES if (amount := getattr(value, name))}
+        value = {name: amount for name in LIMITS if (amount := getattr(value, name))}
     if not isinstance(value, Mapping):
         raise BadLimits("must be a mapping of memory, cpus and processes, such as {memory: 512MiB, cpus: 1.5, processes: 64}")
     if not value:
         raise BadLimits("is empty: give memory, cpus or processes, or leave it out")
     for name in value:
-        if name not in _NAMES:
-            near = difflib.get_close_matches(str(name)[:40], _NAMES, 1)
+        if name not in LIMITS:
+            near = difflib.get_close_matches(str(name)[:40], LIMITS, 1)
             raise BadLimits(
                 f"{str(name)[:40]!r} is not a limit: "
                 + (f"did you mean {near[0]!r}?" if near else "use memory, cpus and processes")

@@ -77,7 +77,12 @@ def declared(source: Source, root: Entries) -> dict[str, Param]:
         raise source.fault(line, "params", f"must be a mapping of names to defaults, {{epochs: 4}}, not {kind_of(node)}")
     if len(node.entries) > MAX_PARAMS:
         raise source.fault(line, "params", f"has {len(node.entries):,} parameters; the limit is {MAX_PARAMS}")
-    return {name: _declaration(source, name, at, value) for name, (at, value) in node.entries.items()}
+    found = {}
+    for name, (at, value) in node.entries.items():
+        found[name] = Param(name, "string", "", "", (), at)  # if its fault is only recorded, so that its uses are none
+        with source.part:
+            found[name] = _declaration(source, name, at, value)
+    return found
 
 
 def _declaration(source: Source, name: str, line: int, node: Node) -> Param:
@@ -182,21 +187,27 @@ def values_of(
     """
     line = root.entries["params"][0] if params else root.line
     for name in chosen:
-        if name not in params:
-            raise source.fault(line, "params", f"{name[:64]!r} is not declared: {_nearest(name, params)}")
+        with source.part:
+            if name not in params:
+                raise source.fault(line, "params", f"{name[:64]!r} is not declared: {_nearest(name, params)}")
     values = {}
     for name, param in params.items():
+        text = param.sample
         if name in chosen:
-            text = _as_text(chosen[name])
-            if problem := _problem(param, text) if text is not None else f"must be {_article(param.type)}":
-                raise source.fault(param.line, f"params.{name}", problem)
-            assert text is not None
-        elif param.default is not None or sample:
-            text = param.sample
-        else:
+            with source.part:
+                text = _chosen(source, param, chosen[name])
+        elif param.required and not sample:
             raise source.fault(param.line, f"params.{name}", f"is required: pass --param {name}=VALUE")
         values[name] = Scalar(param.line, text, plain=param.type != "string")
     return values
+
+
+def _chosen(source: Source, param: Param, value: object) -> str:
+    text = _as_text(value)
+    problem = f"must be {_article(param.type)}" if text is None else _problem(param, text)
+    if text is None or problem:
+        raise source.fault(param.line, f"params.{param.name}", problem)
+    return text
 
 
 def _as_text(value: object) -> str | None:
@@ -272,7 +283,9 @@ class _Filler:
         entries: dict[str, tuple[int, Node]] = {}
         for key, (line, value) in node.entries.items():
             if key == _CONDITION and isinstance(value, Scalar):
-                entries[key] = (line, self.condition(value))
+                entries[key] = (line, value)
+                with self._source.part:
+                    entries[key] = (line, self.condition(value))
                 continue
             words = self._words(value) if key == _WHOLE_ARGS else value
             entries[key] = (line, self.node(key, words))
@@ -288,6 +301,11 @@ class _Filler:
                 return Entries(node.line, {k: (at, self.node(key, value)) for k, (at, value) in node.entries.items()}, node.size)
 
     def scalar(self, key: str, node: Scalar) -> Scalar:
+        with self._source.part:
+            return self._filled(key, node)
+        return node
+
+    def _filled(self, key: str, node: Scalar) -> Scalar:
         whole = _PLACEHOLDER.fullmatch(node.text)
         if whole is not None:
             value = self._value(key, node, whole)

@@ -38,7 +38,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from titan.errors import InvalidGraph, InvalidPipeline
+from titan.errors import CallerError, InvalidGraph, InvalidPipeline
 from titan.model.conditions import parse
 from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.graph import find_cycle
@@ -46,19 +46,16 @@ from titan.sdk.arrays import array_of
 from titan.sdk.defaults import Defaults, defaults_of, with_defaults
 from titan.sdk.failure_fields import Type, type_of
 from titan.sdk.field_table import BadField, Form, Use
-from titan.sdk.fields import DAG_FIELDS, perm_name, problem_of
+from titan.sdk.fields import perm_name, problem_of
 from titan.sdk.job import DAG, NOT_FOR_A_GATE, ROW_OF_KEY, Job
 from titan.sdk.params import Param, declared, filled
+from titan.sdk.pipeline_keys import AS_DEFAULTS, IGNORED, JOB_KEYS, JOB_SYNONYMS, ROOT_KEYS, ROOT_ROWS, ROOT_SYNONYMS
 from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_documents, load_nodes, value_of
 
-ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "agent_run_id", "params", "env", "defaults", "jobs")
-IGNORED: Final = "x-"
-"""Prefix of keys at the root that are ignored."""
+_MAX_HINTS: Final = 20
+"""Faults after which an unknown job is not compared with all ids any more."""
 NO_PARAMS: Final[Mapping[str, object]] = MappingProxyType({})
-JOB_KEYS: Final = tuple(ROW_OF_KEY)
-_SYNONYMS: Final = {alias: key for key, row in ROW_OF_KEY.items() for alias in row.aliases}
-_ROOT_SYNONYMS: Final = dict.fromkeys(Job.ROWS["python"].aliases, "python")
 
 
 def load_pipeline(path: str | os.PathLike[str], *, params: Mapping[str, object] = NO_PARAMS) -> DAG:
@@ -93,10 +90,23 @@ def load_pipelines(path: str | os.PathLike[str], *, params: Mapping[str, object]
     roots = load_documents(source)
     if len(roots) == 1:
         return [load_pipeline(path, params=params)]
-    names = [declared(source, root).keys() for root in roots]
+    return [pipeline_of(source, root, values) for root, values in with_params(source, roots, params)]
+
+
+def with_params(source: Source, roots: list[Entries], params: Mapping[str, object]) -> list[tuple[Entries, Mapping[str, object]]]:
+    """Return each pipeline with those values that it declares. Values that no pipeline declares are
+    with the first, which will refuse them. Raises InvalidPipeline."""
+    names = [set(declared(source, root)) for root in roots]
     unknown = params.keys() - set().union(*names)
-    chosen = [{name: value for name, value in params.items() if name in known or name in unknown} for known in names]
-    return [_read_root(source, filled(source, root, values)) for root, values in zip(roots, chosen, strict=True)]
+    names[0] |= unknown
+    return [(root, {name: params[name] for name in params if name in known}) for root, known in zip(roots, names, strict=True)]
+
+
+def load_sample(path: str | os.PathLike[str], *, params: Mapping[str, object] = NO_PARAMS) -> DAG:
+    """Return the DAG of a pipeline file, to look at. A required parameter without a value gets one
+    of its type. Raises InvalidPipeline."""
+    source = Source(os.fspath(path))
+    return pipeline_of(source, load_nodes(source), params, sample=True)
 
 
 def load_params(path: str | os.PathLike[str]) -> tuple[Param, ...]:
@@ -108,9 +118,25 @@ def load_params(path: str | os.PathLike[str]) -> tuple[Param, ...]:
     return tuple(found.values())
 
 
-def pipeline_of(source: Source, root: Entries, params: Mapping[str, object] = NO_PARAMS) -> DAG:
-    """Return the DAG of a file whose YAML is read already. Raises InvalidPipeline."""
-    return _read_root(source, filled(source, root, params))
+def pipeline_of(source: Source, root: Entries, params: Mapping[str, object] = NO_PARAMS, *, sample: bool = False) -> DAG:
+    """Return the DAG of a file whose YAML is read already. Raises InvalidPipeline.
+
+    With `sample`, a required parameter without a value gets one of its type.
+    """
+    return _read_root(source, filled(source, root, params, sample=sample))
+
+
+def fault_of(source: Source, root: Entries, error: CallerError) -> InvalidPipeline:
+    """Return the refusal of a pipeline that was read as a fault, at the line of its job and key."""
+    line, node = root.entries["jobs"]
+    job = error.job if isinstance(error, InvalidGraph) else ""
+    for item in node.items if job and isinstance(node, Items) else ():
+        id_ = item.entries["id"][1] if isinstance(item, Entries) and "id" in item.entries else None
+        if isinstance(item, Entries) and isinstance(id_, Scalar) and id_.text in (job, array_of(job)[0]):
+            if isinstance(error, InvalidGraph) and error.field:
+                return _at_its_key(source, item, error)
+            line = item.line
+    return source.fault(line, "jobs", str(error))
 
 
 def load_addition(path: str | os.PathLike[str], *, project: bool = True, params: Mapping[str, object] = NO_PARAMS) -> DAG:
@@ -124,114 +150,121 @@ def load_addition(path: str | os.PathLike[str], *, project: bool = True, params:
 
 # -- pipelines -------------------------------------------------------------------------------------
 def _read_root(source: Source, root: Entries, *, addition: bool = False, in_project: bool = True, made_from: str = "") -> DAG:
-    _check_keys(source, root, ROOT_KEYS, _ROOT_SYNONYMS)
+    _check_keys(source, root, ROOT_KEYS, ROOT_SYNONYMS)
     for key in ("name", "jobs"):
-        if key not in root.entries:
-            raise source.fault(root.line, key, f"is missing: a pipeline needs the key {key}")
-    texts = {}
-    for key in ("name", "version", "agent_run_id"):
-        if key in root.entries:
-            line, node = root.entries[key]
-            texts[key] = _as_text(source, key, line, node)
-            if problem := problem_of(DAG_FIELDS[key], texts[key]):
-                raise source.fault(line, key, problem)
-    project = in_project
-    if "project" in root.entries:
-        line, node = root.entries["project"]
-        project = _as_bool(source, "project", line, node) and in_project
-    deadline = None
-    if "deadline" in root.entries:
-        line, node = root.entries["deadline"]
-        deadline = _as_seconds(source, "deadline", line, node)
-        if problem := problem_of(DAG_FIELDS["deadline"], deadline):
-            raise source.fault(line, "deadline", problem)
+        with source.part:
+            if key not in root.entries:
+                raise source.fault(root.line, key, f"is missing: a pipeline needs the key {key}")
+    values: dict[str, Any] = {}
+    for key, row in ROOT_ROWS.items():
+        if key in root.entries and row.form is not None and key not in AS_DEFAULTS:
+            with source.part:
+                line, node = root.entries[key]
+                values[key] = _READERS[row.form](source, key, line, node)
+                if row.make is not None and (problem := problem_of(row.make, values[key])):
+                    raise source.fault(line, key, problem)
+    project = values.pop("project", True) and in_project
+    jobs: list[Job] = []
+    with source.part:
+        jobs = _read_jobs(source, _job_nodes(source, root), project=project, addition=addition)
+    source.check()
+    return DAG(jobs=jobs, project=source.folder if project else None, source=made_from, **values)
+
+
+def _job_nodes(source: Source, root: Entries) -> list[Node]:
+    """Return the jobs with their defaults."""
     line, node = root.entries["jobs"]
     if not isinstance(node, Items):
         raise source.fault(line, "jobs", f"must be a list of jobs, each '- id: ...', not {kind_of(node)}")
     if not node.items:
         raise source.fault(line, "jobs", "is empty: a pipeline needs at least one job")
     defaults = _checked_defaults(source, root)
-    jobs = _read_jobs(source, Items(node.line, [_with(defaults, job) for job in node.items]), project=project, addition=addition)
-    folder = source.folder if project else None
-    optional_texts = {key: texts.get(key, "") for key in ("version", "agent_run_id")}
-    return DAG(texts["name"], jobs, project=folder, deadline=deadline, source=made_from, **optional_texts)
-
-
-def _with(defaults: Defaults, job: Node) -> Node:
-    return with_defaults(job, defaults) if isinstance(job, Entries) else job
+    return [with_defaults(job, defaults) if isinstance(job, Entries) else job for job in node.items]
 
 
 def _checked_defaults(source: Source, root: Entries) -> Defaults:
     """Return the defaults of the jobs, if they are values that a job can have."""
+    before = source.faults
     found: list[tuple[str, str, tuple[int, Node]]] = []
-    found += [(key, key, root.entries[key]) for key in ("python", "env") if key in root.entries]
+    found += [(key, key, root.entries[key]) for key in AS_DEFAULTS if key in root.entries]
     if "defaults" in root.entries and isinstance(node := root.entries["defaults"][1], Entries):
-        _check_keys(source, node, JOB_KEYS, _SYNONYMS)
-        found += [(key, f"defaults.{key}", entry) for key, entry in node.entries.items()]
+        _check_keys(source, node, JOB_KEYS, JOB_SYNONYMS)
+        found += [(key, f"defaults.{key}", entry) for key, entry in node.entries.items() if key in ROW_OF_KEY]
     for key, shown, (line, node) in found:
-        row = ROW_OF_KEY[key]
-        assert row.form is not None
-        value = _READERS[row.form](source, shown, line, node)
-        if row.make is not None and (problem := problem_of(row.make, value)):
-            raise source.fault(line, shown, problem)
-    return defaults_of(source, root)
+        with source.part:
+            row = ROW_OF_KEY[key]
+            assert row.form is not None
+            value = _READERS[row.form](source, shown, line, node)
+            if row.make is not None and (problem := problem_of(row.make, value)):
+                raise source.fault(line, shown, problem)
+    with source.part:
+        defaults = defaults_of(source, root)
+    return {} if source.faults > before else defaults
 
 
-def _read_jobs(source: Source, nodes: Items, *, project: bool, addition: bool) -> list[Job]:
+def _read_jobs(source: Source, nodes: list[Node], *, project: bool, addition: bool) -> list[Job]:
     jobs: list[Job] = []
+    read: list[Entries] = []
+    """The node of each job."""
     position: dict[str, int] = {}
-    lines: list[int] = []
+    faulty: set[str] = set()
     present: dict[str, str] = {}
-    for node in nodes.items:
-        if not isinstance(node, Entries):
-            raise source.fault(node.line, "jobs", f"each job must be a mapping, '- id: ...', not {kind_of(node)}")
-        job = _read_job(source, node, present, project=project)
-        if job.id in position:
-            line = node.entries["id"][0]
-            raise source.fault(line, "id", f"{job.id!r} is already used in line {lines[position[job.id]]}: ids must be unique")
-        position[job.id] = len(jobs)
-        jobs.append(job)
-        lines.append(node.entries["id"][0])
+    for node in nodes:
+        with source.part:
+            if not isinstance(node, Entries):
+                raise source.fault(node.line, "jobs", f"each job must be a mapping, '- id: ...', not {kind_of(node)}")
+            id_ = node.entries["id"][1] if "id" in node.entries else None
+            faulty.add(id_.text if isinstance(id_, Scalar) else "")
+            job = _read_job(source, node, present, project=project)
+            if job.id in position:
+                line, other = node.entries["id"][0], read[position[job.id]].entries["id"][0]
+                raise source.fault(line, "id", f"{job.id!r} is already used in line {other}: ids must be unique")
+            faulty.discard(job.id)
+            position[job.id] = len(jobs)
+            jobs.append(job)
+            read.append(node)
     parents: list[list[int]] = []
-    for job, node in zip(jobs, nodes.items, strict=True):
+    for job, node in zip(jobs, read, strict=True):
         parents.append([])
         for i, parent in enumerate(job.parents):
-            at = _position_of(parent, position, jobs)
-            if at is None and addition:
-                continue
-            if at is None:
-                raise source.fault(_parent_line(node, i), "depends_on", _unknown(parent, position))
-            if jobs[at].id == job.id:
-                raise source.fault(_parent_line(node, i), "depends_on", f"job {job.id!r} depends on itself")
-            parents[-1].append(at)
+            with source.part:
+                at = _position_of(parent, position, jobs)
+                if at is not None and jobs[at].id == job.id:
+                    raise source.fault(_parent_line(node, i), "depends_on", f"job {job.id!r} depends on itself")
+                if at is not None:
+                    parents[-1].append(at)
+                elif not addition and parent.partition("[")[0] not in faulty:
+                    raise source.fault(_parent_line(node, i), "depends_on", _unknown(source, parent, position))
         for name in parse(job.condition).jobs if job.condition else ():
-            at = _position_of(name, position, jobs)
-            if at is None and not addition:
-                assert isinstance(node, Entries)
-                raise source.fault(node.entries["if"][0], "if", _unknown(name, position))
-            parents[-1] += [at] if at is not None and jobs[at].id != job.id else []
-    _check_wiring(source, jobs, nodes, position)
+            with source.part:
+                at = _position_of(name, position, jobs)
+                if at is not None:
+                    parents[-1] += [at] if jobs[at].id != job.id else []
+                elif not addition and name.partition("[")[0] not in faulty:
+                    raise source.fault(node.entries["if"][0], "if", _unknown(source, name, position))
+    if not source.faults:
+        _check_wiring(source, jobs, read, position)
     if cycle := find_cycle(parents):
         path = " -> ".join(jobs[i].id for i in [*cycle, cycle[0]])
-        line = _parent_line(nodes.items[cycle[0]], 0)
+        line = _parent_line(read[cycle[0]], 0)
         raise source.fault(line, "depends_on", f"the jobs depend on each other in a cycle: {path}")
     return jobs
 
 
-def _unknown(job: str, position: Mapping[str, int]) -> str:
+def _unknown(source: Source, job: str, position: Mapping[str, int]) -> str:
     base = job.partition("[")[0]
-    near = [base] if base in position else difflib.get_close_matches(job, position, 1) if len(position) <= 10_000 else []
+    near = [base] if base in position else []
+    if not near and len(position) <= 10_000 and source.faults < _MAX_HINTS:
+        near = difflib.get_close_matches(job, position, 1)
     return f"unknown job {job!r}" + (f": did you mean {near[0]!r}?" if near else ": no job has that id")
 
 
-def _check_wiring(source: Source, jobs: list[Job], nodes: Items, position: dict[str, int]) -> None:
+def _check_wiring(source: Source, jobs: list[Job], nodes: list[Entries], position: dict[str, int]) -> None:
     """Check handlers and gates like staging does. An error gets the line of its key."""
     try:
         wired(jobs)
     except InvalidGraph as error:
-        node = nodes.items[position[error.job]]
-        assert isinstance(node, Entries)
-        raise _at_its_key(source, node, error) from None
+        raise _at_its_key(source, nodes[position[error.job]], error) from None
 
 
 def _at_its_key(source: Source, node: Entries, error: InvalidGraph) -> InvalidPipeline:
@@ -268,24 +301,32 @@ def _parent_line(node: Node, index: int) -> int:
 
 def _read_job(source: Source, node: Entries, present: dict[str, str], *, project: bool) -> Job:
     """Return a job. `present` caches the problem of each file; "" for none."""
-    _check_keys(source, node, JOB_KEYS, _SYNONYMS)
+    before = source.faults
+    _check_keys(source, node, JOB_KEYS, JOB_SYNONYMS)
     entries = node.entries
-    if "id" not in entries:
-        raise source.fault(node.line, "id", "is missing: each job needs an id")
-    is_gate = _check_gate(source, node)
-    if not is_gate and "pipeline" not in entries and ("file" in entries) is ("command" in entries):
-        both = "file" in entries
-        line = entries["command"][0] if both else node.line
-        raise source.fault(line, "command", "give exactly one of file and command" + (", not both" if both else ""))
+    with source.part:
+        if "id" not in entries:
+            raise source.fault(node.line, "id", "is missing: each job needs an id")
+    with source.part:
+        is_gate = _check_gate(source, node)
+        if not is_gate and "pipeline" not in entries and ("file" in entries) is ("command" in entries):
+            both = "file" in entries
+            line = entries["command"][0] if both else node.line
+            raise source.fault(line, "command", "give exactly one of file and command" + (", not both" if both else ""))
     fields: dict[str, Any] = {}
     for key, (line, value) in entries.items():
-        row = ROW_OF_KEY[key]
-        assert row.form is not None
-        fields[row.name] = _READERS[row.form](source, key, line, value)
-        if row.form is Form.PATH and row.make and (problem := problem_of(row.make, fields[row.name])):
-            raise source.fault(line, key, problem)  # before the search for the file beside the pipeline
-    if "file" in fields and not perm_name(fields["file"]):
-        fields["file"] = _located(source, entries["file"][0], fields["file"], present, project=project)
+        if key not in ROW_OF_KEY:
+            continue
+        with source.part:
+            row = ROW_OF_KEY[key]
+            assert row.form is not None
+            fields[row.name] = _READERS[row.form](source, key, line, value)
+            if row.form is Form.PATH and row.make and (problem := problem_of(row.make, fields[row.name])):
+                raise source.fault(line, key, problem)  # before the search for the file beside the pipeline
+    with source.part:
+        if "file" in fields and not perm_name(fields["file"]):
+            fields["file"] = _located(source, entries["file"][0], fields["file"], present, project=project)
+    source.check(before)
     if "python" in fields and not project:
         fields["python"] = str(source.folder / fields["python"])
     try:
@@ -320,10 +361,12 @@ def _file_problem(folder: Path, path: Path, *, project: bool) -> str:
 
 def _check_keys(source: Source, node: Entries, known: tuple[str, ...], synonyms: dict[str, str]) -> None:
     for key, (line, _) in node.entries.items():
-        if key not in known and not (known is ROOT_KEYS and key.startswith(IGNORED)):
-            near = difflib.get_close_matches(key[:40], known, 1)
-            suggestion = synonyms.get(key.lower()) or (near[0] if near else "")
-            hint = f": did you mean {suggestion!r}?" if suggestion else f": use one of {', '.join(known)}"
+        if key in known or (known is ROOT_KEYS and key.startswith(IGNORED)):
+            continue
+        near = difflib.get_close_matches(key[:40], known, 1)
+        suggestion = synonyms.get(key.lower()) or (near[0] if near else "")
+        hint = f": did you mean {suggestion!r}?" if suggestion else f": use one of {', '.join(known)}"
+        with source.part:
             raise source.fault(line, key[:80] if key.isprintable() and key else repr(key[:80]), f"unknown key{hint}")
 
 
@@ -339,12 +382,15 @@ def _check_gate(source: Source, node: Entries) -> bool:
     entries = node.entries
     is_gate = "type" in entries and _type_of(source, *entries["type"]) == Type.GATE
     for key, (line, _) in entries.items():
-        use = ROW_OF_KEY[key].use
-        if is_gate and use is Use.WORK:
-            raise source.fault(line, key, NOT_FOR_A_GATE)
-        if not is_gate and use is Use.GATE and not (key == "webhook" and "hitl_message" in entries):
-            instead = ROW_OF_KEY[key].instead
-            raise source.fault(line, key, "applies only to type: gate" + (f": use {instead}" if instead else ""))
+        row = ROW_OF_KEY.get(key)
+        if row is None:
+            continue
+        with source.part:
+            if is_gate and row.use is Use.WORK:
+                raise source.fault(line, key, NOT_FOR_A_GATE)
+            if not is_gate and row.use is Use.GATE and not (key == "webhook" and "hitl_message" in entries):
+                hint = f": use {row.instead}" if row.instead else ""
+                raise source.fault(line, key, f"applies only to type: gate{hint}")
     if "max_wait_seconds" in entries and "hitl_message" not in entries:
         raise source.fault(
             entries["max_wait_seconds"][0],

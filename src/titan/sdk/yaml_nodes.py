@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, NoReturn
 
 from ruamel.yaml import YAML, events
@@ -25,21 +26,48 @@ MAX_BYTES: Final = 5 * 1024 * 1024
 MAX_NODES: Final = 500_000
 """Limit of keys and values, each counted as often as aliases repeat it."""
 MAX_DEPTH: Final = 32
+MAX_FAULTS: Final = 1000
+"""Limit of faults that are reported for a file."""
 
 
 class Source:
-    """A pipeline file, and the constructor of its errors."""
+    """A pipeline file, and its faults.
 
-    def __init__(self, name: str) -> None:
+    The first fault ends the reading, unless `collect` asks for all. Then a fault ends only the part
+    of the file that is read within ``with source.part:``, and `found` has the faults.
+    """
+
+    def __init__(self, name: str, *, collect: bool = False) -> None:
         self.name = name
         self.folder = Path(os.path.abspath(name)).parent
         self.text = ""
+        self.part = _Part(self)
+        self.faults = 0
+        """Number of recorded faults, with those that are not listed because their key has one."""
+        self.found: dict[tuple[int, str], InvalidPipeline] = {}
+        """The first fault of each line and key."""
+        self._collects = collect
 
     def fault(self, line: int, key: str, problem: str) -> InvalidPipeline:
-        return InvalidPipeline(f"{self.name}:{line}: {key}: {problem}")
+        return InvalidPipeline.of(self.name, line, key, problem)
+
+    def records(self, fault: InvalidPipeline) -> bool:
+        """Record a fault if all are wanted. Return whether the reading goes on."""
+        if not self._collects or len(self.found) >= MAX_FAULTS:
+            return False
+        self.faults += 1
+        self.found.setdefault((fault.line, fault.key), fault)
+        return True
+
+    def check(self, before: int = 0) -> None:
+        """Raise a fault if more than `before` were recorded."""
+        if self.faults > before:
+            raise next(reversed(self.found.values()))
 
     def read(self) -> str:
-        """Return the text of the file, or with ``-`` of stdin."""
+        """Return the text of the file, or with ``-`` of stdin. It is read once."""
+        if self.text:
+            return self.text
         try:
             if self.name == "-":
                 return self._decoded(sys.stdin.buffer.read(MAX_BYTES + 1))
@@ -62,6 +90,19 @@ class Source:
             line = raw.count(b"\n", 0, error.start) + 1
             raise self.fault(line, "file", f"is not UTF-8 (byte 0x{raw[error.start]:02x}): save it as UTF-8") from None
         return self.text
+
+
+class _Part:
+    """Context of a part of a file, which a fault ends. The fault is recorded if all are wanted."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        return isinstance(error, InvalidPipeline) and self._source.records(error)
 
 
 # -- YAML ------------------------------------------------------------------------------------------

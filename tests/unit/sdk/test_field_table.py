@@ -31,7 +31,7 @@ DOCS = Path(__file__).parents[3] / "docs"
 ROW = """\
     nice: int = row(
         "How nice its processes are.",
-        fields.integer(0, 19), default=0, form=Form.INTEGER, aliases=("niceness",), template="nice",
+        fields.Integer(0, 19), default=0, form=Form.INTEGER, aliases=("niceness",), template="nice",
     )
 """
 USE = "    nice: int = 0\n"

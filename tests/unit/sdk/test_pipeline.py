@@ -15,6 +15,7 @@ import titan.sdk.pipeline
 from titan.errors import InvalidGraph, InvalidPipeline
 from titan.sdk.job import Job
 from titan.sdk.pipeline import load_pipeline
+from titan.sdk.pipeline_keys import JOB_KEYS
 from titan.sdk.staging import stage
 
 
@@ -193,7 +194,7 @@ jobs:
         ("name: x\njob: []\n", "2: job: unknown key: did you mean 'jobs'?"),
         (
             "name: x\nzzz: 1\njobs: []",
-            "2: zzz: unknown key: use one of name, project, version, python, deadline, agent_run_id, params, env, defaults, jobs",
+            "2: zzz: unknown key: use one of name, jobs, params, env, defaults, project, deadline, version, agent_run_id, python",
         ),
         ("name: x\n1: x\n", "2: 1: unknown key"),
         ("name: x\nname: y\n", "2: name: duplicate key: line 1 already has it"),
@@ -452,7 +453,7 @@ _VALUES = st.recursive(
     ),
     max_leaves=4,
 )
-_JOBS = st.dictionaries(st.sampled_from([*titan.sdk.pipeline.JOB_KEYS, "id", "command"]), _VALUES, max_size=6)
+_JOBS = st.dictionaries(st.sampled_from([*JOB_KEYS, "id", "command"]), _VALUES, max_size=6)
 
 
 @_fuzz
