@@ -71,6 +71,7 @@ LIMITS: dict[str, list[tuple[str, str, str]]] = {
         ("arguments of a job; a command", size(dag.MAX_ARGS_BYTES), "refused: pass a file, or write a script"),
         ("rest of one job's specification", size(dag.MAX_TEMPLATE_BYTES), REFUSED),
         ("keys of a `matrix`", number(arrays.MAX_KEYS), REFUSED),
+        ("combinations of a `matrix` with `include` or `exclude`", number(arrays.MAX_COMBINED), REFUSED),
         ("capabilities that a job requires", number(demand.MAX_CAPABILITIES), REFUSED),
         ("GPUs of a job", number(demand.MAX_GPUS), REFUSED),
         ("`limits.memory`", f"{size(dag.MIN_MEMORY)} to {size(dag.MAX_MEMORY)}", REFUSED),

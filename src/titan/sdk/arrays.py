@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import product
 from numbers import Real
-from typing import Final
+from typing import Final, NamedTuple
 
 from titan.model.dag import MAX_JOBS
 from titan.sdk.field_table import BadField
@@ -29,10 +29,25 @@ Item = str | tuple[tuple[str, str], ...]
 """A text, or (key, text) pairs."""
 Foreach = int | tuple[Item, ...]
 """Number of jobs (each item is its index), or the items."""
-Matrix = tuple[tuple[str, tuple[str, ...]], ...]
+Axes = tuple[tuple[str, tuple[str, ...]], ...]
 """(axis, values) pairs: a job for each combination, the last axis fastest."""
 
+
+class Combinations(NamedTuple):
+    """A matrix with `include` or `exclude`: the names, and the values of each job."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Matrix = Axes | Combinations
+
 MAX_KEYS: Final = 64
+MAX_COMBINED: Final = 100_000
+"""Limit of combinations of a matrix with `include` or `exclude`."""
+MAX_MATCHES: Final = 10_000_000
+"""Limit of combinations times entries of `include` and `exclude`."""
+INCLUDE, EXCLUDE = "include", "exclude"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PLACEHOLDER = re.compile(r"\$\$\{|\$\{(item|matrix|index)(?:\.([^${}]*))?\}")
 
@@ -69,27 +84,86 @@ def foreach_of(value: object) -> Foreach:
 def matrix_of(value: object) -> Matrix:
     """Convert the value of `matrix`. Raises BadArray.
 
+    `exclude` drops combinations. `include` adds values to the combinations that it does not
+    contradict, or else a combination. Combinations without such a value have "".
+
     >>> matrix_of({"lang": ["de", "en"], "size": [1]})
     (('lang', ('de', 'en')), ('size', ('1',)))
+    >>> matrix_of({"a": [1, 2], "exclude": [{"a": 1}], "include": [{"a": 2, "b": "x"}, {"a": 3}]})
+    Combinations(names=('a', 'b'), rows=(('2', 'x'), ('3', '')))
     """
     if not isinstance(value, Mapping):
         raise BadArray("must be a mapping of axes to lists of values")
-    if not 1 <= len(value) <= MAX_KEYS:
+    axes = _axes_of({key: values for key, values in value.items() if key not in (INCLUDE, EXCLUDE)}, alone=INCLUDE not in value)
+    include, exclude = (_entries(name, value[name]) if name in value else [] for name in (INCLUDE, EXCLUDE))
+    return _combined(axes, include, exclude) if include or exclude else axes
+
+
+def _axes_of(value: Mapping[object, object], *, alone: bool) -> Axes:
+    if len(value) > MAX_KEYS or (alone and not value):
         raise BadArray(f"must have 1 to {MAX_KEYS} axes")
     axes = []
     count = 1
     for key, values in value.items():
-        _check_key(key)
+        name = _key(key)
         if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
-            raise BadArray(f"{key}: must be a list of values")
-        texts = tuple([_text(item, f"{key}: each value") for item in values])
+            raise BadArray(f"{name}: must be a list of values")
+        texts = tuple([_text(item, f"{name}: each value") for item in values])
         if not texts:
-            raise BadArray(f"{key}: is empty: an axis has at least one value")
+            raise BadArray(f"{name}: is empty: an axis has at least one value")
         count *= len(texts)
         if count > MAX_JOBS:
             raise BadArray(f"makes more than {MAX_JOBS:,} jobs")
-        axes.append((key, texts))
+        axes.append((name, texts))
     return tuple(axes)
+
+
+def _entries(name: str, value: object) -> list[dict[str, str]]:
+    """Return the entries of `include` or `exclude`."""
+    if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
+        raise BadArray(f"{name}: must be a list of mappings of names to values")
+    entries = []
+    for item in value:
+        if not isinstance(item, Mapping):
+            raise BadArray(f"{name}: each entry must be a mapping of names to values")
+        pairs = _item(item)
+        assert not isinstance(pairs, str)
+        entries.append(dict(pairs))
+    if not entries:
+        raise BadArray(f"{name}: is empty: leave it out")
+    return entries
+
+
+def _combined(axes: Axes, include: list[dict[str, str]], exclude: list[dict[str, str]]) -> Combinations:
+    known = dict(axes)
+    if axes and size_of(None, axes) > MAX_COMBINED:
+        raise BadArray(f"with include or exclude it has at most {MAX_COMBINED:,} combinations: leave values out")
+    if axes and size_of(None, axes) * (len(include) + len(exclude)) > MAX_MATCHES:
+        raise BadArray(f"the combinations times the entries of include and exclude exceed {MAX_MATCHES:,}")
+    for entry in exclude:
+        for name, text in entry.items():
+            if name not in known:
+                raise BadArray(f"exclude: {name}: the matrix has no such axis: there {_axes(known) if known else 'is none'}")
+            if text not in known[name]:
+                raise BadArray(f"exclude: {name}: {text[:60]!r} is not among its values")
+    made = [dict(zip(known, values, strict=True)) for values in product(*known.values())] if axes else []
+    rows = [row for row in made if not any(entry.items() <= row.items() for entry in exclude)]
+    found = list(rows)
+    for entry in include:
+        fixed = [(name, text) for name, text in entry.items() if name in known]
+        fitting = [row for row in rows if all(row[name] == text for name, text in fixed)]
+        if not axes or not fitting:
+            found.append(entry)
+        for row in fitting if axes else ():
+            row.update(entry)
+    if not found:
+        raise BadArray("exclude: leaves no job: the array has at least one")
+    if len(found) > MAX_JOBS:
+        raise BadArray(f"makes more than {MAX_JOBS:,} jobs")
+    names = tuple(dict.fromkeys([*known, *(name for entry in include for name in entry)]))
+    if len(names) > MAX_KEYS:
+        raise BadArray(f"must have 1 to {MAX_KEYS} axes")
+    return Combinations(names, tuple([tuple([row.get(name, "") for name in names]) for row in found]))
 
 
 def _item(value: object) -> Item:
@@ -97,14 +171,13 @@ def _item(value: object) -> Item:
         return _text(value, "each item")
     if not 1 <= len(value) <= MAX_KEYS:
         raise BadArray(f"an item that is a mapping has 1 to {MAX_KEYS} values")
-    for key in value:
-        _check_key(key)
-    return tuple([(key, _text(text, f"{key}: each value")) for key, text in value.items()])
+    return tuple([(_key(key), _text(text, f"{key}: each value")) for key, text in value.items()])
 
 
-def _check_key(key: object) -> None:
+def _key(key: object) -> str:
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise BadArray(f"{str(key)[:64]!r} is not a valid key: use letters, digits, _ and -, and start with a letter or _")
+    return key
 
 
 def _text(value: object, subject: str) -> str:
@@ -120,6 +193,8 @@ def _text(value: object, subject: str) -> str:
 
 # -- the jobs of an array --------------------------------------------------------------------------
 def size_of(foreach: Foreach | None, matrix: Matrix | None) -> int:
+    if isinstance(matrix, Combinations):
+        return len(matrix.rows)
     if matrix is not None:
         count = 1
         for _, values in matrix:
@@ -167,11 +242,18 @@ def rows(
 
 
 def _values(foreach: Foreach | None, matrix: Matrix | None) -> Iterable[Item]:
+    if isinstance(matrix, Combinations):
+        return (tuple(zip(matrix.names, values, strict=True)) for values in matrix.rows)
     if matrix is not None:
-        names = [name for name, _ in matrix]
+        names = names_of(matrix)
         return (tuple(zip(names, values, strict=True)) for values in product(*(values for _, values in matrix)))
     assert foreach is not None
     return map(str, range(foreach)) if isinstance(foreach, int) else foreach
+
+
+def names_of(matrix: Matrix) -> tuple[str, ...]:
+    """Return the names that `${matrix.NAME}` may have."""
+    return matrix.names if isinstance(matrix, Combinations) else tuple([name for name, _ in matrix])
 
 
 def _texts(values: Item) -> tuple[str, ...]:
@@ -216,11 +298,11 @@ def _check_placeholder(placeholder: re.Match[str], foreach: Foreach | None, matr
     if kind == "matrix":
         if matrix is None:
             raise BadArray(f"{placeholder[0]}: the job has no matrix: write ${{item}}")
-        if key is None or key not in dict(matrix):
-            raise BadArray(f"{placeholder[0]}: the matrix has no such axis: there {_axes(name for name, _ in matrix)}")
+        if key is None or key not in names_of(matrix):
+            raise BadArray(f"{placeholder[0]}: the matrix has no such axis: there {_axes(names_of(matrix))}")
         return
     if matrix is not None:
-        raise BadArray(f"{placeholder[0]}: the job has a matrix: write ${{matrix.{matrix[0][0]}}}")
+        raise BadArray(f"{placeholder[0]}: the job has a matrix: write ${{matrix.{names_of(matrix)[0]}}}")
     if isinstance(foreach, int):
         if key is not None:
             raise BadArray(f"{placeholder[0]}: the items are numbers: write ${{item}}")

@@ -183,7 +183,9 @@ class Job:
     )
     matrix: Field[Mapping[str, Iterable[object]] | None, Matrix | None] = row(
         "Makes the job an array with one job for each combination of values, as in "
-        "`{lang: [de, en], size: [1, 2]}`.",
+        "`{lang: [de, en], size: [1, 2]}`. `exclude: [{lang: de, size: 2}]` in it drops "
+        "combinations. `include` adds: each of its entries goes to the combinations whose values it "
+        "does not change, or else becomes a combination. Values that are missing are empty.",
         matrix_of, default=None, form=Form.MATRIX, own=True,
     )
     backoff: Field[float | str | None, float | None] = row(

@@ -42,7 +42,7 @@ from titan.errors import CallerError, InvalidGraph, InvalidPipeline
 from titan.model.conditions import parse
 from titan.model.durations import EXAMPLE, as_seconds
 from titan.model.graph import find_cycle
-from titan.sdk.arrays import array_of
+from titan.sdk.arrays import EXCLUDE, INCLUDE, array_of
 from titan.sdk.defaults import Defaults, defaults_of, with_defaults
 from titan.sdk.failure_fields import Type, type_of
 from titan.sdk.field_table import BadField, Form, Use
@@ -50,6 +50,7 @@ from titan.sdk.fields import perm_name, problem_of
 from titan.sdk.job import DAG, NOT_FOR_A_GATE, ROW_OF_KEY, Job
 from titan.sdk.params import Param, declared, filled
 from titan.sdk.pipeline_keys import AS_DEFAULTS, IGNORED, JOB_KEYS, JOB_SYNONYMS, ROOT_KEYS, ROOT_ROWS, ROOT_SYNONYMS
+from titan.sdk.placeholders import checked, checked_text
 from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_documents, load_nodes, value_of
 
@@ -160,7 +161,7 @@ def _read_root(source: Source, root: Entries, *, addition: bool = False, in_proj
         if key in root.entries and row.form is not None and key not in AS_DEFAULTS:
             with source.part:
                 line, node = root.entries[key]
-                values[key] = _READERS[row.form](source, key, line, node)
+                values[key] = _READERS[row.form](source, key, line, checked_text(source, key, node))
                 if row.make is not None and (problem := problem_of(row.make, values[key])):
                     raise source.fault(line, key, problem)
     project = values.pop("project", True) and in_project
@@ -215,7 +216,7 @@ def _read_jobs(source: Source, nodes: list[Node], *, project: bool, addition: bo
                 raise source.fault(node.line, "jobs", f"each job must be a mapping, '- id: ...', not {kind_of(node)}")
             id_ = node.entries["id"][1] if "id" in node.entries else None
             faulty.add(id_.text if isinstance(id_, Scalar) else "")
-            job = _read_job(source, node, present, project=project)
+            job = _read_job(source, checked(source, node), present, project=project)
             if job.id in position:
                 line, other = node.entries["id"][0], read[position[job.id]].entries["id"][0]
                 raise source.fault(line, "id", f"{job.id!r} is already used in line {other}: ids must be unique")
@@ -533,11 +534,14 @@ def _as_items(source: Source, key: str, line: int, node: Node) -> int | list[str
     ]
 
 
-def _as_matrix(source: Source, key: str, line: int, node: Node) -> dict[str, list[str]]:
+def _as_matrix(source: Source, key: str, line: int, node: Node) -> dict[str, Any]:
     if not isinstance(node, Entries):
         raise source.fault(line, key, f"must be a mapping of axes to lists of values, not {kind_of(node)}")
-    axes = {}
+    axes: dict[str, Any] = {}
     for name, (at, values) in node.entries.items():
+        if name in (INCLUDE, EXCLUDE):
+            axes[name] = _as_items(source, f"{key}.{name}", at, values) if isinstance(values, Items) else None
+            continue
         if not isinstance(values, Items):
             raise source.fault(at, f"{key}.{name[:80]}", f"must be a list of values, not {kind_of(values)}")
         axes[name] = [_as_written(source, f"{key}.{name[:80]}", value) for value in values.items]

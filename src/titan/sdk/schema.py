@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from titan.model.dag import MAX_JOBS, MAX_SECONDS
 from titan.sdk import params
+from titan.sdk.arrays import EXCLUDE, INCLUDE
 from titan.sdk.failure_fields import Type
 from titan.sdk.field_table import Form, Row, Use
 from titan.sdk.fields import Integer
@@ -71,7 +72,7 @@ _FORMS: Final[Mapping[Form, Schema]] = {
     Form.SECRETS: _list(_TEXT),
     Form.ENV: _mapping(_WRITTEN),
     Form.ITEMS: _either(_COUNT, _list(_either(_WRITTEN, _mapping(_WRITTEN))), _PARAMETER),
-    Form.MATRIX: _mapping(_list(_WRITTEN)),
+    Form.MATRIX: {**_mapping(_list(_WRITTEN)), "properties": dict.fromkeys((INCLUDE, EXCLUDE), _list(_mapping(_WRITTEN)))},
     Form.CODES: _list(_either({"type": "integer"}, _PARAMETER)),
     Form.ON_FAILURE: _either({"enum": ["cancel", "continue"]}, {**_only(run=_TEXT), "required": ["run"]}, _PARAMETER),
     Form.LIMITS: _only(**dict.fromkeys(LIMITS, _WRITTEN)),
