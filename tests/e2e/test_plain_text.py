@@ -3,14 +3,12 @@ output of jobs is as it was."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
 
 from support.cluster import QUIET, TITAN, Cluster, cluster
+from support.terminal import in_terminal
 from support.waiting import until
 from titan import DAG, Job
 
@@ -55,25 +53,11 @@ def test_text_of_others_is_plain(tmp_path: Path) -> None:
         assert raw(c, "run", "--quiet", "loud.sh").stdout == b"\x1b[31mred\x1b[0m\r\x01"
 
 
-def in_terminal(c: Cluster, *args: str) -> str:
-    """What a command writes to one."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen([*TITAN, *args], stdin=theirs, stdout=theirs, stderr=theirs, env=c.environment({"TERM": "xterm"})) as it:
-        os.close(theirs)
-        said = b""
-        with contextlib.suppress(OSError):  # the end of it
-            while part := os.read(ours, 4096):
-                said += part
-        assert it.wait(60) == 0, said
-    os.close(ours)
-    return said.decode()
-
-
 def test_names_are_no_markup_in_the_live_display(tmp_path: Path) -> None:
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text("name: '[red]x[/blue]'\njobs:\n  - {id: 'a[link=x]', command: 'true'}\n  - {id: b, command: 'true'}\n")
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
-        shown = in_terminal(c, "run", str(pipeline))
+        shown = in_terminal([*TITAN, "run", str(pipeline)], env=c.environment({"TERM": "xterm"}), cwd=c.base)
         assert "[red]x[/blue]" in shown
         assert "\x1b[" in shown, "the display moves by itself"
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from titan.cli.ask import _took, print_table, progress_text
+from titan.cli.ask import _took, progress_text
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.cli.terminal import one_line
 from titan.sdk.client import Client
 from titan.sdk.status import job_dict
@@ -25,6 +26,7 @@ ACTIVE = ("DISPATCHED", "RUNNING", "PAUSED")
 @click.command()
 @click.option("--dag", default="", metavar="NAME", help="Only runs of this DAG.")
 @master_option
+@wide_option
 @json_option
 def ps(dag: str, master: str | None, as_json: bool) -> None:
     """List the jobs that run now, with their workers, and the gates that wait for a decision."""
@@ -38,7 +40,7 @@ def ps(dag: str, master: str | None, as_json: bool) -> None:
     else:
         head = ("RUN/JOB", "DAG", "STATE", "WORKER", "TOOK", "SAYS")
         rows = [(f"{r.run}/{j.id}", r.dag, j.state, j.worker or "", _took(j, None), progress_text(j)) for r, j in found]
-        print_table(head, rows)
+        print_table(head, rows, spare=("DAG",))
 
 
 @click.command()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from titan.cli.ask import _clock, print_table
+from titan.cli.ask import _clock
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.cli.targets import find_run
 from titan.errors import EnvironmentFault, NotFound
 from titan.model.sizes import size_text
@@ -25,6 +26,7 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1, 10_000))
 @master_option
 @home_option(_HOME)
+@wide_option
 @json_option
 def artifacts(prefix: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
     """List the published files whose keys begin with PREFIX. With a RUN as PREFIX, list the files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import CancelledError
 from dataclasses import asdict
 from datetime import datetime
@@ -19,6 +19,7 @@ from titan.cli.output import follow_output, piece_in_json
 from titan.cli.run_logs import print_run_logs
 from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.cli.targets import find_job, find_target
 from titan.cli.terminal import Raw, one_line
 from titan.errors import CallerError, JobError, TitanError
@@ -28,8 +29,10 @@ from titan.sdk.client import Client
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
+WATCH_S, WATCH_MIN_S = 2.0, 0.1
 PROGRESS_CHARS = 60
 """Characters of a job's progress text in a table."""
+_SPARE = ("EXIT", "ATTEMPT")
 _RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 _HOME = "Read this home of an earlier private cluster instead of asking a running master."
 
@@ -37,9 +40,13 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 @click.command()
 @click.argument("target", required=False, metavar="[RUN|RUN/JOB]")
 @click.option("--all", "show_all", is_flag=True, help="Print every job, however many.")
-@click.option("--watch", type=click.FloatRange(0.1, 3600), metavar="SECONDS", help="Repeat after this time, until the run is over.")
+@click.option(
+    "--watch", type=SECONDS, is_flag=False, flag_value=WATCH_S, metavar="[DURATION]",
+    help=f"Repeat after this time, until the run is over.  [default: {WATCH_S:g}s]",
+)  # fmt: skip
 @master_option
 @home_option(_HOME)
+@wide_option
 @json_option
 def status(target: str | None, show_all: bool, watch: float | None, master: str | None, home: Path | None, as_json: bool) -> None:
     """Show the cluster, a run with its jobs, or a job with its story.
@@ -50,7 +57,7 @@ def status(target: str | None, show_all: bool, watch: float | None, master: str 
     with open_client(master, home=home, offline=True) as client:
         target = find_target(client, target) if target else None
         while not _print_status(client, target, show_all=show_all, as_json=as_json, clear=watch is not None) and watch:
-            time.sleep(watch)
+            time.sleep(max(WATCH_MIN_S, watch))
 
 
 def _print_status(client: Client, target: str | None, *, show_all: bool, as_json: bool, clear: bool) -> bool:
@@ -222,6 +229,7 @@ def _cancel_all(client: Client, dag: str, group: str, *, as_json: bool) -> None:
 @click.option("--group", default="", metavar="ID", help="Only runs with this agent_run_id.")
 @master_option
 @home_option(_HOME)
+@wide_option
 @json_option
 def runs(
     limit: int,
@@ -286,9 +294,10 @@ def print_jobs(jobs: Iterable[JobStatus], now: float | None = None) -> None:
         print_table(
             (*head[:-1], "SAYS", head[-1]),
             [(*row[:-1], progress_text(j)[:PROGRESS_CHARS], row[-1]) for row, j in zip(rows, listed, strict=True)],
+            spare=_SPARE,
         )
     elif rows:
-        print_table(head, rows)
+        print_table(head, rows, spare=_SPARE)
 
 
 def progress_text(job: JobStatus) -> str:
@@ -318,14 +327,6 @@ def print_runs(found: list[RunSummary], now: float | None = None) -> None:
         for r in found
     ]
     print_table(("RUN", "DAG", "STATE", "DONE", "SUBMITTED", ""), rows)
-
-
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    cells = [tuple(map(one_line, row)) for row in rows]
-    widths = [max(len(head[i]), *(len(r[i]) for r in cells)) for i in range(len(head))]
-    widths[-1] = 0
-    for row in (head, *cells):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _text(value: object) -> str:

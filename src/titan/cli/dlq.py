@@ -10,9 +10,10 @@ from typing import Any, TypedDict
 
 import click
 
-from titan.cli.ask import _clock, _text, print_table
+from titan.cli.ask import _clock, _text
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.cli.targets import find_target
 from titan.cli.terminal import one_line
 from titan.errors import Conflict
@@ -45,6 +46,7 @@ def dlq() -> None:
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
 @master_option
 @home_option(_HOME)
+@wide_option
 @json_option
 def list_dead(run: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
     """List the dead jobs of one run or of all runs, newest first."""
@@ -61,7 +63,7 @@ def list_dead(run: str, limit: int, master: str | None, home: Path | None, as_js
 
 def print_dead(found: Sequence[DeadJob]) -> None:
     rows = [(f"{d.run}/{d.job.id}", d.dag, str(d.job.attempt), _text(d.job.exit_code), d.job.reason) for d in found]
-    print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows)
+    print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows, spare=("DAG",))
 
 
 @dlq.command()

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from titan.cli.ask import print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.cli.targets import find_target
 from titan.cli.terminal import one_line
 from titan.sdk.decisions import OpenGate
@@ -24,6 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @click.argument("run", required=False, default="")
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1, 10_000))
 @master_option
+@wide_option
 @json_option
 def gates(run: str, limit: int, master: str | None, as_json: bool) -> None:
     """List the gates that wait for a decision, oldest first."""
@@ -44,7 +45,7 @@ def print_gates(found: Sequence[OpenGate], now: float) -> None:
         failed = gate.webhook not in ("", "due", "delivered")
         message = one_line(gate.message) + (f" (webhook: {gate.webhook})" if failed else "")
         rows.append((f"{gate.run}/{gate.job}", gate.dag, _time_left(gate.expires_at - now), message))
-    print_table(("GATE", "DAG", "LEFT", "MESSAGE"), rows)
+    print_table(("GATE", "DAG", "LEFT", "MESSAGE"), rows, spare=("DAG",))
 
 
 def _decision_options(command: F) -> F:

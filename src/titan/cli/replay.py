@@ -18,6 +18,7 @@ from titan.cli.moments import local, moment_of
 from titan.cli.options import home_option, json_option
 from titan.cli.schedule import print_schedules
 from titan.cli.services import print_services
+from titan.cli.table import wide_option
 from titan.cli.workers import print_workers
 from titan.core.state.state import State
 from titan.errors import NotFound
@@ -56,6 +57,7 @@ ROWS = 1000
 @click.option("--to", "end", metavar="TIME|SEQ", help="With --events.  [default: the end]")
 @click.option("--all", "show_all", is_flag=True, help="Print every job, however many.")
 @home_option("The master's home; it may be running.  [default: .titan]")
+@wide_option
 @json_option
 def replay(
     target: str,

@@ -8,6 +8,7 @@ import sys
 from zlib import crc32
 
 from titan.cli.output import gap_text, piece_in_json
+from titan.cli.table import cut
 from titan.cli.terminal import one_line
 from titan.sdk.client import Client
 from titan.sdk.status import LogPiece
@@ -51,9 +52,7 @@ class PrefixedLines:
             self._print(key[0], key[2], rest)
 
     def _print(self, job: str, stream: int, line: bytes) -> None:
-        name = one_line(job)
-        if len(name) > MAX_PREFIX:
-            name = f"{name[: MAX_PREFIX // 2 - 1]}..{name[-(MAX_PREFIX // 2 - 1) :]}"
+        name = cut(one_line(job), MAX_PREFIX, middle=True)
         self._width = max(self._width, len(name))
         prefix = f"{name:<{self._width}} | "
         if self._colour:

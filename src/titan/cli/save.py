@@ -7,11 +7,11 @@ import time
 
 import click
 
-from titan.cli.ask import print_table
 from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import json_option, master_option, python_option
 from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, pipeline_options
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 
 
 @click.command(cls=PipelineCommand)
@@ -23,6 +23,7 @@ from titan.cli.session import open_client
 @pipeline_options
 @python_option
 @master_option
+@wide_option
 @json_option
 def save(
     name: str | None,

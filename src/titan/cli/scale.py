@@ -7,13 +7,15 @@ from dataclasses import asdict
 
 import click
 
-from titan.cli.ask import _ago, print_table
+from titan.cli.ask import _ago
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 
 
 @click.command()
 @master_option
+@wide_option
 @json_option
 def scale(master: str | None, as_json: bool) -> None:
     """Show the burst workers of each capability. The table also has the queued jobs, the busy

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from titan.cli.ask import print_table
 from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import deadline_option, home_option, json_option, master_option, python_option
 from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, pipeline_options
 from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.model.timing import iso
 from titan.sdk.schedules import ScheduleStatus
 
@@ -83,6 +83,7 @@ def add(
 @schedule.command(name="list")
 @master_option
 @home_option(_HOME)
+@wide_option
 @json_option
 def list_(master: str | None, home: Path | None, as_json: bool) -> None:
     """List all schedules with their next times."""
@@ -164,7 +165,8 @@ def print_schedules(found: Sequence[ScheduleStatus], now: float) -> None:
         )
         for s in found
     ]
-    print_table(("NAME", "DAG", "WHEN", "NEXT", "LAST RUN", "RUNS", "SKIPPED", "OVERLAP/CATCH-UP"), rows)
+    head = ("NAME", "DAG", "WHEN", "NEXT", "LAST RUN", "RUNS", "SKIPPED", "OVERLAP/CATCH-UP")
+    print_table(head, rows, spare=("OVERLAP/CATCH-UP", "SKIPPED", "RUNS"))
 
 
 def _show(s: ScheduleStatus, *, as_json: bool) -> None:
@@ -192,7 +194,7 @@ def _next(s: ScheduleStatus, now: float) -> str:
         return "paused"
     if not s.next_at:
         return "never"
-    return f"{iso(s.next_at, s.tz)} (in {_span(s.next_at - now)})"
+    return f"in {_span(s.next_at - now)} ({iso(s.next_at, s.tz)})"
 
 
 def _span(seconds: float) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from titan.cli.ask import print_table
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.errors import CallerError
 from titan.host.core_dumps import forbid_core_dumps
 from titan.model.secrets import MAX_VALUE, new_name_problem
@@ -51,6 +51,7 @@ def set_(name: str, file: Path | None, master: str | None, home: Path | None, as
 @secret.command("list")
 @master_option
 @home_option(_HOME)
+@wide_option
 @json_option
 def list_(master: str | None, home: Path | None, as_json: bool) -> None:
     """List the names, the time at which each was set, and its version."""

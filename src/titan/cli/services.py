@@ -9,9 +9,10 @@ from dataclasses import asdict
 
 import click
 
-from titan.cli.ask import _ago, print_table
+from titan.cli.ask import _ago
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.cli.targets import find_target
 from titan.sdk.job import Job
 from titan.sdk.services import ServiceStatus
@@ -21,6 +22,7 @@ from titan.sdk.services import ServiceStatus
 @click.argument("run", required=False, default="")
 @click.option("--limit", default=200, show_default=True, type=click.IntRange(1, 10_000))
 @master_option
+@wide_option
 @json_option
 def services(run: str, limit: int, master: str | None, as_json: bool) -> None:
     """List the running services. The table has their states, their addresses, and the reasons of
@@ -41,7 +43,7 @@ def print_services(found: Sequence[ServiceStatus], now: float) -> None:
         (f"{s.run}/{s.job}", s.state, s.address or "", s.worker or "", str(s.restarts), _ago(min(s.since, now), now), s.reason)
         for s in found
     ]
-    print_table(("SERVICE", "STATE", "ADDRESS", "WORKER", "RESTARTS", "SINCE", "REASON"), rows)
+    print_table(("SERVICE", "STATE", "ADDRESS", "WORKER", "RESTARTS", "SINCE", "REASON"), rows, spare=("RESTARTS", "SINCE"))
 
 
 @click.command()

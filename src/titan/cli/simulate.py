@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from titan.cli.ask import print_table
 from titan.cli.durations import Durations, Measurements, checked_seconds, durations_of, read_durations, read_recordings
 from titan.cli.fleet import Capacity, fleets
 from titan.cli.job_options import JobOptions, dag_of
@@ -21,6 +20,7 @@ from titan.cli.options import folder_path, json_option, master_option
 from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, pipeline_options
 from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.errors import CallerError, MasterUnreachable
 from titan.master.interpreter_settings import tune_interpreter
 from titan.model.dag import DagSpec
@@ -68,6 +68,7 @@ PROGRESS_EVERY_S = 1.0
 @pipeline_options
 @click.option("--jobs", "show_jobs", is_flag=True, help="Print each job's start and end.")
 @master_option
+@wide_option
 @json_option
 def simulate(
     pipeline: Path, workers: tuple[str, ...], slots: int | None, each: tuple[str, ...], cpus: float | None, runs: tuple[str, ...],

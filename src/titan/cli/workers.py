@@ -8,16 +8,18 @@ from dataclasses import asdict
 
 import click
 
-from titan.cli.ask import _ago, print_table
+from titan.cli.ask import _ago
 from titan.cli.options import json_option, master_option
 from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.sdk.status import WorkerStatus
 from titan.sdk.unmet import taken_text
 
 
 @click.group(invoke_without_command=True)
 @master_option
+@wide_option
 @json_option
 @click.pass_context
 def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
@@ -53,7 +55,10 @@ def print_workers(found: Sequence[WorkerStatus], *, with_heard: bool = True) -> 
         for w in found
     ]
     head = ("NAME", "STATE", "BUSY", "CAPABILITIES", "TAKEN", "HOST", "HEARD")
-    print_table(head if with_heard else head[:-1], rows if with_heard else [row[:-1] for row in rows])
+    if with_heard:
+        print_table(head, rows, spare=("HOST",))
+    else:
+        print_table(head[:-1], [row[:-1] for row in rows], spare=("HOST",))
 
 
 def _state_of(w: WorkerStatus) -> str:
