@@ -24,6 +24,7 @@ TABLES = {
     "dlq list": ("dlq",),
     "workers": ("workers",),
     "scale": ("scale",),
+    "disk": ("disk",),
     "artifacts": ("artifacts",),
     "save": ("save", "--list"),
     "secret list": ("secret", "list"),

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from titan.cli.ask import _took, progress_text
+from titan.cli.ask import progress_text
+from titan.cli.cells import took_text
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.table import print_table, wide_option
@@ -39,7 +40,7 @@ def ps(dag: str, master: str | None, as_json: bool) -> None:
         print(f"no job runs; {len(runs)} run{'s are' if len(runs) != 1 else ' is'} open: titan why RUN/JOB says why a job waits")
     else:
         head = ("RUN/JOB", "DAG", "STATE", "WORKER", "TOOK", "SAYS")
-        rows = [(f"{r.run}/{j.id}", r.dag, j.state, j.worker or "", _took(j, None), progress_text(j)) for r, j in found]
+        rows = [(f"{r.run}/{j.id}", r.dag, j.state, j.worker or "", took_text(j, None), progress_text(j)) for r, j in found]
         print_table(head, rows, spare=("DAG",))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from titan.cli.ask import _clock
+from titan.cli.cells import clock_text
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.table import print_table, wide_option
@@ -43,7 +43,7 @@ def artifacts(prefix: str, limit: int, master: str | None, home: Path | None, as
         print("no artifacts" + (f" of {prefix}" if prefix else "; for those of a run: titan artifacts RUN"))
         return
     rows = [
-        (f"{a.key}/" if a.is_folder else a.key, size_text(a.size), a.hash[:12], _clock(a.published_at), a.by or "a client")
+        (f"{a.key}/" if a.is_folder else a.key, size_text(a.size), a.hash[:12], clock_text(a.published_at), a.by or "a client")
         for a in found
     ]
     print_table(("KEY", "SIZE", "HASH", "AT", "BY"), rows)

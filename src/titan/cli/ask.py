@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import asdict
 from datetime import datetime
@@ -14,19 +14,23 @@ from typing import NoReturn
 
 import click
 
+from titan.cli.cells import ago_text, clock_text, took_text, value_text
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.output import follow_output, piece_in_json
 from titan.cli.run_logs import print_run_logs
 from titan.cli.seconds import SECONDS
+from titan.cli.services import print_services
 from titan.cli.session import open_client
 from titan.cli.table import print_table, wide_option
+from titan.cli.tally import done_text, tally_text
 from titan.cli.targets import find_job, find_target
 from titan.cli.terminal import Raw, one_line
 from titan.errors import CallerError, JobError, TitanError
 from titan.model.durations import parse_duration
 from titan.model.timing import iso
 from titan.sdk.client import Client
-from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
+from titan.sdk.services import ServiceStatus
+from titan.sdk.status import OVER, JobStatus, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
 WATCH_S, WATCH_MIN_S = 2.0, 0.1
@@ -82,13 +86,13 @@ def _print_status(client: Client, target: str | None, *, show_all: bool, as_json
             print(json.dumps({"run": target.partition("/")[0], **job_dict(job), "story": story}))
         else:
             print_job(job, story)
-        final = job.state in ("COMPLETED", "DEAD", "CANCELLED", "SKIPPED")
+        final = job.state in OVER
     else:
         run = client.status(target)
         if as_json:
             print(json.dumps(run.to_dict()))
         else:
-            print_run(run, show_all=show_all)
+            print_run(run, show_all=show_all, services=() if run.summary.over else client.services(run.run))
         final = run.summary.over
     sys.stdout.flush()
     return final
@@ -251,12 +255,12 @@ def runs(
             print_runs(found)
 
 
-def print_run(run: RunStatus, *, show_all: bool, now: float | None = None) -> None:
-    """Print a run. Durations of open jobs end at `now`, by default the current time."""
+def print_run(run: RunStatus, *, show_all: bool, now: float | None = None, services: Sequence[ServiceStatus] = ()) -> None:
+    """Print a run, and apart from its other jobs the `services` that are not over. Durations of
+    open jobs end at `now`, by default the current time."""
     s = run.summary
     took = f", {(s.finished_at or now or time.time()) - s.submitted_at:.1f} s"
-    tally = ", ".join(f"{n} {state}" for state, n in s.tally.items())
-    print(f"run {run.run} of {one_line(run.dag)}: {run.state}{took}; {tally}")
+    print(f"run {run.run} of {one_line(run.dag)}: {run.state}{took}; {tally_text(s)}")
     if s.actor:
         print(f"submitted by {one_line(s.actor)}")
     if s.schedule and s.scheduled_at:
@@ -265,13 +269,17 @@ def print_run(run: RunStatus, *, show_all: bool, now: float | None = None) -> No
         print(f"group {s.group}")
     if s.deadline_at:
         print(f"deadline {iso(s.deadline_at)}")
-    jobs = run.jobs
+    apart = {service.job for service in services}
+    jobs = [job for job in run.jobs if job.id not in apart]
     if not show_all and len(jobs) > MAX_ROWS:
         first = [j for j in jobs if j.state in ("DEAD", "RUNNING", "FAILED", "DISPATCHED", "PAUSED")][:MAX_ROWS]
         print_jobs(first, now)
         print(f"{len(jobs) - len(first)} more jobs: --all prints all, --json prints them for programs")
     else:
         print_jobs(jobs, now)
+    if services:
+        print()
+        print_services(services, now or time.time(), of_run=True)
 
 
 def print_job(job: JobStatus, story: Iterable[str], now: float | None = None) -> None:
@@ -282,14 +290,17 @@ def print_job(job: JobStatus, story: Iterable[str], now: float | None = None) ->
         print(f"  says: {one_line(job.status)}")
     for line in story:
         at, _, text = line.partition("  ")
-        print(f"  {_clock(float(at))}  {one_line(text)}")
+        print(f"  {clock_text(float(at))}  {one_line(text)}")
 
 
 def print_jobs(jobs: Iterable[JobStatus], now: float | None = None) -> None:
     """Print a table of jobs. It has a column SAYS if any job reports progress or a status."""
     head = ("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON")
     listed = list(jobs)
-    rows = [(j.id, j.state, _text(j.attempt or None), j.worker or "", _text(j.exit_code), _took(j, now), j.reason) for j in listed]
+    rows = [
+        (j.id, j.state, value_text(j.attempt or None), j.worker or "", value_text(j.exit_code), took_text(j, now), j.reason)
+        for j in listed
+    ]
     if any(progress_text(j) for j in listed):
         print_table(
             (*head[:-1], "SAYS", head[-1]),
@@ -322,32 +333,5 @@ def print_runs(found: list[RunSummary], now: float | None = None) -> None:
     if not found:
         print("no runs found; start one: titan run FILE, or titan submit FILE")
         return
-    rows = [
-        (r.run, r.dag, r.state, f"{r.tally.get('COMPLETED', 0)}/{r.count}", _clock(r.submitted_at), _ago(r.submitted_at, now))
-        for r in found
-    ]
+    rows = [(r.run, r.dag, r.state, done_text(r), clock_text(r.submitted_at), ago_text(r.submitted_at, now)) for r in found]
     print_table(("RUN", "DAG", "STATE", "DONE", "SUBMITTED", ""), rows)
-
-
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
-def _took(j: JobStatus, now: float | None) -> str:
-    if not j.started_at:
-        return ""
-    return f"{(j.finished_at or now or time.time()) - j.started_at:.2f} s"
-
-
-def _clock(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"
-
-
-def _ago(at: float, now: float | None = None) -> str:
-    if not at:
-        return "never"
-    seconds = max(0.0, (now or time.time()) - at)
-    for limit, unit in ((60, "s"), (3600, "min"), (86_400, "h")):
-        if seconds < limit:
-            return f"{seconds / (limit / 60 if unit != 'h' else 3600):.0f} {unit} ago"
-    return f"{seconds / 86_400:.0f} days ago"

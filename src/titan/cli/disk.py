@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from titan.cli.ask import print_table
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.table import print_table, wide_option
 from titan.model.sizes import size_text
 from titan.sdk.disk import DiskStatus, NodeDisk
 
-NAME_CHARS = 16
-RUN_CHARS = 30
 _HOME = "Measure this home of an earlier private cluster instead of asking a running master."
 
 
@@ -24,6 +21,7 @@ _HOME = "Measure this home of an earlier private cluster instead of asking a run
 @click.option("--runs", default=10, show_default=True, type=click.IntRange(0, 1000), help="Number of runs in the table.")
 @master_option
 @home_option(_HOME)
+@wide_option
 @json_option
 def disk(runs: int, master: str | None, home: Path | None, as_json: bool) -> None:
     """Show what takes disk space on the master and on each worker, and the largest runs. With
@@ -42,13 +40,12 @@ def disk(runs: int, master: str | None, home: Path | None, as_json: bool) -> Non
 
 def _print_disk(found: DiskStatus, most_runs: int) -> None:
     nodes = (found.master, *found.workers)
-    sizes = [(_cut(node.name, NAME_CHARS), *_sizes(node)) for node in nodes]
-    _print_fitting(("NODE", "TAKES", "FREE", "DISK", "HOME"), sizes, [node.home for node in nodes])
+    print_table(("NODE", "TAKES", "FREE", "DISK", "HOME"), [(node.name, *_sizes(node), node.home) for node in nodes])
     for node in nodes:
         for line in _remarks(node):
             print(f"! {line}")
     places = [
-        (_cut(node.name, NAME_CHARS), place, size_text(size))
+        (node.name, place, size_text(size))
         for node in nodes
         for place, size in sorted(node.places.items(), key=lambda item: -item[1])
         if size
@@ -58,15 +55,8 @@ def _print_disk(found: DiskStatus, most_runs: int) -> None:
         print_table(("NODE", "FILES", "TAKES"), places)
     if largest := found.runs[:most_runs]:
         print()
-        runs = [(_cut(run.run, RUN_CHARS), _cut(run.dag, NAME_CHARS), size_text(run.bytes)) for run in largest]
-        _print_fitting(("RUN", "DAG", "TAKES", "WORKERS"), runs, [" ".join(run.workers) for run in largest])
-
-
-def _print_fitting(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], last: Sequence[str]) -> None:
-    """Print a table whose last column is cut to the width of the terminal."""
-    widths = [max(map(len, column)) + 2 for column in zip(head[:-1], *rows, strict=True)]
-    room = max(8, shutil.get_terminal_size().columns - sum(widths))
-    print_table(head, [(*row, _cut(text, room)) for row, text in zip(rows, last, strict=True)])
+        rows = [(run.run, run.dag, size_text(run.bytes), " ".join(run.workers)) for run in largest]
+        print_table(("RUN", "DAG", "TAKES", "WORKERS"), rows)
 
 
 def _sizes(node: NodeDisk) -> tuple[str, str, str]:
@@ -83,11 +73,3 @@ def _remarks(node: NodeDisk) -> Iterator[str]:
         yield f"{node.name}: the measurement took too long, and the sizes are too small"
     if node.is_full:
         yield f"{node.name}: its disk is full, with {size_text(node.free)} free"
-
-
-def _cut(text: str, width: int) -> str:
-    """Return a text of at most `width` characters: its middle is left out if it is longer."""
-    if len(text) <= width:
-        return text
-    end = (width - 3) // 2
-    return f"{text[: width - 3 - end]}...{text[len(text) - end :]}"

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 import click
 
-from titan.cli.ask import _clock, _text
+from titan.cli.cells import clock_text, value_text
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.table import print_table, wide_option
@@ -62,7 +62,7 @@ def list_dead(run: str, limit: int, master: str | None, home: Path | None, as_js
 
 
 def print_dead(found: Sequence[DeadJob]) -> None:
-    rows = [(f"{d.run}/{d.job.id}", d.dag, str(d.job.attempt), _text(d.job.exit_code), d.job.reason) for d in found]
+    rows = [(f"{d.run}/{d.job.id}", d.dag, str(d.job.attempt), value_text(d.job.exit_code), d.job.reason) for d in found]
     print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows, spare=("DAG",))
 
 
@@ -91,7 +91,7 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
         print(f"{target} is DEAD after {status.attempt} attempt{'s' if status.attempt != 1 else ''}: {one_line(status.reason)}")
         for line in story:
             at, _, text = line.partition("  ")
-            print(f"  {_clock(float(at))}  {text}")
+            print(f"  {clock_text(float(at))}  {text}")
         for attempt_output in _attempts(client, target, status.attempt, full=full):
             for stream in ("stdout", "stderr"):
                 _print_output(attempt_output, stream)

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import TextIO, cast
 
 from titan.cli.ask import progress_text
+from titan.cli.tally import tally_text
 from titan.cli.terminal import Raw, one_line
 from titan.model.names import shell_word
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
 from titan.sdk.run import Run
-from titan.sdk.status import JobStatus, RunSummary
+from titan.sdk.status import OVER, JobStatus, RunSummary
 
 LINES_UP_TO = 200
 """Largest run that is followed job by job without a live terminal; a larger one shows its tally."""
@@ -45,13 +46,30 @@ def submit(client: Client, dag: DAG, *, quiet: bool) -> Run:
     return client.submit(dag, progress=progress)
 
 
-def follow(client: Client, run: str, *, quiet: bool = False) -> RunSummary:
-    """Show the run until it is over; return its summary."""
+def follow(client: Client, run: str, *, quiet: bool = False, services: bool = True) -> RunSummary:
+    """Show the run until it is over, or with `services=False` until only READY services are left.
+    Return its summary."""
     if quiet:
-        return client.run(run).wait()
+        return client.run(run).wait(services=services)
     if sys.stderr.isatty():
-        return _follow_live(client.changes(run, progress=True), client.address)
-    return _follow_lines(client.changes(run), client.address)
+        return _follow_live(client.changes(run, progress=True, services=services), client.address)
+    return _follow_lines(client.changes(run, services=services), client.address)
+
+
+def report_absence(client: Client, later: str) -> None:
+    """From now on, say on stderr when the master does not answer, and when it is back.
+
+    `later`: the command to type if it stays away.
+    """
+
+    def tell(away: bool) -> None:
+        if away:
+            text = f"the master at {client.address} does not answer: the run goes on; waiting for the master, or later: {later}"
+        else:
+            text = f"the master at {client.address} is back"
+        print(f"titan: {text}", file=sys.stderr, flush=True)
+
+    client.on_away(tell)
 
 
 def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address: str) -> RunSummary:
@@ -66,11 +84,8 @@ def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address
                     print(_line(job), file=sys.stderr, flush=True)
         elif summary.over or time.monotonic() - printed >= TALLY_EVERY_S:
             printed = time.monotonic()
-            tally = ", ".join(f"{n} {state}" for state, n in summary.tally.items())
-            print(f"{_now()} {tally}", file=sys.stderr, flush=True)
-        if summary.over:
-            return summary
-    raise AssertionError("a watch ended before its run")
+            print(f"{_now()} {tally_text(summary)}", file=sys.stderr, flush=True)
+    return summary
 
 
 def _gate(run: str, job: JobStatus, address: str) -> str:
@@ -111,15 +126,18 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
                     progress.console.print(Text(_gate(summary.run, job, address), style="cyan"))
                 elif job.state in ("FAILED", "DEAD"):
                     progress.console.print(Text(_line(job), style="red" if job.state == "DEAD" else "yellow"))
-            over = sum(summary.tally.get(state, 0) for state in ("COMPLETED", "DEAD", "CANCELLED", "SKIPPED"))
+            over = sum(summary.tally.get(state, 0) for state in OVER)
             names = list(running)
             busy = ", ".join([f"{name} {running[name]}".strip() for name in names[:3]]) + (
                 f" and {len(names) - 3} more" if len(names) > 3 else ""
             )
             progress.update(task, completed=over, busy="" if summary.over else escape(busy))
-            if summary.over:
-                return summary
-    raise AssertionError("a watch ended before its run")
+    return summary
+
+
+def services_left(client: Client, run: str) -> str:
+    """Return the services of a run that go on, with their addresses, as text."""
+    return ", ".join(f"{one_line(s.job)} at {s.address}" if s.address else one_line(s.job) for s in client.services(run, 10))
 
 
 def report_lost_output(client: Client, summary: RunSummary) -> bool:

@@ -7,8 +7,9 @@ import sys
 from typing import NamedTuple
 
 from titan.cli.exits import EXIT_FAILED
-from titan.cli.follow import follow, report_lost_output
+from titan.cli.follow import follow, report_lost_output, services_left
 from titan.cli.output import follow_output, write_piece
+from titan.cli.tally import tally_text
 from titan.cli.terminal import one_line
 from titan.model.names import shell_word
 from titan.protocol.messages import Pipeline
@@ -65,7 +66,13 @@ def follow_run(client: Client, handle: Run, dag: About, *, quiet: bool, as_json:
     if dag.size == 1 and not as_json:
         follow_output(client, f"{handle.id}/{dag.first}")
         return handle.wait()
-    return follow(client, handle.id, quiet=quiet or as_json)
+    summary = follow(client, handle.id, quiet=quiet or as_json, services=False)
+    if summary.over:
+        return summary
+    if not (quiet or as_json):
+        left = services_left(client, handle.id)
+        print(f"titan: the jobs are over, and services go on: {left}; stop them: titan stop {handle.id}", file=sys.stderr)
+    return handle.wait()
 
 
 def conclude(client: Client, summary: RunSummary, dag: About, *, later: str | None, quiet: bool, as_json: bool) -> int:
@@ -82,8 +89,7 @@ def conclude(client: Client, summary: RunSummary, dag: About, *, later: str | No
         elif dag.size > 1 and dag.last:
             _print_result(client, f"{summary.run}/{dag.last}", later)
         if not quiet:
-            tally = ", ".join(f"{n} {state}" for state, n in summary.tally.items())
-            print(f"run {summary.run} {summary.state} in {took:.2f} s: {tally}", file=sys.stderr)
+            print(f"run {summary.run} {summary.state} in {took:.2f} s: {tally_text(summary)}", file=sys.stderr)
     lost = report_lost_output(client, summary)
     return 0 if summary.ok and not lost else EXIT_FAILED
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
-from titan.cli.follow import follow, report_lost_output
+from titan.cli.follow import follow, report_absence, report_lost_output, services_left
 from titan.cli.follow import submit as submit_dag
 from titan.cli.job_options import JobOptions, callers_environment, dag_of, dags_of, job_options, take_job_options
 from titan.cli.local_cluster import LocalCluster
@@ -35,13 +35,14 @@ from titan.cli.stdin import handed_on, is_piped
 from titan.cli.targets import find_run
 from titan.errors import MasterUnreachable, NotFound, TitanError
 from titan.host.temporary_folder import temporary_folder
+from titan.model.causes import UNNEEDED
 from titan.model.names import match_name, shell_word
 from titan.protocol.messages import Pipeline
 from titan.sdk.address import HOME_VARIABLE, VARIABLE, address_of_home, default_home
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
 from titan.sdk.run import Run
-from titan.sdk.status import WorkerStatus
+from titan.sdk.status import RunSummary, WorkerStatus
 from titan.sdk.unmet import asks_for_resources, describe_unmet
 
 DEFAULT_WORKERS = 1
@@ -88,6 +89,8 @@ def execute(
         else:
             pipeline.refuse(_FIXED.format(name=arguments[0]))
             handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), About.of_saved(saved)
+        if not cluster.private:
+            report_absence(client, f"titan attach {handle.id}{cluster.later or ''}")
         try:
             if not (quiet or as_json):
                 jobs = f"{about.size:,} job{'s' if about.size != 1 else ''}"
@@ -204,6 +207,7 @@ def attach(run_id: str, quiet: bool, exit_code: str, master: str | None, as_json
         run_id = find_run(client, run_id)
         summary, jobs = next(client.changes(run_id))
         about = About(summary.dag, summary.count, jobs[0].id if summary.count == 1 else "", "")
+        report_absence(client, f"titan attach {run_id}{_master_option(master)}")
         try:
             summary = follow_run(client, client.run(run_id), about, quiet=quiet, as_json=as_json)
         except KeyboardInterrupt:
@@ -228,23 +232,39 @@ def attach(run_id: str, quiet: bool, exit_code: str, master: str | None, as_json
 @master_option
 @json_option
 def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as_json: bool) -> None:
-    """Follow a run until it is over. Exit with 0 if every job COMPLETED, else 1."""
+    """Follow a run until it is over, or until only READY services are left: those with `keep`. Exit
+    with 0 if every job COMPLETED, else 1."""
     with open_client(master) as client:
         run_id = find_run(client, run_id)
+        later = _master_option(master)
+        report_absence(client, f"titan wait {run_id}{later}")
         if timeout is not None:
             try:
-                summary = client.run(run_id).wait(timeout)
+                summary = client.run(run_id).wait(timeout, services=False)
             except TimeoutError:
                 print(f"titan: run {run_id} is not over after {timeout:g} s; it is still running", file=sys.stderr)
                 click.get_current_context().exit(EXIT_FAILED)
         else:
-            summary = follow(client, run_id, quiet=quiet or as_json)
+            summary = follow(client, run_id, quiet=quiet or as_json, services=False)
+        ok = summary.ok or (not summary.over and _all_completed(client, summary))
         if as_json:
             print(json.dumps(asdict(summary)))
-        elif not summary.ok:
-            print_failures(client, client.status(run_id), _master_option(master))
+        elif not ok:
+            print_failures(client, client.status(run_id), later)
+        if not (summary.over or quiet or as_json):
+            left = services_left(client, run_id)
+            print(f"titan: services of {run_id} go on: {left}; stop them: titan stop {run_id}{later}", file=sys.stderr)
         lost = report_lost_output(client, summary)
-    click.get_current_context().exit(0 if summary.ok and not lost else EXIT_FAILED)
+    click.get_current_context().exit(0 if ok and not lost else EXIT_FAILED)
+
+
+def _all_completed(client: Client, summary: RunSummary) -> bool:
+    """Return whether no job of an open run is DEAD, and none is CANCELLED that was needed."""
+    if summary.tally.get("CANCELLED"):
+        cancelled = [job for job in client.status(summary.run).jobs if job.state == "CANCELLED"]
+        if any(job.cause not in {cause.name for cause in UNNEEDED} for job in cancelled):
+            return False
+    return not summary.tally.get("DEAD")
 
 
 # -- the DAG to run --------------------------------------------------------------------------------

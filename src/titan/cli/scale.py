@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from titan.cli.ask import _ago
+from titan.cli.cells import ago_text
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.table import print_table, wide_option
@@ -35,7 +35,7 @@ def scale(master: str | None, as_json: bool) -> None:
                 f"{row.used}/{row.slots}" + (f" +{row.coming}" if row.coming else ""),
                 str(len(row.bursts)) + (f" -{len(row.leaving)}" if row.leaving else ""),
                 f"{row.least}..{row.most}",
-                row.decision + (f" ({_ago(row.looked_at)})" if row.looked_at else ""),
+                row.decision + (f" ({ago_text(row.looked_at)})" if row.looked_at else ""),
             )
             for row in found
         ]

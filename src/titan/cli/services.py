@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from titan.cli.ask import _ago
+from titan.cli.cells import ago_text
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.table import print_table, wide_option
@@ -38,12 +38,22 @@ def services(run: str, limit: int, master: str | None, as_json: bool) -> None:
         print_services(found, time.time())
 
 
-def print_services(found: Sequence[ServiceStatus], now: float) -> None:
+def print_services(found: Sequence[ServiceStatus], now: float, *, of_run: bool = False) -> None:
+    """Print a table. `of_run`: all are of one run, so that their names are enough."""
     rows = [
-        (f"{s.run}/{s.job}", s.state, s.address or "", s.worker or "", str(s.restarts), _ago(min(s.since, now), now), s.reason)
+        (
+            s.job if of_run else f"{s.run}/{s.job}",
+            s.state,
+            s.address or "",
+            s.worker or "",
+            str(s.restarts),
+            ago_text(min(s.since, now), now),
+            s.reason,
+        )
         for s in found
     ]
-    print_table(("SERVICE", "STATE", "ADDRESS", "WORKER", "RESTARTS", "SINCE", "REASON"), rows, spare=("RESTARTS", "SINCE"))
+    head = ("SERVICE", "STATE", "ADDRESS", "WORKER", "RESTARTS", "SINCE", "REASON")
+    print_table(head, rows, spare=("RESTARTS", "SINCE"))
 
 
 @click.command()

@@ -23,7 +23,7 @@ MIN_TEXT = 16
 _TEXTS = frozenset({"REASON", "SAYS", "MESSAGE", "CAPABILITIES", "TAKEN", "LAST DECISION", "WHEN", "NEXT"})
 """Heads of the columns that are cut at their end."""
 _NAMES = frozenset(
-    {"ADDRESS", "BY", "CAPABILITY", "DAG", "GATE", "HOST", "JOB", "KEY", "LAST RUN", "NAME", "RUN", "RUN/JOB", "SERVICE", "WORKER"}
+    "ADDRESS BY CAPABILITY DAG GATE HOME HOST JOB KEY NAME NODE RUN RUN/JOB SERVICE WORKER WORKERS".split() + ["LAST RUN"]
 )
 """Heads of the columns that are cut in the middle. All other columns are short and stay whole."""
 _WIDE = "titan.wide"
@@ -33,7 +33,7 @@ _COLOURS = {
     **dict.fromkeys(("DEAD", "FAILED", "LOST"), 31),
     **dict.fromkeys(("RUNNING", "DISPATCHED", "STARTING"), 36),
     **dict.fromkeys(("PAUSED", "SUSPECT", "ASIDE", "BACKOFF", "STOPPING"), 33),
-    **dict.fromkeys(("CANCELLED", "LEFT", "WAITING"), 2),
+    **dict.fromkeys(("CANCELLED", "LEFT", "SKIPPED", "WAITING"), 2),
 }
 _BOLD = 1
 

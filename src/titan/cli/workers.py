@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from titan.cli.ask import _ago
+from titan.cli.cells import ago_text
 from titan.cli.options import json_option, master_option
 from titan.cli.seconds import SECONDS
 from titan.cli.session import open_client
@@ -37,7 +37,7 @@ def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
         else:
             print_workers(found)
         for at, text in client.notices():
-            print(f"! {_ago(at)}: {text}")
+            print(f"! {ago_text(at)}: {text}")
 
 
 def print_workers(found: Sequence[WorkerStatus], *, with_heard: bool = True) -> None:
@@ -50,7 +50,7 @@ def print_workers(found: Sequence[WorkerStatus], *, with_heard: bool = True) -> 
             " ".join(w.capabilities),
             taken_text(w),
             str(w.facts.get("host", "")),
-            _ago(w.heard_at),
+            ago_text(w.heard_at),
         )
         for w in found
     ]

@@ -38,6 +38,7 @@ from titan.sdk.services import ServiceStatus
 from titan.sdk.slot_release import slot_released
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
+    OVER,
     DeadJob,
     JobStatus,
     LogPiece,
@@ -123,6 +124,13 @@ class AsyncClient(AsyncArtifacts):
     @property
     def address(self) -> str:
         return f"{self._connection.host}:{self._connection.port}"
+
+    def on_away(self, tell: Callable[[bool], None]) -> None:
+        """Call `tell(True)` when the master stops to answer, and `tell(False)` when it is back.
+
+        Requests wait meanwhile, for `patience_s` seconds.
+        """
+        self._connection.on_away = tell
 
     # -- runs --------------------------------------------------------------------------------------
     async def submit(self, dag: DAG, *, progress: Progress | None = None) -> AsyncRun:
@@ -344,23 +352,31 @@ class AsyncClient(AsyncArtifacts):
 
     # -- streams -----------------------------------------------------------------------------------
     async def changes(
-        self, run: str, *, jobs: bool = True, progress: bool = False
+        self, run: str, *, jobs: bool = True, progress: bool = False, services: bool = True
     ) -> AsyncIterator[tuple[RunSummary, list[JobStatus]]]:
         """Yield the run as it is now, then every change, until the run is over.
 
         The stream continues across restarts of the master. With `progress` it includes progress and
-        status of jobs: only the newest, at most five times a second.
+        status of jobs: only the newest, at most five times a second. With `services=False` it also
+        ends when only READY services are left, which go on until they are stopped.
         """
         view = RunView(progress=progress)
         while True:
             try:
                 async for message, _ in self._connection.stream(lambda n: msg.Watch(n, run, jobs), NewsQueue):
                     assert isinstance(message, msg.Changes)
-                    yield run_summary(message.run), view.take(message)
-                    if message.last:
+                    summary = run_summary(message.run)
+                    yield summary, view.take(message)
+                    if message.last or (not services and await self._only_services(summary)):
                         return
             except ConnectionLost:
                 await self._connection.reopen()
+
+    async def _only_services(self, summary: RunSummary) -> bool:
+        """Return whether all jobs of a run that are not over are READY services."""
+        if set(summary.tally) - {*OVER, "RUNNING"} or not (running := summary.tally.get("RUNNING", 0)):
+            return False
+        return sum(service.state == "READY" for service in await self.services(summary.run, PAGE)) == running
 
     async def logs(self, target: str, *, follow: bool = False, attempt: int | None = None) -> AsyncIterator[tuple[int, bytes]]:
         """Yield (stream, bytes) of `RUN/JOB`; `stream` is 1 for stdout, 2 for stderr.
@@ -581,6 +597,13 @@ class Client(Waiting, Artifacts):
     def address(self) -> str:
         return self._async.address
 
+    def on_away(self, tell: Callable[[bool], None]) -> None:
+        """Call `tell(True)` when the master stops to answer, and `tell(False)` when it is back.
+
+        It is called in the client's own thread.
+        """
+        self._async.on_away(tell)
+
     def submit(self, dag: DAG, *, progress: Progress | None = None) -> Run:
         """Submit a DAG as a whole, with its files. See AsyncClient.submit."""
         return Run(self, self._wait(self._async.submit(dag, progress=progress)))
@@ -783,12 +806,14 @@ class Client(Waiting, Artifacts):
         """
         return self._wait(self._async.why(target))
 
-    def changes(self, run: str, *, jobs: bool = True, progress: bool = False) -> Iterator[tuple[RunSummary, list[JobStatus]]]:
+    def changes(
+        self, run: str, *, jobs: bool = True, progress: bool = False, services: bool = True
+    ) -> Iterator[tuple[RunSummary, list[JobStatus]]]:
         """Yield the run as it is now, then every change, until the run is over.
 
         See AsyncClient.changes.
         """
-        return self._iterate(self._async.changes(run, jobs=jobs, progress=progress))
+        return self._iterate(self._async.changes(run, jobs=jobs, progress=progress, services=services))
 
     def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Yield (1 for stdout or 2 for stderr, bytes) of `RUN/JOB`. See AsyncClient.logs."""

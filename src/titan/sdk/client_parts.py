@@ -29,7 +29,7 @@ class Watcher(Stager, Protocol):
     """Client that also watches, reads and cancels runs."""
 
     def changes(
-        self, run: str, *, jobs: bool = True, progress: bool = False
+        self, run: str, *, jobs: bool = True, progress: bool = False, services: bool = True
     ) -> AsyncIterator[tuple[RunSummary, list[JobStatus]]]: ...
 
     async def status(self, run: str) -> RunStatus: ...

@@ -41,6 +41,9 @@ class Connection:
         self.welcome: msg.Welcome | None = None
         self.nearby: Nearby | None = None
         """Set if this process can read the master's content as files."""
+        self.on_away: Callable[[bool], None] | None = None
+        """Called with True when a master that answered before does not answer, and with False when
+        one answers again."""
         self._of_parent: list[object] = []
         self._peer: Peer | None = None
         self.start_anew()
@@ -56,6 +59,7 @@ class Connection:
         self._waiting: dict[int, asyncio.Queue[_Answer]] = {}
         self._connecting: asyncio.Lock = asyncio.Lock()
         self._closed = False
+        self._away = False
 
     async def open(self) -> None:
         """Connect. Raises MasterUnreachable, VersionMismatch or ProtocolError at once."""
@@ -228,11 +232,19 @@ class Connection:
                 raise ConnectionLost("the client is closed")
             try:
                 await self.open()
+                self._note_away(False)
                 return
             except MasterUnreachable:
+                self._note_away(True)
                 if loop.time() >= deadline:
                     raise
                 await asyncio.sleep(backoff.next_s())
+
+    def _note_away(self, away: bool) -> None:
+        if self._away is not away:
+            self._away = away
+            if self.on_away is not None:
+                self.on_away(away)
 
     async def _call_once(self, make: Callable[[int], msg.Message]) -> msg.Message:
         request, queue, peer = await self._begin()

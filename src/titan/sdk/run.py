@@ -17,14 +17,13 @@ from titan.sdk.client_parts import Watcher
 from titan.sdk.functions import Content, value_of
 from titan.sdk.job import DAG, Job
 from titan.sdk.slot_release import slot_released
-from titan.sdk.status import JobChange, RunStatus, RunSummary
+from titan.sdk.status import OVER, JobChange, RunStatus, RunSummary
 from titan.sdk.tasks import TaskCall
 from titan.sdk.waiting import Waiting
 
 T = TypeVar("T")
 OWN_RUNS = 100_000
 """Newest runs that a program remembers as its own submissions."""
-_OVER = ("COMPLETED", "DEAD", "CANCELLED", "SKIPPED")
 
 
 class AsyncRun:
@@ -35,16 +34,15 @@ class AsyncRun:
         self.id = run
         self.dag = dag
 
-    async def wait(self, timeout: float | None = None) -> RunSummary:
-        """Wait until the run is over.
+    async def wait(self, timeout: float | None = None, *, services: bool = True) -> RunSummary:
+        """Wait until the run is over, or with `services=False` until only READY services are left.
 
         Raises TimeoutError after `timeout` seconds; the run continues.
         """
         async with asyncio.timeout(timeout):
-            async for summary, _ in self.client.changes(self.id, jobs=False):
-                if summary.over:
-                    return summary
-        raise AssertionError("a watch ended before its run")
+            async for summary, _ in self.client.changes(self.id, jobs=False, services=services):
+                newest = summary
+        return newest
 
     async def status(self) -> RunStatus:
         return await self.client.status(self.id)
@@ -102,13 +100,13 @@ class Run:
         self.id = run.id
         self.dag = run.dag
 
-    def wait(self, timeout: float | None = None) -> RunSummary:
-        """Wait until the run is over.
+    def wait(self, timeout: float | None = None, *, services: bool = True) -> RunSummary:
+        """Wait until the run is over, or with `services=False` until only READY services are left.
 
         Raises TimeoutError after `timeout` seconds; the run continues.
         """
         with slot_released():
-            return self._client._wait(self._run.wait(timeout))
+            return self._client._wait(self._run.wait(timeout, services=services))
 
     def status(self) -> RunStatus:
         return self._client._wait(self._run.status())
@@ -178,7 +176,7 @@ async def value_when_over(client: Watcher, run: str, job: str) -> tuple[int, byt
             break
         except Conflict:  # the job is not over
             async for summary, jobs in client.changes(run):
-                if summary.over or any(change.id == job and change.state in _OVER for change in jobs):
+                if summary.over or any(change.id == job and change.state in OVER for change in jobs):
                     break
     assert isinstance(answer, msg.Values)
     (state,), (value,), (reason,) = answer.states, answer.values, answer.reasons

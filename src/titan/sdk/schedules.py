@@ -15,7 +15,7 @@ import msgspec
 
 from titan.errors import CallerError
 from titan.model.durations import EXAMPLE, as_seconds
-from titan.model.timing import MAX_TIME, Timing, check_timing, times, zone_of
+from titan.model.timing import MAX_TIME, MIN_EVERY_S, Timing, check_timing, times, zone_of
 from titan.protocol import messages as msg
 from titan.sdk.client_parts import Watcher
 from titan.sdk.fields import moment_of
@@ -236,6 +236,8 @@ def _timing(cron: str | None, tz: str, every: object, start: datetime | float | 
     every = as_seconds(every)
     if every is not None and (not isinstance(every, (int, float)) or isinstance(every, bool)):
         raise CallerError(f"an interval is {EXAMPLE}, not {every!r}")
+    if every == 0:
+        raise CallerError(f"an interval is at least {MIN_EVERY_S:g} second, not 0")
     if start is not None and every is None:
         raise CallerError("start needs every: it is the time from which the interval is counted")
     at = 0.0 if start is None else moment_of(start)

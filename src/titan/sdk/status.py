@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 from titan.errors import CallerError
 from titan.model.causes import Cause
 from titan.model.disk import has_full_disk
-from titan.model.states import JobState, RunState
+from titan.model.states import TERMINAL, JobState, RunState
 from titan.protocol import messages as msg
+
+OVER = frozenset(state.name for state in TERMINAL)
+"""States in which a job is over."""
 
 
 @dataclass(frozen=True, slots=True)

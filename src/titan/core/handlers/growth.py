@@ -8,9 +8,6 @@ the run. The request may also make WAITING jobs of the run wait for the added jo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import pairwise
-
 from titan.core import effects as fx
 from titan.core.events import events as ev
 from titan.core.inputs import PipelineRemovalRequested, PipelineSaveRequested, RunGrowthRequested
@@ -245,9 +242,3 @@ def on_pipeline_removal_requested(turn: Turn, received: PipelineRemovalRequested
         return
     turn.emit(ev.PipelineRemoved(received.name, turn.now, turn.actor))
     turn.order(fx.ReplySaved(received.origin, received.request, received.name))
-
-
-def numbers_are_apart(run: Run) -> bool:
-    """Return True if the number ranges of a run's parts ascend without overlap."""
-    parts: Iterable[range] = run.ranges(0, run.count)
-    return all(part.stop <= following.start for part, following in pairwise(parts))
