@@ -18,7 +18,7 @@ LEAVES = "head -c 3145728 /dev/urandom >left; head -c 2097152 /dev/urandom >$TIT
 def lines_of(c: Cluster, *options: str) -> list[str]:
     done = c.cli("disk", *options, env=PLAIN)
     assert done.returncode == 0 and not done.stderr, done
-    assert done.stdout.isascii() and max(map(len, done.stdout.splitlines())) <= 80, done.stdout
+    assert done.stdout.isascii(), done.stdout
     return done.stdout.splitlines()
 
 

@@ -23,8 +23,11 @@ MIN_TEXT = 16
 _TEXTS = frozenset({"REASON", "SAYS", "MESSAGE", "CAPABILITIES", "TAKEN", "LAST DECISION", "WHEN", "NEXT"})
 """Heads of the columns that are cut at their end."""
 _NAMES = frozenset(
-    "ADDRESS BY CAPABILITY DAG GATE HOME HOST JOB KEY NAME NODE RUN RUN/JOB SERVICE WORKER WORKERS".split() + ["LAST RUN"]
-)
+    {
+        "ADDRESS", "BY", "CAPABILITY", "DAG", "GATE", "HOME", "HOST", "JOB", "KEY", "LAST RUN", "NAME", "NODE", "RUN", "RUN/JOB",
+        "SERVICE", "WORKER", "WORKERS",
+    }
+)  # fmt: skip
 """Heads of the columns that are cut in the middle. All other columns are short and stay whole."""
 _WIDE = "titan.wide"
 """Key of the context's `meta` for the option --wide."""
