@@ -72,9 +72,8 @@ def _print_status(client: Client, target: str | None, *, show_all: bool, as_json
     if not target:
         newest, workers = client.runs(limit=20), client.workers()
         if as_json:
-            print(
-                json.dumps({"master": client.address, "runs": [asdict(r) for r in newest], "workers": [asdict(w) for w in workers]})
-            )
+            runs, nodes = [run.to_dict() for run in newest], [asdict(worker) for worker in workers]
+            print(json.dumps({"master": client.address, "runs": runs, "workers": nodes}))
             return False
         alive = [w for w in workers if w.state == "ALIVE"]
         slots, held = sum(w.slots for w in alive), sum(min(w.held, w.slots) for w in alive)
@@ -189,7 +188,7 @@ def _fail_result(run: str, job: str, error: BaseException) -> NoReturn:
 @click.argument("target", required=False, default="", metavar="[RUN|RUN/JOB]")
 @click.option("--all", "every", is_flag=True, help="Cancel all runs that are not over, or those of --dag and --group.")
 @click.option("--dag", default="", metavar="NAME", help="With --all: only runs of this DAG.")
-@click.option("--group", default="", metavar="ID", help="With --all: only runs with this agent_run_id.")
+@click.option("--group", "--agent-run-id", "group", default="", metavar="ID", help="With --all: only runs with this agent_run_id.")
 @master_option
 @json_option
 def cancel(target: str, every: bool, dag: str, group: str, master: str | None, as_json: bool) -> None:
@@ -230,7 +229,7 @@ def _cancel_all(client: Client, dag: str, group: str, *, as_json: bool) -> None:
 )
 @click.option("--state", "states", multiple=True, type=click.Choice(_RUN_STATES, case_sensitive=False), help="May be repeated.")
 @click.option("--dag", default="", metavar="NAME", help="Only runs of this DAG.")
-@click.option("--group", default="", metavar="ID", help="Only runs with this agent_run_id.")
+@click.option("--group", "--agent-run-id", "group", default="", metavar="ID", help="Only runs with this agent_run_id.")
 @master_option
 @home_option(_HOME)
 @wide_option
@@ -250,7 +249,7 @@ def runs(
     with open_client(master, home=home, offline=True) as client:
         found = client.runs(limit=limit, dag=dag, since=at, states=states, group=group)
         if as_json:
-            print(json.dumps([asdict(r) for r in found]))
+            print(json.dumps([r.to_dict() for r in found]))
         else:
             print_runs(found)
 

@@ -11,7 +11,7 @@ import click
 from titan._version import __version__
 from titan.cli.exits import EXIT_INTERRUPTED, exit_code, print_error
 from titan.cli.terminal import make_plain
-from titan.errors import TitanError
+from titan.errors import CallerError, TitanError
 
 _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
@@ -127,7 +127,10 @@ def run() -> NoReturn:
     except click.exceptions.Abort:
         sys.exit(EXIT_INTERRUPTED)
     except click.ClickException as e:
-        e.show()
+        if as_json:
+            print_error(CallerError(e.format_message()), as_json=True)
+        else:
+            e.show()
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

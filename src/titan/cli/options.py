@@ -99,7 +99,12 @@ deadline_option = click.option(
     help="Cancel all open jobs after this time, such as 2h30m.  [default: the pipeline's]",
 )
 group_option = click.option(
-    "--group", default="", metavar="ID", help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]"
+    "--group",
+    "--agent-run-id",
+    "group",
+    default="",
+    metavar="ID",
+    help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]",
 )
 exit_code_option = click.option(
     "--exit-code",

@@ -128,7 +128,7 @@ def _overview(state: State) -> _Overview:
 
 def _show_cluster(folder: Path, overview: _Overview, playback: Playback, when: float, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"seq": playback.seq, "at": when, **asdict(overview)}))
+        print(json.dumps({"seq": playback.seq, "at": when, **asdict(overview), "runs": [run.to_dict() for run in overview.runs]}))
         return
     alive = [w for w in overview.workers if w.state == "ALIVE"]
     slots, held = sum(w.slots for w in alive), sum(min(w.held, w.slots) for w in alive)

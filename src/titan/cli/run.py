@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -248,7 +248,7 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
             summary = follow(client, run_id, quiet=quiet or as_json, services=False)
         ok = summary.ok or (not summary.over and _all_completed(client, summary))
         if as_json:
-            print(json.dumps(asdict(summary)))
+            print(json.dumps(summary.to_dict()))
         elif not ok:
             print_failures(client, client.status(run_id), later)
         if not (summary.over or quiet or as_json):

@@ -98,6 +98,12 @@ class RunSummary:
     def over(self) -> bool:
         return self.state != "RUNNING"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON of a run in `titan runs --json`."""
+        fields = asdict(self)
+        fields["agent_run_id"] = fields.pop("group")
+        return fields
+
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
