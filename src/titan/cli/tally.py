@@ -16,6 +16,6 @@ def tally_text(run: RunSummary) -> str:
 
 
 def done_text(run: RunSummary) -> str:
-    """Return `3/4`: the COMPLETED jobs, and the jobs without those that were not needed or SKIPPED."""
+    """Return `3/4`: the COMPLETED jobs, and all jobs but those not needed or SKIPPED."""
     unneeded = run.tally.get("SKIPPED", 0) + (run.tally.get("CANCELLED", 0) if run.ok else 0)
     return f"{run.tally.get('COMPLETED', 0)}/{run.count - unneeded}"
