@@ -38,7 +38,16 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 LATER: set[type] = {
     *(ev.TermRaised, ev.ClockSetBack, ev.WorkerSetAside, ev.WorkerProbed, ev.WorkerTakenBack, ev.WorkerFactsChanged),
     *(ev.RunOpened, ev.JobsAdded, ev.RunSealed, ev.RunDropped, ev.RunArchived),
-    *(ev.RunRestored, ev.JobsRevived, ev.DeadPurged, ev.GatesOpened, ev.TokenIssued, ev.WebhookEnded, ev.GatesDecided),
+    *(
+        ev.JobsSkipped,
+        ev.RunRestored,
+        ev.JobsRevived,
+        ev.DeadPurged,
+        ev.GatesOpened,
+        ev.TokenIssued,
+        ev.WebhookEnded,
+        ev.GatesDecided,
+    ),
     *(ev.RunExpired, ev.ScheduleAdded, ev.ScheduleChanged, ev.ScheduleRemoved),
     *(ev.ScheduleFired, ev.ScheduleWaited, ev.ScheduleSkipped),
     *(ev.WorkerAsked, ev.BurstRequested, ev.BurstRetired, ev.BurstEnded, ev.WorkersForgotten, ev.StoreChanged),
@@ -116,6 +125,6 @@ def test_version_1_holds_every_event_and_these_facts() -> None:
 def test_what_simulations_left_holds_nearly_every_event() -> None:
     stores = Path(__file__).parent.glob("v1.*")
     kinds = {type(e) for store in stores for record in read_records(store) for e in decode(record.payload)}
-    never = {ev.ArtifactPublished, ev.ArtifactRemoved, ev.PipelineSaved, ev.PipelineRemoved, ev.ServicesRetired}
+    never = {ev.JobsSkipped, ev.ArtifactPublished, ev.ArtifactRemoved, ev.PipelineSaved, ev.PipelineRemoved, ev.ServicesRetired}
     never |= {ev.ClockSetBack, ev.TermRaised, ev.WorkerFactsChanged, ev.SettingsChanged, ev.JobsBound, ev.SecretChanged}
     assert kinds == set(typing.get_args(Event)) - set(VOLATILE) - never

@@ -24,7 +24,7 @@ def master_at_work() -> Master:
 
 def test_a_run_and_its_jobs() -> None:
     master = master_at_work()
-    tally = [1, 0, 0, 0, 1, 0, 1, 0, 0, 0]
+    tally = [1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0]
     assert views.run_status(master.state, msg.GetRun(5, "r")) == msg.RunStatus(
         5,
         msg.RunRow("r", "etl", "1", RunState.RUNNING, 3, tally, 1.0, 0.0),
