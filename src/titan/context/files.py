@@ -1,6 +1,6 @@
 """Published files in a job: `context.publish(key, path)`, `context.artifact(key).download(path)`.
 
-Imports only the standard library, the errors and `job_link`.
+This module imports only the standard library and `job_link`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class JobArtifact:
     def download(self, path: str | os.PathLike[str]) -> str:
         """Write this version to `path` and return its absolute path.
 
-        A file replaces an existing file. A folder must be empty or missing.
+        If the artifact is a file, it replaces an existing file. If the artifact is a folder, `path`
+        must be an empty folder or must not exist.
         """
         return fetch(self._link, self.key, path, self.hash)
 
@@ -58,7 +59,8 @@ def fetch(link: JobLink, key: str, path: str | os.PathLike[str], hash_: str = ""
 def _first_row(link: JobLink, opcode: int, fields: tuple[Any, ...]) -> list[Any]:
     """Return the first row of the answer.
 
-    An empty answer means that the worker is still busy with the file; the request is then repeated.
+    An empty answer means that the worker is still busy with the file; the request is then sent
+    again.
     """
     while True:
         rows = link.ask(opcode, fields)[1]

@@ -28,7 +28,8 @@ class Turn:
         self.conditional: dict[int, None] = {}
         """Jobs with a condition that have become ready, for `settle_conditions`."""
         self.queued: list[int] = []
-        """Jobs with inputs that were queued in this turn, for `settle_queued`."""
+        """Jobs that became QUEUED in this turn and need input files. `settle_queued` makes those
+        DEAD whose input files cannot be laid out."""
         self.runs: dict[str, Run] = {}
         """Runs in which a job ended in this turn."""
         self.schedules: dict[str, None] = {}

@@ -1,8 +1,8 @@
 """Follower of a log: loads the newest snapshot and applies the records after it.
 
-A follower uses the same `apply` as the leader. A starting master follows once and then leads. A
-standby follows repeatedly while another process leads. The follower owns the state and its sequence
-number. It must not know where the log is stored, and it decides nothing.
+A follower uses the same `apply` as the leader. A master that starts follows the log once and then
+leads. A standby follows repeatedly while another process leads. The follower owns the state and its
+sequence number. It must not know where the log is stored, and it decides nothing.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from titan.journal.records import Record
 from titan.model.settings import Settings
 
 TRIES = 5
-"""Maximum tries to load the newest snapshot while the leader removes older ones."""
+"""Maximum number of tries to load the newest snapshot. A try fails if the leader removes that
+snapshot while it is loaded."""
 
 
 class Follower:
     """State at sequence `seq`. Call `settle` before reading `state`."""
 
     def __init__(self, engine: LogEngine, settings: Settings, *, origin: bytes, live: bool = False) -> None:
-        """`origin`: the mark of this version of Titan in records. `live`: another process leads."""
+        """`origin` names this version of Titan; records of another origin are checked before they
+        are applied. `live` is True if another process leads and writes the log."""
         self.engine = engine
         self.state = State(settings)
         self.seq = 0
         self.events = 0
-        """Number of events applied after the snapshot."""
+        """Number of events applied so far. A rebuild from a snapshot does not reset it."""
         self.warnings: tuple[str, ...] = ()
         self._settings = settings
         self._origin = origin
@@ -40,7 +42,7 @@ class Follower:
         """Apply the records after `seq`, up to the sequence `through` if it is set; return the
         number of events.
 
-        If a snapshot has replaced the next records, `state` is rebuilt from that snapshot. Raises
+        If the records after `seq` were removed, `state` is rebuilt from the newest snapshot. Raises
         JournalTooNew, JournalCorrupt, or Bug for an event that contradicts the state before it.
         """
         if not self._begun:
@@ -68,7 +70,7 @@ class Follower:
                 if found.info is not None:
                     load_snapshot(self.state, self.engine.get_snapshot(found.info), found.info.name, self._origin)
                 break
-            except FileNotFoundError:  # the leader has just replaced the snapshot by a newer one
+            except FileNotFoundError:  # the leader has removed the snapshot, because it has a newer one
                 if not (self._live and tries_left):
                     raise
         self._begun = self._settled = True

@@ -176,7 +176,8 @@ def client_input(message: msg.Message, *, origin: int, actor: str = "", run: str
 
 
 def request_input(message: msg.Message, *, origin: int, actor: str, run: str = "") -> inputs.Input:
-    """Return the input as `client_input` does. Raises ProtocolError if the message gives none."""
+    """Return the input as `client_input` does. Raises ProtocolError if the message gives no
+    input."""
     request = client_input(message, origin=origin, actor=actor, run=run)
     if request is None:
         raise ProtocolError(f"a {type(message).__name__} is not a request of a client")

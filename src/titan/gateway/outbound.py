@@ -80,9 +80,10 @@ def reply_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
 
 
 def order_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
-    """Return (worker, message) of an effect that is an order to a worker, except dispatches.
+    """Return (worker, message) of an effect that is an order to a worker.
 
-    None for other effects, and for a worker that was forgotten in the same step.
+    None for dispatches and other effects, and for a worker that was forgotten in the step that
+    ordered the effect.
     """
     if getattr(effect, "worker", None) not in state.workers:
         return None

@@ -107,7 +107,7 @@ class RunLog:
         return self._arrivals
 
     def received(self, job: str, attempt: int, stream: int) -> int:
-        """Return the number of stored bytes of a stream."""
+        """Return the offset behind the last stored byte of a stream."""
         extents = self.extents.get((job, attempt, stream))
         return extents[-1].offset + extents[-1].length if extents else 0
 
@@ -198,7 +198,7 @@ class LogStore:
             self._of(run).begin(job, attempt)
 
     def received(self, run: str, job: str, attempt: int) -> tuple[int, int]:
-        """Return the number of stored (stdout, stderr) bytes."""
+        """Return the offsets behind the last stored bytes of (stdout, stderr)."""
         if not self._exists(run):
             return 0, 0
         log = self._of(run)

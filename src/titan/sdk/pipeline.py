@@ -62,9 +62,9 @@ NO_PARAMS: Final[Mapping[str, object]] = MappingProxyType({})
 def load_pipeline(path: str | os.PathLike[str], *, params: Mapping[str, object] = NO_PARAMS) -> DAG:
     r"""Return the DAG of a pipeline file of at most 5 MiB.
 
-    `params` are values of parameters that the file declares, by name. They replace the defaults. It
-    checks that the jobs' files exist, but reads no other file. Raises InvalidPipeline, whose
-    message is ``FILE:LINE: KEY: problem: remedy``.
+    `params` are values of parameters that the file declares, by name. They replace the defaults.
+    Only the pipeline file is read. The scripts of jobs must exist, but are not opened. Raises
+    InvalidPipeline, whose message is ``FILE:LINE: KEY: problem: remedy``.
 
     >>> import tempfile
     >>> from titan.errors import InvalidPipeline
@@ -78,7 +78,8 @@ def load_pipeline(path: str | os.PathLike[str], *, params: Mapping[str, object] 
     :4: comand: unknown key: did you mean 'command'?
     """
     source = Source(os.fspath(path))
-    made_from = "" if source.name == "-" or params else source.name  # the values of parameters are not kept
+    # a rerun does not know the values of `params`, so it cannot read the file again
+    made_from = "" if source.name == "-" or params else source.name
     return _read_root(source, filled(source, load_nodes(source), params), made_from=made_from)
 
 
@@ -143,7 +144,8 @@ def fault_of(source: Source, root: Entries, error: CallerError) -> InvalidPipeli
 def load_addition(path: str | os.PathLike[str], *, project: bool = True, params: Mapping[str, object] = NO_PARAMS) -> DAG:
     """Return the DAG of a pipeline file whose jobs are added to a run; ``-`` is stdin.
 
-    Its jobs may depend on jobs of the run. Without `project` they have no project.
+    Its jobs may depend on jobs of the run. With `project=False` each file travels by itself, even
+    if the pipeline says `project: true`.
     """
     source = Source(os.fspath(path))
     return _read_root(source, filled(source, load_nodes(source), params), addition=True, in_project=project)
@@ -269,21 +271,23 @@ def _check_wiring(source: Source, jobs: list[Job], nodes: list[Entries], positio
 
 
 def _at_its_key(source: Source, node: Entries, error: InvalidGraph) -> InvalidPipeline:
-    """Return the problem of a job as an error at the line of its key."""
+    """Return the problem of a job as an error at the line of the key that caused it."""
     assert error.field, error
     key = Job.ROWS[error.field].key or error.field
     return source.fault(node.entries[key][0] if key in node.entries else node.line, key, error.problem)
 
 
 def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int | None:
-    """Return the position of the job, or of its array; None if there is neither."""
+    """Return the position of the job `parent`, or of the array that it belongs to. None if there is
+    neither."""
     if parent in position:
         return position[parent]
     array, _, index = parent.partition("[")
     at = position.get(array)
     if at is None or not jobs[at].is_array:
         return None
-    # A job of one array depends on a job of another. Staging checks that it exists.
+    # The index has a placeholder: each job of an array depends on one job of the array `parent`.
+    # Staging checks that this job exists.
     if "${" in index:
         return at
     name, number = array_of(parent)
@@ -379,7 +383,12 @@ def _type_of(source: Source, line: int, node: Node) -> str:
 
 
 def _check_gate(source: Source, node: Entries) -> bool:
-    """Return True for a gate. Check that only gates have keys of gates, and gates no other keys."""
+    """Return True for a gate. Check that a gate has no keys that only apply to work, and that other
+    jobs have no keys that only apply to gates.
+
+    A job with `hitl_message` may have `webhook` and `max_wait_seconds`, because staging adds a gate
+    after the job.
+    """
     entries = node.entries
     is_gate = "type" in entries and _type_of(source, *entries["type"]) == Type.GATE
     for key, (line, _) in entries.items():

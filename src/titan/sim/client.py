@@ -16,10 +16,11 @@ from titan.sim.user import PATIENCE_S, SimUser
 from titan.sim.world import World
 
 PARTS = 1000
-"""First request number of submissions in parts, which use several messages."""
+"""Number of the first request that submits in parts. One request number stands for all messages of
+such a submission."""
 STOPS, DECISIONS, REVIVALS, SERVICES, REPLACES = 100, 200, 400, 500, 800
-"""First request numbers of, in this order: cancels of retried jobs, decisions about gates, requests
-about the dead letter queue, stops of services, replacements of services."""
+"""Lowest request number of each kind of request, in this order: cancels of retried jobs, decisions
+about gates, requests about the dead letter queue, stops of services, replacements of services."""
 MAX_KEY = 40
 """Maximum length of the key of a decision. Each time that the gate is not open yet, the next
 decision has a key that is one character longer."""
@@ -107,7 +108,7 @@ class SimClient(SimUser):
                 refused = self._decisions.pop(request, None)
                 self.world.trace.count(f"{type(refused).__name__} refused")
                 self.world.trace.note(self.host, f"refused: {why}")
-                # a decision that is too early may arrive again, when the gate is open
+                # a copy of a decision that came too early may arrive when the gate is open
                 early = isinstance(refused, pm.Decide) and "not open yet" in why
                 if isinstance(refused, (pm.Decide, pm.RetryDead)) and not early:
                     self.world.oracle.on_refused(refused.run or self.run, refused.key)

@@ -29,7 +29,8 @@ class _Kept(NamedTuple):
 
 
 class Disk:
-    """The disk. `sync` determines how long a sync takes. `origin` is the origin of all records."""
+    """Simulated disk. `sync` determines how long a sync takes. `origin` is the origin of all
+    records."""
 
     location = ""
 
@@ -57,7 +58,7 @@ class Disk:
         unsynced = len(self.data) - self.safe
         if not unsynced:
             return False
-        if rng.random() < 0.3:  # pages are written in any order: leave a hole, with data after it
+        if rng.random() < 0.3:  # pages are written in any order: leave a hole with data behind it
             at = self.safe + rng.randrange(unsynced)
             size = min(1 + rng.randrange(unsynced), len(self.data) - at)
             self.data[at : at + size] = bytes(size)
@@ -68,8 +69,8 @@ class Disk:
         return True
 
     def synced(self, size: int, seq: int) -> None:
-        """Record the end of a sync. When it began, `size` bytes were written, and the last sequence
-        was `seq`."""
+        """Record the end of a sync. When the sync began, `size` bytes were written, and the last
+        sequence was `seq`."""
         self.safe, self.safe_seq = size, seq
 
     # -- leading -----------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ class Disk:
         raise FileNotFoundError(snapshot.name)
 
     def put_snapshot(self, *, seq: int, term: int, chunks: Iterable[bytes]) -> SnapshotInfo:
-        assert seq <= self.safe_seq, "a snapshot goes no further than the synced log"
+        assert seq <= self.safe_seq, "a snapshot must not contain events that are not synced"
         self._kept = [kept for kept in self._kept if kept.seq < seq] + [_Kept(seq, term, list(chunks))]
         return _info(seq)
 

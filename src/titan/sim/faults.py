@@ -53,9 +53,9 @@ class FaultInjector:
 
     # -- workers -----------------------------------------------------------------------------------
     def _current(self, name: str) -> SimWorker | None:
-        """Return the newest process of the worker with this name if it is alive, else None.
+        """Return the newest process of the worker with this name; None if that process has ended.
 
-        An older process of this worker may still run, cut off from the master.
+        An older process of the worker may still run, cut off from the master.
         """
         newest = [w for w in self.workers if w.plan.name == name][-1:]
         return newest[0] if newest and newest[0].alive else None
@@ -152,7 +152,7 @@ class FaultInjector:
             self._replace(worker)
 
     def _replace(self, worker: SimWorker) -> None:
-        """Start a new process of the worker some time after the old one has left."""
+        """Start a new process of the worker some time after the old process has left."""
         if worker.alive:
             self.world.clock.after(5.0, lambda: self._replace(worker))
         else:

@@ -14,8 +14,7 @@ OPTIONAL: tuple[tuple[str, ...], ...] = ((), (), ("log",), ("parts",), ("out", "
 
 
 def draw_share(rng: Random) -> float:
-    """Choose at random the share of jobs with outputs and inputs among the jobs that may have
-    them."""
+    """Return a random share: how many of the jobs that may have outputs and inputs get them."""
     return rng.choice((0.0, 0.0, 0.3, 0.9))
 
 

@@ -26,7 +26,7 @@ class MasterFiles:
         self._world = world
 
     def answer(self, message: pm.Message, send: Callable[[pm.Message], None]) -> bool:
-        """Answer a message if it is about files. Return whether it is."""
+        """Answer a message if it is about files. Return whether the message is about files."""
         world, kept = self._world, self._world.oracle.file_oracle.kept
         match message:
             case pm.SendFile(request, _, _, hash_):
@@ -128,7 +128,7 @@ class WorkerFiles:
         self._later(AGAIN_S, lambda: self._fetch_again(hash_))
 
     def on_message(self, message: pm.Message) -> bool:
-        """Handle a message if it is about files. Return whether it is."""
+        """Handle a message if it is about files. Return whether the message is about files."""
         match message:
             case pm.SendFrom(request):
                 lease, hash_ = self._sending.get(request, (0, ""))

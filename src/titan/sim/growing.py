@@ -89,7 +89,7 @@ class Growing:
         self._world.clock.after(AGAIN_S, lambda: self._send_request(request))
 
     def on_answer(self, answer: pm.Grown | pm.Error) -> bool:
-        """Handle an answer. Return whether it belongs to a request for an addition."""
+        """Handle an answer. Return whether the answer belongs to a request for an addition."""
         assignment, grow = self._requested.pop(answer.request, (None, None))
         if assignment is None or grow is None:
             return answer.request > 1000

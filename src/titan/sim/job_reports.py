@@ -126,7 +126,7 @@ class Reporting:
             self._send(message)
 
     def go_on(self) -> None:
-        """Set the timer again, because the worker may have connected since."""
+        """Set the timer again, because the worker may have connected since it was set."""
         self._arm(self._outbox.next_due())
 
     def disconnected(self) -> None:

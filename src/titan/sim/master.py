@@ -52,7 +52,8 @@ _head_decoder = msgspec.msgpack.Decoder(snapshot.Head)
 
 
 class Peer:
-    """The master's side of a connection. `worker` is 0 until its registration is accepted."""
+    """The master's side of a connection. `worker` is 0 until the worker's registration is
+    accepted."""
 
     __slots__ = ("actor", "decoder", "link", "opening", "role", "worker")
 
@@ -84,7 +85,8 @@ class SimMaster:
         self._alarm: Timer | None = None
         self._unsynced: deque[tuple[int, list[ev.Event]]] = deque()
         self._states: dict[int, bytes] = {}
-        """Last sequence of each record that may be lost -> the canonical state after it."""
+        """Last sequence of each record that a crash may lose -> the canonical state after this
+        record."""
         self._snapshot: tuple[int, int, list[bytes]] | None = None
         """(sequence, term, chunks) of a snapshot that waits until the log is synced up to it."""
         self._runs = 0
@@ -245,7 +247,7 @@ class SimMaster:
             peer.role = message.role
             self._send(peer, encode(welcome))
             return
-        if not peer.role:  # its Hello was lost, and production closes such a connection too
+        if not peer.role:  # the peer's Hello was lost, and the real master closes such a connection too
             self._closing(origin)()
             return
         run = ""
@@ -351,8 +353,8 @@ class SimMaster:
         self._set_alarm()
 
     def _archiving(self, run: str) -> Callable[[], None]:
-        """Return a call that moves a run to the history some time later. The end of the run is
-        durable."""
+        """Return a call that moves a run to the history some time later. The sequencer makes the
+        call when the end of the run is durable."""
 
         def archive() -> None:
             entry = self.state.runs.get(run)
@@ -372,8 +374,8 @@ class SimMaster:
 
     # -- webhooks ----------------------------------------------------------------------------------
     def _announcing(self, number: int) -> Callable[[], None]:
-        """Return a call that generates a token for a gate with a webhook. The opening of the gate
-        is durable."""
+        """Return a call that generates a token for a gate with a webhook. The sequencer makes the
+        call when the opening of the gate is durable."""
 
         def perform() -> None:
             token = f"token-{number}-{self._life}-{self.world.rng.getrandbits(32):08x}"
@@ -512,7 +514,7 @@ class SimMaster:
 
     # -- the end -----------------------------------------------------------------------------------
     def judge_end(self) -> None:
-        """Raise Violation unless a replay of the log, which is synced, gives the state in
+        """Raise Violation unless a replay of the whole log, which is synced, gives the state in
         memory."""
         self._judge_state(self.state)
         before = canonical(self.state)

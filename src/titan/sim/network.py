@@ -37,7 +37,8 @@ class Pipe:
         self.receiver = receiver
         self.open = True
         self.epoch = 0
-        """Current epoch. Messages from an older epoch never arrive."""
+        """Number of times that the connection broke and lost its messages in flight. A message that
+        was sent in an earlier epoch never arrives."""
         self.last = 0.0
         """Arrival time of the newest message."""
         self.waiting: list[bytes | None] = []

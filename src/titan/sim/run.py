@@ -24,7 +24,7 @@ CHECK_EVERY_S = 2.0
 
 class SimulationFailed(AssertionError):
     """Failure of a seed. `trace` ends at the failure. The message has the command that reproduces
-    it."""
+    the failure."""
 
     def __init__(self, scenario: Scenario, command: str, trace: Trace, cause: BaseException) -> None:
         super().__init__(f"seed {scenario.seed} ({scenario.kind}): {type(cause).__name__}: {cause}\n  reproduce with: {command}")

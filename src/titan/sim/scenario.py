@@ -1,5 +1,5 @@
-"""Random scenario of a seed: graphs, workers, settings and rates of faults. It is complete before
-the clock starts."""
+"""Random scenario of a seed: graphs, workers, settings and rates of faults. All of it is drawn
+before the clock starts."""
 
 from __future__ import annotations
 
@@ -350,7 +350,8 @@ def _with_times(rng: Random, scenario: Scenario) -> Scenario:
 
 
 def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
-    """Choose a schedule of one or two jobs. Its user removes it after the faults have ended."""
+    """Choose a schedule of one or two jobs. The simulated user removes the schedule after the
+    faults have ended."""
     step = rng.choice((5, 6, 10, 15))
     timing = Timing(cron=f"*/{step} * * * * *") if rng.random() < 0.5 else Timing(every_s=float(step))
     count = rng.randint(1, 2)

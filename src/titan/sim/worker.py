@@ -185,7 +185,8 @@ class SimWorker:
                     self._registered_at = self.world.clock.now
                 self._registered, self.nameless = True, False
                 for lease in self.machine.held:
-                    # the machine has handled the end of the attempt, or the end is in the inbox
+                    # the state machine has handled the end of the attempt, or the end is in the
+                    # inbox
                     if lease in self._flushed:
                         self._flush(lease)
             case pm.Heard():
@@ -247,7 +248,7 @@ class SimWorker:
             self.world.trace.count("worker superseded")
             self._kill_all()
             self._die(silent=False)
-        elif self.processes.count or self.runners.count:  # the worker ends with its jobs, and is restarted
+        elif self.processes.count or self.runners.count:  # the worker ends when its jobs have ended, and is then restarted
             self.world.trace.count("worker refused")
             self._kill_all()
             self._die(silent=False)
@@ -368,8 +369,8 @@ class SimWorker:
                 self.world.oracle.process_oracle.record_trouble(assignment.lease, outcome)
 
     def _on_kept(self, lease: int) -> None:
-        """Handle the end of an attempt's upload, which is complete or given up. Report the
-        attempt's output only after it."""
+        """Handle the end of an attempt's upload, which is complete or given up. The attempt's
+        output is reported only after this."""
         if lease in self._flushed:
             self._flush(lease)
 

@@ -24,8 +24,8 @@ _WORDS = {b"GET": 2, b"SET": 3, b"INCRBY": 3}
 
 
 def _offset(ctx: Context, text: bytes, *, width: int = 0) -> int:
-    """Parse the offset of a bit. If integers have a `width`, ``#3`` means the integer at index 3.
-    Raises Refusal."""
+    """Parse the offset of a bit. With `width`, ``#3`` means the integer at index 3 of an array of
+    integers of that width. Raises Refusal."""
     counted = bool(width) and text.startswith(b"#")
     offset = integer(text[counted:], _NO_OFFSET) * (width if counted else 1)
     if offset < 0 or (offset >> 3 >= ctx.settings.max_bulk and not ctx.repeating):
@@ -133,7 +133,7 @@ def bitpos(ctx: Context, args: list[bytes]) -> Reply:
 
 def _first(value: bytes | bytearray, bit: int, start: int, end: int, *, padded: bool) -> int:
     """Return the offset of the first `bit` from `start` to `end`, or -1 if there is none. With
-    `padded`, endless zeros follow the value."""
+    `padded`, the value counts as followed by endless zeros."""
     if start > end:
         return -1
     part = _part(value, start, end, outside=1 - bit)
@@ -238,7 +238,7 @@ def _steps(ctx: Context, args: list[bytes]) -> list[_Step]:
 
 
 def _type(text: bytes) -> tuple[bool, int]:
-    """Parse a type such as i16. Return whether it is signed, and its number of bits. Raises
+    """Parse a type such as i16. Return whether the type is signed, and its number of bits. Raises
     Refusal."""
     signed = text.startswith(b"i")
     if not signed and not text.startswith(b"u"):

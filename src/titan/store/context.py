@@ -21,15 +21,15 @@ from titan.store.settings import Settings
 
 T = TypeVar("T")
 Change = tuple[int, list[bytes]]
-"""Number of a database, and a command that repeats a change in it. [MULTI] and [EXEC] enclose the
-changes of a transaction."""
+"""Number of a database, and a command that repeats a change in it. The commands [MULTI] and [EXEC]
+enclose the changes of a transaction."""
 
 
 MOST_WORK = 10_000_000
 """Elements that one command may visit, which takes some seconds. A longer command is refused."""
 TURN_WORK = 20_000
-"""Elements that commands may visit in one turn, which takes some milliseconds. A session that
-exceeds this number continues in the next turn."""
+"""Elements that commands may visit in one turn, which takes some milliseconds. A session whose
+command exceeds this number runs its next command in the next turn."""
 SPACES = 1 << 32
 """Lowest number of a run's database. The store creates such a database on first use. SELECT cannot
 choose it."""
@@ -159,8 +159,9 @@ class Context:
     def stored(self, key: bytes, args: list[bytes], *, over: bool) -> None:
         """Record a change like `changed`, for a key that stores the result of a command.
 
-        `over` is True if the result replaces another value. As in Redis 7.0, this does not serve
-        sessions that wait for the key. They wait until the key is deleted and created again.
+        `over` is True if the result replaces another value. As in Redis 7.0, such a replacement
+        does not serve the sessions that wait for the key. The sessions wait until the key is
+        deleted and created again.
         """
         observers = self.observed.get((self.db.index, key))
         if over and observers is not None and (self.db.index, key) not in self.ready:
@@ -176,7 +177,7 @@ class Context:
             self.meter.weigh(db, key)
 
     def wake(self, key: bytes) -> None:
-        """Let the sessions that wait for `key` try again, although it has not changed."""
+        """Let the sessions that wait for `key` try again, although the key has not changed."""
         observers = self.observed.get((self.db.index, key))
         if observers is not None and observers.waiters:
             self.ready[self.db.index, key] = None

@@ -13,8 +13,8 @@ from titan.store.server_info import unknown_subcommand
 
 
 def _by_name(table: dict[str, str]) -> dict[bytes, list[str]]:
-    """Invert a table. Its keys are words, and its values are names, both separated by blanks.
-    Return the words of each name."""
+    """Invert `table`, whose keys are words and whose values are names separated by blanks. Return
+    the words of each name."""
     return {name.encode(): words.split() for words, names in table.items() for name in names.split()}
 
 

@@ -31,11 +31,11 @@ class Hooks:
         return Error(b"ERR Errors trying to SHUTDOWN. Check logs.")
 
     def facts(self) -> Mapping[str, Mapping[str, object]]:
-        """Return further facts for INFO: section (Server, Persistence, ...) to field to value."""
+        """Return further facts for INFO: section (Server, Persistence, ...) -> field -> value."""
         return {}
 
     def suspicious(self, address: str, word: str) -> None:
-        """Log that the store closed a connection because it sent an HTTP request. A malicious web
+        """Log that the store closed a connection on which an HTTP request arrived. A malicious web
         page may have opened the connection."""
 
     def broke(self, command: str, error: Exception) -> None:

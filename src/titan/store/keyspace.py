@@ -20,8 +20,8 @@ class Mount(Protocol):
     """
 
     def owns(self, key: bytes) -> bool:
-        """Return whether the name of `key`, which has the prefix, is reserved for a derived key,
-        whether that exists now or not."""
+        """Return whether the name `key` is reserved for a derived key, whether or not that key
+        exists now. The name begins with the mount's prefix."""
 
     def find(self, key: bytes) -> Value | None:
         """Return the current value of `key`, or None. The store must not change the value, and uses

@@ -237,8 +237,8 @@ def _positions(value: deque[bytes], element: bytes, rank: int, count: int, most:
     """Return the positions of `element`, beginning with the match number `rank`. If `rank` is
     negative, search and count from the end of the list.
 
-    `count` is the maximum number of positions, `most` the maximum number of compared elements. 0
-    means no limit.
+    `count` is the maximum number of positions, and `most` is the maximum number of compared
+    elements. For both, 0 means no limit.
     """
     skipped = 0 if rank == INT_MIN else abs(rank) - 1  # in Redis 7.0 this rank wraps around
     found: list[int] = []

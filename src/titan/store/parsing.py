@@ -24,7 +24,8 @@ _MANTISSA = 64
 _LARGEST = Fraction((1 << _MANTISSA) - 1) * Fraction(2) ** (16384 - _MANTISSA)
 _SMALLEST = Fraction(1, 2) * Fraction(2) ** -16444
 _MOST_DIGITS = 5_000
-"""Maximum number of digits. It also bounds the exponent, well beyond the range of a long double."""
+"""Maximum number of digits of a number. It also bounds the exponent; the exponents of a long double
+are far below this bound."""
 _AT_ONCE = 4_000
 """Number of digits that one conversion between text and integer handles; Python's limit is
 4,300."""

@@ -113,7 +113,7 @@ OUT_OF_MEMORY: Final = Error(b"OOM command not allowed when used memory > 'maxme
 
 
 MOST_REPLY = 256 << 20
-"""Maximum bytes of all elements in a reply that can repeat stored values."""
+"""Maximum bytes of all elements in a reply that can contain one stored value several times."""
 TOO_MUCH: Final = Error(b"ERR the reply would have more than %d bytes: request fewer elements at once" % MOST_REPLY)
 
 

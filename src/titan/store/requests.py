@@ -27,20 +27,21 @@ MAX_REQUEST_BYTES = MOST_COMMAND
 HEADER_BYTES = 32
 UNAUTHENTICATED_ARGS = 10
 UNAUTHENTICATED_BYTES = 16 * 1024
-"""Limits before authentication, as in Redis: arguments of a request, and bytes of one argument or
-of an inline request."""
+"""Limits before authentication, as in Redis. ARGS is the number of arguments of a request. BYTES is
+the size of one argument or of one inline request."""
 
 _LONG_ARRAY = re.compile(rb"\*[1-9][0-9]{3}")
 _OTHER_COLLECTIONS = (b"\n>", b"\n~", b"\n%")
-"""Beginnings of other collections for which hiredis allocates memory. `_feed` first searches for
-the single characters `>`, `~` and `%`, because that is faster."""
+"""Beginnings of other collections, for which hiredis also allocates memory. `_feed` first searches
+for the single characters `>`, `~` and `%`, because that is faster."""
 _ONLY_BYTES = frozenset((bytes,))
 _SIGN = {int: b":", list: b"*", float: b",", bool: b"#", dict: b"%", set: b"~"}
 
 
 class BadRequest(PeerError):
     """Invalid request, after which the caller must close the connection. The reply is "ERR Protocol
-    error: " and the text of this error. `before` has the valid requests that precede it."""
+    error: " and the text of this error. `before` has the valid requests that precede the invalid
+    one."""
 
     before: list[list[bytes]] = []
 
@@ -66,8 +67,8 @@ class Requests:
         self._args = -1
         """Number of arguments that are not complete yet; -1 while this number is unknown."""
         self._empty = False
-        """True for a request without arguments. Its header may have a negative number, which
-        hiredis rejects."""
+        """True for a request without arguments. The header of such a request may have a negative
+        number, which hiredis rejects."""
         self._skip = 0
         """Missing bytes of the current argument, including its CR and LF."""
 

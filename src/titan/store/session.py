@@ -101,8 +101,8 @@ class Session:
         self.muted = False
         """True after CLIENT REPLY OFF: the client gets no replies."""
         self.skip_next = 0
-        """State of CLIENT REPLY SKIP: 2 after this command, 1 during the next command, which gets
-        no reply, else 0."""
+        """State of CLIENT REPLY SKIP: 2 after that command, 1 during the command after it, which
+        gets no reply, else 0."""
         self.flags: dict[str, None] = {}
         """Flags of the client: no-evict, no-touch."""
         self.special = False
@@ -113,7 +113,7 @@ class Session:
         database, or exceeded the work limit."""
 
     def review(self) -> None:
-        """Update `special` after a change of the fields that it depends on."""
+        """Update `special` after a change of a field on which it depends."""
         self.special = bool(
             not self.authenticated
             or self.queue is not None

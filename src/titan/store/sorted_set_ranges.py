@@ -67,7 +67,8 @@ def _member_end(text: bytes) -> bytes:
 
 
 def _ranks(value: SortedSet, wanted: _Range, bounds: _Bounds) -> tuple[int, int]:
-    """Return the ranks `start, stop` of a range. They respect its offset, but not its limit."""
+    """Return the ranks `start, stop` of a range. The ranks respect the offset of the range, but not
+    its limit."""
     low, high, offset = bounds.low, bounds.high, wanted.offset
     if wanted.kind == RANK:
         assert isinstance(low, int)

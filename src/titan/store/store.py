@@ -65,7 +65,8 @@ class Store:
         self._ctx.dice = type(self._ctx.dice)(seed)
 
     def mount(self, prefix: bytes, mount: Mount, *, database: int = 0) -> None:
-        """Serve the keys that begin with `prefix` and that `mount` owns from it, read-only."""
+        """Serve keys read-only from `mount`: the keys that begin with `prefix` and that the mount
+        owns."""
         self._ctx.databases[database].mounts[prefix] = mount
         self._ctx.review()
 

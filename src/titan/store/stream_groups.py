@@ -293,8 +293,9 @@ def xautoclaim(ctx: Context, args: list[bytes]) -> Reply:
 def _claimable(
     ctx: Context, stream: Stream, group: Group, start: int, count: int, idle_ms: int
 ) -> tuple[list[int], list[int], int]:
-    """Return the pending entries that can be claimed, those that were deleted from the stream, and
-    the id to continue with, which is 0 at the end. Visit at most ten times `count` entries."""
+    """Return the pending entries that can be claimed, the pending entries that were deleted from
+    the stream, and the id at which the next call continues (0: at the end). Visit at most ten times
+    `count` entries."""
     taken: list[int] = []
     deleted: list[int] = []
     looks = 10 * count

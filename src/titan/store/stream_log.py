@@ -15,9 +15,9 @@ SEQUENCE_BITS = 64
 MAX_HALF = (1 << SEQUENCE_BITS) - 1
 MAX_ID = (1 << 128) - 1
 UNKNOWN = -1
-"""Value of `Group.read` when the number is no longer known."""
+"""Value of `Group.read` and of `Stream.position` when the number of entries cannot be counted."""
 MOST_COUNTED = (1 << 63) - 1
-"""Maximum of counters, because no command accepts a higher number."""
+"""Maximum value of counters, because no command accepts a higher number."""
 
 
 def id_text(entry: int) -> bytes:
@@ -209,7 +209,7 @@ class Stream:
 
     def excess(self, max_length: int | None, min_id: int | None, limit: int | None) -> list[int]:
         """Return the ids to trim, so that at most `max_length` entries remain, or no entry below
-        `min_id`. `limit` is the maximum number of ids."""
+        `min_id`. `limit` is the maximum number of ids to return."""
         entries = self.entries
         count = len(entries) - max_length if max_length is not None else len(entries)
         if limit is not None:

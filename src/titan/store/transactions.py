@@ -119,7 +119,7 @@ def forget_watched(ctx: Context, session: Session) -> None:
 
 
 def end(ctx: Context, session: Session) -> None:
-    """End the transaction of a session, and forget its watched keys."""
+    """End the transaction of a session. The session then watches no keys."""
     session.queue = None
     session.queue_failed = False
     forget_watched(ctx, session)

@@ -20,7 +20,8 @@ from titan.store.stream_log import Stream
 
 _SMALL = 128
 """Maximum size of a sorted set in which a range by members visits the members one by one. Redis
-does so in small sorted sets, and the result differs only if scores differ."""
+does the same in small sorted sets. Visiting and bisection give different results only in a set
+whose scores differ."""
 
 
 class SetValue:
@@ -83,9 +84,10 @@ class SortedSet:
     """Sorted set: a dict of scores by member, and a sorted list of (score, member) that is built on
     demand.
 
-    A write changes the dict and only marks the member. The next read in order moves the marked
-    members in the list, or sorts all members again if many are marked. So a write costs O(1), and a
-    read in order costs O(log n) for each write since the previous read in order.
+    A write changes the dict and adds the member to `_late`. The next read in order moves the
+    members of `_late` in the list. If there are many of them, it sorts all members again. So a
+    write costs O(1), and a read in order costs O(log n) for each write since the previous read in
+    order.
     """
 
     __slots__ = ("_late", "_order", "scores")
@@ -94,7 +96,8 @@ class SortedSet:
         self.scores: dict[bytes, float] = {} if scores is None else scores
         self._order: SortedList[Any] | None = None
         self._late: dict[bytes, float | None] = {}
-        """Marked member -> its score in `_order`; None if it is not in `_order`."""
+        """Member written since the last read in order -> its score in `_order`; None if it is not
+        in `_order`."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -140,10 +143,10 @@ class SortedSet:
     ) -> tuple[int, int]:
         """Return the ranks `start, stop` of the members from `low` to `high`; None: no bound.
 
-        `skip` leaves out the first members of the range, with `reverse` the last members. The
-        result is well defined only if all scores are equal. If scores differ, the result is that of
-        Redis in sets of up to _SMALL members, because both visit the members one by one: from the
-        lowest score, with `reverse` from the highest.
+        `skip` leaves out the first members of the range; with `reverse`, the last members. The
+        commands define the result only for equal scores. For sets of up to _SMALL members with
+        different scores, the result is still that of Redis: both visit the members one by one, from
+        the lowest score, or with `reverse` from the highest.
         """
         order = self._ordered()
         size = len(order)

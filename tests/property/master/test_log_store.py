@@ -1,5 +1,5 @@
-"""A worker that sends again and again, cut after cut and restart after restart: each byte is kept
-once, in order."""
+"""A worker sends output again and again, although connections break and the master restarts. The
+store keeps each byte once, in order."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ SENDS = st.tuples(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(SENDS, max_size=25))
-def test_any_order_of_sending(sends: list[tuple[tuple[str, int], int, int, str]]) -> None:
+def test_output_that_is_sent_again_is_kept_once(sends: list[tuple[tuple[str, int], int, int, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = LogStore(Path(folder))
         have = dict.fromkeys(OUTPUT, 0)
         for (job, stream), back, length, then in sends:
-            # never with a gap: a worker goes on from what it was told
+            # A piece never begins behind the stored bytes: a worker goes on from the position that
+            # the master reported.
             start = max(0, have[job, stream] - back)
             store.append("r", job, 1, stream, start, OUTPUT[job, stream][start : start + length])
             have[job, stream] = max(have[job, stream], min(60, start + length))

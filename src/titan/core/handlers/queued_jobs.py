@@ -10,7 +10,8 @@ from titan.model.states import JobState
 
 
 def settle_queued(turn: Turn) -> None:
-    """Settle the jobs of `turn.queued`, and the jobs that are queued meanwhile."""
+    """Make the jobs of `turn.queued` DEAD whose input files cannot be laid out. Do the same for
+    jobs that are queued meanwhile."""
     jobs = turn.state.jobs
     while turn.queued:
         queued, turn.queued = turn.queued, []

@@ -54,7 +54,10 @@ class RunHandler:
     def on_open_run(self, peer: Peer, message: msg.OpenRun) -> None:
         place = (peer.number, message.request)
         if place in self._opening or sum(key[0] == peer.number for key in self._opening) >= MAX_OPENINGS:
-            raise CallerError(f"at most {MAX_OPENINGS} submissions in parts at once on a connection, each with its own request id")
+            raise CallerError(
+                f"a connection can have at most {MAX_OPENINGS} unfinished submissions that arrive in parts,"
+                " each under a request id of its own"
+            )
         self._check_submission(peer, message, message.templates)
         run = self._opening[place] = self.new_run()
         self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=run))
@@ -72,8 +75,8 @@ class RunHandler:
             self._core.see(inputs.SubmitterGone(run))
             raise
         self._core.see(request_input(message, origin=peer.number, actor=peer.actor, run=run))
-        # Read the next part after this part is decided and other peers had their turn. Otherwise a
-        # large DAG delays them.
+        # The next part is read after this part is decided and other peers had their turn. Otherwise
+        # a large DAG would delay the other peers.
         peer.pause_reading("submission")
         asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
 
@@ -123,7 +126,8 @@ class RunHandler:
             self._core.release(send)
 
     def submitted(self, origin: int, request: int, run: str) -> Callable[[], None] | None:
-        """Return a function that starts to send results, or None if the client collects none.
+        """Return a function that starts to send the run's results, or None if the client collects
+        no results.
 
         The caller calls the function after the reply to the accepted submission.
         """
@@ -151,7 +155,7 @@ class RunHandler:
         self._checks.artifacts(templates)
         if not (
             message.key and (message.key in self._state.keys or message.key in self._state.archived)
-        ):  # a repeated submission already has its run, so it needs no check
+        ):  # a repeated submission already has its run, which needs neither secrets nor webhooks again
             self._checks.secrets(templates)
             self._checks.webhooks(templates)
         if message.collect:
@@ -160,7 +164,8 @@ class RunHandler:
     def new_run(self) -> str:
         """Return a new run id. Ids sort by the time of submission, also within a millisecond.
 
-        The core sets the 15th bit of the entropy in the ids of runs that it starts for schedules.
+        The random part has 14 bits here. In the ids that the core makes for schedules a 15th bit is
+        set, so the two never make the same id.
         """
         at_ms = int(self._core.clock.now() * 1000)
         name = run_id(at_ms, secrets.randbits(14))

@@ -81,7 +81,7 @@ class Ledger:
         return list(found)
 
     def transition(self, job: JobFacts, into: JobState, *since: JobState) -> None:
-        """Change the state of a job. Raises Violation unless its state is one of `since`."""
+        """Change the state of a job. Raises Violation unless the job's state is one of `since`."""
         if job.state not in since:
             raise Violation(f"{job.where} became {into.name} from {job.state.name}")
         job.state = into

@@ -222,7 +222,7 @@ class LogOracle(Ledger):
             parent = self.jobs[job.parents[0]]
             while parent.template.kind == Kind.GATE and parent.parents:
                 parent = self.jobs[parent.parents[0]]
-            # a parent in any other state has started another attempt since then
+            # a parent in any other state has started another attempt since the worker was chosen
             home = parent.ran_on if parent.state in TERMINAL or parent.is_service else 0
             if home and home not in (number, job.released_from):
                 raise Violation(f"{job.where} went to {worker.name}; its affinity to {self.workers[home].name} was not released")
@@ -458,7 +458,7 @@ class LogOracle(Ledger):
         if known is not None and known.incarnation == e.incarnation:
             for job in self.jobs.values():  # the process was only cut off, it did not die
                 if job.run in self.archived:
-                    continue  # the history keeps the counts of the moment the run left the state
+                    continue  # the history keeps the counts that the run had when it left the state
                 if job.blamed.pop((e.worker, e.incarnation), self) is None:
                     self.trace.count("blame taken back")
                 if job.doubted.pop((e.worker, e.incarnation), self) is None:

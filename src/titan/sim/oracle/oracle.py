@@ -65,7 +65,7 @@ class Oracle:
             raise Violation(f"submission {key} is acknowledged as {run} and as {self.submitted[key]}")
 
     def on_cancelled(self, run: str, job: str) -> None:
-        """Check the acknowledgement of a cancel. The end of all its jobs must be durable."""
+        """Check the acknowledgement of a cancel. The end of all cancelled jobs must be durable."""
         self.cancelled[run, job] = None
         facts = self.log_oracle
         targets = list(facts.runs[run])
@@ -219,7 +219,8 @@ class Oracle:
                 raise Violation(f"{job.where} ended as {job.state.name}")
             if job.state is JobState.CANCELLED:
                 self._judge_cancelled(job.number)
-            # each retry of a service was checked already, and its replacements are not limited
+            # each retry of a service was checked already, and a service may be replaced any number
+            # of times
             elif job.state is JobState.COMPLETED and not job.is_service and job.template.retries < len(job.failures):
                 raise Violation(f"{job.where} is COMPLETED after {len(job.failures)} failures")
             for child in job.children:

@@ -43,7 +43,8 @@ class JobFacts(msgspec.Struct):
     address: str = ""
     stopped_by_user: bool = False
     old_lease: int = 0
-    """Lease of the attempt of a service that stays READY until the newest attempt replaces it."""
+    """In a rolling replacement of a service: the lease of the old attempt, which keeps the service
+    READY until the new attempt is READY. 0 if there is none."""
     doubted: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
     """(worker, incarnation) of the losses that count half."""
     final: bool = False

@@ -29,9 +29,11 @@ class ReportOracle:
         self._statuses: dict[int, str] = {}
         """Job -> its durable status."""
         self._status_count: dict[int, int] = {}
-        """Lease -> number of its statuses up to the durable one."""
+        """Lease -> position of its durable status among the statuses that it reported, counted from
+        1."""
         self._progress_count: dict[int, int] = {}
-        """Lease -> number of its progress reports up to the one in the master's memory."""
+        """Lease -> position of the progress in the master's memory among the progress reports of
+        the lease, counted from 1."""
 
     # -- the log -----------------------------------------------------------------------------------
     def record(self, event: ev.Event) -> None:
@@ -103,7 +105,7 @@ class ReportOracle:
     def judge_settled(self, state: State, host: Host, connected_s: float, now: float) -> None:
         """Check that a master knows the last reports of the jobs on a worker.
 
-        The worker has been connected to that master for `connected_s`.
+        The worker of `host` has been connected to the master for `connected_s`.
         """
         if self._lossy or connected_s < self._patience_s:
             return
