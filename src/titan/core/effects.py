@@ -44,8 +44,8 @@ class SendRecall(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendAck(msgspec.Struct, frozen=True, gc=False):
-    """Acknowledge results: they are durable, or their leases are fenced. The worker may drop
-    them."""
+    """Acknowledge results: they are durable, or their leases are fenced. The worker may drop these
+    results."""
 
     worker: int
     leases: list[int]
@@ -69,8 +69,8 @@ class StartBurst(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopBurst(msgspec.Struct, frozen=True, gc=False):
-    """Have the provider end this burst worker, even if it is busy. The input BurstGone follows; at
-    once if the provider has no such worker."""
+    """Have the provider end this burst worker, even if it is busy. The input BurstGone follows when
+    the worker has ended, or at once if the provider has no such worker."""
 
     name: str
 
@@ -159,7 +159,7 @@ class ReplyServicesStopped(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReplyScheduled(msgspec.Struct, frozen=True, gc=False):
-    """Answer with the current state of the schedule, or that it no longer exists."""
+    """Answer with the current state of the schedule, or that the schedule no longer exists."""
 
     origin: int
     request: int

@@ -414,8 +414,8 @@ class WorkerToldToLeave(msgspec.Struct, frozen=True):
 
 
 class StoreWritten(msgspec.Struct, frozen=True, gc=False):
-    """The shell executed commands on the state's store. `changes` are commands that repeat their
-    effect, each with its database."""
+    """The shell executed commands on the state's store. `changes` are commands that repeat the
+    effect of the executed commands, each with its database."""
 
     changes: list[tuple[int, list[bytes]]]
 

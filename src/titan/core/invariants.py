@@ -51,9 +51,13 @@ def _check_jobs(state: State) -> None:
             ready = job.service.ready_at > 0
             old = job.service.old_lease
             assert not ready or old or job.state in (JobState.RUNNING, JobState.COMPLETED), f"{where} is READY and {job.state.name}"
-            assert not ready or old or job.service.lease == job.lease or not job.lease, f"{where} is READY by an older attempt"
+            assert not ready or old or job.service.lease == job.lease or not job.lease, (
+                f"{where} is READY, but the report is of an older attempt"
+            )
             assert not old or ready, f"{where}: the service under replacement is not READY"
-            assert not old or state.workers[job.service.old_worker].retiring.get(old) == number, f"{where}: lease {old} is nowhere"
+            assert not old or state.workers[job.service.old_worker].retiring.get(old) == number, (
+                f"{where}: no worker retires its old lease {old}"
+            )
             listed = number in state.services.get(job.run.id, ())
             assert listed == (job.state not in TERMINAL), f"{where} is {job.state.name}, among the services: {listed}"
         assert (job.state in ON_WORKER) == bool(job.lease), f"{where} is {job.state.name} with lease {job.lease}"
@@ -64,7 +68,9 @@ def _check_jobs(state: State) -> None:
         assert 0 <= job.doubts < 2 * state.settings.poison_losses, f"{where}: {job.doubts} doubts"
         right = has_left_all(job.template, job.outputs) if job.state is JobState.COMPLETED else not job.outputs
         assert right, f"{where} is {job.state.name} with outputs {job.outputs}"
-        assert (job.state is JobState.PAUSED) == (number in state.gates), f"{where} is {job.state.name}; an open gate?"
+        assert (job.state is JobState.PAUSED) == (number in state.gates), (
+            f"{where} is {job.state.name}; among the open gates: {number in state.gates}"
+        )
         if job.template.kind == GATE:
             assert job.state in GATE_STATES and not job.attempt, f"{where} is a gate and {job.state.name}, attempt {job.attempt}"
         assert 0 <= job.losses <= state.settings.poison_losses, f"{where}: {job.losses} losses"
@@ -94,12 +100,12 @@ def _check_runs(state: State) -> None:
     assert state.keys == {run.key: run.id for run in state.runs.values() if run.key and run.state is not RunState.OPENING}
     assert not state.unsettled and all(state.services.values()), "services are not settled"
     grown = {run.id: {(g.by, g.key): g for g in run.grown} for run in state.runs.values() if run.grown}
-    assert state.tables.growths == grown, "the requests by which runs grew are not those of the runs"
-    assert not state.archived.keys() & state.keys.keys(), "a run is archived and live"
+    assert state.tables.growths == grown, "the index of additions by request differs from the additions of the runs"
+    assert not state.archived.keys() & state.keys.keys(), "a run is both archived and in the state"
     for keys, most in ((state.published, MAX_SHARED_KEYS), *((run.published, MAX_KEYS) for run in state.runs.values())):
         assert len(keys) <= most and all(0 < len(versions) <= MAX_VERSIONS for versions in keys.values()), "published"
     tokens = {token: n for n, j in state.jobs.items() if j.extra and j.extra.gate for token in j.extra.gate.tokens}
-    assert state.tokens == tokens, "the tokens are not those of the gates"
+    assert state.tokens == tokens, "the index of tokens differs from the tokens of the gates"
     assert state.opening.keys() == {run.id for run in state.runs.values() if run.state is RunState.OPENING}
 
 
@@ -109,7 +115,7 @@ def _check_workers(state: State) -> None:
         leases.update(worker.held.keys())
         assert not worker.held.keys() & worker.ending.keys(), f"{worker.name} holds leases that it must end"
         for lease, number in worker.held.items():
-            assert state.jobs[number].lease == lease, f"{worker.name} holds lease {lease} of a job that has another"
+            assert state.jobs[number].lease == lease, f"{worker.name} holds lease {lease}, but its job has another lease"
         if worker.state in (WorkerState.LOST, WorkerState.LEFT):
             assert not worker.held and not worker.retiring, f"{worker.name} is {worker.state.name} and holds attempts"
             assert not worker.connection, f"{worker.name} is {worker.state.name} and connected"
@@ -117,7 +123,9 @@ def _check_workers(state: State) -> None:
         used = worker.used
         for lease, number in worker.retiring.items():
             service = state.jobs[number].service
-            assert service is not None and service.old_lease == lease, f"{worker.name} retires lease {lease} of no service"
+            assert service is not None and service.old_lease == lease, (
+                f"{worker.name} retires lease {lease}, which is no old lease of a service"
+            )
             assert lease not in worker.held and lease not in worker.ending, f"{worker.name} has lease {lease} twice"
         assert (seat.used, seat.slots, seat.open) == (used, worker.offered, worker.takes_work), (
             f"{worker.name}: the pool has {seat}"
@@ -129,14 +137,16 @@ def _check_workers(state: State) -> None:
         assert (seat.hold is not None) == (worker.number in state.pool.holds), f"{worker.name}: holds room?"
         most = worker.slots * (1 + max(state.in_force.prefetch, state.in_force.prefetch_max if state.in_force.prefetch else 0))
         assert seat.depth == state.depth(worker) or not worker.takes_work, f"{worker.name}: the pool has depth {seat.depth}"
-        assert len(worker.held) - len(worker.lent) <= most, f"{worker.name} holds more than its slots and what it may prefetch"
+        assert len(worker.held) - len(worker.lent) <= most, (
+            f"{worker.name} holds more attempts than its slots and its prefetch allow"
+        )
         assert worker.lent.keys() <= worker.held.keys(), f"{worker.name}: {worker.lent} lent of {worker.held}"
-        assert worker.recalled.keys() <= worker.held.keys(), f"{worker.name} is asked for what it does not hold"
+        assert worker.recalled.keys() <= worker.held.keys(), f"{worker.name} was asked to return attempts that it does not hold"
         assert (worker.number in state.pool.idle) == (seat.open and used < worker.offered), f"{worker.name}: idle?"
         assert (worker.number in state.pool.surplus) == (used > worker.offered), f"{worker.name}: surplus?"
         assert bool(worker.aside_until) >= worker.probing, f"{worker.name} is on trial and not set aside"
     assert not leases or max(leases.values()) == 1, "a lease is held twice"
-    assert state.progress.keys() <= leases.keys(), "the progress of an attempt that is over is kept"
+    assert state.progress.keys() <= leases.keys(), "there is progress of an attempt that is over"
     assert all(lease < state.next_lease for lease in leases)
     assert state.worker_numbers == {w.name: w.number for w in state.workers.values()}
 
@@ -162,7 +172,9 @@ def _check_queues(state: State) -> None:
             assert first is not None
             fits = state.pool.fits(worker, state.demand(job_of(first)), first)
             assert not fits, f"jobs are pinned to worker {worker}, which has room"
-            assert state.workers[worker].state in (WorkerState.ALIVE, WorkerState.SUSPECT), f"jobs are pinned to {worker}, gone"
+            assert state.workers[worker].state in (WorkerState.ALIVE, WorkerState.SUSPECT), (
+                f"jobs are pinned to worker {worker}, which is gone"
+            )
     assert set(general) <= set(state.lanes) and set(pinned) <= set(state.pinned)
 
 
@@ -183,7 +195,9 @@ def _check_timers(state: State) -> None:
     for number, job in state.jobs.items():
         if job.state in (JobState.DELAYED, JobState.PAUSED) or (job.state is JobState.FAILED and job.due):
             assert number in jobs, f"{job.run.id}/{job.name} is {job.state.name} and no timer will wake it"
-        assert job.state is not JobState.FAILED or job.due, f"{job.run.id}/{job.name} FAILED for good and is not DEAD"
+        assert job.state is not JobState.FAILED or job.due, (
+            f"{job.run.id}/{job.name} is FAILED, but no retry is planned and it is not DEAD"
+        )
         if job.state in TERMINAL:
             assert not job.lease
     for worker in state.workers.values():
@@ -204,7 +218,7 @@ def _check_schedules(state: State) -> None:
             live.setdefault(run.schedule, {})[run.id] = None
         elif run.schedule and run.state is RunState.OPENING:
             assert filling.setdefault(run.schedule, run.id) == run.id, f"schedule {run.schedule} makes two runs at once"
-    assert state.live == live and state.filling == filling, "the runs of the schedules are not those of the state"
+    assert state.live == live and state.filling == filling, "the index of runs by schedule differs from the runs"
     assert state.schedule_names == {s.number: s.name for s in state.schedules.values()}
     for name, s in state.schedules.items():
         assert name == s.name and s.number < state.next_schedule, name
@@ -212,9 +226,11 @@ def _check_schedules(state: State) -> None:
             assert (s.due, TimerKind.SCHEDULE, s.number) in armed, f"no timer will wake schedule {name}"
         assert len(s.waiting) <= MAX_WAITING, f"schedule {name}: {len(s.waiting)} times wait"
         assert s.waiting == sorted(dict.fromkeys(s.waiting)), f"schedule {name}: the waiting times are out of order"
-        assert not s.waiting or not s.due or s.waiting[-1] < s.due, f"schedule {name}: a time waits and is due"
+        assert not s.waiting or not s.due or s.waiting[-1] < s.due, (
+            f"schedule {name}: a waiting time is not before the next due time"
+        )
         if s.waiting and not s.paused:
-            assert name in live or name in filling, f"schedule {name} has times that wait for nothing"
+            assert name in live or name in filling, f"schedule {name} has waiting times, but no run for whose end they wait"
         if name in filling:
             run = state.runs[filling[name]]
             assert s.waiting and (run.scheduled_at, run.key) == (s.waiting[0], key_of(name, s.waiting[0])), (
@@ -223,12 +239,12 @@ def _check_schedules(state: State) -> None:
 
 
 def _check_scaling(state: State) -> None:
-    assert state.pool.seats.keys() == state.workers.keys(), "the pool knows other workers"
-    assert not state.workers.keys() & state.forgotten.keys(), "a worker is there and forgotten"
+    assert state.pool.seats.keys() == state.workers.keys(), "the workers of the pool differ from the workers of the state"
+    assert not state.workers.keys() & state.forgotten.keys(), "a worker is both in the state and forgotten"
     assert all(number < state.next_worker for number in (*state.workers, *state.forgotten))
     per_rule = Counter(burst.rule for burst in state.bursts.values())
     for rule, (_, most) in state.settings.scale.items():
         assert per_rule[rule] <= most, f"{per_rule[rule]} burst workers of {rule}; the maximum is {most}"
     for worker in state.workers.values():
-        assert not worker.asked or worker.draining, f"{worker.name} is to leave and takes work"
+        assert not worker.asked or worker.draining, f"{worker.name} was told to leave, but is not draining"
         assert not worker.name.startswith(BURST_PREFIX) or worker.name in state.bursts, f"{worker.name} has no burst record"

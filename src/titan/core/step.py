@@ -172,7 +172,8 @@ def _dispatch(turn: Turn) -> None:
 
 
 def _place(turn: Turn) -> list[int]:
-    """Dispatch all jobs that can be placed. Return those that were on another worker before."""
+    """Dispatch all jobs that can be placed. Return the dispatched jobs whose last attempt was on
+    another worker."""
     state = turn.state
     jobs, moved = state.jobs, []
     state.terms.now = turn.now

@@ -21,7 +21,8 @@ from titan.model.timing import iso
 from titan.scheduling.lane import sort_key
 
 MAX_NAMED = 8
-"""Maximum number of parents that a sentence names; it gives the number of the others."""
+"""Maximum number of parents that a sentence names. The sentence gives only the number of the other
+parents."""
 MAX_WORKERS = 1000
 """Maximum number of workers to list. Workers that could run the job soonest come first."""
 

@@ -32,7 +32,8 @@ def _take(fd: int) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock at `path`. Takes it for a moment if it is free."""
+    """Return whether a process holds the lock at `path`. If no process holds the lock, this takes
+    the lock for a moment."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError:
@@ -60,7 +61,8 @@ class HomeLock:
 
     def acquire(self) -> None:
         """Take the lock. If another process, or another HomeLock of this process, has the lock for
-        50 ms, raise Conflict with the holder's pid. `is_locked` takes it for a moment only."""
+        50 ms, raise Conflict with the holder's pid. The wait is needed because `is_locked` takes
+        the lock for a moment."""
         if self._fd >= 0:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)

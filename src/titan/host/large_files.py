@@ -78,7 +78,7 @@ class PageCacheHints:
         self._memory = MemoryProbe()
 
     def begin(self) -> None:
-        """Begin a read or a write. Call it in the thread that does the read or write."""
+        """Begin a read or a write. Call this method in the thread that does the read or write."""
         self._began = time.thread_time()
 
     def end(self, size: int) -> None:
@@ -92,7 +92,8 @@ class PageCacheHints:
         if cold and self._at - BEHIND_BYTES > self._dropped:
             end = self._at - BEHIND_BYTES
             os.posix_fadvise(self._fd, self._dropped, end - self._dropped, os.POSIX_FADV_DONTNEED)
-            # The kernel keeps pages that are not on the disk yet, so the next call repeats them.
+            # The kernel keeps pages that are not on the disk yet, so the next call drops the last
+            # BEHIND_BYTES again.
             self._dropped = max(self._dropped, end - BEHIND_BYTES)
         self._from = self._at
 

@@ -43,7 +43,7 @@ class TemporaryFolder:
             try:
                 self.path, self._lock = _make(folder)
                 return
-            except (FileNotFoundError, BlockingIOError):  # another process took it for a dead one
+            except (FileNotFoundError, BlockingIOError):  # another process took the entry for one of an ended process
                 os.stat(folder)
         raise BlockingIOError(f"no temporary folder can be made in {folder}: other processes remove it at once")
 
@@ -57,8 +57,8 @@ class TemporaryFolder:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Make a folder for the duration of the context. What cannot be removed then is left to a later
-    process."""
+    """Make a folder for the duration of the context. A folder that cannot be removed is left to a
+    later process."""
     folder = TemporaryFolder()
     try:
         yield folder.path
@@ -73,7 +73,7 @@ def _make(folder: str) -> tuple[Path, int]:
     if _is_own(shared):
         _sweep(shared)
         path = tempfile.mkdtemp(prefix="", dir=shared)
-    else:  # it belongs to another user, who must not be able to stop this one
+    else:  # the folder belongs to another user, who must not be able to stop this process
         path = tempfile.mkdtemp(prefix="titan-", dir=folder)
     lock = os.open(path, _FOLDER)
     try:

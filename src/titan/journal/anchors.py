@@ -1,8 +1,9 @@
 """Check that open files are still the files at their paths.
 
-Owns the identities of these files (device and inode). Must not know their content. A file that is
-deleted, moved or replaced still accepts writes and syncs through an open descriptor, but the data
-is lost when the process ends. So the journal calls `check` before it reports data as durable.
+This module owns the identities of these files (device and inode). It must not know the content of
+the files. A file that is deleted, moved or replaced still accepts writes and syncs through an open
+descriptor, but the data is lost when the process ends. So the journal calls `check` before it
+reports data as durable.
 """
 
 from __future__ import annotations

@@ -105,8 +105,8 @@ class Committer:
         return record_bytes <= self._segment.room and not (self._segment.is_half_full and not self._maker.is_prepared)
 
     def write(self, batch: list[Append], now: float) -> None:
-        """Write the batch. Records that fit in the segment share one write and one sync. The others
-        share a write and a sync in the next segment."""
+        """Write the batch. Records that fit in the segment share one write and one sync. The other
+        records share a write and a sync in the next segment."""
         buffers: list[bytes] = []
         size, last_seq, room = 0, self.written_seq, self._segment.room
         synced = self._policy is SyncPolicy.ALWAYS or any(append.synced for append in batch)
@@ -136,7 +136,7 @@ class Committer:
             self._next_segment(0)
 
     def do_due_work(self, now: float) -> None:
-        """Do the work that no report waits for, if it is due: the sync of `everysec`, and the
+        """Do the work that is due and that no report waits for: the sync of `everysec`, and the
         allocation of the next segment."""
         if self._sync_due is not None and now >= self._sync_due:
             self._sync()
@@ -203,7 +203,7 @@ class Committer:
         old, next_seq = self._segment, self.written_seq + 1
         self._sync_rest()
         if old.is_empty:
-            old.close()  # too small for the record: a larger segment takes its name
+            old.close()  # the segment is too small for the record: a larger segment takes its name
         self._segment = self._maker.make(next_seq, record_bytes=record_bytes)
         self._anchors.add(self._segment.path, instead_of=old.path)
         if not old.is_empty:

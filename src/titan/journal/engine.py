@@ -62,7 +62,7 @@ def followed_too_far(after_seq: int, last_seq: int) -> Conflict:
 
 class CompactionGuard(Protocol):
     """Lock that permits the deletion of records that a snapshot covers. One process at a time holds
-    it: a compaction, or a starting master that reads these records."""
+    the lock: a compaction, or a starting master that reads these records."""
 
     def take(self) -> None:
         """Take the lock. Raises Conflict if another process holds it."""

@@ -65,8 +65,9 @@ class SnapshotDescription:
 class VerifyReport:
     """Verdict about a journal. `ok`: a master would start, and nothing is lost.
 
-    `problems` prevent the start of a master. `notes` do not prevent it; the master only reports
-    them. A recovery starts after `snapshot_seq` (0: at the first record) and ends at `last_seq`.
+    `problems` prevent the start of a master. `notes` do not prevent the start; the master only
+    reports them. A recovery starts after `snapshot_seq` (0: at the first record) and ends at
+    `last_seq`.
     """
 
     snapshot_seq: int

@@ -92,7 +92,8 @@ def _cut(file: JournalFile, scan: SegmentScan, aside: Path) -> None:
 
 def _end_with(directory: Path, last_seq: int) -> None:
     """Write an empty, closed segment at the end, and a watermark. A kept snapshot or end mark may
-    say that the log continues; without this segment, its continuation would count as missing."""
+    say that the log continues. Without the empty segment, the continuation would count as
+    missing."""
     path = directory / files.segment_name(last_seq + 1)
     temporary = path.with_suffix(files.TEMPORARY_SUFFIX)
     end = encode_end_mark(EndMark.CLOSED, next_seq=last_seq + 1, term=0)

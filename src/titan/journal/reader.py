@@ -89,7 +89,7 @@ def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
     damage, a missing sequence (also between `after_seq` and the first segment), an end before the
     watermark, or an `after_seq` within a record. Segments that `after_seq` covers are not read.
     """
-    watermark = read_watermark(directory)  # first, because it must not be newer than the segments
+    watermark = read_watermark(directory)  # read the watermark first, because it must not be newer than the segments
     listed = files.list_segments(directory)
     raise_if_shorter(directory, listed, watermark)
     segments = covering(listed, after_seq)

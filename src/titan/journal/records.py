@@ -124,8 +124,8 @@ def encode_segment_header(first_seq: int, *, capacity: int = 0, origin: bytes = 
 
 
 def decode_segment_header(data: bytes | memoryview) -> SegmentHeader | None:
-    """Return the header, or None if these bytes are not a segment header. Of a later version, only
-    `version` and `first_seq` are returned, because the other fields are unknown."""
+    """Return the header, or None if these bytes are not a segment header. For a header of a later
+    version, only `version` and `first_seq` are set, because the other fields are unknown."""
     start = bytes(data[:SEGMENT_HEADER_BYTES])
     if len(start) < _SEGMENT_1.size + _CRC.size:
         return None

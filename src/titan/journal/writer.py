@@ -32,8 +32,8 @@ DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 MIN_SEGMENT_BYTES = 256
 DIRECT_BYTES = 8 * 1024
 DIRECT_S = 0.0005
-"""`append_now` writes records of up to DIRECT_BYTES, if the last write took at most DIRECT_S
-seconds."""
+"""Limit for `append_now`: it writes nothing if the last write took more than DIRECT_S seconds, or
+if the record has more than DIRECT_BYTES."""
 
 
 class _Order(Enum):

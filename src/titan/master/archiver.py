@@ -128,7 +128,7 @@ class Archiver:
         self._core.see(HistoryKept([kept.run.id for kept in batch], changes))
         await self._core.settled()
         for kept in batch:
-            if kept.run.id in state.runs and _is_over(kept.run):  # may have changed
+            if kept.run.id in state.runs and _is_over(kept.run):  # the run may have become active again meanwhile
                 self._add(kept.run)
 
     # -- pruning -----------------------------------------------------------------------------------

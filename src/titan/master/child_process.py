@@ -18,7 +18,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 async def run_beside(module: str, *arguments: str) -> str:
-    """Run `python -m module ARGUMENTS`. Return "", or the end of its stderr if it failed.
+    """Run `python -m module ARGUMENTS`. Return "" if the process succeeds, else the end of its
+    stderr.
 
     Cancellation kills the process. Raises OSError if the system lacks a process, a descriptor or
     memory.

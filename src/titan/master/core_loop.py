@@ -44,8 +44,8 @@ class CoreLoop:
 
     `prepare(effects)` turns effects into calls in the turn that decided them, while the state still
     matches the decision. The loop makes these calls when the events are durable, and then calls
-    `on_released`. In each turn, the loop first makes the calls that are durable by then, and then
-    calls `on_events(events)`. Peers can thus already act on the replies.
+    `on_released`. In each turn, the loop first makes the calls whose events are durable by then,
+    and then calls `on_events(events)`. Peers can thus act on the replies while `on_events` runs.
     """
 
     def __init__(
@@ -116,9 +116,9 @@ class CoreLoop:
             on_durable=lambda seq: self._call_in_loop(self._synced, seq),
             on_failed=lambda error: self._call_in_loop(self._fail, error),
         )
-        if log.next_seq != follower.seq + 1:  # the earlier leader wrote on after the follower's end
+        if log.next_seq != follower.seq + 1:  # the earlier leader appended records that the follower has not read
             follower.follow()
-        assert follower.state is self.state and follower.seq == log.next_seq - 1, "the log has been followed to its end"
+        assert follower.state is self.state and follower.seq == log.next_seq - 1, "the follower has not read the log to its end"
         follower.settle()
         self.order.begin(follower.seq)
         self.see(MasterBooted(cluster, log.term, bursts, secrets.token_hex(8), copied, behind_s))
@@ -335,7 +335,7 @@ class CoreLoop:
                 log.warning("no snapshot was made: %s", problem)
             else:
                 self.snapshot_at = self.clock.now()
-        except OSError as e:  # descriptors, memory or processes are used up; a later record retries
+        except OSError as e:  # descriptors, memory or processes are used up; a later record starts the next try
             log.warning("no snapshot was made: %s", e)
         finally:
             self._compactor = None

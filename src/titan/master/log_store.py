@@ -39,7 +39,8 @@ _count = Struct(">Q")
 
 
 class Extent(NamedTuple):
-    """Piece of a stream: its offset in the stream, its position in the file, and its length."""
+    """Piece of a stream: its offset in the stream, its position in the file, its length, and its
+    place in the order of arrival."""
 
     offset: int
     at: int

@@ -22,7 +22,7 @@ class _Loss:
     """Stream -> end offset of the output that the disk rejected."""
     reason: str = ""
     doubted: bool = False
-    """The output was written, but the disk failed to sync it."""
+    """True if output was written, but the disk then failed to sync the file."""
 
 
 class OutputLosses:

@@ -74,7 +74,7 @@ class Bursts:
 
     def start(self, effect: fx.StartBurst) -> None:
         if self._closing:
-            return  # the next master will notice that the worker is missing
+            return  # the next master will notice that this worker is missing
         self._known[effect.name] = None
         self._do(effect.name, self._start(effect))
 

@@ -531,7 +531,8 @@ class Master(HomeServer):
     def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
         """Return the calls for effects, with orders to workers before replies to clients.
 
-        Jobs wait for these orders. A client that got its reply first could use the CPU before them.
+        Jobs wait for these orders. A client that got its reply first could take the CPU before the
+        orders are sent.
         """
         calls: list[Callable[[], None]] = []
         replies: list[Callable[[], None]] = []

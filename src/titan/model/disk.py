@@ -16,7 +16,8 @@ SHARED_FOLDERS = "shared folders"
 FULL_DISK_BYTES = 64 << 20
 """A disk with less free space counts as full."""
 _LEAST_BYTES = 1 << 20
-"""A smaller amount of free space counts as this amount, so changes below it are not reported."""
+"""A smaller amount of free space counts as this amount, so changes below this amount are not
+reported."""
 
 Facts = Mapping[str, str | int | float]
 

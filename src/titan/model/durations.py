@@ -12,10 +12,10 @@ _DURATION: Final = re.compile("".join(f"(?:{_NUMBER}{unit} ?)?" for unit in _UNI
 
 
 def parse_duration(text: str) -> float | None:
-    """Return the seconds of a duration; None if the text is none.
+    """Return the seconds of a duration; None if the text is not a duration.
 
     Each unit (w, d, h, m, s, ms) occurs at most once, the largest first. A number without a unit is
-    no duration.
+    not a duration.
 
     >>> parse_duration("1h30m"), parse_duration("1.5d"), parse_duration("250ms")
     (5400.0, 129600.0, 0.25)

@@ -5,8 +5,8 @@ any folders. Names that begin with a dot match only a part of a pattern that beg
 stands for itself, because names of array jobs contain it.
 
 A file that matched is named OUTPUT/REST. REST is its path below the *root* of the pattern, which is
-the folder before the first placeholder. An output that is named as its pattern keeps the path of
-the file as its name.
+the folder before the first placeholder. If the name of an output equals its pattern, each file is
+named by its whole path instead.
 """
 
 from __future__ import annotations

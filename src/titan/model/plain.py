@@ -22,7 +22,7 @@ def plain(text: str, most: int = MAX_REASON) -> str:
 
 
 def spelt_out(text: str) -> str:
-    """Return a text with the same characters escaped as in `plain`, and uncut."""
+    """Return the whole text, with the characters escaped that `plain` escapes."""
     return text if text.isprintable() else "".join([c if c.isprintable() or c in _KEPT else _escaped(c) for c in text])
 
 

@@ -23,8 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     not wait for the master. The master recalls waiting attempts for idle workers. 0: no attempts
     wait, regardless of the next two settings."""
     prefetch_s: float = 0.05
-    """Amount of work that may wait for each slot if attempts are short: 50 attempts of a
-    millisecond."""
+    """Seconds of work that may wait for each slot if attempts are short. The default allows 50
+    attempts of a millisecond."""
     prefetch_max: int = 1000
     """Maximum number of attempts that wait for each slot."""
     hold_s: float = 5.0

@@ -78,7 +78,7 @@ class Inflow:
         if self.total > self.limit:
             self._pause(peer)
             for other in [p for p, held in self._sizes.items() if held >= LARGE and p not in self._paused]:
-                self._pause(other)  # at once, because its next note could come too late
+                self._pause(other)  # pause at once, because the next `note` of this peer could come too late
         if self._paused:
             self._resume()
 

@@ -7,7 +7,7 @@ from titan.protocol.ranges import Column, Lease
 
 
 class Awaiting(Message, frozen=True):
-    """All calls of the worker that wait for other calls and use no slot meanwhile.
+    """List of all calls of the worker that now wait for other calls, and so use no slot.
 
     The worker sends the whole list whenever the list changes.
     """

@@ -35,7 +35,8 @@ class Noted(Message, frozen=True):
 
 
 class ReportProgress(Message, frozen=True):
-    """Report the progress of the attempt, 0 to 1, or -1 for unknown, with at most 1 KiB of text.
+    """Report the progress of the attempt: a number from 0 to 1 (-1: unknown), with at most 1 KiB of
+    text.
 
     Only the newest report counts.
     """

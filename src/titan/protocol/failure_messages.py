@@ -65,7 +65,8 @@ class Gates(Message, frozen=True):
 
 
 class RetryDead(Message, frozen=True):
-    """Take a DEAD job off the dead letter queue and run it again. `job` "": all in the run.
+    """Take a DEAD job off the dead letter queue and run it again. `job` "": all DEAD jobs of the
+    run.
 
     Jobs that were cancelled because of the DEAD job wait again. `key` is as in Decide.
     """
@@ -77,7 +78,8 @@ class RetryDead(Message, frozen=True):
 
 
 class Retried(Message, frozen=True):
-    """Number of jobs that run again, and number of cancelled jobs that wait for them again."""
+    """Number of jobs that run again, and number of cancelled jobs that wait for these jobs
+    again."""
 
     run: Name
     retried: Count
@@ -85,7 +87,8 @@ class Retried(Message, frozen=True):
 
 
 class PurgeDead(Message, frozen=True):
-    """Take a DEAD job off the dead letter queue; it stays DEAD. `job` "": all in the run."""
+    """Take a DEAD job off the dead letter queue; it stays DEAD. `job` "": all DEAD jobs of the
+    run."""
 
     run: Name
     job: Name = ""

@@ -431,10 +431,9 @@ class ReadLogs(Message, frozen=True):
 
 
 class LogChunk(Message, frozen=True):
-    """Bytes of an attempt's stream (1 stdout, 2 stderr), in the blob. `last`: no more follow.
-    `skipped`: number of bytes that the worker dropped before these; `offset` does not count them.
-    `job`: the job, if the logs of a whole run were asked for.
-    """
+    """Bytes of an attempt's stream (1 stdout, 2 stderr), in the blob. `last`: no more chunks
+    follow. `skipped`: number of bytes that the worker dropped before these bytes; `offset` does not
+    count the dropped bytes. `job`: the job, if the logs of a whole run were asked for."""
 
     attempt: Count
     stream: Count
@@ -628,8 +627,9 @@ class Recall(Message, frozen=True):
 class LogData(Message, frozen=True):
     """Output of attempts, in the blob, one entry after the other.
 
-    Entry i has `sizes[i]` bytes. They belong at `offsets[i]` of the stream. `skipped[i]`: number of
-    bytes that the worker dropped before them; offsets do not count those. Empty if none dropped.
+    Entry i has `sizes[i]` bytes. These bytes belong at `offsets[i]` of the stream. `skipped[i]`:
+    number of bytes that the worker dropped before these bytes; `offsets` does not count the dropped
+    bytes. `skipped` is empty if no bytes were dropped.
     """
 
     runs: Column[Name]

@@ -20,7 +20,7 @@ class TellWorker(Message, frozen=True):
 
 
 class Told(Message, frozen=True):
-    """The order to leave is recorded. The master repeats it until the worker has left.
+    """The order to leave is recorded. The master repeats the order until the worker has left.
 
     `state`: current state of the worker. `held`: number of attempts that the worker still has.
     """

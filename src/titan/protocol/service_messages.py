@@ -9,7 +9,7 @@ from titan.protocol.ranges import Column, Count, Lease, Measured, Moment, Name, 
 
 
 class ListServices(Message, frozen=True):
-    """List at most `limit` services that are not over, of one run or of all."""
+    """List at most `limit` services that are not over, of one run or of all runs."""
 
     run: Name = ""
     limit: Count = 1000
@@ -82,9 +82,10 @@ class ServiceStates(Message, frozen=True):
     """Services that a worker runs, in columns. The worker repeats them with each heartbeat.
 
     `started`: start of the attempt. `ready_ats`: time since which the service is READY, 0 if it is
-    not. `restarts`: number of restarts of the process; `reasons` has the reason of the last one.
-    `next_starts`: start of the next process, 0 if a process is running. `serials` number the states
-    of each attempt; the master ignores a state that is not newer than the last one received.
+    not. `restarts`: number of restarts of the process; `reasons` has the reason of the last
+    restart. `next_starts`: start of the next process, 0 if a process is running. `serials` number
+    the states of each attempt; the master ignores a state that is not newer than the last one
+    received.
     """
 
     leases: Column[Lease]

@@ -248,7 +248,7 @@ class SimWorker:
             self.world.trace.count("worker superseded")
             self._kill_all()
             self._die(silent=False)
-        elif self.processes.count or self.runners.count:  # the worker ends when its jobs have ended, and is then restarted
+        elif self.processes.count or self.runners.count:  # the worker ends together with its jobs, and is restarted
             self.world.trace.count("worker refused")
             self._kill_all()
             self._die(silent=False)

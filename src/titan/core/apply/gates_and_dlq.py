@@ -55,7 +55,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
         revive(state, number, job, e.at)
         if job.service is not None:
             job.service.refused_by.clear()
-            job.service.ready_at = 0.0  # is still set if the service ended by itself
+            job.service.ready_at = 0.0  # `ready_at` is still set if the service ended by itself
         state.dead.pop(number, None)
         if dead:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"taken off the dead letter queue by {e.by}: {job.reason}"))
@@ -72,7 +72,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
                 for number in e.jobs[: e.retried]:
                     counted.pop(number, None)
     run.state, run.finished_at = RunState.RUNNING, 0.0
-    run.deadline_s, run.expired = 0.0, False  # the retrying user decides how long it may take
+    run.deadline_s, run.expired = 0.0, False  # the user who retries decides how long the run may take
     if run.schedule:
         state.live.setdefault(run.schedule, {})[run.id] = None
     run.changes += 1

@@ -21,7 +21,7 @@ def _run_grown(state: State, e: ev.RunGrown) -> None:
     growth = Growth(first, position, count, e.by, e.depth, e.key, e.at)
     run.grown.append(growth)
     if len(run.grown) == 1:
-        run.templates = run.templates.copy()  # the current list belongs to an event
+        run.templates = run.templates.copy()  # an event holds the current list, and events must not change
     run.templates += e.templates
     run.count += count
     run.tally[JobState.WAITING] += count

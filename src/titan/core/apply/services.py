@@ -25,7 +25,7 @@ def _services_reported(state: State, e: ev.ServicesReported) -> None:
         s.serial, s.restarts, s.reason = e.serials[i], e.restarts[i], e.reasons[i]
         s.next_start = e.next_starts[i] if e.next_starts else 0.0
         if s.old_lease and not now:
-            continue  # the service counts as READY because the old attempt still is
+            continue  # the service counts as READY because its old attempt is still READY
         replaced = bool(s.old_lease)
         s.ready_at, s.address = e.ready_ats[i], e.addresses[i] or s.address
         end_old(state, job)
@@ -66,7 +66,7 @@ def _service_replaced(state: State, e: ev.ServiceReplaced) -> None:
     s = job.service
     assert s is not None, job.name
     if e.template != job.template:
-        # the current list belongs to an event
+        # an event holds the current list, and events must not change
         job.run.templates = [*job.run.templates, e.template]
         job.template = e.template
     job.args = e.args

@@ -1,9 +1,9 @@
 """Writer of the event StoreChanged. One recovery thus restores both jobs and store data.
 
 The store executes commands itself, and returns for each command the commands that repeat its
-effect. In the process that executed them, the effect is already in the store when the event is
-applied. In recovery, and in processes without a live store, this writer executes the repeating
-commands.
+effect. In the process that executed the client's commands, the effect is already in the store when
+the event is applied. In recovery, and in processes without a live store, this writer executes the
+repeating commands.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def _hear(state: State, worker: Worker, at: float) -> None:
 def _worker_connected(state: State, e: ev.WorkerConnected) -> None:
     worker = state.workers[e.worker]
     worker.state, worker.connection = WorkerState.ALIVE, e.connection
-    worker.lent = dict.fromkeys(worker.lent, False)  # the worker reports them again
+    worker.lent = dict.fromkeys(worker.lent, False)  # the worker reports again which of its calls wait
     _hear(state, worker, e.at)
     state.watch(worker)
     state.seat(worker)

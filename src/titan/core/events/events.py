@@ -72,7 +72,7 @@ class RunOpened(_Fact, frozen=True, tag="run_opened"):
     """A run whose jobs arrive in parts was opened. The run owns the job numbers from `first_job` to
     `first_job + count - 1`.
 
-    RunSealed follows when all jobs have arrived, or RunDropped.
+    RunSealed follows when all jobs have arrived; otherwise RunDropped follows.
     """
 
     run: str
@@ -289,7 +289,8 @@ class RunRestored(_Fact, frozen=True, tag="run_restored"):
 
 class JobsRevived(_Fact, frozen=True, tag="jobs_revived"):
     """A user retried `jobs[:retried]` from the dead letter queue. The other jobs are revived with
-    them: jobs that were cancelled because of them, and stopped services that they need.
+    the retried jobs: jobs that were cancelled because of a retried job, and stopped services that a
+    revived job needs.
 
     All jobs belong to one run and are WAITING again. The failures of the retried jobs are reset.
     JobsQueued follows for jobs without open parents. `key` is the idempotency key of the request.

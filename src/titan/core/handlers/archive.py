@@ -12,8 +12,8 @@ from titan.model.states import RunState
 def on_history_kept(turn: Turn, received: HistoryKept) -> None:
     """Archive the finished runs.
 
-    A run whose jobs were retried or purged after the history stored it stays in the state. The
-    history then stores the run again.
+    A run stays in the state if its jobs were retried or purged after the history stored the run.
+    The history then stores the run again.
     """
     for i, name in enumerate(received.runs):
         run = turn.state.runs.get(name)

@@ -169,8 +169,8 @@ def _services_of(region: dict[int, None], entry: Callable[[int], Job]) -> list[i
 
 
 def _narrow(region: dict[int, None], entry: Callable[[int], Job]) -> None:
-    """Remove from the region the jobs that are blocked by a parent outside the region, and then the
-    dependents of these jobs."""
+    """Remove from `region` the jobs that are blocked by a parent outside of `region`, and then the
+    dependents of the removed jobs."""
 
     def stays(number: int) -> bool:
         job = entry(number)

@@ -95,8 +95,8 @@ def files_for(state: State, job: Job) -> tuple[StoredFile, ...]:
 def inputs_problem(state: State, job: Job) -> str:
     """Return why a job cannot receive its files; "" if it can.
 
-    The number and the names of files that match a pattern, or that added jobs left, are not known
-    before.
+    This is checked when the job is queued. Until then, the number and names of the files that match
+    a pattern, or that added jobs left, are not known.
     """
     files = files_for(state, job)
     paths = {file.name for file in files}

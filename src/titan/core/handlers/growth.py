@@ -1,5 +1,5 @@
-"""Growth: jobs that one of a run's own jobs, or a user, adds to the running run. Also saved
-pipelines.
+"""Growth: jobs that one of a run's own jobs, or a user, adds to the running run. This module also
+handles saved pipelines.
 
 An addition is accepted whole or refused. Its jobs may depend on each other and on jobs already in
 the run. The request may also make WAITING jobs of the run wait for the added jobs. The limits are

@@ -131,8 +131,8 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
 
 
 def _first_parent(state: State, job: Job) -> int:
-    """Return the job to whose worker an affinity binds: the first parent. If that is a gate, which
-    runs on no worker, take the gate's own first parent, and so on."""
+    """Return the job to whose worker an affinity binds: the first parent. If that parent is a gate,
+    which runs on no worker, take the gate's own first parent, and so on."""
     number = job.parents[0]
     while (parent := state.jobs[number]).template.kind == GATE and parent.parents:
         number = parent.parents[0]
@@ -140,11 +140,11 @@ def _first_parent(state: State, job: Job) -> int:
 
 
 def rebind(turn: Turn, moved: Sequence[int]) -> bool:
-    """Choose the pin again of QUEUED jobs whose affinity names one of the jobs `moved`, which were
-    dispatched to another worker than before.
+    """Choose a new pin for QUEUED jobs whose affinity names one of the jobs `moved`. The jobs
+    `moved` were dispatched to another worker than before.
 
-    A retried job, or a replaced service, can have such children. They must run on the node of its
-    newest attempt. Return True if any child was pinned or released.
+    A retried job, or a replaced service, can have such children. The children must run on the node
+    of their parent's newest attempt. Return True if any child was pinned or released.
     """
     state = turn.state
     below = [child for number in moved for child in state.jobs[number].children or ()]
@@ -168,8 +168,8 @@ def rebind(turn: Turn, moved: Sequence[int]) -> bool:
 
 
 def elsewhere(state: State, job: Job, *, besides: int = NO_WORKER) -> int:
-    """Return the least loaded worker that can run a service, has not refused it, and is not
-    `besides`; NO_WORKER if no worker qualifies."""
+    """Return the least loaded worker that can run a service, has not refused the service, and is
+    not the worker `besides`; NO_WORKER if no worker qualifies."""
     refused, seats = (*job.service.refused_by, besides) if job.service is not None else (), state.pool.seats
     fit = [
         (seats[number].used / seats[number].slots, number)

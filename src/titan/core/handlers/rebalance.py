@@ -47,8 +47,8 @@ def take_back(turn: Turn) -> None:
 
 
 def _behind_services(state: State) -> dict[int, list[int]]:
-    """Return the leases of attempts that wait on workers whose slots are all taken by services, by
-    worker. These attempts would wait for ever, so their jobs must be queued again."""
+    """Return, for each worker whose slots are all taken by services, the leases of attempts that
+    wait there. These attempts would wait for ever, so their jobs must be queued again."""
     recalls: dict[int, list[int]] = {}
     for number in islice(state.pool.surplus, LOOK_AT):
         worker = state.workers[number]

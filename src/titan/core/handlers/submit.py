@@ -120,7 +120,8 @@ def drop_openings(turn: Turn) -> None:
 
 
 def is_answered(turn: Turn, origin: int, request: int, key: str, run: str) -> bool:
-    """Answer a repeated submission with its run and return True. Return False for a new one."""
+    """Answer a repeated submission with its run and return True. Return False for a new
+    submission."""
     state = turn.state
     known = state.runs.get(state.keys.get(key, ""))
     if known is not None:  # the client repeats a submission, because the first answer was lost

@@ -16,7 +16,7 @@ from titan.model.dag import MAX_MEMORY, MAX_SECONDS
 MAX_CPU_S = 1e10
 """Maximum CPU time of an attempt: 65,536 CPUs for two days."""
 _SOME = 1e-9
-"""Smallest time that stands for something that happened; 0 means that it did not happen."""
+"""Least time of something that happened, because the time 0 means that it did not happen."""
 
 
 def started_within(job: Job, at: float, now: float) -> float:

@@ -24,7 +24,8 @@ from titan.model.disk import Facts, news_of
 from titan.model.states import JobState, WorkerState
 
 ENDING_LIMIT = 100_000
-"""Maximum number of unknown leases to record per worker until it reports that they are gone."""
+"""Maximum number of unknown leases that are recorded per worker. A lease is recorded until the
+worker reports that its attempt is gone."""
 
 LOST, LEFT = WorkerState.LOST, WorkerState.LEFT
 
@@ -125,7 +126,7 @@ def ask_to_leave(turn: Turn, worker: Worker, *, now: bool) -> None:
 
 def on_worker_beat(turn: Turn, received: WorkerBeat) -> None:
     if turn.state.workers[received.worker].state is not WorkerState.ALIVE:
-        return  # a LOST worker that does not know it yet: it must register again
+        return  # the worker is LOST but does not know this yet: it must register again
     turn.emit(ev.WorkerHeard(received.worker, turn.now))
     if received.facts:
         _note_facts(turn, received.worker, received.facts)
@@ -150,7 +151,8 @@ def _reconcile(
 
     `all_seen`: no dispatch is in transit to the worker, so the worker does not have an attempt that
     it does not list. The worker does not have an assigned attempt whose lease is in `foreign`
-    either. It holds another home's attempt with the same lease, and would have ignored ours.
+    either. The worker holds another home's attempt with the same lease, so it would have ignored a
+    dispatch of ours.
     """
     state = turn.state
     listed = dict.fromkeys(leases)

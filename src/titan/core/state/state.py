@@ -421,8 +421,8 @@ class State:
         self.releasing: dict[str, int] = {}
         """Run -> first position from which jobs may be WAITING without open parents."""
         self.opening: dict[str, Opening] = {}
-        """Run id -> submission in parts. `reindex` does not rebuild it, because a restart drops
-        these runs."""
+        """Run id -> submission in parts. `reindex` does not rebuild this index, because a restart
+        drops these runs."""
         self.services: dict[str, dict[int, None]] = {}
         """Run -> its services that are not over."""
         self.unsettled: dict[int, None] = {}
@@ -467,15 +467,16 @@ class State:
         lane.push(job.template.priority, number)
 
     def dequeued(self, job: Job) -> None:
-        """Count a job out of its lane. The lane drops the entry when it reaches the front."""
+        """Count a job out of its lane. The lane drops its entry for the job when the entry reaches
+        the front."""
         if job.pin != NO_WORKER:
             lane = self.pinned[job.pin]
-            self.touched[job.pin] = None  # jobs behind this job may fit where it did not
+            self.touched[job.pin] = None  # jobs behind this job may fit where this job did not fit
         else:
             template = job.template
             demand = template.requirement if template.needs is None else demand_of(template)
             lane = self.lanes[demand]
-            if lane.count == 1 and not isinstance(demand, str):  # drop it: their number has no limit
+            if lane.count == 1 and not isinstance(demand, str):  # drop the lane, because the number of such lanes has no limit
                 del self.lanes[demand]
                 self.pool.forget(demand)
         lane.count -= 1
@@ -502,7 +503,7 @@ class State:
             self.touched[worker.number] = None
 
     def count_taken(self, worker: Worker) -> Amounts:
-        """Count the resources in use by the worker's attempts anew, and return them."""
+        """Count again which resources the worker's attempts use, and return them."""
         taken = NOTHING
         for number in worker.held.values():
             needs = self.jobs[number].template.needs

@@ -31,7 +31,8 @@ log = logging.getLogger("titan.master")
 
 MAX_RESUMED = 10_000
 MAX_GAP = 16 << 20
-"""Maximum gap in bytes before a piece of output of a finished attempt."""
+"""Maximum number of missing bytes before a piece of output of a finished attempt. A piece behind a
+larger gap is dropped."""
 
 
 class WorkerHandler:
@@ -159,7 +160,8 @@ class WorkerHandler:
         if number is None:
             return offset > have[stream - STDOUT] + MAX_GAP
         lease = self._state.jobs[number].lease
-        # After a LogResume with the same sizes, older pieces are still arriving: do not repeat it.
+        # If the last LogResume had the same sizes, the worker sends the missing pieces already: do
+        # not send the LogResume again.
         if self._resumed.get(lease) != have:
             self._resumed[lease] = have
             while len(self._resumed) > MAX_RESUMED:

@@ -333,7 +333,8 @@ def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """Return whether an operational error means damage. SQLite reports a truncated file so."""
+    """Return whether an operational error means damage. SQLite reports a truncated file as an
+    operational error."""
     return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
         error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHORT_READ
     )

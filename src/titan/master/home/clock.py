@@ -2,7 +2,8 @@
 
 The user must accept a wall clock that is far ahead. If such a clock were wrong, schedules would
 catch up, gates would expire and history would be deleted. A wall clock that is far behind is used
-as it is. Otherwise a recorded time that was wrong would keep the master ahead.
+as it is. Otherwise a wrong time that was recorded once would keep the master's clock ahead for
+ever.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Lane(StoreClient):
             return
         batch = self._batches[0]
         encode(reply, RESP, batch.out)
-        self.out = batch.out  # this batch bounds the replies that are made before they are sent
+        self.out = batch.out  # `StoreClient` bounds the replies in `out` that are made before they are sent
         batch.left -= 1
         if not batch.left:
             self._done.append(self._batches.popleft())
