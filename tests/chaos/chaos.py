@@ -1,24 +1,30 @@
-"""Chaos over real processes: a master, three workers and clients, with faults drawn from a seed;
-then all heals and is judged.
+"""Chaos over real processes: a master, three workers and clients, with faults that a seed
+determines. In the end all faults are healed, and the result is judged.
 
     PYTHONPATH=tests python -m chaos.chaos --seconds 600 --seed 1
 
-Jobs write down outside Titan what really ran: each execution appends to a file of its own, synced.
-The judge compares that, and the journal, with what clients were told: nothing acknowledged is lost,
-nothing is COMPLETED that never ran, nothing is recorded twice, nothing is stuck, nothing is DEAD
-but by the poison rule, no process ends by itself, and none is left. The table is Markdown. Exit
-code 1: something did not hold.
+Jobs record outside of Titan what really ran: each run has a file to which its jobs append, with a
+sync. The judge compares these files and the journal with the answers that clients received. The
+judge checks:
 
-Faults come in rounds: each kind once, in an order that the seed draws. After a round nothing is
-done until all that was acknowledged by then has ended, so that the next fault cannot free what is
-stuck. A run of a minute or more ends its first round.
+- No acknowledged run, call or value is lost.
+- No job is COMPLETED that never ran, and none is recorded twice.
+- No job is stuck, and no job is DEAD except by the poison rule.
+- No process ends by itself, and no process is left.
 
-Nothing here takes the machine down, only processes. What a process wrote survives it, so `everysec`
-may lose nothing either; each start of the master draws its setting, unless one is asked for.
+The results are printed as a Markdown table. The exit code is 1 if a check failed.
 
-With the privileges for it each worker is a host of its own, and homes are disks that fill up: see
-`places`. Without them a proxy before the master does the partitions and resets, and what cannot be
-done is printed with its reason.
+Faults come in rounds: each kind once, in an order that the seed determines. After a round there are
+no faults until all acknowledged runs have ended. Otherwise the next fault could free a job that is
+stuck. A chaos of a minute or more completes at least its first round.
+
+The faults end processes, not the machine. What a process wrote survives the process, so even the
+sync policy `everysec` may lose nothing. Each start of the master chooses a sync policy at random,
+unless an option sets it.
+
+With the necessary privileges, each worker is a host of its own, and homes are small disks that can
+be filled: see `places`. Without the privileges, a proxy before the master causes partitions and
+resets. Faults that are then impossible are printed with the reason.
 """
 
 from __future__ import annotations
@@ -50,31 +56,31 @@ WORKERS = ("ada", "bob", "cyd")
 WITH_SMALL_DISK = "cyd"
 DISK_MIB, MASTER_DISK_MIB = 64, 256
 HEAL_S = 60.0
-"""All that is open when the faults stop ends within this, together. A loss shows after 3 s, a
-worker registers anew within 5, the back-offs of 3 retries are 3.5 s, a service that lost its worker
-backs off as long. What is left to run then is 10 runs and 70 calls, some 10 s of work on two busy
-cores. The rest is for a slow machine."""
+"""Seconds within which all open runs end after the faults have stopped. The loss of a worker is
+noticed after 3 s, and a worker registers again within 5 s. The back-offs of 3 retries take 3.5 s,
+as long as the back-off of a service that lost its worker. The remaining work is 10 runs and 70
+calls, which take about 10 s on two busy cores. The rest is a reserve for slow machines."""
 PAUSE_S = (0.2, 1.0)
-"""Between two faults."""
+"""Range of seconds between two faults."""
 SPAN_S = (0.1, 1.0, 4.0)
-"""How long a fault lasts. `loss_s` is 3 s."""
+"""Seconds that a fault may last. `loss_s` is 3 s."""
 ROUND_FROM_S = 60.0
 DAY_S = 86_400
 NO_ROOM = 74
-"""Exit code of a worker or master that cannot use its home, and says why."""
+"""Exit code of a worker or master that cannot use its home and says why."""
 Fault = Callable[[str], bool]
 
 
 class Chaos:
     def __init__(self, base: Path, *, seed: int, fsync: str, unprivileged: str) -> None:
-        """`unprivileged`: why there are no namespaces."""
+        """`unprivileged` is the reason why there are no namespaces; "" if there are."""
         self.chance = random.Random(seed)
         self._began = time.monotonic()
         self.seed = seed
         self.fsync = fsync
         self.faults: Counter[str] = Counter()
         self.starts: Counter[str] = Counter()
-        """Of the master, by its setting."""
+        """Sync policy -> number of starts of the master with it."""
         self.skipped: dict[str, str] = {}
         self.strikes: list[Strike] = []
         self.base = base
@@ -100,7 +106,7 @@ class Chaos:
         self._over: set[str] = set()
         """Acknowledged runs that have ended."""
         self.clocks: dict[str, FalseClock] = {}
-        """Of workers whose clock is wrong."""
+        """Worker -> its false clock, for workers whose clock is wrong."""
         self._kinds = self._choose_kinds(unprivileged)
 
     def _choose_kinds(self, unprivileged: str) -> list[tuple[str, Fault]]:
@@ -151,7 +157,7 @@ class Chaos:
         self.client = self.cluster.spawn(*arguments, label="client", program=program, env=path)
 
     def _end(self, process: Spawned) -> None:
-        """kill -9. A process that had ended by itself is a finding."""
+        """Kill a process with SIGKILL. A process that has already ended by itself is a finding."""
         if not process.running:
             tail = process.err.strip().splitlines()[-3:]
             self.verdicts["crashed"].append(f"{process.label} ended by itself with code {process.popen.returncode}: {tail}")
@@ -193,7 +199,7 @@ class Chaos:
                 return
             pause.wait(self.chance.uniform(*PAUSE_S))
             name = self.chance.choice(WORKERS)
-            if not fault(name):  # there was nothing to strike, as a worker had just begun
+            if not fault(name):  # there was no process to strike, because a worker had just begun
                 until(partial(fault, name), f"{what}: there is something to strike")
             self.faults[what] += 1
             self._say(f"{what} ({name})")
@@ -238,7 +244,8 @@ class Chaos:
         return bool(wardens)
 
     def _freeze_warden(self, name: str) -> bool:
-        """The worker kills one that it finds stopped twice in a row."""
+        """Stop a warden for a while. A worker kills its warden if two checks in a row find the
+        warden stopped."""
         wardens = self._wardens(name)
         with self._striking(name):
             self._freeze_pids(wardens[:1])
@@ -251,7 +258,8 @@ class Chaos:
         return True
 
     def _freeze(self, *processes: Spawned | None, struck: str = "") -> bool:
-        """Longer than `loss_s` now and then. A frozen master may find any worker silent."""
+        """Stop processes for a while, sometimes longer than `loss_s`. A master that was stopped may
+        find any worker silent."""
         names = (struck,) if struck else WORKERS if self.cluster.master in processes else ()
         with contextlib.ExitStack() as stack:
             for name in names:
@@ -304,8 +312,8 @@ class Chaos:
 
     # -- of disks and clocks -----------------------------------------------------------------------
     def _fill(self, _: str) -> bool:
-        """Half the time the worker is replaced meanwhile: it may refuse to start for
-        want of room."""
+        """Fill a worker's disk for a while. In half of the cases the worker is also replaced, and
+        may then refuse to start on the full disk."""
         name, disk = WITH_SMALL_DISK, self.disks[WITH_SMALL_DISK]
 
         def worker() -> Spawned:
@@ -327,7 +335,8 @@ class Chaos:
         return True
 
     def _fill_master(self, _: str) -> bool:
-        """It refuses, or stops by itself; then it is started when there is room."""
+        """Fill the master's disk for a while. The master refuses requests or stops by itself. If it
+        has stopped, it is started again when there is room."""
         disk = self.disks["master"]
         disk.fill()
         self._span()
@@ -346,7 +355,8 @@ class Chaos:
         return True
 
     def _set_clock(self, _: str) -> bool:
-        """Of a worker that runs with a clock that can be set; one is started if there is none."""
+        """Set the clock of a worker that runs with a false clock. If there is none, start such a
+        worker first."""
         name = self.chance.choice(WORKERS)
         if name not in self.clocks:
             self._start_wrong(name)
@@ -362,8 +372,8 @@ class Chaos:
         return [*self.load.runs, *Diary(self.log).runs]
 
     def _wait_for_all(self) -> None:
-        """What was acknowledged until now ends within HEAL_S, all of it together, while nothing is
-        done to it."""
+        """Wait, without faults, until all runs that were acknowledged so far have ended. A run is
+        stuck if this takes longer than HEAL_S in total."""
         give_up = time.monotonic() + HEAL_S
         for run in self._acknowledged():
             if run in self._over:
@@ -412,8 +422,8 @@ class Chaos:
             self._judge_run(run)
 
     def _wait_for_the_rest(self, deadline_s: float) -> None:
-        """Runs of clients that were killed before they heard of them, and the calls that such a
-        client had handed in."""
+        """Wait for the other runs: those of clients that were killed before they got the
+        acknowledgement, and the calls of such clients."""
         client = self.cluster.client
         running: list[str] = []
 
@@ -453,13 +463,13 @@ class Chaos:
         times = Counter(file.read_text().splitlines() if file.exists() else [])
         self.verdicts["doubled"] += [f"{run}/{line} {n} times" for line, n in times.items() if n > 1]
         ended = {line.split()[0] for line in times if " end " in line}
-        with contextlib.suppress(TitanError):  # told already, as lost
+        with contextlib.suppress(TitanError):  # already recorded as lost
             for job in self.cluster.client.status(run).jobs:
                 if job.state == "COMPLETED" and job.id not in (*ended, "serve"):
                     self.verdicts["COMPLETED and never ran"].append(f"{run}/{job.id}")
 
     def close(self) -> None:
-        """Ends all in order; what is left then is a finding."""
+        """End all processes in order. A process that is left then is a finding."""
         try:
             for process in (*self.cluster.workers.values(), *([self.client] if self.client is not None else [])):
                 if process.running:
@@ -500,7 +510,8 @@ class Chaos:
         return "\n".join([head, *rows])
 
     def idle(self) -> list[str]:
-        """What should have happened and did not: a run without it would show nothing."""
+        """Return the faults and effects that should have happened but did not. Without them the
+        chaos shows nothing."""
         happened = {"faults": self.faults, "runs": self.load.runs, "calls": self.load.calls, "store writes": self.load.pushed}
         return [f"no {what}" for what, found in happened.items() if not found]
 
@@ -523,7 +534,7 @@ def main() -> int:
     parser.add_argument("--fsync", choices=("always", "everysec"), default="", help="Else each start of the master draws.")
     parser.add_argument("--unprivileged", action="store_true", help="Make no namespaces and no disks.")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # also then nothing stays behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # also on SIGTERM, no process is left
     reason = "--unprivileged" if asked.unprivileged else enter("chaos.chaos", sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="titan-chaos-") as folder:
         chaos = play(Path(folder), seconds=asked.seconds, seed=asked.seed, fsync=asked.fsync, unprivileged=reason)

@@ -1,10 +1,10 @@
-"""Clients of a chaos run: threads that live as long as it does, and a process that is killed and
-frozen.
+"""Clients in a chaos: threads that live as long as the chaos, and a process that is killed and
+stopped.
 
     python -m chaos.clients ADDRESS TRUTH LOG SEED
 
-The process writes to LOG what it is about to ask for and what was acknowledged, so that this
-outlives its kill -9.
+The process writes to LOG each request before it sends it, and each acknowledgement. LOG therefore
+survives a SIGKILL of the process.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from titan.sdk.client import Client
 from titan.sdk.run import Run
 
 RUN_S = 60.0
-"""A client waits for a result no longer than this, then it is a finding: see `chaos.HEAL_S`."""
+"""Seconds that a client waits for a result. A longer wait is a finding: see `chaos.HEAL_S`."""
 OPEN_RUNS = 6
-"""A client submits no further run while it waits for so many: what is left to do when all heals
-stays small."""
+"""Number of open runs at which a client submits no further run. This keeps the remaining work small
+when the faults end."""
 JOBS = 8
 SCRIPT_BYTES = 20_000
 COMMAND = """\
@@ -40,7 +40,7 @@ printf '%s end %s\\n' "$TITAN_JOB" "$TITAN_ATTEMPT" >>"$f"; sync "$f"
 
 
 def add(truth: str, number: int) -> int:
-    """A call: what it is writes down that it ran."""
+    """Function of the calls. It records that it ran."""
     fd = os.open(f"{truth}/calls.{number // 1000}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(fd, b"%d\n" % number)
     os.fsync(fd)
@@ -49,8 +49,8 @@ def add(truth: str, number: int) -> int:
 
 
 def jobs(truth: Path | str, chance: random.Random, *, service: bool = False) -> list[Job]:
-    """The first comes as a file that no worker has yet, so it takes room on the disk of its worker
-    and of the master."""
+    """Return the jobs of a run. The script of the first job is a new file, so it takes room on the
+    disks of its worker and of the master."""
     made = [Job("serve", command="exec sleep 1000", type="service", health="none")] if service else []
     for n in range(JOBS):
         parents = tuple(f"j{p}" for p in range(n) if chance.random() < 0.2)
@@ -67,7 +67,7 @@ def jobs(truth: Path | str, chance: random.Random, *, service: bool = False) -> 
 
 
 class Load:
-    """Clients that go on until they are told to stop, and what was acknowledged to them."""
+    """Clients that continue until they are stopped, and the acknowledgements that they received."""
 
     def __init__(self, address: str, truth: Path, seed: int) -> None:
         self._address = address
@@ -76,10 +76,10 @@ class Load:
         self._stop = threading.Event()
         self._open: list[str] = []
         self.runs: dict[str, int] = {}
-        """Acknowledged runs, and how many jobs each has."""
+        """Acknowledged run -> number of its jobs."""
         self.asked_calls = 0
         self.calls: dict[int, int] = {}
-        """Argument -> result of calls that returned."""
+        """Argument -> result, for the calls that returned."""
         self.failed_calls: list[str] = []
         self.pushed: list[str] = []
         self.refused = 0
@@ -91,7 +91,7 @@ class Load:
             thread.start()
 
     def stop(self, deadline_s: float) -> bool:
-        """Whether all that was under way came to its end."""
+        """Stop the clients. Return whether all their requests came to an end."""
         self._stop.set()
         give_up = time.monotonic() + deadline_s
         for thread in self._threads:
@@ -107,7 +107,7 @@ class Load:
                     while not self._stop.is_set():
                         number += 1
                         work(client, number, chance)
-            except TitanError:  # refused, as the disk is full, or the master was away for longer than a client waits
+            except TitanError:  # the disk is full, or the master was away for longer than a client waits
                 self.refused += 1
                 self._stop.wait(0.2)
             except BaseException as error:
@@ -143,7 +143,7 @@ class Load:
 
 
 class Diary:
-    """What a client process said before it was killed, line by line."""
+    """Log of a client process, read line by line."""
 
     def __init__(self, file: Path) -> None:
         lines = [line.split(" ", 2) for line in (file.read_text().split("\n") if file.exists() else []) if line]

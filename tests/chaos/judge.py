@@ -1,5 +1,5 @@
-"""What the journal says of each job, and whether that is what may have happened. Knows no
-processes: `test_judge` feeds it lies."""
+"""Judge of a chaos: reads what happened to each job from the journal, and decides whether this was
+allowed. It must not know processes; `test_judge` tests it with false histories."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from titan.worker.drivers.function import DIED
 from titan.worker.state_machine.suspects import GUILTY, WARDEN_DIED
 
 SEEN_S = 20.0
-"""A fault is the cause of what the master records no later than this after it: a loss shows after
-`loss_s`, 3 s, or when the worker that was started in the lost one's place has registered."""
+"""Maximum seconds between the end of a fault and an event that the fault explains. The loss of a
+worker is noticed after `loss_s`, 3 s, or when the worker that replaces it has registered."""
 POISON_LOSSES = Settings().poison_losses
 
 
@@ -39,21 +39,22 @@ class JobStory:
     started: bool = False
     completions: int = 0
     dead: str = ""
-    """Why it is DEAD and should not be."""
+    """Reason why the job is DEAD although no fault explains this; "" if there is no such reason."""
     weights: dict[tuple[int, str], int] = field(default_factory=dict)
-    """Worker and incarnation that was lost with it -> 2 if the job ran, 1 if it was about to."""
+    """(worker, incarnation) that was lost -> 2 if the worker ran the job, 1 if the job was next to
+    start."""
     causes: list[tuple[int, float, str]] = field(default_factory=list)
-    """Worker, time and reason of each attempt that was lost or failed."""
+    """(worker, time, reason) of each attempt that was lost or failed."""
     failures: int = 0
 
 
 class Stories:
-    """Reads the events of a journal in order."""
+    """Reader of a journal's events, in order."""
 
     def __init__(self, strikes: Iterable[Strike] = ()) -> None:
         self.jobs: dict[int, JobStory] = {}
         self.names: Counter[str] = Counter()
-        """How many runs of each name there are."""
+        """Name of a run -> number of runs with this name."""
         self.runs: set[str] = set()
         self.set_aside: Counter[str] = Counter()
         self._strikes = list(strikes)
@@ -115,7 +116,7 @@ class Stories:
 
     def _joined(self, e: ev.WorkerJoined) -> None:
         counted = self._counted.pop(e.worker, [])
-        if self._incarnations.get(e.worker) == e.incarnation:  # it was cut off, not taken down
+        if self._incarnations.get(e.worker) == e.incarnation:  # the worker was only cut off; its process did not end
             for job in counted:
                 job.weights.pop((e.worker, e.incarnation), None)
         self._incarnations[e.worker], self._worker_names[e.worker] = e.incarnation, e.name
@@ -130,7 +131,8 @@ class Stories:
         job.state = "DEAD"
 
     def _why_not_failed(self, job: JobStory) -> str:
-        """All its attempts must have been taken down by faults: none of them fails by itself."""
+        """Return why a job may not have failed; "" if faults explain all its failures. No job of a
+        chaos fails by itself."""
         if job.failures <= job.retries:
             return f"DEAD after {job.failures} failures with {job.retries} retries: {job.causes[-1][2]}"
         own = [reason for _, _, reason in job.causes if not reason.startswith((DIED, WARDEN_DIED, GUILTY))]

@@ -1,8 +1,8 @@
-"""Hosts and disks of a chaos run: network namespaces on one bridge, and small disks that can be
-filled.
+"""Hosts and disks of a chaos: network namespaces on one bridge, and small disks that can be filled.
 
-All of it lies in a network and a mount namespace of the run's own, which `enter` makes. They have
-no names, so the kernel removes them with their last process, also after a kill -9 of the run.
+All of them lie in a network namespace and a mount namespace that `enter` makes for the chaos. These
+namespaces have no names, so the kernel removes them with their last process, even after a SIGKILL
+of the chaos.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOOLS = ("ip", "nft", "nsenter", "unshare", "mount")
 
 
 def why_not() -> str:
-    """Why this process may have no namespaces of its own; "" if it may."""
+    """Return why this process may not have namespaces of its own; "" if it may."""
     found = {folder / tool for tool in TOOLS for folder in map(Path, ("/usr/sbin", "/usr/bin", "/sbin", "/bin"))}
     missing = sorted(set(TOOLS) - {path.name for path in found if path.exists()})
     if missing:
@@ -38,8 +38,8 @@ def why_not() -> str:
 
 
 def enter(module: str, arguments: Sequence[str]) -> str:
-    """Start `module` anew in namespaces of its own. Returns "" when this is that process, else why
-    there is none."""
+    """Start `module` again in namespaces of its own. Return "" in the new process, and otherwise
+    the reason why there is none."""
     if INSIDE in os.environ:
         _run("ip", "link", "set", "lo", "up")
         _run("mount", "-t", "tmpfs", "-o", "size=512m,mode=1777", "tmpfs", "/dev/shm")
@@ -52,7 +52,8 @@ def enter(module: str, arguments: Sequence[str]) -> str:
 
 
 class Network:
-    """The master is at HUB, in the namespace of this process; each name has one of its own."""
+    """Network with a host for each worker. The master is at HUB, in the namespace of this process.
+    Each worker has a namespace of its own."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._hosts: dict[str, tuple[int, str]] = {}
@@ -70,7 +71,7 @@ class Network:
             _run(*self.prefix(name), "ip", "link", "set", "lo", "up")
 
     def prefix(self, name: str) -> list[str]:
-        """What to write before a command that is to run on that host."""
+        """Return the words to put before a command that runs on this host."""
         return ["nsenter", f"--net={_path(self._hosts[name][0])}"]
 
     def drop(self, name: str, *chains: str) -> None:
@@ -96,7 +97,7 @@ class Network:
 
 
 class SmallDisk:
-    """A file system of its own at `folder`, that `fill` leaves without room."""
+    """File system of its own at `folder`, which `fill` leaves without room."""
 
     def __init__(self, folder: Path, mib: int) -> None:
         self._filler = folder / "filler"
@@ -117,7 +118,8 @@ class SmallDisk:
 
 
 def _new_namespace() -> int:
-    """A descriptor that keeps a network namespace."""
+    """Return the descriptor of a new network namespace. The namespace exists as long as the
+    descriptor is open."""
     with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; read line"], stdin=-1, stdout=-1) as made:
         assert made.stdout is not None and made.stdout.readline() == b"\n", "no network namespace"
         return os.open(f"/proc/{made.pid}/ns/net", os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""A short chaos: see chaos.py; `make chaos SECONDS=600 SEED=n` is the long one."""
+"""A short chaos (see chaos.py). `make chaos SECONDS=600 SEED=n` runs a long one."""
 
 from __future__ import annotations
 

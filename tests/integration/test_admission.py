@@ -1,5 +1,5 @@
-"""Messages that are well formed and ask for much: what is sent in answer stays within its bounds,
-and the master lives."""
+"""Valid messages that ask for much work. The master's answers stay within their limits, and the
+master survives."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def wide(jobs: int, template: JobTemplate, *args: str, name: str = "d") -> DagSp
 
 
 def test_a_dispatch_is_split_by_all_that_is_in_it(tmp_path: Path) -> None:
-    """Arguments too: 4,200 jobs with 131 kB each made one message of 525 MB, and ended
-    the master."""
+    """The size of a dispatch includes the arguments. Earlier, 4,200 jobs with 131 kB of arguments
+    each made one message of 525 MB, which ended the master."""
 
     async def go() -> None:
         async with a_master(tmp_path) as (master, connection):

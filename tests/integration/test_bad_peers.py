@@ -1,5 +1,5 @@
-"""Bytes that no client would send, against the socket of a real master: an error, a closed
-connection, and nobody is harmed."""
+"""Bytes that no client would send, on the socket of a real master. The sender gets an error or its
+connection is closed, and no other peer is affected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DAG_SPEC = stage(DAG("cut", [Job("a", command="true")])).spec
 
 
 class Raw:
-    """A socket to the master, and the messages that come from it."""
+    """Socket to the master, and the messages that the master sends on it."""
 
     def __init__(self, c: Cluster) -> None:
         self.socket = socket.create_connection(("127.0.0.1", c.port), timeout=HELLO_S + 5)
@@ -41,7 +41,7 @@ class Raw:
         assert isinstance(self.next(), msg.Welcome)
 
     def next(self) -> msg.Message | None:
-        """None: the master has closed."""
+        """Return the next message; None if the master has closed the connection."""
         while not self._messages:
             try:
                 data = self.socket.recv(65536)
@@ -66,7 +66,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module", autouse=True)
 def silent(c: Cluster) -> Iterator[tuple[Raw, float]]:
-    """A connection that says nothing, and since when."""
+    """Connection that sends nothing, and the time at which it was opened."""
     raw = Raw(c)
     yield raw, time.monotonic()
     raw.socket.close()
@@ -74,7 +74,8 @@ def silent(c: Cluster) -> Iterator[tuple[Raw, float]]:
 
 @pytest.fixture(autouse=True)
 def all_goes_on(c: Cluster) -> Iterator[None]:
-    """A client that was connected all the time is served, and so is the worker."""
+    """Check after each test that the master still serves a client that was connected all the time,
+    and the worker."""
     before = c.worker("w1").joined_at
     yield
     assert c.client.submit(DAG("after", [Job("a", command="true")])).wait(10).ok
@@ -140,7 +141,7 @@ def test_random_bytes_harm_nobody(raw: Raw, seed: int) -> None:
         raw.greet()
     data = chance.randbytes(chance.randint(8, 5000))
     raw.send(data if seed % 4 < 2 else bytes([VERSION]) + data[1:4] + struct.pack(">I", len(data) - 8) + data[8:])
-    with contextlib.suppress(OSError):  # it may be closed already
+    with contextlib.suppress(OSError):  # the master may have closed it already
         raw.socket.shutdown(socket.SHUT_WR)
     while raw.next() is not None:
         pass
@@ -216,8 +217,8 @@ def test_a_worker_that_cannot_be(c: Cluster, raw: Raw, register: msg.Register) -
 
 
 def test_reports_of_a_worker_that_has_nothing_to_report(c: Cluster, raw: Raw) -> None:
-    """Leases that were never given, outcomes that do not exist, columns of unequal length, logs of
-    no run."""
+    """The reports contain leases that were never issued, outcomes that do not exist, columns of
+    unequal length, and output of no run."""
     raw.greet("worker")
     raw.send(encode(msg.Register(1, "liar", "i", "", ("LIES",), 1, {}, [], [])))
     assert isinstance(raw.next(), msg.Registered)

@@ -1,5 +1,5 @@
-"""Strangers at a real master: many connections, frames that are announced and do not come, and
-payloads that grow."""
+"""Unknown peers at a real master: many connections, frames that are announced but not sent, and
+compressed payloads that grow."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def dial(port: int, *, greet: bool = True) -> socket.socket:
 
 
 def answer(raw: socket.socket) -> msg.Message | None:
-    """What comes next; None: the master has closed."""
+    """Return the next message; None if the master has closed the connection."""
     decoder = MessageDecoder()
     while True:
         try:
@@ -100,7 +100,8 @@ def test_a_lack_of_descriptors_never_ends_the_master(c: Cluster, monkeypatch: py
     c.client.store.execute("BGREWRITEAOF")
 
     def snapshot() -> bool:
-        """The next record lets it begin."""
+        """Return whether a new snapshot exists. A snapshot can only begin with a record, so write
+        one first."""
         c.client.store.execute("SET", "k", "v")
         return len(list(c.store.glob("*.snap"))) > before
 
@@ -159,7 +160,7 @@ def test_who_waits_longest_to_say_who_it_is_makes_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("greeted", [False, True])
 def test_announced_frames_take_no_memory(c: Cluster, *, greeted: bool) -> None:
-    """100 connections that announced 60 MiB each took the master to 3 GB."""
+    """Earlier, 100 connections that announced 60 MiB each made the master grow to 3 GB."""
     c.start_master()
     still_serves(c)
     before = memory_kib(master_of(c))
@@ -174,8 +175,8 @@ def test_announced_frames_take_no_memory(c: Cluster, *, greeted: bool) -> None:
 
 @pytest.mark.parametrize("greet", [False, True])
 def test_what_has_left_takes_no_memory(c: Cluster, *, greet: bool) -> None:
-    """A connection has buffers of 128 KiB; none of 1,000 that were closed again keeps them, for
-    however short a time."""
+    """A connection has buffers of 128 KiB. A closed connection must free them at once, so 1,000
+    connections in a row take no more memory."""
     c.start_master()
     still_serves(c)
     before = memory_kib(master_of(c))
@@ -218,8 +219,8 @@ def test_a_small_payload_does_not_become_a_huge_one(c: Cluster) -> None:
 
 
 def test_what_all_send_together_is_bounded_and_everyone_is_served(c: Cluster) -> None:
-    """Ten messages of 60 MiB that stop just before their end: beyond the budget, all but the oldest
-    are not read from."""
+    """Ten messages of 60 MiB are sent except for their last byte. Beyond the memory budget, the
+    master reads only from the connection with the oldest message."""
     c.start_master()
     still_serves(c)
     before = memory_kib(master_of(c))
@@ -239,7 +240,7 @@ def test_what_all_send_together_is_bounded_and_everyone_is_served(c: Cluster) ->
     seen: list[int] = []
 
     def stuck() -> bool:
-        """For a second."""
+        """Return whether no byte was accepted in the last second."""
         push()
         seen.append(sum(map(len, rest.values())))
         return len(seen) > 100 and len(set(seen[-100:])) == 1

@@ -1,5 +1,5 @@
-"""The drivers behind the launcher, with real processes: each keeps the same contract, one that only
-this file knows included."""
+"""The drivers behind the launcher, with real processes. All drivers keep the same contract,
+including a driver that only this file knows."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ LEASE = 7
 
 @pytest.fixture(autouse=True)
 def own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver is added by a row in each of the two tables."""
+    """Add a driver as a developer would: by a row in each of the two tables."""
     monkeypatch.setitem(DRIVERS, "own", DriverRow("of this file", runs=("command",)))
     monkeypatch.setitem(CLASSES, "own", OwnDriver)
 
 
 class Bench:
-    """A launcher whose machine only listens, and what it is told."""
+    """Launcher with the inputs that it gives to the state machine. The state machine itself does
+    nothing."""
 
     def __init__(self, folder: Path) -> None:
         self.seen: list[Any] = []
@@ -102,7 +103,7 @@ class Bench:
         self.launcher.orders[type(instruction)](instruction)
 
     def script(self, text: str) -> str:
-        """The hash by which a worker has a script of this text."""
+        """Put a script with this text into the worker's cache, and return its hash."""
         hash_ = hashlib.sha256(text.encode()).hexdigest()
         (self.workspace.cache / hash_).write_text(text)
         return hash_
@@ -136,7 +137,7 @@ async def bench(folder: Path) -> AsyncIterator[Bench]:
 
 
 def runs(b: Bench, driver: str, command: str) -> None:
-    """Start the shell command by that driver."""
+    """Start the shell command by this driver."""
     shell = b.script("import os, sys\nos.execv('/bin/sh', ['/bin/sh', '-c', sys.argv[1]])\n")
     python = JobTemplate(file="x.py", file_hash=shell)
     match driver:
@@ -219,7 +220,7 @@ def test_a_script_is_stopped_while_its_interpreter_is_looked_at(tmp_path: Path) 
             runs(b, "named python", "sleep 600")
             b.launcher.stop(LEASE, 30.0)
             assert (await b.exit()).exit_code == -signal.SIGTERM and b.of(m.AttemptStarted) is None
-            runs(b, "named python", "true")  # the look goes on: it serves the next
+            runs(b, "named python", "true")  # the check of the interpreter continues and serves the next script
             await b.until(lambda: sum(isinstance(seen, m.AttemptExited) for seen in b.seen) == 2, "the next script")
             assert b.seen[-1].exit_code == 0
 
@@ -249,7 +250,7 @@ def test_every_service_is_under_the_warden_of_services_whatever_executes_it(tmp_
 
 
 def test_a_template_of_a_driver_that_the_worker_lacks_is_refused_and_may_go_elsewhere(tmp_path: Path) -> None:
-    """It ran as a plain process, which is not what was asked for."""
+    """Earlier, such a template ran as a plain process, although it asked for another driver."""
 
     async def main() -> None:
         async with bench(tmp_path) as b:

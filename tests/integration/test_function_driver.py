@@ -1,4 +1,5 @@
-"""The function driver where a runner never comes up: its calls are not forgotten."""
+"""The function driver when a runner does not come up. The driver reports the runner's calls, so
+they are not forgotten."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ CALL = messages.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b
 def ended_by(
     folder: Path, what: Callable[[FunctionDriver], object], before: Callable[[], object] = lambda: None
 ) -> messages.RunnerEnded:
-    """What the machine hears of a runner that was ordered and is not connected, once `what` has
-    happened; first comes `before`."""
+    """Order a runner, call `before` and `what`, and return the report of the runner's end. The
+    runner never connects."""
     seen: list[Any] = []
 
     async def run() -> None:

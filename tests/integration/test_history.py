@@ -1,4 +1,4 @@
-"""Finished runs leave the master's memory and can be asked for as before; nothing is lost when the
+"""Finished runs leave the master's memory, and clients read them as before. No run is lost when the
 master is killed meanwhile."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KEEP_TWO = {**QUIET, "keep_runs": 2}
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Cluster]:
-    """A master that keeps two finished runs in memory."""
+    """Master that keeps two finished runs in memory."""
     cluster = Cluster(tmp_path, KEEP_TWO)
     try:
         cluster.start_master()
@@ -100,7 +100,8 @@ def test_runs_are_found_by_dag_state_and_time(small: Cluster) -> None:
 
 
 def test_a_submission_that_is_repeated_finds_its_run_and_its_results(small: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a connection that broke just before the answer."""
+    """A client repeats a submission like this after a connection that broke just before the
+    answer."""
     client = small.client
 
     def call(*args: int) -> int:
@@ -148,7 +149,7 @@ def overwrite(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """In the page of the table of runs, where a page says what it is."""
+    """Flip a bit in the page of the table of runs, in the byte that holds the type of the page."""
     data = bytearray(path.read_bytes())
     data[4096 * 2] ^= 0x10
     path.write_bytes(data)

@@ -1,4 +1,5 @@
-"""The pool of interpreters, over real wardens: how many there are, and for how long."""
+"""The pool of interpreters over real wardens: the number of interpreters, and how long each is
+kept."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ DEADLINE_S = 10.0
 
 
 class Pool:
-    """Interpreters, and what each script got: its link and executable."""
+    """Pool of interpreters, with the link and the executable that each script got."""
 
     def __init__(self, folder: Path, **limits: Any) -> None:
         self.folder = folder
@@ -55,7 +56,7 @@ class Pool:
         self._begin(self.main, key, Command(argv), base)
 
     def _begin(self, link: WardenLink, key: int, program: Program, base: str) -> None:
-        """`base` is what the names of its logs begin with."""
+        """Start a program. `base` is the beginning of the names of its logs."""
         link.start(key, program, ProcessOptions("/", dict(os.environ), f"{base}.stdout", f"{base}.stderr", 10000, 0.0))
 
     def _refuse(self, lease: int, text: str, *, final: bool) -> None:
@@ -67,7 +68,7 @@ class Pool:
         return self.begun[lease][0]
 
     async def run(self, lease: int, text: str = "") -> None:
-        """Its script, to the end."""
+        """Run the script of a lease to its end."""
         path = self.folder / f"{lease}.py"
         path.write_text(text)
         link = self.begun[lease][0]
@@ -149,7 +150,7 @@ def test_a_look_that_is_lost_with_its_warden_is_taken_again(tmp_path: Path) -> N
     async def main() -> None:
         async with pool(tmp_path) as p:
             waiting = asyncio.ensure_future(p.use(1, python))
-            await asyncio.sleep(0)  # the look has been ordered
+            await asyncio.sleep(0)  # the check of the interpreter has been ordered
             p.all.on_report(Lost(next(iter(p.all._checks)), spared=True))
             assert await waiting is not None
 

@@ -1,4 +1,4 @@
-"""A DAG that goes in parts, to a real master that is killed meanwhile."""
+"""A large DAG is submitted in parts to a real master, which is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ COUNT = 3 * submission.PART_JOBS + 1
 
 
 def large() -> DAG:
-    """The last job comes first and waits for all others, so that the parts must go in another
-    order."""
+    """Return a large DAG. Its first job waits for all others, so the parts must be sent in another
+    order than the jobs."""
     others = [Job(f"job-{i}", command="true", requirement="NOBODY") for i in range(COUNT - 1)]
     return DAG("large", [Job("last", command="true", parents=[job.id for job in others]), *others])
 

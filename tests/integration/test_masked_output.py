@@ -1,4 +1,5 @@
-"""The warden and jobs with secrets: what is in their logs, and who makes core dumps."""
+"""The warden and jobs with secrets: the content of their logs, and which processes may make core
+dumps."""
 
 from __future__ import annotations
 
@@ -19,12 +20,13 @@ SECRET = b"tops3cret-value"
 
 
 def masking_warden(folder: Path, python: str | None = None) -> AbstractAsyncContextManager[WardenBench]:
-    """Its jobs have the secret in $S."""
+    """Warden whose jobs have the secret in $S."""
     return running_warden(folder, env={"S": SECRET.decode()}, link={"python": python, "jobs_env": os.environ})
 
 
 async def logged(bench: WardenBench, key: int) -> tuple[int, bytes, bytes]:
-    """(exit code, stdout, stderr) of a job, whose log on the disk is what was reported."""
+    """Return (exit code, stdout, stderr) of a job. Also check that the log on the disk equals the
+    reported output."""
     code, out, err = await bench.ended(key)
     for stream, data in ((1, out), (2, err)):
         file = bench.log(key, stream)
@@ -59,9 +61,9 @@ def test_the_limit_of_a_log_and_its_tail_hold_what_is_masked(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("python", [None, sys.executable], ids=["plain", "warm"])
 def test_who_makes_core_dumps(tmp_path: Path, python: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a job with secrets nor, from then on, the warden and its forks; others have the limit
-    that there was."""
-    # a vault that another test opened here may have forbidden them
+    """A job with secrets makes no core dump. From its start on, the warden and its forks make none
+    either. All other jobs have the limit that the warden was started with."""
+    # a vault that an earlier test opened in this process may have forbidden core dumps
     monkeypatch.setattr(no_core, "_before", [])
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     if hard == 0:

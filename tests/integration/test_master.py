@@ -23,7 +23,7 @@ from titan.sdk.status import RunStatus
 
 @pytest.fixture
 def c(tmp_path: Path) -> Iterator[Cluster]:
-    """No master yet."""
+    """A cluster without a master so far."""
     made = Cluster(tmp_path / "c")
     try:
         yield made
@@ -48,8 +48,8 @@ def verified(c: Cluster) -> bool:
 # -- what survives ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("policy", ["always", "everysec", "no"])
 def test_what_was_acknowledged_survives_kill_under_every_policy(c: Cluster, policy: str) -> None:
-    """A kill of the process takes nothing that the kernel has; only `always` survives a loss of
-    power as well."""
+    """The end of a process loses nothing that the process has written to the kernel. Only the
+    policy `always` also survives a power failure."""
     c.start_master("--fsync", policy)
     c.start_workers("w1")
     run = c.client.submit(DAG("done", [Job("a", command="true"), Job("b", command="exit 3", parents=["a"], retries=0)]))
@@ -135,7 +135,7 @@ def test_a_snapshot_appears_old_segments_go_and_a_restart_recovers_the_same(tmp_
         assert everything(c) == before
         c.wait_for_workers("w1")
         assert c.client.submit(DAG("after", [Job("a", command="true")])).wait(20).ok
-        # A damaged newest snapshot: the one before it and the log behind that are enough.
+        # The newest snapshot is damaged: the snapshot before it and the log after that are enough.
         c.kill_master()
         newest = max(c.store.glob("*.snap"))
         data = bytearray(newest.read_bytes())
@@ -225,8 +225,8 @@ def test_a_home_that_cannot_be_made(c: Cluster, what: str) -> None:
 # -- a full disk -----------------------------------------------------------------------------------
 @pytest.fixture
 def small_disk(c: Cluster) -> Iterator[Path]:
-    """48 MiB under the master's home: room for the journal's segment, the one allocated ahead, and
-    little else."""
+    """Give the master's home a disk of 48 MiB. It has room for the current and the next segment of
+    the journal, and for little else."""
     c.home.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", str(c.home)], capture_output=True, text=True, check=False

@@ -14,8 +14,8 @@ from titan.net.peer import Peer
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_an_end_that_stops_speaking_and_reading_is_closed(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """A proxy that shuts a connection down and keeps its socket: the kernel takes no more, and says
-    nothing more."""
+    """The other end is like a proxy that shuts a connection down but keeps its socket. The kernel
+    then accepts no more bytes, and reports no further event."""
 
     async def live() -> Exception | None:
         ours, theirs = socket.socketpair()

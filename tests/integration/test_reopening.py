@@ -1,5 +1,5 @@
-"""A handler that raises, in a real master: the input is refused, the master begins anew from its
-journal, and nothing is lost."""
+"""A handler raises an exception in a real master. The input is refused, the master recovers from
+its journal, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPEC = DagSpec("d", "1", [JobTemplate(command="true")], ["a"], [0], [()], [()])
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, kind: type, raises: Exception = PLANTED) -> None:
-    """From now on the handler of such inputs raises, after it has changed the state."""
+    """Make the handler of this kind of input raise, after it has changed the state."""
     real = stepping._HANDLERS[kind]
 
     def bad(turn: Any, value: Any) -> None:

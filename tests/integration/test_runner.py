@@ -1,5 +1,5 @@
-"""The function runner with real processes: what it returns, what it prints, how calls are taken
-back, and how it dies."""
+"""The function runner with real processes: the results and output of calls, how calls are taken
+back, and how a runner dies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOG_LIMIT = 64 * 1024
 
 
 def loaded(folder: Path, status: int, payload: bytes) -> Any:
-    """A value, of which the file is taken away if it is in one."""
+    """Return the value of a result. If the value is in a file, remove the file."""
     if status != FILED:
         return pickle.loads(payload) if payload else None
     digest, size, inode, mtime_ns, _ = runner.FILED_HEAD.unpack_from(payload)
@@ -46,7 +46,7 @@ def loaded(folder: Path, status: int, payload: bytes) -> Any:
 
 
 class Bench:
-    """A runner process, its link, and everything it has reported."""
+    """Runner process, its link, and everything that it has reported."""
 
     def __init__(self, hub: RunnerHub, folder: Path, token: str, log_limit: int = LOG_LIMIT) -> None:
         self.folder = folder
@@ -135,7 +135,7 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 
 def scenario(test: Callable[[Bench, Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
-    """The test with a running bench, and a check that it leaves no descriptor open."""
+    """Run the test with a bench. Also check that the test leaves no descriptor open."""
 
     def wrapped(tmp_path: Path) -> None:
         async def with_bench() -> None:
@@ -455,8 +455,8 @@ async def test_all_nine_come_back_at_once(made: Bench, folder: Path) -> None:
 
 @scenario
 async def test_taking_back_races_a_busy_runner(made: Bench, _folder: Path) -> None:
-    """Whatever the race decides, each call is either run once or taken back, and the taken ones are
-    the last."""
+    """A call may begin while it is taken back. Each call is then either run once or taken back, and
+    the calls that are taken back are the last ones."""
     payload = [pack_arguments((), {})] * 200
     expected: list[int] = []
     for number in range(200):
@@ -596,7 +596,8 @@ def test_a_stream_that_carries_no_messages_ends_the_link(tmp_path: Path) -> None
 
 
 def test_what_changes_while_it_is_written_is_written_as_it_was_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an array to which a thread of the call's writes: nobody hashes the file again."""
+    """The value changes like an array that a thread of the call still writes to. The file must have
+    the content that was hashed, because nobody hashes it again."""
     data = bytearray(b"a" * (3 * runner.PIECE_BYTES))
     real = hashlib.sha256
 

@@ -1,5 +1,5 @@
-"""TitanStore in the journal and in snapshots: what was written comes back, and of a file that is
-cut a prefix."""
+"""TitanStore in the journal and in snapshots. A recovery restores what was written; from a cut file
+it restores a prefix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from titan.store.store import Store
 
 
 def written(store: Store, count: int) -> list[tuple[list[tuple[int, list[bytes]]], str]]:
-    """Batches of changes as a live store leaves them, each with the digest behind it."""
+    """Return batches of changes as a live store makes them, each with the digest of the store after
+    it."""
     rng = random.Random(7)
     session = store.open_session(1, now_ms=1000)
     found = []
@@ -67,7 +68,7 @@ def test_a_file_that_is_cut_anywhere_gives_a_prefix(tmp_path: Path, commands: in
     journal(tmp_path / "whole", batches)
     (segment,) = (tmp_path / "whole").glob("*.seg")
     data = segment.read_bytes()[:-END_MARK_BYTES]
-    # of a size that is not known, as if its master had been killed
+    # Use a header without a capacity, so that a cut file looks like the file of a killed master.
     data = encode_segment_header(1) + data[SEGMENT_HEADER_BYTES:]
     digests = [Store().digest(), *(digest for _, digest in batches)]
     at = 0

@@ -1,5 +1,5 @@
-"""The warden with real processes: what it captures, what it reports, and that nothing of a job is
-left alive."""
+"""The warden with real processes: what it captures and reports. No process of a job is left
+alive."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture(autouse=True)
 def nothing_left(tmp_path: Path) -> Iterator[None]:
-    """Every job's working directory is below tmp_path: by it, whatever its environment, a leftover
-    shows."""
+    """Check after each test that no process is left. Every job has its working directory below
+    tmp_path, so a process is found whatever its environment is."""
     yield
 
     def left() -> list[str]:
@@ -71,7 +71,7 @@ def test_a_job_that_succeeds_is_reported_whole(tmp_path: Path, loop: str) -> Non
             assert 0 < rss < 64 * MIB
             assert [report[0] for report in bench.reports] == ["started", "exited"]
             assert bench.reports[0][2] > 1
-            assert not bench.log(1, 1).exists()  # logs are made with the first byte
+            assert not bench.log(1, 1).exists()  # a log is created with its first byte
 
     run_in_loop(main(), on=loop)
 
@@ -94,7 +94,7 @@ def test_streams_are_separate_and_exact(tmp_path: Path) -> None:
             await bench.exited(1)
             for stream, content in ((1, b"out\xff\x00\nend"), (2, b"err\x80")):
                 assert bench.log(1, stream).read_bytes() == bench.streamed(1, stream) == content
-            assert bench.reports[-1][0] == "exited"  # after all output
+            assert bench.reports[-1][0] == "exited"  # the end is reported after all output
 
     run_in_loop(main())
 
@@ -116,14 +116,14 @@ print(json.dumps({
             bench.start(1, sys.executable, "-I", "-S", "-c", script, env=env, rlimits={"RLIMIT_CORE": 4096})
             assert (await bench.exited(1))[2] == 0, bench.reports
             seen = json.loads(bench.streamed(1, 1))
-            assert seen["fds"] == [0, 1, 2, 3]  # 3 is the listing itself
+            assert seen["fds"] == [0, 1, 2, 3]  # 3 is the descriptor of the listing itself
             assert seen["stdin"] == "/dev/null"
             assert seen["session"]
             assert seen["cwd"] == str(tmp_path)
             assert seen["env"] == env
-            assert int(seen["status"][0].split()[1], 16) == 0  # blocked
-            # ignored: SIGPIPE and SIGXFSZ, by Python itself; 32 and 33 belong to the C library and
-            # cannot be set
+            assert int(seen["status"][0].split()[1], 16) == 0  # no signal is blocked
+            # Python itself ignores SIGPIPE and SIGXFSZ. 32 and 33 belong to the C library and
+            # cannot be set.
             assert int(seen["status"][1].split()[1], 16) & ~0x1_8100_1000 == 0
             assert tuple(seen["files"]) == resource.getrlimit(resource.RLIMIT_NOFILE)
             assert seen["core"] == [4096, 4096]
@@ -174,30 +174,30 @@ def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
                 number, message = await bench.refused(key)
                 assert number == code, (key, message)
                 assert words in message
-            bench.start(14, "true")  # it goes on
+            bench.start(14, "true")  # the warden still works
             assert (await bench.exited(14))[2] == 0
             fds = os.listdir(f"/proc/{bench.link.pid}/fd")
-            # Twelve of its own, both ends of two pipes of job 12, those of three jobs to come: a
-            # refusal leaks nothing.
+            # The warden has 12 descriptors, both ends of two pipes of job 12, and the pipes of
+            # three prepared jobs. The refusals have left none.
             assert len(fds) == 12 + 4 + 3 * 4, fds
 
     run_in_loop(main())
 
 
 def test_a_job_stands_behind_another(tmp_path: Path) -> None:
-    """It begins when that one has ended, whatever became of it, and not at all if it is taken away
-    before."""
+    """A job that stands behind another begins when the other has ended in any way. It does not
+    begin if it is withdrawn before."""
 
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
             bench.start(1, "sleep", "600")
             bench.start(2, "sh", "-c", "echo 2; read x < go", behind=1)
             bench.start(3, "true", behind=1)
-            bench.start(5, "sh", "-c", "exit 5", behind=99)  # nobody is there
+            bench.start(5, "sh", "-c", "exit 5", behind=99)  # there is no job 99, so the job begins at once
             assert (await bench.exited(5))[2] == 5
             bench.link.withdraw(3)
             await bench.until(lambda: bench.of("withdrawn", 3))
-            bench.link.withdraw(1)  # it has begun
+            bench.link.withdraw(1)  # ignored, because the job has begun
             bench.link.withdraw(99)
             os.mkfifo(tmp_path / "go")
             bench.link.stop(1, 0.0)
@@ -208,7 +208,7 @@ def test_a_job_stands_behind_another(tmp_path: Path) -> None:
             bench.link.stop(6)
             await bench.until(lambda: bench.of("withdrawn", 6))
             bench.start(7, "no-such-command", behind=2)
-            # which is not there yet, so this one does not wait for it
+            # job 7 is not running, so job 8 does not wait for it
             bench.start(8, "true", behind=7)
             assert (await bench.exited(8))[2] == 0
             assert not bench.of("started", 4)
@@ -230,7 +230,7 @@ def test_a_flood_of_output_is_bounded(tmp_path: Path) -> None:
         async with running_warden(tmp_path) as bench:
             bench.start(1, "sh", "-c", script, log_limit=MIB)
             bench.start(2, "sh", "-c", f"{{ {script}; }} >&2", log_limit=1000)
-            for key in range(3, 23):  # nobody waits for the flood to end
+            for key in range(3, 23):  # the other jobs do not wait until the flood ends
                 bench.start(key, "echo", "hello")
             for key in range(3, 23):
                 await bench.exited(key)
@@ -259,7 +259,7 @@ def test_the_edges_of_a_log(tmp_path: Path, size: int) -> None:
 
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
-            bench.start(1, "cat", "content", log_limit=1024)  # a head of 768, a tail of 256
+            bench.start(1, "cat", "content", log_limit=1024)  # the log keeps the first 768 and the last 256 bytes
             dropped = (await bench.exited(1))[6]
             log = bench.log(1, 1).read_bytes() if size else b""
             assert dropped == max(0, size - 1024) == bench.skipped.get((1, 1), 0)
@@ -303,8 +303,8 @@ def test_a_full_disk_ends_the_log_only(tmp_path: Path) -> None:
         async with running_warden(tmp_path) as bench:
             import resource
 
-            # A limit on file size is a full disk to the warden: SIGXFSZ is ignored, the write comes
-            # up short, then fails.
+            # For the warden, a limit on the file size is like a full disk: SIGXFSZ is ignored, so a
+            # write is first cut short and then fails.
             resource.prlimit(bench.link.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
             bench.start(1, "head", "-c", "300000", "/dev/zero")
             _, _, code, *_, dropped_out, _, _ = await bench.exited(1)
@@ -340,7 +340,7 @@ def test_a_slow_worker_holds_back_its_jobs_but_not_their_control(tmp_path: Path)
             bench.link.stop(2, 0)
             await bench.until(lambda: not alive(pid), "a kill while output is paused")
             log, sizes = bench.log(1, 1), [0, -1]
-            while sizes[-1] != sizes[-2]:  # it comes to rest
+            while sizes[-1] != sizes[-2]:  # wait until the log no longer grows
                 await asyncio.sleep(0.1)
                 sizes.append(log.stat().st_size)
             assert sizes[-1] < size
@@ -362,7 +362,7 @@ def test_stop_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
             began = time.monotonic()
             bench.link.stop(1, 8)
             bench.link.stop(2)
-            bench.link.stop(99, 1)  # unknown: ignored
+            bench.link.stop(99, 1)  # there is no job 99: ignored
             assert (await bench.exited(1))[2] == 5
             assert (await bench.exited(2))[2] == -signal.SIGKILL
             assert 0.2 <= bench.exits[2][3] - began < 5
@@ -381,8 +381,8 @@ def test_what_stays_in_the_group_dies_with_the_job(tmp_path: Path) -> None:
     run_in_loop(main())
 
 
-# A daemon by the book: fork, setsid, fork. It writes its pid to the file that its argument names;
-# its starter waits for that.
+# A daemon as textbooks describe it: fork, setsid, fork. It writes its pid to the file that its
+# argument names. Its starter waits for that file.
 DAEMON = """
 import os, sys, time
 if os.fork():
@@ -402,19 +402,20 @@ def test_a_daemon_dies_after_its_job_and_a_helper_of_a_running_job_does_not(tmp_
 
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
-            # the helper keeps the lease of a job that goes on; another one has cleared its
-            # environment
+            # "helper" keeps the lease of job 1, which continues. "bare" has cleared its
+            # environment.
             bench.start(1, "sh", "-c", f"{daemon} helper; env -i {daemon} bare; exec sleep 600")
             helper, bare = await bench.pid_in("helper"), await bench.pid_in("bare")
             bench.start(2, "sh", "-c", f"{daemon} daemon >&- 2>&-; {daemon} holder; while [ ! -e go ]; do sleep 0.01; done")
             daemons = [await bench.pid_in("daemon"), await bench.pid_in("holder")]
             (tmp_path / "go").touch()
-            ended = await bench.exited(2)  # although "holder" keeps its pipes open
+            ended = await bench.exited(2)  # the job has ended although "holder" keeps its pipes open
             await bench.until(lambda: not any(map(alive, daemons)), "the end of the daemons")
             assert time.monotonic() - ended[3] < 3
             assert alive(helper)
             assert alive(bare)
-            # a hidden one that was born while job 1 ran may be job 1's: it stays until that ends
+            # A process without a lease that began while job 1 ran may belong to job 1. It stays
+            # until job 1 ends.
             bench.start(3, "sh", "-c", f"env -i {daemon} hidden; exit 0")
             hidden = await bench.pid_in("hidden")
             await bench.exited(3)
@@ -424,7 +425,7 @@ def test_a_daemon_dies_after_its_job_and_a_helper_of_a_running_job_does_not(tmp_
             assert alive(hidden)
             bench.link.stop(1, 0)
             assert (await bench.exited(1))[8] >= 1
-            assert not alive(helper)  # at once: it bears the lease
+            assert not alive(helper)  # it is killed at once, because it has the lease of job 1
             await bench.until(lambda: not alive(bare) and not alive(hidden), "the end of those that hid")
 
     run_in_loop(main())
@@ -506,7 +507,7 @@ asyncio.run(main(sys.argv[1]))
 
 @contextlib.contextmanager
 def owner(folder: Path, mode: str, *commands: str, **marks: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that owns a link, as a worker does."""
+    """Process that owns a link, as a worker does."""
     (folder / "daemon.py").write_text(DAEMON)
     source = str(Path(warden.__file__).parents[2])
     process = subprocess.Popen(
@@ -542,12 +543,12 @@ def test_the_worker_is_killed_and_nothing_is_left(tmp_path: Path, mode: str) -> 
         pids = [said["warden"], *said["jobs"], pid_from(tmp_path / "a"), pid_from(tmp_path / "b")]
         assert all(map(alive, pids))
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(said["warden"], number)  # not its decision
+            os.kill(said["warden"], number)  # the warden ignores these signals: only its worker decides about its end
         process.kill()
         try:
             until(lambda: not any(map(alive, pids)), "the end of its processes", 3)
         finally:
-            if said["child"]:  # it holds a copy of the worker's end of the stream
+            if said["child"]:  # the child holds a copy of the worker's end of the stream
                 assert alive(said["child"])
                 os.kill(said["child"], signal.SIGKILL)
 
@@ -559,20 +560,20 @@ def test_the_warden_is_killed_and_its_owner_cleans_up(tmp_path: Path) -> None:
         os.kill(said["warden"], signal.SIGKILL)
         said = read_line(process)
         assert said["returncode"] == -signal.SIGKILL
-        assert said["killed"] in (3, 4, 5)  # each shell may exec its last command
+        assert said["killed"] in (3, 4, 5)  # the number depends on whether each shell executes its last command in place
         assert not any(map(alive, pids))
         assert process.wait(DEADLINE_S) == 0
 
 
 def test_both_are_killed_and_the_next_worker_cleans_up(tmp_path: Path) -> None:
     mark = str(tmp_path / "home")
-    os.environ["TITAN_WORKER_HOME"] = mark  # this process bears it too, and is spared
+    os.environ["TITAN_WORKER_HOME"] = mark  # this process has the variable too, and must be spared
     try:
         daemon = f"{sys.executable} -I -S daemon.py"
         with owner(tmp_path, "plain", f"env -i {daemon} hidden; sleep 600", f"{daemon} a; sleep 600") as process:
             said = read_line(process)
             pids = [*said["jobs"], pid_from(tmp_path / "a"), pid_from(tmp_path / "hidden")]
-            os.kill(said["warden"], signal.SIGSTOP)  # so that it cannot clean up
+            os.kill(said["warden"], signal.SIGSTOP)  # a stopped warden cannot clean up
             process.kill()
             process.wait()
             assert kill_marked(mark + "-of-another") == 0
@@ -633,7 +634,7 @@ def test_what_a_job_wrote_before_it_killed_its_warden_is_in_its_log(tmp_path: Pa
         elif "err" in command:
             assert log == b"x" * 300_000
             assert bench.log(2, 2).read_bytes() == b"err"
-        else:  # what the warden had of the tail is gone, and a report says so
+        else:  # the tail that the warden held in memory is lost, and a report says so
             assert MIB // 2 < len(log) <= MIB
             assert set(log.removesuffix(b"end")) == {ord("x")}
             (lost,) = [report for report in salvaged if report[0] == "log_failed"]
@@ -648,7 +649,7 @@ def test_what_a_job_wrote_before_it_killed_its_warden_is_in_its_log(tmp_path: Pa
 
 
 def is_of_a_warden(fd: str) -> bool:
-    """Whether this process still has what it shared with one."""
+    """Return whether a descriptor of this process is memory that it shared with a warden."""
     with contextlib.suppress(OSError):
         return "titan-warden" in os.readlink(f"/proc/self/fd/{fd}")
     return False
@@ -672,8 +673,8 @@ def test_a_warden_that_is_stopped_is_killed_with_its_jobs(tmp_path: Path, caplog
 
 
 def test_a_warden_that_does_not_answer_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not stopped: what it starts waits for a reader of a pipe before it executes, as it
-    would for a disk that hangs."""
+    """The warden is not stopped, but it hangs: a job that it starts waits for a reader of a pipe
+    before it executes. A disk that hangs has the same effect."""
     monkeypatch.setattr("titan.worker.processes.warden_link.WATCH_S", 0.1)
 
     async def main() -> None:
@@ -700,7 +701,7 @@ def test_an_idle_warden_is_not_asked(tmp_path: Path) -> None:
             assert bench.link._process is not None
             await bench.until(lambda: not bench.link._watching, "the watch ends", 5.0)
             os.kill(bench.link.pid, signal.SIGSTOP)
-            bench.start(2, "true")  # and begins with the next order
+            bench.start(2, "true")  # the next order begins the watch again
             await bench.until(lambda: bench.returncodes, "it is seen and killed", 6.0)
 
     run_in_loop(main())
@@ -717,7 +718,7 @@ def test_kill_descendants_spares_what_it_is_told_to(tmp_path: Path) -> None:
         assert kill_descendants(os.getpid(), except_pids=[spared.pid]) == 2
         assert alive(spared.pid)
         assert alive(kept)
-        assert processes.read_process(doomed) is None  # reaped, too
+        assert processes.read_process(doomed) is None  # the process is also reaped
         assert kill_descendants(os.getpid()) == 2
         for process in (shell, spared):
             process.communicate()

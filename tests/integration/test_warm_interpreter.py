@@ -1,5 +1,5 @@
-"""The warm interpreter: a script forked from the warden sees, prints and returns what a plain
-interpreter's does."""
+"""The warm interpreter. A script that is forked from the warden sees, prints and returns the same
+as in a plain interpreter."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ sys.stdout.write("lost")
 os.close(1)
 """
 
-# Each is run by a plain interpreter and by the warden; exit code, stdout and stderr have to be
-# equal to the last byte.
+# A plain interpreter and the warden run each script. Exit code, stdout and stderr must be equal to
+# the last byte.
 SCRIPTS: dict[str, str] = {
     "hello": HELLO,
     "empty": "",
@@ -262,7 +262,7 @@ def plain(folder: Path, env: Mapping[str, str], *args: str, python: str = sys.ex
 
 
 def blur(text: bytes) -> bytes:
-    """Addresses differ from process to process."""
+    """Replace addresses and ids, which differ from process to process."""
     import re
 
     text = re.sub(rb"0x[0-9a-f]{6,}", b"0xADDRESS", text)
@@ -271,8 +271,9 @@ def blur(text: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
-    """What each script gave: plain, warm."""
-    # a shell's background job, or nohup's, ignores them; jobs of a worker do not
+    """Return the results of each script: (plain, warm)."""
+    # The background jobs of a shell, and programs under nohup, ignore these signals. Jobs of a
+    # worker do not ignore them.
     for number in (signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     folder = tmp_path_factory.mktemp("both")
@@ -321,7 +322,7 @@ def test_the_python_of_a_virtual_environment(venv: Path, tmp_path: Path) -> None
     async def main() -> None:
         async with warm_warden(tmp_path, python=python, preload=["only_here"]) as bench:
             for key, (name, source) in enumerate(scripts.items(), 1):
-                # one is preloaded
+                # one of the listed modules is preloaded, so the lists of modules differ
                 (tmp_path / "x.py").write_text(source.replace("names = sorted(sys.modules)", "names = 0"))
                 expected = plain(tmp_path, {**bench.env, "TITAN_LEASE": str(key)}, "x.py", *ARGS, python=python)
                 bench.script(key, "x.py", *ARGS, content_hash=name)
@@ -377,7 +378,8 @@ def test_an_environment_that_differs_is_executed(tmp_path: Path) -> None:
 
 
 def test_what_all_jobs_have_may_differ_in_what_python_reads_at_its_start(tmp_path: Path) -> None:
-    """A job that has it as the warden has is forked all the same."""
+    """Python reads such variables only when it starts. A job whose value differs from the warden's
+    starts a new process; a job with the same value is forked."""
     (tmp_path / "x.py").write_text("import os\nprint(os.environ['PYTHONHASHSEED'], list(os.environ)[-1], flush=True)\n" + WAIT)
 
     async def main() -> None:
@@ -423,7 +425,7 @@ def test_one_hash_is_read_once_and_jobs_do_not_see_each_other(tmp_path: Path) ->
         async with warm_warden(tmp_path, preload=["random", "tempfile"]) as bench:
             bench.script(1, "x.py", cwd=str(tmp_path / "a"), content_hash="h")
             first = await bench.ended(1)
-            # no such file: the code is known
+            # there is no such file: the warden knows the code by its hash
             bench.script(2, "x.py", cwd=str(tmp_path / "b"), content_hash="h")
             second = await bench.ended(2)
             bench.script(3, "x.py", cwd=str(tmp_path / "c"))
@@ -545,7 +547,7 @@ def test_a_daemon_that_leaves_is_known_by_its_lease(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with warm_warden(tmp_path) as bench:
-            bench.script(1, "wait.py")  # runs on: by its age alone, the daemon could be its own
+            bench.script(1, "wait.py")  # While this script runs, the daemon could be its own, if only the daemon's age counted.
             bench.script(2, "x.py")
             pid = int((await bench.ended(2))[1])
             await bench.until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the daemon")

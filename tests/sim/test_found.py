@@ -1,4 +1,5 @@
-"""What the simulator found in the core and in the worker machine, each in its smallest form."""
+"""Bugs that the simulator found in the core and in the worker's state machine, each in its smallest
+form. The docstring of a test says what happened before the bug was fixed."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ class Log:
         )
 
     def submit(self, **jobs: tuple[str, ...]) -> None:
-        """Each job by name with its parents; all of one template with affinity, on the GPU."""
+        """Submit a run. `jobs` maps each job to its parents. All jobs share a template with
+        affinity and the requirement GPU."""
         template = JobTemplate(command="true", affinity=True, requirement="GPU")
         count = len(jobs)
         dag = DagSpec("d", "1", [template], list(jobs), [0] * count, [()] * count, list(jobs.values()))
@@ -71,7 +73,7 @@ class Log:
 
 
 def test_a_cancelled_job_and_its_descendants_are_in_the_log_once() -> None:
-    """The handler went on to change the list that it had put into the event: the log could not be
+    """The handler changed a list after it had put the list into an event, so the log could not be
     replayed."""
     log = Log()
     log.submit(a=(), b=("a",), c=("b",))
@@ -82,7 +84,8 @@ def test_a_cancelled_job_and_its_descendants_are_in_the_log_once() -> None:
 
 
 def _children_of_a_on_w1(log: Log, *, slots: int) -> None:
-    """a is done on w1, where as many of b, c and d run as it has slots; the others wait for it."""
+    """Complete a on w1, and start as many of b, c and d there as w1 has slots. The other jobs wait
+    for w1."""
     log.register("w1", origin=1, slots=slots)
     log.submit(a=(), b=("a",), c=("a",), d=("a",))
     log.report(1, "a")
@@ -90,7 +93,7 @@ def _children_of_a_on_w1(log: Log, *, slots: int) -> None:
 
 
 def test_a_lost_attempt_goes_back_to_the_node_of_its_affinity() -> None:
-    """It was queued for anyone, and its history said nothing."""
+    """The attempt was queued for any worker, and the job's history had no record of this."""
     log = Log()
     _children_of_a_on_w1(log, slots=2)
     log.register("w2", origin=2)
@@ -111,7 +114,7 @@ def test_a_lost_attempt_is_released_from_a_dead_node_and_says_so() -> None:
 
 
 def test_a_node_that_comes_back_without_a_capability_does_not_keep_jobs_that_need_it() -> None:
-    """They went to it all the same."""
+    """The jobs were sent to the node, although the node lacked their capability."""
     log = Log()
     _children_of_a_on_w1(log, slots=1)
     log.see(inputs.WorkerDisconnected(1, 1))
@@ -121,7 +124,7 @@ def test_a_node_that_comes_back_without_a_capability_does_not_keep_jobs_that_nee
 
 
 def test_a_node_that_comes_back_draining_does_not_keep_jobs() -> None:
-    """They waited for it until it had left."""
+    """The jobs waited until the draining node had left."""
     log = Log()
     _children_of_a_on_w1(log, slots=2)
     log.see(inputs.WorkerDisconnected(1, 1))
@@ -130,8 +133,8 @@ def test_a_node_that_comes_back_draining_does_not_keep_jobs() -> None:
 
 
 def test_a_job_that_comes_back_to_a_lane_it_once_left_is_taken_once() -> None:
-    """Released from a node and bound to it again, it stood in that node's lane twice and was
-    dispatched twice in one turn."""
+    """A job was released from a node and bound to the same node again. It was then in the node's
+    lane twice, and was dispatched twice in one turn."""
     queued = {7: True}
     lane = Lane(lambda job: queued[job])
     lane.push(1, 7)
@@ -142,7 +145,8 @@ def test_a_job_that_comes_back_to_a_lane_it_once_left_is_taken_once() -> None:
 
 
 def test_an_older_process_is_told_to_end_while_the_newer_one_is_connected() -> None:
-    """It was told that the name is taken, asked again for ever, and went on running what it had."""
+    """The older process was told only that the name is in use. It registered again and again, and
+    its attempts continued."""
     log = Log()
     log.register("w1", origin=1, incarnation="2")
     decision = log.register("w1", origin=2, incarnation="1")
@@ -151,7 +155,8 @@ def test_an_older_process_is_told_to_end_while_the_newer_one_is_connected() -> N
 
 
 def _machine() -> wm.WorkerMachine:
-    """Registered, with an attempt 1 that ended and whose result was sent at 2."""
+    """Return a registered machine with attempt 1, which has ended. The result of the attempt was
+    sent at 2."""
     machine = wm.WorkerMachine(1)
     template = JobTemplate(command="true")
     machine.handle(0.0, [wm.Welcomed("c"), wm.Registered(5.0), wm.Dispatched([wm.Assignment(1, "r", "j", 1, template, ())])])
@@ -162,7 +167,7 @@ def _machine() -> wm.WorkerMachine:
 
 
 def test_an_acknowledgement_that_comes_with_the_time_to_send_again() -> None:
-    """The worker machine died of a KeyError."""
+    """The state machine raised KeyError."""
     machine = _machine()
     out = machine.handle(20.0, [wm.TimePassed(), wm.ResultsAcked([1])])
     assert [type(one) for one in out] == [wm.Forget, wm.Beat]
@@ -170,8 +175,8 @@ def test_an_acknowledgement_that_comes_with_the_time_to_send_again() -> None:
 
 
 def test_a_heartbeat_does_not_list_what_was_reported_before_it() -> None:
-    """The master had recorded the result by then, took the attempt for a stray, and blocked a slot
-    until the next heartbeat."""
+    """The heartbeat listed an attempt whose result the master had recorded before. The master took
+    the attempt for an unknown one, and blocked a slot until the next heartbeat."""
     machine = _machine()
     assert machine.handle(5.0, [wm.TimePassed()]) == [wm.Beat([], [])]
     machine.handle(6.0, [wm.Disconnected()])
@@ -183,8 +188,8 @@ def test_a_heartbeat_does_not_list_what_was_reported_before_it() -> None:
     [(wm.AttemptExited(1, 0, 1.5, 0.0, 0), Outcome.SUCCEEDED), (wm.WardenDied([1], 1.5), Outcome.BROKEN)],
 )
 def test_an_attempt_that_ended_in_time_did_not_time_out(end: Any, outcome: Outcome) -> None:
-    """A worker that had no time to look for a while took what had ended within its limit for too
-    late."""
+    """A worker that did nothing for a while judged an attempt that had ended within its time limit
+    as timed out."""
     machine = wm.WorkerMachine(1)
     template = JobTemplate(command="true", timeout_s=3.0)
     machine.handle(0.0, [wm.Welcomed("c"), wm.Registered(5.0), wm.Dispatched([wm.Assignment(1, "r", "j", 1, template, ())])])

@@ -1,8 +1,8 @@
-"""Bugs planted in the core, the worker machine and the simulated shell: the simulator has to find
-each within some seeds.
+"""Bugs that are planted in the core, in the worker's state machine and in the simulated shell. The
+simulator must find each of them within some seeds.
 
-A plant that stays green means that the faults or the oracle are too weak. `core.check` is off here:
-the oracle has to see it from what happens outside.
+If no seed finds a planted bug, the faults or the oracle are too weak. `core.check` is off here, so
+the oracle must find the bug by its effect outside of the state.
 """
 
 from __future__ import annotations
@@ -377,7 +377,8 @@ def the_first_time_that_was_missed_is_lost(patch: Patch) -> None:
 
 
 def a_time_that_waited_is_run_again(patch: Patch) -> None:
-    """It is not taken off the line, and the key does not know it."""
+    """A waiting time stays in the list after its run was made, and the idempotency key does not
+    prevent a second run."""
     drawn = iter(range(1 << 30))
     patch.setattr(schedules, "key_of", lambda name, nominal: f"{name}/{next(drawn)}")
 
@@ -403,7 +404,7 @@ def what_waits_is_never_run(patch: Patch) -> None:
 
 
 def a_restart_forgets_when_schedules_are_due(patch: Patch) -> None:
-    """Those that were not due while the master was away."""
+    """The restart keeps only the schedules that became due while the master was away."""
     real = State._reindex_schedules
 
     def reindex(state: State) -> None:
@@ -456,8 +457,8 @@ def a_dispatch_said_twice_runs_twice(patch: Patch) -> None:
 
 
 def nobody_counts_what_is_being_stopped(patch: Patch) -> None:
-    """Neither the master, which would send no more than fits, nor the worker, which would let it
-    wait."""
+    """Neither the master nor the worker counts the attempts that are being stopped. The master
+    would otherwise send no more attempts than fit, and the worker would let them wait."""
 
     real_write = _writes[ev.JobsCancelled]
 
@@ -478,8 +479,8 @@ def nobody_counts_what_is_being_stopped(patch: Patch) -> None:
 
 
 def what_is_told_to_stop_leaves_its_gpus_at_once(patch: Patch) -> None:
-    """Neither the master waits for its end, which would send nothing in its place, nor the worker,
-    which would let it wait."""
+    """Neither the master nor the worker waits for the end of an attempt before its GPUs count as
+    free."""
     real = _machine[wm.StopOrdered]
 
     def on_stop(machine: wm.WorkerMachine, now: float, it: wm.StopOrdered) -> None:
@@ -550,7 +551,7 @@ def the_first_call_is_always_to_blame(patch: Patch) -> None:
 
 # -- services --------------------------------------------------------------------------------------
 def a_service_is_ready_for_ever(patch: Patch) -> None:
-    """Its children are queued while it moves to another worker."""
+    """The children of the service are queued while the service moves to another worker."""
 
     def release_lease(state: State, job: Job) -> None:
         worker = state.workers[job.worker]
@@ -746,7 +747,8 @@ def the_first_status_is_said_again_after_a_cut(patch: Patch) -> None:
 
 
 def a_status_that_was_told_before_a_cut_is_known(patch: Patch) -> None:
-    """What was on its way is gone, or the master that had it."""
+    """A status that was sent counts as received after a disconnect. But the status may have been
+    lost on its way, or with the master that received it."""
     real = ReportOutbox.disconnected
 
     def disconnected(news: ReportOutbox) -> None:
@@ -811,11 +813,11 @@ def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
 
 
 def effects_without_events_do_not_wait(patch: Patch) -> None:
-    """A submission that is sent again is answered at once, though the first one is not
-    synced yet."""
+    """A repeated submission is answered at once, although the first submission is not synced
+    yet."""
     take = Sequencer.take
     at_turn: dict[Sequencer, int] = {}
-    """What the last record was when the turn began."""
+    """Sequence of the last record when the turn began."""
 
     def begin_turn(order: Sequencer, state: State, now: float, *, only_oldest: bool = False) -> list[inputs.Input]:
         at_turn[order] = order.seq
@@ -880,13 +882,14 @@ def a_burst_worker_that_ended_is_taken_in_again(patch: Patch) -> None:
 
 
 def one_that_never_came_is_waited_for(patch: Patch) -> None:
-    """Neither given up when it is late, nor stopped when the provider's word is late."""
+    """A burst worker that never registers is neither given up when it is late, nor stopped when the
+    provider reports it late."""
     patch.setattr(scaling, "_repeat_orders", lambda turn: None)
     patch.setattr("titan.sim.provider.SimProvider._end", lambda provider, name, reason: provider._coming.pop(name, None))
 
 
 def a_drained_worker_is_told_only_once(patch: Patch) -> None:
-    """The order may be lost with a connection."""
+    """The order to leave is sent once. It may be lost with a connection."""
     real = workers.ask_to_leave
 
     def ask(turn: Turn, worker: Worker, *, now: bool) -> None:
@@ -1102,14 +1105,14 @@ FOUND_BY = {
     "who_cancelled_is_not_recorded": 2,
     "who_stands_behind_another_never_has_its_slot": 32,
 }
-"""The seed that finds a bug, if it is not the first; tried first. When scenarios change it may find
-nothing: all are tried."""
+"""Seed that finds the planted bug, if it is not the first seed; it is tried first. After a change
+of the scenarios it may find nothing. All other seeds are then tried."""
 
 
 @functools.cache
 def assert_green(seed: int) -> None:
-    """Without a plant. Many plants are found by the same seed, so each is simulated once in a
-    process."""
+    """Check that a seed is green without a planted bug. Many planted bugs are found by the same
+    seed, so each seed is simulated once per process."""
     simulate(seed)
 
 
@@ -1126,4 +1129,4 @@ def test_a_planted_bug_is_found(plant: Callable[[Patch], None], monkeypatch: Pat
                 break
         else:
             pytest.fail(f"{len(SEEDS)} seeds are green with {plant.__name__}")
-    assert_green(seed)  # else the seed itself was found, not the plant
+    assert_green(seed)  # otherwise the seed found a bug of its own, not the planted one

@@ -1,5 +1,5 @@
-"""`titan replay` beside the live state: whatever moment of a hard life is asked for, it is what the
-master had in memory then."""
+"""Compare `titan replay` with the live state. For any moment of a simulation with faults, the
+replay gives the state that the master had in memory at that moment."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NOW = 2_000_000_000.0
 
 
 class Life(NamedTuple):
-    """What a simulated master had in memory, and what it left on disk."""
+    """Course of a simulated master: its states in memory, and its records on disk."""
 
     records: list[Record]
     pictures: dict[int, bytes]
-    """The durable state behind each record, by its last sequence, as it was live."""
+    """Last sequence of each record -> the durable part of the live state after this record."""
     times: dict[int, float]
     dumps: dict[int, list[bytes]]
-    """Snapshots of the live state, of some of them."""
+    """Sequence -> snapshot of the live state, for some of the states."""
 
 
 def live(seed: int, monkeypatch: pytest.MonkeyPatch) -> Life:
@@ -50,7 +50,7 @@ def live(seed: int, monkeypatch: pytest.MonkeyPatch) -> Life:
         seq = append(self, events)
         count = ev.encode(events)[1]
         if count:
-            # a torn tail was lost, and its sequences are given out again
+            # A torn tail was lost, and its sequences are used again.
             for known in (pictures, times, dumps):
                 for gone in [s for s in known if s > seq - count]:
                     del known[gone]
@@ -70,8 +70,8 @@ def live(seed: int, monkeypatch: pytest.MonkeyPatch) -> Life:
 
 
 def write(home: Path, life: Life) -> list[int]:
-    """The home of such a master: segments of 8 records, and the snapshots; returns the latter's
-    sequences."""
+    """Write the home of such a master: segments of 8 records, and the snapshots. Return the
+    sequences of the snapshots."""
     store = home / "store"
     store.mkdir(parents=True)
     for i in range(0, len(life.records), 8):
@@ -95,7 +95,7 @@ def replayed(home: Path, moment: Moment) -> bytes:
 
 
 def moments(life: Life, count: int) -> list[tuple[Moment, int]]:
-    """(a moment, the last sequence of the record that was the newest then)"""
+    """Return (moment, last sequence of the newest record at that moment)."""
     rng, ends = Random(5), [r.last_seq for r in life.records]
     times = [life.times[end] for end in ends]
     chosen = [(Moment(seq=end), end) for end in rng.choices(ends, k=count // 2)]
@@ -107,7 +107,8 @@ def moments(life: Life, count: int) -> list[tuple[Moment, int]]:
 
 @functools.cache
 def life_of(seed: int) -> Life:
-    """Each is lived once in a process, when the first test asks for it."""
+    """Return the course of a seed. Each seed is simulated once per process, when a test first needs
+    it."""
     with pytest.MonkeyPatch.context() as patch:
         return live(seed, patch)
 

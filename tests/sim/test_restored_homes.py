@@ -1,8 +1,9 @@
-"""Homes that are restored from older copies, again and again, beside workers that remember what the
-copies do not.
+"""Homes that are restored from older copies, again and again, while workers still hold attempts
+that the copies do not know.
 
-The real core and the real worker's machine; a copy is the state as it was. The judge: a job is
-COMPLETED only if a process of that very job (its run, of this past) ran to its end.
+The test uses the real core and the real state machine of a worker. A copy is a snapshot of the
+state. A job may be COMPLETED only if a process of exactly this job has run to its end: of its run,
+after the copy was made.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class World:
         self.machines = {name: wm.WorkerMachine(2) for name in ("w1", "w2", "w3")}
         self.running: dict[str, dict[int, wm.Assignment]] = {name: {} for name in self.machines}
         self.ran: set[tuple[str, str]] = set()
-        """(run, job) of what ended well. Ids of runs are never given twice: they are made of the
-        time and chance."""
+        """(run, job) of the jobs whose processes succeeded. Ids of runs are never used twice,
+        because they consist of the time and random bits."""
         self.connected: dict[str, int] = {}
         self.restored = self.fenced = 0
         self.boot()
@@ -169,7 +170,7 @@ def test_no_job_is_completed_that_never_ran_whatever_copy_is_put_back(seed: int)
 
 def test_without_the_fence_the_judge_finds_a_job_that_never_ran(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("titan.core.handlers.workers.fence_foreign", lambda *_: {})
-    # which sees the numbers that are there twice
+    # `check` would notice first that numbers are used twice
     monkeypatch.setattr(sys.modules[__name__], "check", lambda _: None)
     found = []
     for seed in range(40):

@@ -1,4 +1,4 @@
-"""A service in the simulator that crashes a thousand times, in quiet and under faults: no slot,
+"""A simulated service that crashes a thousand times, without and with other faults. No slot,
 process or port is left."""
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ FAULTS = Faults(cut_every_s=20.0, master_every_s=40.0, snapshot=0.02, loss=0.02,
 
 @pytest.mark.parametrize("faults", [Faults(), FAULTS], ids=["quiet", "faults"])
 def test_a_thousand_restarts_leak_nothing(faults: Faults) -> None:
-    """It crashes after 100 ms a thousand times, and is READY in the end; `_play` judges what is
-    left."""
+    """The service crashes 100 ms after each of a thousand starts, and is READY in the end. `_play`
+    checks that nothing is left."""
     service = JobTemplate(command="serve", kind="service", service=SERVICE)
     args = [("crash", "1", "1000", "0.0"), ("ok", "0.5")]
     dag = DagSpec("d", "1", [service, JobTemplate(command="true")], ["s", "child"], [0, 1], args, [(), ("s",)])

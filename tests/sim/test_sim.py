@@ -1,4 +1,4 @@
-"""Seeds under faults, and that a seed is always the same run."""
+"""Many seeds of the simulator with faults. A seed always gives the same simulation."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CHUNK = 20
 SEEDS = 120
 LONG_SEEDS = 200
 SEEDS_OF_EVERY_FAULT = (2, 106, 171, 172, 182, 189)
-"""Together they meet all of FAULTS. When scenarios change, others are simulated too until all are
-met."""
+"""Seeds that together meet all of FAULTS. If a change of the scenarios breaks this, the test
+simulates further seeds until all faults are met."""
 TRACED_SEEDS = 12
 FAULTS = (
     "affinity released",
@@ -77,7 +77,7 @@ FAULTS = (
 
 @functools.cache
 def trace_of(seed: int) -> Trace:
-    """Simulates a seed once in a process."""
+    """Return the trace of a seed. Each seed is simulated once per process."""
     return simulate(seed).trace
 
 
@@ -100,15 +100,21 @@ def test_all_jobs_of_a_seed_end_and_the_oracle_agrees(first: int) -> None:
 
 @pytest.mark.parametrize("seed", [1822, 2005, 2216, 2672, 3941, 4418, 20301, 21352])
 def test_seeds_that_found_something(seed: int) -> None:
-    """A run that came back from the history forgot where its jobs had run; a DEAD handler that was
-    retried never began; a service that only jobs that were over had needed went on for ever; a
-    worker whose name another had never ended; a job went where its parent had run before it was
-    retried elsewhere; a run's loss counts were taken back while the run was in the history."""
+    """Seeds that found bugs, which are fixed now:
+
+    - A run that was restored from the history did not know where its jobs had run.
+    - A DEAD failure handler that was retried never began.
+    - A service that only jobs which were over had needed ran for ever.
+    - A worker whose name another process had taken never ended.
+    - A job went to the worker of its parent's earlier attempt, although the parent had been retried
+      on another worker.
+    - Counts of losses of a run were taken back while the run was in the history.
+    """
     simulate(seed)
 
 
 def test_the_seeds_meet_every_fault() -> None:
-    """A green run means something only if things went wrong in it."""
+    """Without this test, green seeds could mean that no fault occurred."""
     met: Counter[str] = Counter()
     for seed in (*SEEDS_OF_EVERY_FAULT, *range(1, LONG_SEEDS + 1)):
         met.update(trace_of(seed).counts)
@@ -118,7 +124,7 @@ def test_the_seeds_meet_every_fault() -> None:
 
 
 def test_a_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
-    # by default this process has a random one
+    # This process has a random hash seed by default.
     hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     command = [sys.executable, "-m", "titan.sim", "--seeds", f"1..{TRACED_SEEDS}"]
     env = {**os.environ, "PYTHONHASHSEED": hash_seed}

@@ -1,9 +1,9 @@
-"""Clusters of real processes for tests: a master and workers that are started, killed and
-restarted, and the CLI beside them.
+"""Clusters of real processes for tests: a master, workers that are started, killed and restarted,
+and the command line beside them.
 
-Everything of a cluster lies below one folder, so that by the working directory, the command line
-and TITAN_WORKER_HOME of the processes in /proc a leftover shows. `Cluster.close` kills what was
-started, by pid, and fails the test if anything else is left.
+All files of a cluster lie below one folder. Processes that a test leaves are therefore found in
+/proc: by their working directory, command line or TITAN_WORKER_HOME. `Cluster.close` kills the
+processes that the test started, by pid, and fails the test if any other process is left.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from titan.sdk.run import Run
 from titan.sdk.status import WorkerStatus
 
 QUIET = {"heartbeat_s": 500, "loss_s": 3000, "missing_s": 2000, "name_guard_s": 1, "backoff_base_s": 0.05, "stop_grace_s": 1}
-"""No heartbeat within a test: what waits for the next one, where it should go at once, shows."""
+"""Settings under which no heartbeat is sent during a test. A test then shows if something waits for
+the next heartbeat that should happen at once."""
 FAST = {**QUIET, "heartbeat_s": 0.5, "loss_s": 3, "missing_s": 2}
-"""Settings under which a loss shows within seconds."""
+"""Settings under which the loss of a worker is noticed within seconds."""
 TITAN = (sys.executable, "-m", "titan")
 NONE: Mapping[str, str] = {}
 
 
 def alive(pid: int) -> bool:
-    """A zombie counts as dead: its parent is about to take notice."""
+    """Return whether a process runs. A zombie counts as dead, because its parent will soon reap
+    it."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -47,7 +49,7 @@ def alive(pid: int) -> bool:
 
 
 def processes_below(folder: Path) -> dict[int, str]:
-    """pid -> command line of what lives that belongs to a home below `folder`."""
+    """Return pid -> command line of the running processes that belong to a home below `folder`."""
     mark, found = os.fsencode(folder), {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         if int(name) == os.getpid():
@@ -63,8 +65,8 @@ def processes_below(folder: Path) -> dict[int, str]:
 
 
 class Spawned:
-    """A process of its own session, with its output in files; `group` signals go to all of the
-    session's first group."""
+    """Process in a session of its own, whose output goes to files. `interrupt` signals the whole
+    process group."""
 
     def __init__(
         self, command: Sequence[str], folder: Path, label: str, *, env: Mapping[str, str], cwd: Path, fds: tuple[int, ...] = ()
@@ -107,7 +109,7 @@ class Spawned:
             raise AssertionError(f"{self.label} goes on after {deadline_s:g} s; it said:\n{self.out}{self.err}") from None
 
     def kill(self) -> None:
-        """kill -9, and nothing but this one process."""
+        """Kill only this process, with SIGKILL."""
         self.popen.kill()
         self.popen.wait()
 
@@ -115,12 +117,13 @@ class Spawned:
         self.popen.terminate()
 
     def interrupt(self) -> None:
-        """What Ctrl-C does: SIGINT to the foreground group."""
+        """Send SIGINT to the process group, as Ctrl-C does."""
         os.killpg(self.pid, signal.SIGINT)
 
 
 class Cluster:
-    """The master's port is chosen by the kernel at its first start and kept for the later ones."""
+    """Master and workers. The kernel chooses the master's port at the first start; later starts use
+    the same port."""
 
     def __init__(self, base: Path, settings: Mapping[str, float] = QUIET) -> None:
         self.base = base.resolve()
@@ -153,7 +156,7 @@ class Cluster:
         env: Mapping[str, str] = NONE,
         program: Sequence[str] = (),
     ) -> Spawned:
-        """`titan ARGS`, that runs on."""
+        """Start `titan ARGS` and return while it runs."""
         made = Spawned([*(program or TITAN), *args], self.said, label, env=self.environment(env), cwd=cwd or self.base, fds=fds)
         self._all.append(made)
         return made
@@ -166,8 +169,8 @@ class Cluster:
         deadline_s: float = 60.0,
         stdin: str | IO[bytes] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """`titan ARGS` to its end. TITAN_MASTER is this cluster's master, if one was started.
-        A text as `stdin` comes through a pipe."""
+        """Run `titan ARGS` to its end. TITAN_MASTER is the address of this cluster's master, if the
+        master was started. A text as `stdin` is passed through a pipe."""
         return subprocess.run(
             [*TITAN, *args],
             **({"input": stdin} if isinstance(stdin, str) else {"stdin": stdin or subprocess.DEVNULL}),
@@ -186,8 +189,8 @@ class Cluster:
         return json.loads(done.stdout)
 
     def environment(self, more: Mapping[str, str] = NONE) -> dict[str, str]:
-        """Without TITAN_*, save for the master's address. A variable that is given as "" is taken
-        away."""
+        """Return an environment without TITAN_* variables, except TITAN_MASTER. A variable with the
+        value "" is left out."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("TITAN_")}
         if self.port:
             env["TITAN_MASTER"] = self.address
@@ -196,7 +199,7 @@ class Cluster:
 
     # -- the master --------------------------------------------------------------------------------
     def start_master(self, *options: str) -> None:
-        """Returns when it listens."""
+        """Start the master, and return when it listens."""
         self._options = options
         ready, told = os.pipe()
         chosen = [part for name, value in self.settings.items() for part in ("--set", f"{name}={value}")]
@@ -218,7 +221,7 @@ class Cluster:
         self.master.kill()
 
     def restart_master(self, *options: str) -> None:
-        """kill -9, then the same home and port again."""
+        """Kill the master with SIGKILL, and start it again with the same home and port."""
         self.kill_master()
         self.start_master(*(options or self._options))
 
@@ -233,7 +236,7 @@ class Cluster:
         return self.base / "workers" / name
 
     def start_workers(self, *names: str, slots: int = 2) -> None:
-        """Returns when all are registered."""
+        """Start the workers, and return when all of them are registered."""
         for name in names:
             self.start_worker(name, slots=slots)
         self.wait_for_workers(*names)
@@ -246,7 +249,7 @@ class Cluster:
         return next((w for w in self.client.workers() if w.name == name), gone)
 
     def kill_worker(self, name: str) -> None:
-        """kill -9, and all that it ran ends with it."""
+        """Kill a worker with SIGKILL, and wait until all processes of its jobs have ended."""
         self.workers.pop(name).kill()
         home = self.worker_home(name)
         until(lambda: not processes_below(home), f"the processes of worker {name} end with it", 5.0)
@@ -261,12 +264,12 @@ class Cluster:
         return self._clients[0]
 
     def events(self) -> Iterator[Event]:
-        """What the journal holds, from its first record on."""
+        """Yield the events of the journal, from its first record on."""
         for record in read_records(self.store):
             yield from decode(record.payload)
 
     def completions(self, run: str) -> dict[str, int]:
-        """job -> how many times the journal records that it COMPLETED."""
+        """Return job -> number of times that the journal records it as COMPLETED."""
         names: dict[int, str] = {}
         counts: dict[str, int] = {}
         for event in self.events():
@@ -279,7 +282,8 @@ class Cluster:
         return counts
 
     def output(self, target: str, *, stream: int = 0, attempt: int | None = None) -> bytes:
-        """The output of RUN/JOB: of stdout (1), of stderr (2), or of both, as they came."""
+        """Return the output of RUN/JOB in the order of arrival: of stdout (1), of stderr (2), or of
+        both (0)."""
         return b"".join(data for number, data in self.client.logs(target, attempt=attempt) if stream in (0, number))
 
     def printed(self, run: Run | str, job: str) -> str:
@@ -292,8 +296,8 @@ class Cluster:
 
     # -- the end -----------------------------------------------------------------------------------
     def close(self) -> None:
-        """Kills all that was started; raises AssertionError if, without the killing, anything would
-        have been left."""
+        """Kill all processes that the test started. Raises AssertionError if they leave other
+        processes behind."""
         for client in self._clients:
             client.close()
         for spawned in reversed(self._all):
@@ -313,7 +317,7 @@ class Cluster:
 def cluster(
     base: Path, *workers: str, slots: int = 2, settings: Mapping[str, float] = QUIET, options: Sequence[str] = ()
 ) -> Iterator[Cluster]:
-    """A master, and workers of these names that are registered."""
+    """Run a master and registered workers of these names for the duration of the context."""
     made = Cluster(base, settings)
     try:
         made.start_master(*options)
@@ -324,7 +328,7 @@ def cluster(
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port on which nobody listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,5 +1,5 @@
-"""A client's and a master's end of transfers in one process: messages go through the codec, and
-nothing through a socket."""
+"""The client's end and the master's end of transfers in one process. Messages are encoded and
+decoded, but pass no socket."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def content_of(store: BlobStore, hash_: str) -> bytes:
 
 
 class FakePeer:
-    """One end of a connection. What is sent on it is decoded and handed to `to` in the next turn of
-    the loop."""
+    """One end of a connection. A message that is sent on it is encoded, decoded, and passed to `to`
+    in the next turn of the loop."""
 
     def __init__(self, to: Callable[[msg.Message, Blob], None]) -> None:
         self.to = to
@@ -73,7 +73,7 @@ class FakePeer:
 
 class Ends:
     """`Lines` of a client whose master is a FileHandler. `cut` breaks the connection; the next
-    request is on a new one."""
+    request opens a new one."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.store = DirectoryStore(folder, spare_bytes=0)
@@ -82,7 +82,7 @@ class Ends:
         self._request = 0
         self.nearby: Nearby | None = None
         self.role = "client"
-        """As what the next connection is made."""
+        """Role of the client in the next connection."""
         self.client: FakePeer | None = None
         self.peers: list[FakePeer] = []
 
@@ -100,7 +100,7 @@ class Ends:
         self._queues.pop(line.request, None)
 
     def share_machine(self) -> None:
-        """Both ends give and take files from now on."""
+        """Let both ends exchange files directly from now on, as on one machine."""
         self.store.offer_nearby()
         self.nearby = prove(str(self.store.folder))
         assert self.nearby is not None
@@ -140,6 +140,6 @@ class Ends:
             peer.send(error_of(message.request, e))
 
     def said(self) -> Iterator[tuple[msg.Message, bytes]]:
-        """All that the master said, on whatever connection."""
+        """Yield all messages that the master sent, on all connections."""
         for peer in self.peers:
             yield from peer.said

@@ -1,5 +1,5 @@
-"""What the tests of the core share: a master that is only its state, and short ways to say what was
-seen and decided."""
+"""Helpers of the tests of the core: a master that consists only of its state, and short forms for
+inputs and events."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState, WorkerState
 
 FIRST = 1 << 32
-"""The first job and the first lease of term 1."""
+"""Number of the first job, and of the first lease, of term 1."""
 CLIENT = 9
-"""The connection of whoever submits."""
+"""Connection of the client that submits."""
 
 
 NO_PREFETCH = Settings(prefetch=0)
-"""A worker with n slots gets n jobs, which makes for shorter tests."""
+"""Settings under which a worker with n slots gets n jobs. This makes tests shorter."""
 PATIENT = Settings(prefetch=0, loss_s=1e6)
-"""Silent workers are not lost."""
+"""Settings under which a silent worker is not lost."""
 FRAGILE = JobTemplate(command="x", retries=0)
 
 
 class Master:
-    """Each `see` is one turn, after which every invariant is checked. Keeps all events, for a
-    replay."""
+    """Core with its state. Each call of `see` is one turn, after which all invariants are checked.
+    All events are kept for a replay."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.state = State(settings or Settings(prefetch=0))
@@ -47,8 +47,8 @@ class Master:
         decision = step(self.state, self.now, inputs)
         self.events += decision.events
         check(self.state)
-        # How far roots were released is bookkeeping of whole runs here: said once, and no test is
-        # about it.
+        # RootsReleased only records how far the roots of a run were released. It is left out here,
+        # because no test is about it.
         return Decision([e for e in decision.events if not isinstance(e, ev.RootsReleased)], decision.effects)
 
     def job(self, n: int = 0) -> Job:
@@ -64,8 +64,8 @@ class Master:
         return self.state.runs[run].state
 
     def end(self, *names: str, outcome: Outcome = Outcome.SUCCEEDED) -> list[ev.Event]:
-        """Worker 1 reports the end of these jobs, one a second; a replay has to come to the same
-        state."""
+        """Report the end of these jobs by worker 1, one each second, and return the decided events.
+        Also check that a replay gives the same state."""
         decided: list[ev.Event] = []
         for name in names:
             job = next(job for job in self.state.jobs.values() if job.name == name)
@@ -74,7 +74,8 @@ class Master:
         return decided
 
     def explained(self, n: int = 0) -> Explanation:
-        """Why a job is where it is; each reason has a known code."""
+        """Return the explanation of a job's state. Also check that the code of each reason is
+        known."""
         explanation = explain(self.state, FIRST + n, self.now)
         reasons = [*explanation.reasons, *(reason for worker in explanation.workers for reason in worker.reasons)]
         assert all(reason.code in CODES for reason in reasons)
@@ -84,15 +85,15 @@ class Master:
 def booted(
     state: State, bursts: tuple[str, ...] = (), draw: str = "", copied: str = "", behind_s: float = 0.0
 ) -> inputs.MasterBooted:
-    """A start, in the term that a log would give."""
+    """Return the input of a master's start, in the term that the log would give."""
     term = 1 + term_floor(state, copied=bool(copied))
     return inputs.MasterBooted("c", term, bursts, draw, copied, behind_s)
 
 
 # -- inputs ----------------------------------------------------------------------------------------
 def dag(parents: dict[str, str], templates: dict[str, JobTemplate] | None = None, *, name: str = "d") -> DagSpec:
-    """Jobs by name with their parents, in words; those that `templates` does not name
-    run `true`."""
+    """Return a DAG. `parents` maps each job to its parents, separated by blanks. Jobs that
+    `templates` does not name run `true`."""
     of = {job: (templates or {}).get(job, JobTemplate(command="true")) for job in parents}
     kinds = list(dict.fromkeys(of.values()))
     template_of = [kinds.index(t) for t in of.values()]
@@ -102,7 +103,8 @@ def dag(parents: dict[str, str], templates: dict[str, JobTemplate] | None = None
 def fragile_run(
     parents: dict[str, str], templates: dict[str, JobTemplate] | None = None, *, slots: int = 8, key: str = ""
 ) -> Master:
-    """A master with a run of jobs that have no retries, and a worker for all of them."""
+    """Return a master with a run whose jobs have no retries, and with a worker that has a slot for
+    each job."""
     master = Master()
     of = {**dict.fromkeys(parents, FRAGILE), **(templates or {})}
     master.see(register(slots=slots), submit(dag(parents, of), key=key))
@@ -110,7 +112,8 @@ def fragile_run(
 
 
 def alike(jobs: str, template: JobTemplate) -> DagSpec:
-    """Jobs without parents, in words, all of one template."""
+    """Return a DAG of jobs without parents that share a template. `jobs` are their names, separated
+    by blanks."""
     return dag(dict.fromkeys(jobs.split(), ""), dict.fromkeys(jobs.split(), template))
 
 
@@ -132,7 +135,8 @@ def register(
     held: dict[int, float] | None = None,
     draining: bool = False,
 ) -> inputs.WorkerRegistered:
-    """`held`: lease -> when it started, 0 for not yet."""
+    """Return the input of a registration. `held` maps each lease to the start of its attempt; 0 if
+    the attempt has not started."""
     held = held or {}
     return inputs.WorkerRegistered(
         origin, 7, name, incarnation, capabilities, slots, {}, list(held), list(held.values()), draining
@@ -148,7 +152,7 @@ def started(worker: int, ats: dict[int, float]) -> inputs.AttemptsStarted:
 
 
 def results(worker: int, *reports: tuple[int, Outcome], jitter: float = 0.5) -> inputs.ResultsReported:
-    """(lease, outcome) each. Every attempt ran from 1.0 to 2.0."""
+    """Return the input of results, given as (lease, outcome). Every attempt ran from 1.0 to 2.0."""
     good = [outcome is Outcome.SUCCEEDED for _, outcome in reports]
     n = len(reports)
     return inputs.ResultsReported(
@@ -171,7 +175,8 @@ def succeeded(worker: int, *leases: int) -> inputs.ResultsReported:
 
 # -- refusals --------------------------------------------------------------------------------------
 def refusal(decision: Decision) -> tuple[str, str]:
-    """(code, message) of an input that was refused and changed nothing."""
+    """Return (code, message) of the refusal of an input. Also check that the input changed
+    nothing."""
     assert not decision.events
     (effect,) = decision.effects
     assert isinstance(effect, fx.Refuse), effect
@@ -180,13 +185,13 @@ def refusal(decision: Decision) -> tuple[str, str]:
 
 # -- events ----------------------------------------------------------------------------------------
 def completed(worker: int, jobs: list[int], at: float) -> ev.JobsCompleted:
-    """What follows from `succeeded`."""
+    """Return the event that follows from `succeeded`."""
     n = len(jobs)
     return ev.JobsCompleted(worker, jobs, [1.0] * n, [2.0] * n, [0.25] * n, [4096] * n, at)
 
 
 def failed(worker: int, jobs: list[int], outcome: Outcome, retry_at: list[float], at: float) -> ev.JobsFailed:
-    """What follows from `results` that all had that outcome."""
+    """Return the event that follows from `results` in which all attempts have this outcome."""
     n = len(jobs)
     return ev.JobsFailed(
         worker, jobs, [outcome] * n, [1] * n, ["why"] * n, [1.0] * n, [2.0] * n, [0.25] * n, [4096] * n, retry_at, at
@@ -199,7 +204,7 @@ def joined(worker: int, name: str, at: float, *, incarnation: str = "1", slots: 
 
 # -- the log ---------------------------------------------------------------------------------------
 def replay(events: list[ev.Event], settings: Settings = NO_PREFETCH) -> State:
-    """What a master knows that reads these events back from its journal."""
+    """Return the state of a master that reads these events from its journal."""
     payload, count = ev.encode(events)
     state = State(settings)
     decoded = ev.decode(payload) if count else []
@@ -211,8 +216,8 @@ def replay(events: list[ev.Event], settings: Settings = NO_PREFETCH) -> State:
 
 
 def picture(state: State) -> list[object]:
-    """All that a snapshot holds, without what is not durable: who is connected and when it was
-    heard."""
+    """Return the durable part of a state: a snapshot of it, without connections and times of
+    heartbeats."""
     copy = State(Settings(prefetch=0))
     snapshot.load(copy, snapshot.dump(state))
     for w in copy.workers.values():

@@ -12,8 +12,8 @@ import pytest
 
 @contextlib.contextmanager
 def mounted_tmpfs(path: Path, options: str) -> Iterator[Path]:
-    """A tmpfs at `path`, which is made if it is missing; `options` as for mount: "size=4m". Skips
-    where mounting is not allowed."""
+    """Mount a tmpfs at `path`, which is created if it is missing. `options` are those of mount,
+    such as "size=4m". Skip the test if mounting is not allowed."""
     path.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"{options},mode=700", "titan-test", str(path)]
     try:
@@ -30,8 +30,8 @@ def mounted_tmpfs(path: Path, options: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def mounted_image(path: Path, kind: str, size: int = 512 << 20) -> Iterator[Path]:
-    """A file system of this kind ("btrfs", "xfs", "ext4") at `path`, in a sparse file. Skips where
-    its tools are missing or mounting is not allowed."""
+    """Mount a file system of this kind ("btrfs", "xfs", "ext4") at `path`, in a sparse file. Skip
+    the test if the tools for the kind are missing, or mounting is not allowed."""
     image = path.with_suffix(".img")
     path.mkdir(parents=True)
     with image.open("wb") as file:

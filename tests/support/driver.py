@@ -1,5 +1,5 @@
-"""A driver that is no part of Titan: it uses no warden, and starts and stops processes itself, as
-one for containers would."""
+"""A driver that is not part of Titan. It uses no warden, but starts and stops processes itself, as
+a driver for containers would."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Processes whose wall clock is set while they run, by libfaketime; their monotonic clock goes on
-as it is."""
+"""Processes whose wall clock a test sets while they run, by libfaketime. Their monotonic clock is
+not changed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ SLEEP = """\
 import select, time
 time.sleep = lambda seconds: select.select((), (), (), seconds)
 """
-"""libfaketime takes a moment of the monotonic clock for one of the wall clock in clock_nanosleep,
-which time.sleep calls: it fails with EINVAL. What runs with -I, as wardens do, keeps that fault;
-they sleep only as they end."""
+"""Replacement of time.sleep in these processes. time.sleep calls clock_nanosleep with a time of the
+monotonic clock. libfaketime takes it for a time of the wall clock, and the call fails with EINVAL.
+Programs that run with -I, such as wardens, do not load the replacement. Wardens only sleep when
+they end."""
 
 
 def libraries() -> list[Path]:
@@ -23,7 +24,7 @@ def libraries() -> list[Path]:
 
 
 def remove_leftovers() -> None:
-    """Shared memory that processes under libfaketime leave when they are killed."""
+    """Remove the shared memory that processes under libfaketime leave when they are killed."""
     for file in Path("/dev/shm").glob("*faketime_*"):
         pid = re.fullmatch(r"(?:sem\.)?faketime_(?:shm|sem)_(\d+)", file.name)
         if pid is not None and not Path(f"/proc/{pid[1]}").exists():
@@ -31,7 +32,8 @@ def remove_leftovers() -> None:
 
 
 class FalseClock:
-    """`environment` is for a process; `set` moves its wall clock, now and for what it starts."""
+    """False wall clock. `environment` is the environment for a process. `set` sets the wall clock
+    of that process and of all processes that it starts."""
 
     def __init__(self, file: Path) -> None:
         found = libraries()

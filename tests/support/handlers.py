@@ -1,18 +1,18 @@
-"""A master without sockets, for tests of its handlers: all of it is the production's, but for the
-port that it does not open.
+"""A master without sockets, for tests of its handlers. Everything but the port is the production
+code.
 
-Who speaks to it is a `Speaker`: what it says passes the codec and the peer of a connection as
-bytes, and what it is sent is decoded and kept. The journal, the history and the registry are real
-ones in a folder of the test's.
+A `Speaker` is the other end of a connection. The messages that it sends are encoded, and pass
+through the real `Peer` as bytes. The messages that it receives are decoded and kept. The journal,
+the history and the registry are real ones in a folder of the test.
 
     with SocketlessMaster(tmp_path) as master:
         ann = master.client("ann@here")
         answer = ann.ask(msg.Ping(1), msg.Pong)
         ann.refused(msg.GetRun(2, "nope"), "not_found", "there is no run 'nope'")
 
-`answers`, `refuses` and `records` name the rows of the table of routes that a test is about, and
-see that it is about them; that each row has such tests is what
-tests/unit/master/handlers/test_every_row.py holds.
+The decorators `answers`, `refuses` and `records` name the rows of the routing table that a test
+covers, and check that the test covers them. tests/unit/master/handlers/test_every_row.py checks
+that each row has such tests.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ T = TypeVar("T")
 M = TypeVar("M", bound=msg.Message)
 Test = TypeVar("Test", bound=Callable[..., None])
 PATIENCE_S = 20.0
-"""How long an answer is waited for, on a machine that does much else."""
+"""Seconds to wait for an answer, on a machine with much other load."""
 ANN = "ann@here"
 
 
 class _Wire(asyncio.Transport):
-    """The socket of a peer: what is written is decoded at once."""
+    """Transport of a peer. It decodes at once what the master writes."""
 
     def __init__(self, number: int, on_message: Callable[[msg.Message, bytes], None]) -> None:
         super().__init__({"peername": ("127.0.0.1", 40_000 + number), "socket": self})
@@ -102,7 +102,7 @@ class _NoServer:
 
 
 class _Master(Master):
-    """Keeps the events that were decided."""
+    """Master that keeps the events that it decided."""
 
     def __init__(self, home: Path, settings: Settings) -> None:
         super().__init__(home, policy=SyncPolicy.ALWAYS, settings=settings)
@@ -117,14 +117,14 @@ class _Master(Master):
 
 
 class SocketlessMaster:
-    """Its loop runs while something is waited for."""
+    """Master without sockets. Its event loop only runs while a test waits for something."""
 
     def __init__(self, home: Path, settings: Settings | None = None) -> None:
         self._home = home
         self._settings = settings or Settings(prefetch=0)
         self._loop = asyncio.new_event_loop()
         self.said: list[tuple[msg.Message, Speaker]] = []
-        """All that was said to it, in order."""
+        """All messages that were sent to the master, in order, each with its sender."""
 
     def __enter__(self) -> Self:
         self.inside = _Master(self._home, self._settings)
@@ -139,7 +139,8 @@ class SocketlessMaster:
         return self._loop.run_until_complete(asyncio.wait_for(work, PATIENCE_S))
 
     def until(self, condition: Callable[[], T | None], what: str) -> T:
-        """What `condition` gives once that is something."""
+        """Wait until `condition` returns a value other than None and False, and return the
+        value."""
 
         async def wait() -> T:
             while (found := condition()) is None or found is False:
@@ -152,7 +153,7 @@ class SocketlessMaster:
             raise AssertionError(f"{what} did not come within {PATIENCE_S:g} s") from None
 
     def settled(self) -> None:
-        """All that was said is decided, durable and told."""
+        """Wait until all messages so far are decided and durable, and the answers are sent."""
         self.do(self.inside.core.settled())
 
     @property
@@ -161,7 +162,7 @@ class SocketlessMaster:
 
     # -- who speaks to it --------------------------------------------------------------------------
     def connection(self) -> Speaker:
-        """That has said nothing yet."""
+        """Return a connection that has not sent its Hello."""
         return Speaker(self)
 
     def client(self, user: str = ANN) -> Speaker:
@@ -170,7 +171,7 @@ class SocketlessMaster:
         return speaker
 
     def worker(self, name: str = "w1", *, slots: int = 1, offers: str = "GENERAL") -> WorkerSpeaker:
-        """One that is registered; `offers`: its capabilities, in words."""
+        """Return a registered worker. `offers` are its capabilities, separated by blanks."""
         speaker = WorkerSpeaker(self)
         speaker.ask(hello("worker", "test"), msg.Welcome)
         speaker.register(name, slots, tuple(offers.split()))
@@ -178,12 +179,12 @@ class SocketlessMaster:
 
 
 class Speaker:
-    """One connection. The numbers of its requests are drawn by `ask` where they are 0."""
+    """One connection. A message with the request number 0 gets a new number."""
 
     def __init__(self, master: SocketlessMaster) -> None:
         self.master = master
         self.got: list[tuple[msg.Message, bytes]] = []
-        """All that it was sent, in order."""
+        """All messages that the master sent on this connection, in order."""
         self._requests = 100
 
         async def connect() -> tuple[Peer, _Wire]:
@@ -196,12 +197,13 @@ class Speaker:
         self.peer, self._wire = master.do(connect())
 
     def next(self) -> int:
-        """A number for a request that goes on, as a watch does."""
+        """Return a new number, for a request with several answers such as a watch."""
         self._requests += 1
         return self._requests
 
     def say(self, message: msg.Message, blob: bytes | None = None) -> msg.Message:
-        """Sends it, and waits for nothing; with the number that it has got."""
+        """Send a message without waiting for an answer. Return the message with its request
+        number."""
         if not message.request:
             message = msgspec.structs.replace(message, request=self.next())
         self.master.said.append((message, self))
@@ -220,17 +222,17 @@ class Speaker:
         return message
 
     def find(self, kind: type[M], request: int | None = None, *, since: int = 0) -> M | None:
-        """The first message of that kind, and with that number if one is named, of what it was
-        sent."""
+        """Return the first received message of this kind, and of this request if `request` is set.
+        `since` is the number of received messages to skip."""
         fit = [m for m, _ in self.got[since:] if type(m) is kind and request in (None, m.request)]
         return fit[0] if fit else None
 
     def heard(self, kind: type[M], request: int | None = None, *, since: int = 0) -> M:
-        """Waits for such a message."""
+        """Wait for a message as `find` describes it, and return it."""
         return self.master.until(lambda: self.find(kind, request, since=since), f"a {kind.__name__}")
 
     def ask(self, message: msg.Message, kind: type[M], blob: bytes | None = None) -> M:
-        """The answer, which is of that kind."""
+        """Send a message and return its answer, which must be of this kind."""
         since = len(self.got)
         said = self.say(message, blob)
 
@@ -242,7 +244,8 @@ class Speaker:
         return found
 
     def refused(self, message: msg.Message, code: str, text: str, blob: bytes | None = None) -> msg.Error:
-        """It is answered by an Error of this code, whose message has this text in it."""
+        """Send a message, and check that the answer is an Error with this code and with `text` in
+        its message."""
         since = len(self.got)
         said = self.say(message, blob)
         error = self.master.until(
@@ -263,16 +266,16 @@ class Speaker:
         self.master.settled()
 
     def submit(self, spec: DagSpec, key: str = "") -> str:
-        """The id of the run that became of it."""
+        """Submit a DAG and return the id of its run."""
         return self.ask(msg.Submit(0, key, spec), msg.Submitted).run
 
     def state_of(self, run: str, job: str) -> int:
-        """A JobState."""
+        """Return the JobState of a job."""
         return self.ask(msg.GetRun(0, run, job), msg.RunStatus).jobs[0].state
 
 
 class WorkerSpeaker(Speaker):
-    """A worker, as far as the master can see."""
+    """Worker, as far as the master can see."""
 
     def register(self, name: str, slots: int, capabilities: tuple[str, ...]) -> None:
         cluster = self.master.inside.core.state.cluster
@@ -280,7 +283,8 @@ class WorkerSpeaker(Speaker):
         self.name = name
 
     def lease_of(self, run: str, job: str, *, after: int = 0) -> int:
-        """The newest lease of a job that it was sent; waits for one beyond `after`."""
+        """Wait until the worker has received a lease of the job above `after`. Return the newest
+        such lease."""
 
         def found() -> int | None:
             orders = [m for m, _ in self.got if isinstance(m, msg.Dispatch)]
@@ -290,7 +294,8 @@ class WorkerSpeaker(Speaker):
         return self.master.until(found, f"the dispatch of {run}/{job}")
 
     def start(self, run: str, job: str) -> int:
-        """Its lease, under which it is RUNNING now."""
+        """Report that the job has started, and return its lease. The job is RUNNING when this
+        returns."""
         lease = self.lease_of(run, job)
         self.say(msg.Started(0, [lease], [self.master.inside.core.clock.now()]))
         self.master.settled()
@@ -310,13 +315,14 @@ class WorkerSpeaker(Speaker):
 
 
 def needing(capability: str, *names: str) -> DagSpec:
-    """Jobs for the worker that offers this, of no retries."""
+    """Return a DAG of jobs without retries that require this capability."""
     return alike(" ".join(names), JobTemplate(command="true", requirement=capability, retries=0))
 
 
 # -- which rows a test is about --------------------------------------------------------------------
 Check = Callable[[SocketlessMaster, int, int], None]
-"""(master, how much was said before the test, how much was decided before it)."""
+"""Check with the arguments (master, number of messages before the test, number of events before the
+test)."""
 
 
 def _tagged(how: str, rows: tuple[type[msg.Message], ...], check: Check) -> Callable[[Test], Test]:
@@ -335,12 +341,12 @@ def _tagged(how: str, rows: tuple[type[msg.Message], ...], check: Check) -> Call
 
 
 def _errors(speaker: Speaker, request: int) -> bool:
-    """Of the request, or of the whole connection."""
+    """Return whether an Error answered this request, or closed the whole connection."""
     return any(type(m) is msg.Error and m.request in (0, request) for m, _ in speaker.got)
 
 
 def answers(*rows: type[msg.Message]) -> Callable[[Test], Test]:
-    """The test has these messages answered, or taken if they have no answer."""
+    """Check that the master accepts a message of each of these kinds during the test."""
 
     def check(master: SocketlessMaster, said: int, decided: int) -> None:
         for row in rows:
@@ -351,7 +357,7 @@ def answers(*rows: type[msg.Message]) -> Callable[[Test], Test]:
 
 
 def refuses(*rows: type[msg.Message]) -> Callable[[Test], Test]:
-    """The test has these messages refused."""
+    """Check that the master refuses a message of each of these kinds during the test."""
 
     def check(master: SocketlessMaster, said: int, decided: int) -> None:
         for row in rows:
@@ -362,7 +368,8 @@ def refuses(*rows: type[msg.Message]) -> Callable[[Test], Test]:
 
 
 def records(row: type[msg.Message], event: type[Any], user: str = ANN) -> Callable[[Test], Test]:
-    """The test has such a message journal such an event, and the event says who asked."""
+    """Check that a message of this kind leads to a journaled event of this kind, and that the event
+    records the user."""
 
     def check(master: SocketlessMaster, said: int, decided: int) -> None:
         assert any(type(m) is row for m, _ in master.said[said:]), f"no {row.__name__} was said"
@@ -374,5 +381,5 @@ def records(row: type[msg.Message], event: type[Any], user: str = ANN) -> Callab
 
 
 def story_of(speaker: Speaker, run: str, job: str) -> str:
-    """What is told of a job, its lines joined."""
+    """Return the story of a job as one text."""
     return "\n".join(speaker.ask(msg.GetRun(0, run, job), msg.RunStatus).story)

@@ -1,5 +1,5 @@
-"""A master in this process, and a connection to it that speaks as a client or as a worker does,
-message by message."""
+"""A master in this process, and a connection on which a test sends messages as a client or as a
+worker, one by one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def a_master(home: Path) -> AsyncIterator[tuple[Master, Connection]]:
 
 
 class Line:
-    """A connection with nothing between the test and the wire."""
+    """Connection to the master without any code of a client or a worker."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer

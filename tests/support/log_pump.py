@@ -1,4 +1,4 @@
-"""A worker's log pump between real files and a master that is only what it has received."""
+"""A worker's log pump between real files and a master that only stores what it receives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ Key = tuple[str, int]
 
 
 class Link:
-    """What is sent is in flight until `deliver`; a cut loses what is in flight."""
+    """Connection of the pump. Messages are in flight until `deliver`; `cut` loses the messages in
+    flight."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -24,7 +25,7 @@ class Link:
         self.received: dict[Key, bytes] = {}
         self.leases: list[int] = []
         self.done: list[int] = []
-        """Attempts of which all was said to be sent."""
+        """Leases of the attempts for which the pump reported that all output was sent."""
         self.lagged = 0
         self.pump = LogPump(lambda: self.connected and not self.congested, self._send, self._on_sent, self._on_lag)
 

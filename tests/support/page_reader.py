@@ -61,8 +61,8 @@ class Reader:
         self._files[block.file] = block
 
     def parse(self, block: Block) -> None:
-        """Also the graph and the files, which are empty here unless an earlier block
-        has made them."""
+        """Check a pipeline, including its graph and its files. The files are empty here unless an
+        earlier block has made them."""
         scratch = self._base / f"parsed-{block.line}"
         scratch.mkdir()
         path = scratch / (block.file or "pipeline.yaml")
@@ -87,8 +87,8 @@ class Reader:
         return done.stdout
 
     def serve(self, block: Block) -> None:
-        """With a free port and a home of its own. It has to serve, and to end when it is
-        interrupted."""
+        """Run a server with a free port and a home of its own. Check that it serves, and that it
+        ends when it is interrupted."""
         words = shlex.split(block.text, comments=True)
         assert words[0] == "titan" and words[1] in ("up", "master", "worker", "store"), block.place
         served = self.cluster.environment()["TITAN_MASTER"]
@@ -104,7 +104,7 @@ class Reader:
 
     @property
     def cluster(self) -> Cluster:
-        """Started when a block first needs it."""
+        """The cluster of the page. It is started when a block first needs it."""
         if self._cluster is None:
             made = self._cluster = Cluster(self._base / "cluster", FAST)
             made.home = self.folder / ".titan"
@@ -128,7 +128,7 @@ class Reader:
         (self.tools / name).chmod(0o755)
 
     def check_that_files_were_used(self, page: Path) -> None:
-        """A saved file that no other block names would never run."""
+        """Raise BadPage for a saved file that no other block names, because it would never run."""
         for name, block in self._files.items():
             used_as = (name, f"from {Path(name).stem} import", f"import {Path(name).stem}\n")
             if not any(use in other.text for other in blocks(page) if other != block for use in used_as):

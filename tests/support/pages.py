@@ -47,11 +47,11 @@ class BadPage(AssertionError):
 class Block:
     page: Path
     line: int
-    """Of the opening fence, from 1."""
+    """Line of the opening fence, counted from 1."""
     language: str
     text: str
     marker: str
-    """Its words, as in `exit 1`; "" for none."""
+    """Words of the marker, such as `exit 1`; "" without a marker."""
 
     @property
     def place(self) -> str:
@@ -60,7 +60,7 @@ class Block:
 
     @property
     def skipped(self) -> str:
-        """The reason why it is not executed; "" if it is."""
+        """Reason why the block is not executed; "" if it is executed."""
         word, _, reason = self.marker.partition(", ")
         return reason if word == "skip" else ""
 
@@ -71,7 +71,7 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The name under which it is saved; "" for none."""
+        """Name under which the block is saved; "" if it is not saved."""
         named = _FILE.match(self.text.partition("\n")[0])
         return named[1] if named and self.language != "text" else ""
 

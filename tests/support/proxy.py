@@ -1,5 +1,5 @@
-"""A TCP proxy in front of a master, that counts what passes, holds it up at a point, and cuts
-connections."""
+"""A TCP proxy in front of a master. It counts the bytes that pass, holds them back from a point on,
+and cuts connections."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ UP, DOWN = "up", "down"
 
 
 class Proxy:
-    """`up` is what goes to the master. `hold(way, bytes)`: after so many bytes nothing passes that
-    way until `cut` or `let_go`."""
+    """Proxy. The way `up` leads to the master. After `hold(way, size)`, nothing passes in that way
+    beyond `size` bytes until `cut` or `let_go`."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -46,7 +46,7 @@ class Proxy:
             each.close()
 
     def hold(self, way: str, size: int) -> None:
-        """Counted from now on."""
+        """Hold back what comes after the next `size` bytes."""
         with self._news:
             self._limits[way] = self.passed[way] + size
 
@@ -59,7 +59,8 @@ class Proxy:
             self._news.notify_all()
 
     def cut(self) -> None:
-        """All connections break; what was held up is lost. New ones are let through."""
+        """Break all connections. Bytes that were held back are lost. New connections are let
+        through."""
         pairs, self._pairs = self._pairs, []
         for pair in pairs:
             for end in pair:

@@ -19,5 +19,5 @@ NAMES: dict[type[Report], str] = {
 
 
 def named(reports: Iterable[Report]) -> list[tuple[Any, ...]]:
-    """A refusal is (name, key, errno, text)."""
+    """Return the reports as (name, fields). A refusal is (name, key, errno, text)."""
     return [(NAMES[type(report)], *(report[:3] if isinstance(report, Refused) else report)) for report in reports]

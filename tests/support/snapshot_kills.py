@@ -1,11 +1,11 @@
-"""kill -9 of a real master at random moments of its snapshots, under load; after each start all
-that was acknowledged is there.
+"""Kill a real master with SIGKILL at random moments of its snapshots, under load. After each start,
+everything that was acknowledged must be there.
 
     PYTHONPATH=tests python -m support.snapshot_kills --kills 200 --seed 1
 
-Half of the kills wait for a snapshot that is half written, the others fall anywhere. The store's
-counters, a list and the submitted runs are compared after every start, and `titan journal verify`
-is asked while the master is down.
+Half of the kills wait for a snapshot that is half written; the others come at any time. After every
+start, the store's counters, a list and the submitted runs are compared. `titan journal verify` runs
+while the master is down.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ SETTINGS = {**QUIET, "snapshot_bytes": FIRST_SNAPSHOT_BYTES}
 PAYLOAD = b"x" * 1500
 KILLS_OF_A_HOME = 4
 JOBS = 20_000
-"""In the state from the beginning."""
+"""Number of jobs that are in the state from the beginning."""
 _pause = threading.Event()
 
 
 @dataclass
 class Figures:
-    """What was seen. `unwhole`: journals of a killed master that `verify` found fault with."""
+    """Results. `unwhole` has the journals of killed masters in which `verify` found damage."""
 
     kills: int = 0
     in_snapshots: int = 0
@@ -66,8 +66,8 @@ class Figures:
 
 
 class Writer(threading.Thread):
-    """Writes to the store as fast as it is answered, and counts the answers; waits while the master
-    is away."""
+    """Writes to the store as fast as the store answers, and counts the answers. While the master is
+    away, it waits."""
 
     def __init__(self, number: int) -> None:
         super().__init__(daemon=True)
@@ -95,7 +95,7 @@ class Writer(threading.Thread):
 
 
 class Submitter(threading.Thread):
-    """Submits runs through the SDK, which repeats what was not acknowledged."""
+    """Submits runs through the SDK, which repeats submissions without an acknowledgement."""
 
     def __init__(self, made: Cluster) -> None:
         super().__init__(daemon=True)
@@ -121,7 +121,8 @@ def kill_in_snapshots(base: Path, *, kills: int, seed: int, say: bool = False) -
 
 
 def _one_home(base: Path, kills: int, chance: random.Random, figures: Figures) -> None:
-    """The first kill is in the first snapshot of the home, which removes all segments before it."""
+    """Kill the master of one home several times. The first kill falls into the first snapshot of
+    the home, which removes all segments before it."""
     made = Cluster(base, SETTINGS)
     writers = [Writer(number) for number in range(3)]
     submitter = Submitter(made)
@@ -156,8 +157,8 @@ def _one_home(base: Path, kills: int, chance: random.Random, figures: Figures) -
 
 
 def _fill_segments(made: Cluster) -> None:
-    """So much log that the first snapshot covers several segments, and a replay takes long enough
-    to be hit."""
+    """Write so many records that the first snapshot covers several segments, and that a kill can
+    hit the replay."""
     client: Any = redis.Redis(host="127.0.0.1", port=_store_port(made), socket_timeout=20)
     try:
         for first in range(0, FIRST_SNAPSHOT_BYTES, 500 * len(PAYLOAD)):
@@ -170,7 +171,8 @@ def _fill_segments(made: Cluster) -> None:
 
 
 def _start(made: Cluster, figures: Figures) -> bool:
-    """A start that fails is counted, and tried once more: a later one may succeed."""
+    """Start the master. A failed start is counted and tried once more, because a second start may
+    succeed."""
     began = time.monotonic()
     for _ in range(2):
         try:
@@ -187,7 +189,7 @@ _ports: dict[Path, int] = {}
 
 
 def _store_port(made: Cluster) -> int:
-    """The kernel's choice at the first start, and kept."""
+    """Return the store's port. The kernel chooses it at the first start."""
     if made.base not in _ports:
         about = made.home / "master.json"
         if not about.exists():
@@ -197,9 +199,10 @@ def _store_port(made: Cluster) -> int:
 
 
 def _kill(made: Cluster, chance: random.Random, *, first: bool) -> bool:
-    """True if a snapshot was half written."""
+    """Kill the master. Return True if a snapshot was half written."""
     kind = chance.random()
-    # while the compactor replays: it would go on for as long as the next start replays
+    # Kill while the compactor replays. A compactor that survived the kill would still replay during
+    # the next start.
     if first and kind < 0.7:
         until(lambda: len(list(made.store.glob("*.seg"))) > 1, "a snapshot is ordered", 60.0)
         _pause.wait(chance.uniform(0, 1.0))

@@ -1,4 +1,4 @@
-"""A store to talk to in plain words."""
+"""A store for tests, with commands and changes as plain words."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from titan.store.stream_log import MAX_ID, Stream
 from titan.store.values import SetValue, SortedSet
 
 TRANSACTION = ([b"MULTI"], [b"EXEC"])
-"""What stands around the changes of one."""
+"""Commands around the changes of a transaction."""
 
 
 class Talk:
-    """A store with a clock of its own and some sessions, each made when it first says something.
-
-    Settings are those of CONFIG, with underscores: `Talk(maxmemory="20kb")`.
-    """
+    """Store with a clock of its own. A session is created when it first sends a command. Settings
+    are those of CONFIG, with underscores: `Talk(maxmemory="20kb")`."""
 
     def __init__(self, **settings: str) -> None:
         self.store = Store(seed=7, settings={name.replace("_", "-"): value for name, value in settings.items()})
@@ -31,21 +29,22 @@ class Talk:
         return self.sessions[number]
 
     def __call__(self, line: str, number: int = 1) -> Reply:
-        """Runs the words of `line`; ``''`` is an empty one."""
+        """Execute the words of `line` in a session; ``''`` is an empty word."""
         return self.say([b"" if word == "''" else word.encode() for word in line.split()], number)
 
     def say(self, args: list[bytes], number: int = 1) -> Reply:
         return self.store.execute(self.now, self.session(number), args)
 
     def wire(self, line: str, number: int = 1) -> bytes:
-        """The bytes that the reply becomes in the session's version of the protocol."""
+        """Return the bytes of the reply in the session's version of the protocol."""
         out = bytearray()
         reply = self(line, number)
         encode(reply, self.session(number).resp, out)
         return bytes(out)
 
     def changes(self) -> list[str]:
-        """Since the last time, as lines; those outside of database 0 begin with its number."""
+        """Return the changes since the last call, as lines. A change outside of database 0 begins
+        with the number of its database."""
         return [(f"{db}: " if db else "") + b" ".join(args).decode() for db, args in self.store.take_changes()]
 
     def heard(self) -> list[tuple[int, Reply]]:
@@ -53,7 +52,8 @@ class Talk:
 
 
 def replayed(changes: list[Change]) -> Store:
-    """A store that repeated `changes`. It has none of its own to tell, and nobody to tell it to."""
+    """Return a store that repeated `changes`. Also check that the replay makes no changes and no
+    messages of its own."""
     copy = Store(seed=11)
     for database, args in changes:
         copy.replay(database, args)
@@ -63,12 +63,12 @@ def replayed(changes: list[Change]) -> Store:
 
 
 def snapshot(store: Store) -> Store:
-    """A store made from what a snapshot of `store` holds."""
+    """Return a store that is loaded from a snapshot of `store`."""
     return replayed(list(store.rewrite()))
 
 
 def check(store: Store) -> None:
-    """What holds between any two commands."""
+    """Check what must hold between any two commands."""
     ctx = store._ctx
     assert not ctx.executing
     assert not ctx.ready

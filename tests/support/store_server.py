@@ -1,4 +1,4 @@
-"""`titan store` of a test's own."""
+"""A `titan store` process for one test."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from support.cluster import Cluster, Spawned
 from support.waiting import until
 
 Redis: Any = redis.Redis
-"""Its own types leave open whether it is asynchronous."""
+"""Client class without its types, which leave open whether a call is asynchronous."""
 
 
 class StoreServer:
-    """`titan store` of its own; its port is the kernel's at the first start and kept."""
+    """`titan store` process. The kernel chooses its port at the first start; later starts use the
+    same port."""
 
     def __init__(self, base: Path, *options: str) -> None:
         self.spawner = Cluster(base)

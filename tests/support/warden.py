@@ -1,4 +1,4 @@
-"""A warden of the test's own with its link, and everything that it has reported about its jobs."""
+"""A warden for one test, its link, and all reports about its jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from titan.worker.processes.reports import Report
 from titan.worker.processes.warden_link import WardenLink
 
 LOG_LIMIT = 8 * 1024 * 1024
-"""Bytes of each stream that a log may have, unless a test says otherwise."""
+"""Maximum bytes of each stream's log, unless a test sets another limit."""
 DEADLINE_S = 10.0
 NONE: Mapping[str, Any] = {}
 PATH_ONLY = {"PATH": os.environ["PATH"]}
@@ -27,8 +27,8 @@ PATH_ONLY = {"PATH": os.environ["PATH"]}
 class WardenBench:
     """A link and its reports.
 
-    `env` is the environment of the jobs, to which TITAN_LEASE is added, as the worker does. `link`
-    has options of the link. Jobs run in `folder`, and their logs are `KEY.1` (stdout) and `KEY.2`
+    `env` is the environment of the jobs; TITAN_LEASE is added to it, as the worker does. `link` has
+    options of the link. Jobs run in `folder`, and their logs are `KEY.1` (stdout) and `KEY.2`
     (stderr) there.
     """
 
@@ -39,7 +39,8 @@ class WardenBench:
         self.exits: dict[int, tuple[Any, ...]] = {}
         self.content: dict[tuple[int, int], bytearray] = {}
         self.skipped: dict[tuple[int, int], int] = {}
-        """Bytes that were dropped before the end of each stream."""
+        """Key and stream -> number of bytes of the stream that were dropped before the newest
+        piece."""
         self.returncodes: list[int] = []
         self.link = self.make_link(**link)
         self.on_exit: Callable[[int], None] = lambda key: None
@@ -48,7 +49,8 @@ class WardenBench:
         return WardenLink(on_reports=self._take, on_died=self.returncodes.append, **options)
 
     def _take(self, reports: list[Report]) -> None:
-        """Each piece of output has to come with the offset that follows from those before."""
+        """Keep reports. Also check that each piece of output begins at the end of the previous
+        piece."""
         self.reports += named(reports)
         for report in named(reports):
             if report[0] == "output":
@@ -64,7 +66,8 @@ class WardenBench:
 
     # -- orders ------------------------------------------------------------------------------------
     def options(self, key: int, *, env: Mapping[str, str] | None = None, **more: Any) -> ProcessOptions:
-        """`env` takes the place of the whole environment, TITAN_LEASE included."""
+        """Return the options of a job. `env` replaces the whole environment, including
+        TITAN_LEASE."""
         chosen: dict[str, Any] = {"cwd": str(self.folder), "grace_s": 5.0, "log_limit": LOG_LIMIT, **more}
         environment = {**self.env, "TITAN_LEASE": str(key)} if env is None else env
         return ProcessOptions(env=environment, stdout_path=str(self.log(key, 1)), stderr_path=str(self.log(key, 2)), **chosen)
@@ -83,40 +86,40 @@ class WardenBench:
         return self.folder / f"{key}.{stream}"
 
     def of(self, name: str, key: int) -> list[tuple[Any, ...]]:
-        """The reports of that name about a job."""
+        """Return the reports with this name about a job."""
         return [report for report in self.reports if report[:2] == (name, key)]
 
     def streamed(self, key: int, stream: int) -> bytes:
-        """The output that was reported so far."""
+        """Return the output that was reported so far."""
         return bytes(self.content.get((key, stream), b""))
 
     async def until(self, condition: Callable[[], object], what: str = "", deadline_s: float = DEADLINE_S) -> None:
         await until_async(condition, what, deadline_s, context=lambda: f"last: {self.reports[-3:]}")
 
     async def exited(self, key: int) -> tuple[Any, ...]:
-        """The report of a job's end; fails if it was refused."""
+        """Wait for the report of a job's end and return it. Fails if the job was refused."""
         await self.until(lambda: key in self.exits or self.of("refused", key), f"the end of job {key}")
         assert key in self.exits, self.reports
         return self.exits[key]
 
     async def ended(self, key: int) -> tuple[int, bytes, bytes]:
-        """(exit code, stdout, stderr)"""
+        """Wait for the end of a job. Return (exit code, stdout, stderr)."""
         return (await self.exited(key))[2], self.streamed(key, 1), self.streamed(key, 2)
 
     async def refused(self, key: int) -> tuple[int, str]:
-        """(errno, text)"""
+        """Wait for the refusal of a job. Return (errno, text)."""
         await self.until(lambda: self.of("refused", key), f"refusal of job {key}")
         errno, text = self.of("refused", key)[0][2:]
         return errno, text
 
     async def pid_in(self, name: str) -> int:
-        """The pid that a job has written to a file."""
+        """Wait for a pid that a job writes to a file, and return the pid."""
         path = self.folder / name
         await self.until(lambda: path.exists() and path.read_text().endswith("\n"), f"a pid in {name}")
         return int(path.read_text())
 
     def is_fork(self, key: int) -> bool:
-        """Whether a running job is a fork of the warden."""
+        """Return whether a running job is a fork of the warden."""
         (report,) = self.of("started", key)
         return Path(f"/proc/{report[2]}/cmdline").read_bytes() == Path(f"/proc/{self.link.pid}/cmdline").read_bytes()
 
@@ -134,6 +137,6 @@ async def running_warden(
 
 
 def run_in_loop(main: Coroutine[Any, Any, None], *, on: str = "uvloop") -> None:
-    """`on`: "uvloop", as workers run, or "asyncio"."""
+    """Run a test in an event loop: "uvloop", which workers use, or "asyncio"."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if on == "uvloop" else None) as runner:
         runner.run(main)

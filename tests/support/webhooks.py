@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class WebhookReceiver:
-    """`answers` are the status codes of the calls, the last of which goes on for all
-    that follow."""
+    """Receiver. `answers` are the status codes of the calls in order. The last code also answers
+    all later calls."""
 
     port: int
     answers: list[int]

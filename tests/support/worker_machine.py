@@ -1,5 +1,4 @@
-"""What the tests of the worker's machine share: short ways to say what was seen and what is
-ordered."""
+"""Helpers of the tests of the worker's state machine: short forms for inputs and instructions."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ def exited(lease: int, code: int = 0, at: float = 2.0) -> m.AttemptExited:
 
 
 def result(lease: int, outcome: Outcome, code: int, reason: str, *, at: float = 2.0, started_at: float = 1.0) -> m.Result:
-    """Of an attempt that had started."""
+    """Return the result of an attempt that had started."""
     return m.Result(lease, outcome, code, reason, started_at, at, 0.25, 4096)
 
 
@@ -39,7 +38,7 @@ def unstarted(lease: int, outcome: Outcome, reason: str, at: float) -> m.Result:
 
 
 class Node:
-    """A worker machine; `see` is one turn at a time that only grows."""
+    """State machine of a worker. Each call of `see` is one turn; the time never decreases."""
 
     def __init__(self, slots: int = 1, *, connected: bool = True) -> None:
         self.machine = m.WorkerMachine(slots)
@@ -55,6 +54,6 @@ class Node:
         return {lease: held.phase for lease, held in self.machine.held.items()}
 
     def run(self, *leases: int, template: JobTemplate = PLAIN) -> None:
-        """These are dispatched and have started at 1."""
+        """Dispatch these leases, and report that they started at 1."""
         self.see(dispatched(*leases, template=template), at=1.0)
         self.see(*[m.AttemptStarted(lease, 1.0) for lease in leases])

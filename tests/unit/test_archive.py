@@ -1,4 +1,4 @@
-"""Project archives: the same bytes for the same folder, and an unpacker that trusts nobody."""
+"""Project archives: the same bytes for the same folder, and an unpacker that trusts no archive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def plant(folder: Path, files: dict[str, str]) -> Path:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every path below: its content, or what it links to, or "/" for a folder."""
+    """Return path -> content, target of a link, or "/" for a folder, for all paths below the
+    folder."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -75,7 +76,8 @@ def test_the_answer_describes_the_file(project: Path, out: Path) -> None:
 
 
 def test_same_content_same_bytes(project: Path, tmp_path: Path, out: Path) -> None:
-    """Whatever the times, the order of creation, the umask and the name of the folder."""
+    """The bytes do not depend on times, the order of creation, the umask or the name of the
+    folder."""
     copy = plant(tmp_path / "q", {"pkg/sub/ü.txt": "3", "pkg/b.py": "2", "a.py": "1"})
     os.utime(copy / "a.py", (1, 1))
     (copy / "a.py").chmod(0o600)
@@ -162,7 +164,7 @@ def test_sockets_fifos_and_homes_stay_behind(project: Path, monkeypatch: pytest.
     before = survey(project)
     os.mkfifo(project / "pipe")
     plant(project, {"home/origin.json": "{}", "home/store/1.log": "x", "home/lock": "1"})
-    monkeypatch.chdir(project)  # a socket's path is short
+    monkeypatch.chdir(project)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("sock")
         assert survey(project) == before
@@ -201,7 +203,7 @@ def test_a_change_while_it_is_packed(project: Path, out: Path, change: str) -> N
 
 
 def test_a_file_that_never_ends_as_it_began(project: Path, out: Path) -> None:
-    """/proc says that its files hold 0 bytes."""
+    """The files of /proc have the size 0, but are not empty."""
     if not Path("/proc/self/status").exists():
         pytest.skip("no /proc")
     found = survey(project)
@@ -228,7 +230,8 @@ def add(tar: tarfile.TarFile, name: str, kind: bytes = tarfile.REGTYPE, link: st
 
 
 def refuse(out: Path, fill: Fill, says: str) -> None:
-    """It is refused, nothing is left of it, and nothing was touched outside."""
+    """Check that the archive is refused, that nothing of it is left, and that nothing outside was
+    changed."""
     (out / "secret").write_text("untouched")
     target = out / "into"
     with pytest.raises(CallerError, match=says):
@@ -258,7 +261,8 @@ def test_links_out_are_refused(out: Path, target: str) -> None:
 
 
 def test_links_out_through_other_links_are_refused(out: Path) -> None:
-    """Spelled, `here/../secret` is inside; `here` being the folder itself, it is not."""
+    """As text, `here/../secret` is inside of the archive. But `here` is a link to the folder
+    itself, so the path leads out."""
 
     def fill(tar: tarfile.TarFile) -> None:
         add(tar, "here", tarfile.SYMTYPE, ".")
@@ -301,7 +305,7 @@ def test_too_many_members_are_refused(project: Path, out: Path) -> None:
 
 
 def test_a_bomb_in_a_header_is_refused(out: Path) -> None:
-    """A path's length is the header's to say, and tarfile would read it whole."""
+    """The header announces the length of a path, and tarfile would read that many bytes at once."""
 
     def fill(tar: tarfile.TarFile) -> None:
         info = tarfile.TarInfo("x")
@@ -349,8 +353,8 @@ _fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 @_fuzz
 @given(st.data())
 def test_damage_is_refused_or_harmless(sample: Archive, tmp_path: Path, data: st.DataObject) -> None:
-    """Bytes of the tar file changed, or its end cut off: refused as the caller's fault, and a cut
-    never passes for the whole."""
+    """Some bytes of the tar file are changed, or its end is cut off. The archive is refused as an
+    error of the caller or unpacked unharmed; a cut archive never counts as whole."""
     tar = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(sample.path.read_bytes()))
     end = len(bytes(tar).rstrip(b"\0"))
     cut = data.draw(st.none() | st.integers(0, end))

@@ -1,5 +1,5 @@
-"""The census example: its three scripts run by hand on a small library, and its pipeline is as it
-says."""
+"""The census example: its three scripts run by hand on a small library, and its pipeline runs as
+documented."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_census_of_a_small_library_is_as_counted_by_hand(library: Path, tmp_
     counts = [json.loads(path.read_text()) for path in sorted((scratch / "counts").iterdir())]
     modules = {module["name"]: module for part in counts for module in part["modules"]}
     assert sorted(modules) == ["alpha", "broken", "nul", "old", "pkg"]
-    assert len(counts) == 7  # more parts than modules: some are empty
+    assert len(counts) == 7  # there are more parts than modules, so some parts are empty
 
     alpha = modules["alpha"]
     assert (alpha["lines"], alpha["classes"], alpha["branches"]) == (29, 2, 11)
@@ -135,7 +135,7 @@ def test_the_page_stands_alone_and_is_well_formed(library: Path, tmp_path: Path)
 
 
 def test_twice_gives_the_same(library: Path, tmp_path: Path) -> None:
-    """A job may be run again: nothing is added up twice, and nothing half written is left."""
+    """A job may run twice. Then nothing is counted twice, and no half-written file is left."""
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     printed = take_census(library, scratch, 3, out)
     page = (out / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""The steady clock, and what is deleted for its age when a wall clock jumped."""
+"""The steady clock, and the deletion of old data after the wall clock has jumped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY = 86_400.0
 
 
 class Hands:
-    """The two clocks of a machine, set by hand."""
+    """The two clocks of a machine, which the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.wall, self.monotonic = 1_000_000_000.0, 50.0

@@ -1,4 +1,5 @@
-"""Folders go whole, however deep they are and whoever forbade it."""
+"""Folders are removed completely, however deep they are nested and whatever their permissions
+are."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ DEPTH = 5000
 
 
 def deep(path: Path, depth: int = DEPTH) -> Path:
-    """A folder that is nested so deep that no path names its innermost one."""
+    """Make a folder that is nested so deep that no path can name its innermost folder."""
     path.mkdir()
     here = os.open(path, os.O_RDONLY)
     for _ in range(depth):

@@ -1,4 +1,4 @@
-"""One holder at a time, named by its pid, gone with its process."""
+"""The lock of a home: one holder at a time, whose pid is in the file, until its process ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the memory of the page cache counts as cold, and what is done for it."""
+"""When the memory of the page cache counts as cold, and the hints to the kernel then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""requirements.lock is what pyproject.toml asks for, pinned and with hashes, and says nothing of
+"""requirements.lock has what pyproject.toml requires, pinned and with hashes, and does not tell
 where it was made."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Core dumps are forbidden once, and what is started with the limit as before has that."""
+"""Core dumps are forbidden once. A program that is started within `core_dumps_as_before` has the
+previous limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Temporary folders: a killed process leaves none for ever, and a living one keeps its own."""
+"""Temporary folders: the folder of a killed process is removed in the end, and the folder of a
+living process stays."""
 
 from __future__ import annotations
 
@@ -28,14 +29,14 @@ sys.stdin.read()
 
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of this user's entries, which nobody else uses."""
+    """Provide a folder for this user's entries that no other process uses."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path / f"titan-{os.geteuid()}"
 
 
 @contextmanager
 def another_process(shared: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that holds an entry."""
+    """Start a process that holds an entry."""
     env = {**os.environ, "TMPDIR": str(shared.parent), "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
@@ -84,7 +85,8 @@ def test_what_a_living_process_holds_stays(shared: Path) -> None:
 def test_a_new_folder_that_another_process_takes_for_a_dead_one_is_made_again(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process sweeps between the making of the folder and its lock, the worst moment."""
+    """Another process sweeps between the creation of the folder and its lock, which is the worst
+    moment."""
     made: list[str] = []
     make = tempfile.mkdtemp
 
@@ -101,7 +103,8 @@ def test_a_new_folder_that_another_process_takes_for_a_dead_one_is_made_again(
 
 
 def test_the_name_taken_by_another_user_stops_nobody(shared: Path) -> None:
-    """Or by this user, open to all: others could then exchange what is in it."""
+    """The folder may also belong to this user but be writable for all. Other users could then
+    exchange its content."""
     shared.mkdir()
     shared.chmod(0o777)
     with temporary_folder() as folder:

@@ -59,7 +59,7 @@ class Command:
         self.administers = "a" in flags or "j" in flags
         self.empties = "e" in flags
         self.differs = DIFFERS.get(name, "")
-        """How the command differs from the command of Redis; empty if it does not differ."""
+        """Difference from the command of Redis of the same name; empty if there is none."""
 
     def takes(self, count: int) -> bool:
         """Return whether the command takes `count` arguments, including its name."""

@@ -1,5 +1,5 @@
-"""Anything may be seen in any order: every invariant holds after every turn, the log tells the
-same, all finishes in the end."""
+"""Random inputs to the core in any order. All invariants hold after every turn, a replay of the log
+gives the same state, and all jobs end."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.master = Master(Settings())
         self.origin = 0
         self.said: list[int] = []
-        """Every lease that ever was given out."""
+        """All leases that were ever issued."""
         self.runs = 0
         self.kept: dict[str, list[bytes]] = {}
-        """The history: runs that have left."""
+        """Run -> its chunks in the history, for runs that left the state."""
         self.tokens = 0
 
     def see(self, *inputs: inputs.Input, after: float = 1.0) -> None:
@@ -80,8 +80,8 @@ class AnyOrder(RuleBasedStateMachine):
             assert len(worker.held) + len(worker.ending) <= worker.slots * (1 + Settings().prefetch_max), "over capacity"
 
     def some_leases(self, worker: int, seed: int) -> list[int]:
-        """About three quarters of what the worker should hold, some of it twice, and a
-        few others."""
+        """Return about three quarters of the leases that the worker should hold, some of them
+        twice, and a few other leases."""
         entry = self.master.state.workers[worker]
         listed = [*entry.held, *entry.held, *entry.ending, *self.said[-3:]]
         picked = [lease for i, lease in enumerate(listed) if seed >> i % 30 & 1]
@@ -142,7 +142,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def beats_in_order(self, name: str) -> None:
-        """The usual case: it holds and runs what it should."""
+        """Send the usual heartbeat: the worker holds and runs exactly what it should."""
         if (worker := self.some_worker(name)) is not None:
             self.see(beat(worker, dict.fromkeys(self.master.state.workers[worker].held, self.master.now)))
 
@@ -167,8 +167,8 @@ class AnyOrder(RuleBasedStateMachine):
         kind=TEMPLATES,
     )
     def grows(self, by: int, run: int, parents: list[set[int]], before: int, children: bool, kind: JobTemplate) -> None:
-        """Some attempt, or a user, adds jobs: behind each other, behind some that are there, before
-        one that is there."""
+        """Add jobs to a run, by a random attempt or by a user. The new jobs depend on each other
+        and on jobs of the run, and a job of the run may have to wait for them."""
         held = [(w.number, lease) for w in self.master.state.workers.values() for lease in w.held]
         worker, lease = held[by % len(held)] if by >= 0 and held else (0, 0)
         name = self.master.state.jobs[self.master.state.workers[worker].held[lease]].run.id if worker else f"r{run}"
@@ -246,7 +246,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert picture(again) == picture(self.master.state)
 
     def teardown(self) -> None:
-        """A good worker comes and stays: everything comes to an end."""
+        """Register a good worker that stays, and check that everything ends."""
         master = self.master
         for name in list(master.state.schedules):
             self.see(inputs.RemovalRequested(1, 1, name))
@@ -270,7 +270,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 class RandomSteps:
-    """Steps of a walk, each with arguments drawn by chance."""
+    """Steps of a random walk, each with random arguments."""
 
     def __init__(self, walk: AnyOrder, chance: random.Random) -> None:
         self.walk = walk
@@ -312,7 +312,7 @@ class RandomSteps:
         return [{chance.randrange(10) for _ in range(chance.randrange(3))} for _ in range(chance.randint(1, 4))]
 
     def weighted(self) -> list[tuple[int, Callable[[], None]]]:
-        """(weight, step)"""
+        """Return (weight, step) of all steps."""
         walk, chance, bits, run, name = self.walk, self.chance, self.bits, self.run, self.name
         return [
             (
@@ -344,7 +344,7 @@ class RandomSteps:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_long_walk_of_random_inputs_keeps_every_invariant(seed: int) -> None:
-    """Hypothesis finds short ways into trouble; chance finds the long ones."""
+    """Hypothesis finds short sequences that fail. This test tries long random sequences."""
     chance = random.Random(seed)
     walk = AnyOrder()
     steps = RandomSteps(walk, chance).weighted()

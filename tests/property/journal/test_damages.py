@@ -1,7 +1,7 @@
-"""Random damage to the files of a journal: nothing that was acknowledged is lost without a word.
+"""Random damage to the files of a journal: no acknowledged record is lost without an error.
 
-Of each damage either a start gives all that was acknowledged, or both the start and `verify` say
-that there is damage. The suite does some of each kind; all 1,400 with
+After each damage, either a start recovers all acknowledged records, or both the start and `verify`
+report the damage. The suite tries some damages of each kind. All 1,400 are tried with
 
     TITAN_DAMAGES=1400 python -m pytest tests/property/journal/test_damages.py
 """
@@ -49,8 +49,8 @@ def digest(total: int, seq: int, data: bytes) -> int:
 
 
 def make(folder: Path, *, stopped: bool, snapshot: bool, records: int = 180) -> int:
-    """A journal of some segments and what its last sequence is; `stopped` in order, or killed a
-    second after it fell idle."""
+    """Write a journal of several segments, and return its last sequence. If `stopped`, the writer
+    was closed in order; otherwise it was killed a second after its last record."""
     last = 0
     for first, until_seq in ((1, 60), (61, IN_THE_SNAPSHOT), (IN_THE_SNAPSHOT + 1, records)):
         done: list[int] = []
@@ -86,7 +86,7 @@ def _settle(folder: Path, last: int) -> None:
 
 
 def _state(folder: Path) -> tuple[int, int]:
-    """(last sequence, digest of all payloads), as a start finds it."""
+    """Return (last sequence, digest of all payloads) as a start finds them."""
     choice = latest_snapshot(folder)
     seq, total = choice.seq, 0
     if choice.path is not None:
@@ -105,8 +105,8 @@ def start(folder: Path) -> tuple[int, int]:
 
 
 def faults_of_a_repair(folder: Path, last: int) -> list[str]:
-    """After `accept_loss` a start succeeds, with a prefix, and goes on from there; nothing was
-    deleted."""
+    """Return the faults after `accept_loss`. A start must succeed with a prefix of the records, and
+    must continue from there. No file may be deleted."""
     before = sum(path.stat().st_size for path in folder.iterdir())
     mended = accept_loss(folder, name="aside")
     assert mended.aside is not None and sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) >= before - SEGMENT_BYTES

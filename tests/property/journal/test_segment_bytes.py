@@ -1,5 +1,5 @@
-"""Any records, any cut, any flip, any pattern of lost pages: a prefix or a refusal, never wrong
-data."""
+"""Random records with any cut, flipped bit or pattern of lost pages. The scan gives a prefix of the
+records or refuses the segment, but never wrong data."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FIRST = st.one_of(st.integers(1, 1000), st.integers(2**32 - 1000, 2**32 + 1000),
 
 
 def make(first_seq: int, batches: list[tuple[bytes, int]], *, unsynced: int = 0) -> tuple[list[Record], list[bytes]]:
-    """The records and their bytes; each says that all before it are synced, but for the last
-    `unsynced` ones."""
+    """Return the records and their bytes. Each record says that all records before it are synced,
+    except the last `unsynced` ones."""
     records: list[Record] = []
     seq = first_seq
     for index, (payload, count) in enumerate(batches):
@@ -127,8 +127,8 @@ def test_written_cut_repaired_and_written_on(batches: list[tuple[bytes, int]], d
 
 
 def _append(directory: Path, next_seq: int, batches: list[tuple[bytes, int]], *, killed: bool = False) -> None:
-    """`killed`: the files are left as they are before an orderly end; the last segment was not
-    synced."""
+    """Append records. If `killed`, the files are left as they are before an orderly end, and the
+    last segment is not synced."""
     failures: list[Exception] = []
     written: SimpleQueue[int] = SimpleQueue()
     writer = JournalWriter(

@@ -1,4 +1,4 @@
-"""Any chunks come back; any other bytes are refused."""
+"""Any chunks can be read back from a snapshot. All other bytes are refused."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Whatever is submitted, ends, leaves, is retried and restarted: content that is referred to stays,
-all other goes in the end.
+"""Garbage collection under random submissions, results, retries, archiving and restarts. Content
+that something refers to stays; all other content is removed in the end.
 
-The oracle keeps what was given for each run, schedule, pipeline, key and name, and asks the core
-only which of them are there.
+The oracle keeps the content of each run, schedule, pipeline, key and name. It asks the core only
+which of these exist.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ OUTCOMES = st.sampled_from([Outcome.SUCCEEDED, Outcome.SUCCEEDED, Outcome.EXITED
 
 
 class FakeCore:
-    """What the collector knows of a core loop. `between` is called whenever the collector lets
-    others have their turn."""
+    """The part of a core loop that the collector uses."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
@@ -75,11 +74,11 @@ class Contents(RuleBasedStateMachine):
         self.count = 0
         self.of_run: dict[str, set[str]] = {}
         self.of_other: dict[tuple[str, str], set[str]] = {}
-        """(kind, name) -> what a schedule, pipeline or key refers to."""
+        """(kind, name) -> content of a schedule, pipeline or key."""
         self.of_name: dict[str, str] = {}
-        """Name in perm_files/ -> its content, which may be in the store."""
+        """Name in perm_files/ -> its content. The store may lack this content."""
         self.to_forget: list[str] = []
-        """Runs that are live again and in the history still."""
+        """Runs that are live again, but still have a row in the history."""
         self._open()
         self.master.see(register(slots=8))
 
@@ -89,7 +88,8 @@ class Contents(RuleBasedStateMachine):
         self.history = History(self.home / "history.sqlite")
 
     def teardown(self) -> None:
-        """All ends and leaves: nothing is left but what has a name."""
+        """End and archive all runs, and remove everything else. Only content with a name in
+        perm_files/ may be left."""
         for kind, name in list(self.of_other):
             self._remove(kind, name)
         for name in list(self.master.state.runs):
@@ -117,8 +117,8 @@ class Contents(RuleBasedStateMachine):
 
     # -- clients -----------------------------------------------------------------------------------
     def _stage(self, numbers: list[int], later: Callable[[], Any]) -> list[str]:
-        """What a client does before it submits; then something else happens; then what it was told
-        holds still."""
+        """Stage content as a client does before it submits, then call `later`. The store must still
+        have the content afterwards."""
         datas = [b"content %d" % n for n in numbers]
         hashes = [hashlib.sha256(data).hexdigest() for data in datas]
         for hash_, data in zip(hashes, datas, strict=True):
@@ -210,7 +210,7 @@ class Contents(RuleBasedStateMachine):
     # -- runs --------------------------------------------------------------------------------------
     @rule(outcomes=st.lists(OUTCOMES, min_size=4, max_size=4), number=st.integers(0, 40))
     def attempts_end(self, outcomes: list[Outcome], number: int) -> None:
-        """Those that are held now; by and by, whole runs."""
+        """Report the end of all attempts that are held now. Repeated calls end whole runs."""
         for (lease, n), outcome in zip(list(self.master.state.workers[1].held.items()), outcomes, strict=False):
             job = self.master.state.jobs[n]
             report = results(1, (lease, outcome))
@@ -305,7 +305,7 @@ class Contents(RuleBasedStateMachine):
         for what in meanwhile:
             await asyncio.sleep(0)
             if what == "end":
-                time.sleep(0.001)  # the threads of the collector go on
+                time.sleep(0.001)  # the threads of the collector continue meanwhile
             do[what]()
         await work
         assert all(map(self.store.has, named)), "what has a name stays"

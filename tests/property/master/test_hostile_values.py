@@ -1,7 +1,7 @@
-"""Every place in every message, with a value that no peer should send: taken or refused, and
-replayed to the same state.
+"""Hostile values in every field of every message. The master accepts or refuses each message, and a
+replay gives the same state.
 
-One value for each place here, drawn anew with each run; `python -m fuzz.messages` in tests/ draws
+This test tries one random value for each field. `python -m fuzz.messages` in tests/ tries values
 for as long as it is told.
 """
 
@@ -19,7 +19,7 @@ from titan.protocol.opcodes import OPCODES
 
 @pytest.fixture(scope="module")
 def worlds() -> Iterator[list[World]]:
-    """The one in use; a test that has made much of it takes another."""
+    """The world in use, or an empty list. A test that has used the world for long replaces it."""
     made: list[World] = []
     yield made
     for world in made:
@@ -28,7 +28,7 @@ def worlds() -> Iterator[list[World]]:
 
 
 def one_of_each(kind: type[msg.Message], world: World, rng: random.Random) -> list[Case]:
-    """One case for each place."""
+    """Return one random case for each field."""
     by_place: dict[str, list[Case]] = {}
     for case in cases(kind, world):
         by_place.setdefault(case.told.partition(" = ")[0], []).append(case)

@@ -1,4 +1,4 @@
-"""find_cycle against reachability computed the slow way."""
+"""Compare find_cycle with reachability that is computed the slow way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GRAPHS = st.lists(st.lists(st.integers(0, SIZE - 1), max_size=3, unique=True), m
 
 
 def ancestors(parents: list[list[int]]) -> list[set[int]]:
-    """Of each job, itself only if it is on a cycle."""
+    """Return the ancestors of each job. A job is its own ancestor only if it is on a cycle."""
     found = [set(p) for p in parents]
     for _ in parents:
         found = [up.union(*(found[p] for p in up)) for up in found]

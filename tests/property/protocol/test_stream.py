@@ -1,5 +1,5 @@
-"""Any split of the bytes gives the same messages; bytes that are none give an error and nothing
-else."""
+"""Any split of the bytes of messages gives the same messages. Bytes that are no messages give an
+error and have no other effect."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
-    """Whatever a field of that type may hold, up to the ends of its range."""
+    """Return a strategy for all values of a field's type, up to the ends of its range."""
     if kind is type(None):
         return st.none()
     if kind in SIMPLE:

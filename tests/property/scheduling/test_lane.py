@@ -1,4 +1,5 @@
-"""Any order of pushing, leaving and coming back gives the order of the definition."""
+"""A lane gives the jobs in the defined order, in whatever order they are pushed, leave and come
+back."""
 
 from __future__ import annotations
 

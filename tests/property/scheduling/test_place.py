@@ -1,4 +1,4 @@
-"""Placement over any cluster and any queues, against what it promises."""
+"""Placement over random clusters and queues, compared with the rules of placement."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Node(NamedTuple):
     used: int
     open: bool
     depth: int
-    """What it may hold beyond its slots."""
+    """Number of attempts that the worker may hold beyond its slots."""
 
 
 class Wish(NamedTuple):
     capability: str
     priority: int
     pin: int
-    """A worker, or -1."""
+    """Worker to which the job is pinned, or -1."""
 
 
 NODES = st.builds(
@@ -43,8 +43,8 @@ WISHES = st.builds(Wish, st.sampled_from(CAPABILITIES), st.integers(-1, 2), st.i
 
 
 def run(nodes: list[Node], wishes: list[Wish]) -> tuple[dict[int, list[int]], Pool]:
-    """Worker i is nodes[i], job i is wishes[i]. A pin to a worker that is not there or cannot run
-    it is no pin."""
+    """Place the jobs. Worker i is nodes[i], job i is wishes[i]. A pin is ignored if its worker does
+    not exist or cannot run the job."""
     pool = Pool()
     for worker, node in enumerate(nodes):
         pool.put(worker, node.capabilities, node.slots, min(node.used, node.slots), open_=node.open, depth=node.depth)

@@ -1,5 +1,5 @@
-"""Placement of jobs that ask for resources, over many turns and any changes, against what it
-promises."""
+"""Placement of jobs that ask for resources, over many turns with random changes, compared with the
+rules of placement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAPABILITIES = (("A",), ("A", "B"), ("B",), ("B", "A", "C"))
 
 
 class Walk:
-    """A pool and its queues; what runs where is kept beside them by rules of its own."""
+    """A pool and its queues. The walk keeps its own record of the jobs that run on each worker."""
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
@@ -29,14 +29,14 @@ class Walk:
         self.lanes: dict[LaneKey, Lane] = {}
         self.pinned: dict[int, Lane] = {}
         self.waiting: dict[int, tuple[LaneKey, int, int]] = {}
-        """job -> (demand, priority, pin or 0)"""
+        """Job -> (demand, priority, pin or 0)."""
         self.jobs = 0
         self.now = 0.0
 
     # -- changes -----------------------------------------------------------------------------------
     def worker(self, number: int) -> None:
-        """Comes, or comes back with other ways. What runs there goes on; what is bound to it and
-        cannot run there goes."""
+        """Add a worker, or change an existing worker. Its running jobs continue. Jobs that are
+        pinned to it leave if it cannot run them any more."""
         rng = self.rng
         self.total[number] = (rng.randrange(0, 5) * 500, rng.randrange(0, 9), rng.randrange(0, 3))
         self.slots[number] = rng.randint(1, 4)
@@ -135,7 +135,8 @@ class Walk:
         self.judge()
 
     def judge(self) -> None:
-        """Who still waits has to: there is no room, or it is held for one that comes before."""
+        """Check that each waiting job has to wait: no worker has room for it, or the room is
+        reserved for an earlier job."""
         holds = {w: seat.hold for w, seat in self.pool.seats.items() if seat.hold is not None}
         assert len(holds) <= MAX_RESERVATIONS
         heads: dict[tuple[LaneKey, int], int] = {}
@@ -172,8 +173,8 @@ def test_placement_stays_within_resources_whatever_changes(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_large_one_is_placed_though_small_ones_keep_coming(seed: int) -> None:
-    """Whatever the load: the worker that holds room for it gets it together within the longest of
-    what runs there."""
+    """The worker that has a reservation for the large job frees the resources within the longest of
+    its running jobs, whatever the load."""
     rng = Random(seed)
     walk = Walk(seed)
     for number in range(1, rng.randint(2, 5)):

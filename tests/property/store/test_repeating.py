@@ -1,9 +1,9 @@
-"""What was journaled repeats whatever limits were set when it was done, and whatever limits are set
-when it is repeated.
+"""A replay of journaled changes works under any limits: those in force when the changes were made,
+and those in force during the replay.
 
-Random commands run under random settings, with numbers at their extremes and names in any case. A
-store with default settings repeats their changes; another is made from a snapshot. All hold the
-same.
+Random commands run under random settings, with extreme numbers, and with names in any case. A store
+with default settings repeats their changes. Another store is loaded from a snapshot. All stores
+have the same content.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def test_any_value_of_a_setting_is_taken_or_refused_and_the_store_goes_on(name: 
 
 
 def test_an_old_journal_that_counts_beyond_64_bits_is_repeated() -> None:
-    """As the code wrote it before it kept such counters at their highest."""
+    """Titan wrote such journals before it limited these counters to 64 bits."""
     beyond = b"9223372036854775809"
     store = replayed(
         [

@@ -1,5 +1,5 @@
-"""Requests are the same however the bytes are split, and no announced length costs what was not
-sent."""
+"""The parser gives the same requests for any split of the bytes. An announced length takes no
+memory for bytes that were not sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Whatever happens to the connection, the master gets every byte once and in order."""
+"""Whatever happens to the connection, the master gets every byte of the output once and in
+order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Anything may be seen in any order: slots hold, no attempt is forgotten before its
-acknowledgement, and all comes to an end."""
+"""Random inputs to the worker's state machine in any order. No more attempts run than there are
+slots, no attempt is forgotten before its acknowledgement, and all attempts end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TURNS = st.lists(st.lists(st.one_of(SEEN, SEEN, SEEN, SEEN, SEEN, SEEN, RARE), m
 
 
 class Watched(Node):
-    """Checks each turn against what the machine must never do."""
+    """Node that checks each turn: the machine must never do what these assertions exclude."""
 
     def __init__(self, slots: int) -> None:
         super().__init__(slots)
@@ -78,7 +78,8 @@ def test_any_order_of_what_is_seen(slots: int, turns: list[list[Any]]) -> None:
 
 
 def settle(node: Node) -> None:
-    """A patient world: scripts come, processes end, output is sent, the master acknowledges."""
+    """Let everything end: scripts arrive, processes end, output is sent, and the master
+    acknowledges."""
     node.see(m.Welcomed("c"), m.Registered(5.0))
     for _ in range(20):
         held = list(node.machine.held)

@@ -1,5 +1,4 @@
-"""The masker: any split of any text comes out as the whole text does, and no secret is in what
-comes out."""
+"""The masker gives the same output for any split of a text. The output contains no secret."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from titan.worker.isolated.masking import MASK, SHORTEST, Masker, Patterns
 from titan.worker.secret_forms import forms_of
 
-# Few letters, so that patterns repeat, overlap and begin in one another.
+# Few different letters, so that patterns repeat, overlap and begin within each other.
 PATTERNS = st.lists(st.text("ab", min_size=SHORTEST, max_size=9).map(str.encode), min_size=1, max_size=6)
 LETTERS = st.text("abc", max_size=6).map(str.encode)
 VALUES = st.lists(st.binary(min_size=SHORTEST, max_size=40).filter(lambda value: b"*" not in value), min_size=1, max_size=3)
@@ -31,7 +30,7 @@ def masked(patterns: Patterns, pieces: list[bytes]) -> bytes:
 
 
 def by_the_book(text: bytes, patterns: list[bytes]) -> bytes:
-    """Byte by byte, as the module's docstring says it."""
+    """Return the masked text, computed byte by byte by the rules in the module's docstring."""
     spans = sorted((at, at + len(p)) for p in patterns for at in range(len(text) - len(p) + 1) if text[at : at + len(p)] == p)
     out, done = b"", 0
     for begin, end in spans:
@@ -58,7 +57,7 @@ SHOWN: tuple[Callable[[bytes], bytes], ...] = (
     lambda value: quote(value).encode(),
     lambda value: value + b"\n",
 )
-"""Ways to print a value."""
+"""Ways in which a program may print a value."""
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,5 +1,5 @@
-"""Reports of runners and wardens: any split of the bytes gives the same, and no bytes do anything
-but be reports or ValueError."""
+"""Reports of runners and wardens: any split of the bytes gives the same reports. Any other bytes
+raise ValueError and have no other effect."""
 
 from __future__ import annotations
 

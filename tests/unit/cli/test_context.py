@@ -1,4 +1,4 @@
-"""`titan context`: errors that need no worker."""
+"""Errors of `titan context` that need no worker."""
 
 from __future__ import annotations
 

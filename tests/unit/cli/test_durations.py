@@ -1,4 +1,4 @@
-"""Which of the sources of a duration goes before which."""
+"""Sources of the durations for a prediction, and which of them has precedence."""
 
 from __future__ import annotations
 

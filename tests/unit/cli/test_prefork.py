@@ -1,5 +1,5 @@
-"""Forks before their command line is known. Each case has a process of its own, since a test's may
-have threads."""
+"""Processes that are forked before their command line is known. Each case runs in a process of its
+own, because the process of a test may have threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipeline files of the Titan SDK: what they leave out, misspell or spell differently."""
+"""Pipeline files of the Titan SDK: keys that they leave out, misspell or write differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The address of the master can be set until a request is made."""
+"""A program may set the address of the master until it makes a request."""
 
 from __future__ import annotations
 

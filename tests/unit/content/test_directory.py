@@ -1,5 +1,5 @@
-"""A store in a directory: parts and their resumption, room, what is removed, and homes of an older
-shape."""
+"""A blob store in a directory: uploads and how they resume, room on the disk, removal of blobs, and
+homes of older versions."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_parked_part_goes_on_where_it_was(store: DirectoryStore, restarted: bo
 
 
 def test_a_part_goes_on_with_no_more_than_its_size(store: DirectoryStore) -> None:
-    """Another sender may have drawn the same key for less."""
+    """Another sender may have chosen the same key for a smaller upload."""
     part = store.open_part(KEY, 6)
     part.write([b"abcdef"])
     part.park()
@@ -123,7 +123,7 @@ def test_a_full_disk_is_an_environment_fault(tmp_path: Path) -> None:
     most = disk.f_bavail * disk.f_frsize * 2 // 3
     first = store.open_part(KEY, most)
     with pytest.raises(EnvironmentFault, match="is full"):
-        store.open_part("1" * 32, most)  # the first has its room already
+        store.open_part("1" * 32, most)  # the first part has reserved the room
     first.discard()
     store.open_part("1" * 32, most).discard()
     assert os.listdir(store.folder) == []
@@ -163,7 +163,7 @@ def test_the_end_of_a_part_counts_and_not_when_its_last_piece_came(store: Direct
 
 
 def test_what_is_touched_between_the_look_and_the_removal_stays(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`touch` waits while a removal decides, and then says that the blob is gone."""
+    """`touch` waits while a blob is removed, and then returns that the blob is gone."""
     hash_ = stored(store, b"a", aged=True)
     real, answers = Path.rename, []
 
@@ -185,7 +185,8 @@ def test_a_removal_that_was_cut_goes_on_at_the_next_start(store: DirectoryStore)
 
 # -- older homes -----------------------------------------------------------------------------------
 def older_home(home: Path) -> dict[str, bytes]:
-    """Content in both places that an older Titan had, some in both, and half an upload."""
+    """Make a home of an older Titan, which stored content in two places. Some content is in both
+    places, and one upload is incomplete."""
     objects, files = home / "perm_files" / ".objects", home / "files"
     objects.mkdir(parents=True)
     files.mkdir()

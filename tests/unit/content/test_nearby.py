@@ -1,5 +1,5 @@
-"""Content between two ends of one machine: what proves that they share it, and what happens to a
-file that is not as it was."""
+"""Exchange of content on one machine: the proof that both ends share it, and files that do not
+match their seal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HASH = hashlib.sha256(DATA).hexdigest()
 
 
 def scenario(run: Callable[[Ends, Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
-    """`Path`: a finished file with DATA."""
+    """Run a test with a finished file, which contains DATA."""
 
     def test(tmp_path: Path) -> None:
         async def whole() -> None:
@@ -55,7 +55,7 @@ def scenario(run: Callable[[Ends, Path], Coroutine[Any, Any, None]]) -> Callable
 
 
 def kinds(ends: Ends) -> list[str]:
-    """What the client said, without the accounts of what it took."""
+    """Return the kinds of the messages that the client sent, without FileTaken."""
     return [kind for peer in [ends.client] if peer is not None for kind in peer.kinds() if kind != "FileTaken"]
 
 
@@ -66,7 +66,8 @@ async def in_pieces(ends: Ends, hash_: str, size: int) -> bytes:
 
 
 def change(path: Path) -> None:
-    """One byte, in place. Its time of change is another, however coarse the kernel's clock is."""
+    """Change one byte in place. The time of change also differs, however coarse the kernel's clock
+    is."""
     path.chmod(0o600)
     with path.open("r+b") as file:
         file.seek(1000)
@@ -183,7 +184,8 @@ async def test_the_master_hashes_what_a_client_has_hashed(ends: Ends, value: Pat
 
 @scenario
 async def test_a_file_whose_worker_was_cut_off_is_hashed_when_it_is_sent_again(ends: Ends, value: Path) -> None:
-    """The master that took it first has changed its times and made it read-only."""
+    """A master that took the file before the disconnect has made it read-only and changed its time
+    of change. So the seal no longer matches."""
     ends.role, hashed = "worker", seal_of(str(value))
     value.chmod(0o400)
     os.utime(value, ns=(0, hashed.mtime_ns + 1))
@@ -239,7 +241,7 @@ def _refusing(code: int) -> Callable[..., None]:
 
 @pytest.mark.parametrize("at", ["link", "rename"])
 def test_a_master_that_is_killed_at_the_hand_over_has_a_whole_blob_or_none(tmp_path: Path, at: str) -> None:
-    """`at`: the process kills itself when that call has returned."""
+    """The process kills itself when the call `at` has returned."""
     value = tmp_path / "value"
     value.write_bytes(DATA)
     program = f"""if True:

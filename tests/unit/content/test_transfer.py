@@ -1,5 +1,5 @@
-"""Content travels between the two ends that ship: small and large, cut, damaged, refused, and no
-faster than it is written."""
+"""Transfer of content between the production code of both ends: small and large content, broken
+connections, damage, refusals, and back-pressure."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_after_a_cut_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest
         loop = asyncio.get_running_loop()
 
         def write(self: FileWriter, pieces: Any) -> None:
-            """Breaks the connection behind the first bytes that each of two connections brought."""
+            """Write the pieces. Break each of the first two connections after its first write."""
             real(self, pieces)
             if len(cuts) < 2:
                 cuts.append(self.written)
@@ -117,7 +117,8 @@ def test_after_a_cut_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest
 
 @scenario
 async def test_a_cut_before_the_answer_costs_no_second_sending(ends: Ends, tmp: Path) -> None:
-    """The hash, which was not known, is known when all was sent once."""
+    """The sender did not know the hash at first. It knows the hash after it has sent everything
+    once."""
     (tmp / "f").write_bytes(LARGE)
     real = ends.open
 
@@ -130,7 +131,7 @@ async def test_a_cut_before_the_answer_costs_no_second_sending(ends: Ends, tmp: 
     sending = asyncio.ensure_future(send_file(ends, tmp / "f"))
     while ends.client is None or "FileEnd" not in ends.client.kinds():
         await asyncio.sleep(0)
-    await asyncio.sleep(0)  # it has arrived
+    await asyncio.sleep(0)  # the FileEnd has arrived
     ends.cut()
     assert await sending == hash_of(LARGE)
     assert ends.client is not None and ends.client.kinds() == ["SendFile"]
@@ -172,7 +173,7 @@ async def test_what_a_sender_may_not_say(ends: Ends, tmp: Path) -> None:
 
 @scenario
 async def test_an_end_before_the_beginning_ends_nothing(ends: Ends, tmp: Path) -> None:
-    """The master answers SendFile when it has opened the file, and not before."""
+    """The master answers a SendFile only after it has opened the file."""
     line = await ends.open()
     line.peer.send(msg.SendFile(1, "0" * 32, 3))
     line.peer.send(msg.FileEnd(1, hash_of(b"abc")))
@@ -186,7 +187,7 @@ async def test_an_end_before_the_beginning_ends_nothing(ends: Ends, tmp: Path) -
 
 
 def test_a_sender_that_does_not_wait_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but the window bounds what a sender may have in the master's memory."""
+    """Only the window limits how much a sender may have in the master's memory."""
     gate = threading.Event()
     real = FileWriter.write
 
@@ -278,7 +279,7 @@ async def test_a_fetch_goes_on_where_a_cut_left_it(ends: Ends, tmp: Path) -> Non
         work = asyncio.ensure_future(fetch)
         while not ends.client or "FilePiece" not in ends.peers[-1].kinds():
             await asyncio.sleep(0)
-        await asyncio.sleep(0)  # it has arrived
+        await asyncio.sleep(0)  # the message has arrived
         ends.cut()
         await work
         offsets = [message.offset for message, _ in ends.peers[-1].said if isinstance(message, msg.FilePiece)]

@@ -1,4 +1,4 @@
-"""A job that goes where its parent ran."""
+"""Jobs that run where their parent ran."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ A, B, OTHER = FIRST, FIRST + 1, FIRST + 2
 
 
 def pinned() -> Master:
-    """a is done on worker 1, which is full with another job; b is pinned to it and worker 2 has
-    room."""
+    """Return a master on which a is done. Worker 1 is full with another job, b is pinned to worker
+    1, and worker 2 has room."""
     master = Master()
     other = JobTemplate(command="true", priority=9)
     master.see(register("w1"), submit(dag({"a": "", "b": "a", "other": "a"}, {"b": NEAR, "other": other})))
@@ -118,7 +118,7 @@ def test_a_pinned_job_can_be_cancelled() -> None:
 
 
 def test_a_job_that_was_released_and_comes_back_to_its_node_is_dispatched_once() -> None:
-    """It stood twice in that node's lane."""
+    """Earlier, the job was twice in that node's lane."""
     master = Master()
     fill = JobTemplate(command="true", priority=9)
     master.see(register("w1", slots=2), submit(dag({"a": "", "b": "a", "x": "a", "y": "a"}, {"b": NEAR, "x": fill, "y": fill})))
@@ -145,7 +145,8 @@ def test_history_says_that_affinity_was_given_up(reason: str) -> None:
 
 
 def moved(parents: dict[str, str], *templates: JobTemplate, capabilities: tuple[str, ...] = ("GENERAL",)) -> Master:
-    """a went on DEAD on worker 1, which is full with a job of another run; worker 2 has room."""
+    """Return a master on which a is DEAD after an attempt on worker 1, and b continues without it.
+    Worker 1 is full with a job of another run, and worker 2 has room."""
     optional = JobTemplate(command="x", retries=0, on_failure="continue")
     master = Master()
     near = dict(zip(parents, (optional, *templates), strict=True))
@@ -159,7 +160,7 @@ def moved(parents: dict[str, str], *templates: JobTemplate, capabilities: tuple[
 @pytest.mark.parametrize("gate", [False, True])
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.EXITED])
 def test_it_goes_where_a_parent_that_was_retried_runs_now(*, gate: bool, outcome: Outcome) -> None:
-    """It stayed bound to the worker of the parent's former attempt."""
+    """Earlier, the job stayed bound to the worker of its parent's earlier attempt."""
     if gate:
         master = moved({"a": "", "gate": "a", "b": "gate"}, JobTemplate(kind="gate", gate=Gate()), NEAR)
         master.see(inputs.GateDecisionMade(3, 3, "r", "gate", approve=True, by="ann", comment="", key="k"))

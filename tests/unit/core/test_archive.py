@@ -1,4 +1,4 @@
-"""Finished runs leave the state when the history has them."""
+"""Finished runs leave the state when the history has stored them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancelling a run, a job, and what runs."""
+"""Cancellation of runs and jobs, and of running attempts."""
 
 from __future__ import annotations
 

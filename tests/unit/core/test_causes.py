@@ -1,5 +1,5 @@
-"""Decisions read the cause of a cancellation. Journals and snapshots that an older Titan wrote have
-the sentence alone."""
+"""Decisions read the cause of a cancellation. Journals and snapshots of an older Titan have only
+the reason text."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_snapshots_keep_the_cause_of_a_cancellation(older: bool) -> None:
 
 
 def test_no_decision_reads_a_sentence() -> None:
-    """In the whole core no reason is compared, or looked into."""
+    """No code of the core compares a reason or searches in it."""
     reads = re.compile(
         r"reason\b[^,()]*\.(startswith|endswith|find|index|partition)\(|\breason (==|!=) |[\"A-Z] in [a-z.]*reason\b"
     )

@@ -1,4 +1,5 @@
-"""A master that starts behind the times its log has recorded: nothing stays in the future."""
+"""A master that starts with a clock behind the times in its log. No recorded time stays in the
+future."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deadlines of runs, and jobs that run at a time."""
+"""Deadlines of runs, and jobs with a start time."""
 
 from __future__ import annotations
 

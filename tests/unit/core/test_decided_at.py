@@ -1,5 +1,4 @@
-"""A state says when its last durable event was decided, so that a start need not look at every job
-for it."""
+"""The state has the time of its last durable event, so a start need not search all jobs for it."""
 
 from __future__ import annotations
 

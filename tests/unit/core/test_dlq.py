@@ -1,5 +1,5 @@
-"""Jobs are taken off the dead letter queue: their run goes on with what was cancelled because of
-them, or they are dismissed."""
+"""Jobs leave the dead letter queue. A retry continues their run, with the jobs that were cancelled
+because of them. A purge leaves them DEAD."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_handler_that_ran_stays_and_one_that_was_not_needed_waits_again() -> N
 
 
 def test_a_handler_that_died_runs_again_for_jobs_that_are_dead() -> None:
-    """It waited for ever: nothing was to come that would have made it ready."""
+    """Earlier, the retried handler waited for ever, because no further event made it ready."""
     master = fragile_run({"a": "", "h": "a", "after": "h"}, {"h": HANDLER})
     master.end("a", "h", outcome=Outcome.EXITED)
     master.see(retry("h"))
@@ -158,7 +158,7 @@ def test_a_handler_that_died_runs_again_for_jobs_that_are_dead() -> None:
 
 
 def test_a_handler_that_died_runs_again_at_once_though_another_of_its_jobs_goes_on() -> None:
-    """It was CANCELLED as not needed when the other one was COMPLETED."""
+    """Earlier, the retried handler was CANCELLED as not needed when the other job completed."""
     master = fragile_run({"a": "", "b": "", "h": "a b"}, {"h": HANDLER})
     master.end("a", "h", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, DISPATCHED, DEAD]
@@ -205,7 +205,7 @@ def test_blame_is_forgotten_and_not_taken_back_twice() -> None:
             break
     assert (master.job().state, master.job().losses) == (DEAD, 1)
     master.see(retry())
-    master.see(register("w1", origin=9), at=63.0)  # the same process as before comes back
+    master.see(register("w1", origin=9), at=63.0)  # w1 comes back as the same process as before
     assert master.job().losses == 0
 
 
@@ -227,7 +227,8 @@ def test_a_run_of_the_history_comes_back_and_ends_well() -> None:
 
 
 def test_a_run_that_comes_back_knows_where_its_jobs_ran_though_that_worker_is_forgotten() -> None:
-    """Its affinity was given up, and its story said nothing of it."""
+    """Earlier, the job's affinity was released because the worker was forgotten, and the job's
+    story did not record this."""
     master = fragile_run({"a": "", "b": "", "c": "a b"}, {"c": JobTemplate(command="x", affinity=True)})
     master.end("a")
     master.end("b", outcome=Outcome.EXITED)

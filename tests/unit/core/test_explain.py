@@ -1,4 +1,4 @@
-"""Why a job does not run, in typed reasons."""
+"""Typed reasons why a job does not run."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_only_jobs_that_want_the_same_workers_come_before() -> None:
 
 
 def test_a_run_of_the_history_stands_alone() -> None:
-    """Its state holds nothing but the run, and the workers' names."""
+    """The history's state of a run contains only the run and the names of its workers."""
     master = Master()
     master.see(register(), submit(alike("a", PLAIN)))
     master.see(succeeded(1, master.lease()), at=2.0)

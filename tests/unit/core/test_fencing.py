@@ -1,5 +1,5 @@
-"""A home that was restored gives terms out twice: attempts of its other past are not taken for
-those of this one."""
+"""A restored home issues the same terms again. Attempts of the other history must not be taken for
+attempts of this one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRUE = JobTemplate(command="true")
 
 
 class Home:
-    """A state that can be copied and begun anew, as a home is."""
+    """A state that can be copied and started again, like a home."""
 
     def __init__(self, state: State | None = None) -> None:
         self.state = state or State()
@@ -56,8 +56,8 @@ def holding(*leases: int, draw: str, name: str = "w1", slots: int = 2) -> inputs
 
 
 def run_in_both_pasts() -> tuple[Home, int]:
-    """A copy of the home, begun anew, and the lease that worker w1 still has of the original's last
-    term."""
+    """Return a restarted copy of a home, and the lease that worker w1 still holds. The original
+    home issued this lease in its last term."""
     home = Home()
     home.boot("a")
     copy = home.copy()
@@ -108,7 +108,7 @@ def test_a_proof_is_told_once() -> None:
 
 
 def test_our_attempt_that_bears_the_number_of_a_foreign_one_is_lost_and_tried_again() -> None:
-    """The worker passed over it, since it had that number."""
+    """The worker ignored the dispatch, because it already held a lease of this number."""
     home, lease = run_in_both_pasts()
     home.see(holding(draw=""))
     home.see(submit(alike("kept", TRUE), run="second"))

@@ -1,5 +1,5 @@
-"""Outputs are recorded with the completion and given to whoever takes them; keys are published, and
-who holds what is known."""
+"""Outputs are recorded with the completion of their job and given to the jobs that use them. Keys
+are published, and the state knows which content is referenced."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def held(state: State) -> set[str]:
 
 
 def made() -> Master:
-    """`make` runs on worker 1, and `use` waits for it."""
+    """Return a master on which `make` runs on worker 1, and `use` waits for it."""
     m = Master()
     m.see(register(), submit(dag({"make": "", "use": "make"}, {"make": MAKE, "use": USE})))
     return m
@@ -68,7 +68,7 @@ def test_keys_of_a_run_and_keys_for_all() -> None:
         fx.ReplyPublished(CLIENT, 8, KEY, [Published("d" * 64, 3, 0, 2.0)]),
     ]
     assert held(m.state) == {"c" * 64, "d" * 64}
-    assert m.see(mine, at=3.0).events == []  # said again
+    assert m.see(mine, at=3.0).events == []  # the request is repeated
     assert picture(replay(m.events)) == picture(m.state)
 
 

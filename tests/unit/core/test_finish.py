@@ -1,4 +1,4 @@
-"""Attempts start and end, and what follows."""
+"""Start and end of attempts, and what follows from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ ROOT, LEFT, RIGHT, SINK = range(FIRST, FIRST + 4)
 
 
 def running(parents: dict[str, str], *, slots: int = 2, **template: int) -> Master:
-    """Worker 1 has the first jobs; their leases are FIRST and following."""
+    """Return a master whose worker 1 has the first jobs. Their leases are consecutive from FIRST
+    on."""
     master = Master()
     kind = JobTemplate(command="true", retries=template.get("retries", 3))
     master.see(register(slots=slots), submit(dag(parents, dict.fromkeys(parents, kind))))
@@ -90,7 +91,7 @@ def test_a_report_of_an_old_attempt_is_fenced() -> None:
 
 
 def test_contradicting_reports_of_one_attempt_in_one_batch() -> None:
-    """The first is taken."""
+    """The first report counts."""
     master = running({"a": ""})
     events, _ = master.see(results(1, (FIRST, Outcome.SUCCEEDED), (FIRST, Outcome.EXITED)), at=3.0)
     assert events == [completed(1, [FIRST], 3.0), ev.RunFinished("r", RunState.COMPLETED, 3.0)]
@@ -168,7 +169,7 @@ def test_a_job_may_have_a_backoff_of_its_own() -> None:
     settings = Settings(backoff_base_s=0.5, backoff_max_s=60.0)
     assert [backoff_s(settings, Retry(2.0, 6.0), n, 1.0) for n in range(4)] == [2.0, 4.0, 6.0, 6.0]
     assert [backoff_s(settings, Retry(0.0, 1.5), n, 1.0) for n in range(4)] == [0.5, 1.0, 1.5, 1.5]
-    # Longer than what the cluster says at most: the job knows best.
+    # A back-off of the job may exceed the cluster's maximum.
     assert [backoff_s(settings, Retry(100.0), n, 0.0) for n in range(3)] == [50.0, 50.0, 50.0]
 
 

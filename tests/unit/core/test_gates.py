@@ -1,4 +1,4 @@
-"""Gates open, are decided once, by name or by token, and end by themselves."""
+"""Gates open, are decided once, by name or by token, and are rejected when their time is up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAITING, PAUSED, COMPLETED, CANCELLED = JobState.WAITING, JobState.PAUSED, JobSt
 
 
 def opened(gate: JobTemplate = GATE) -> Master:
-    """a -> gate -> b, a done, the gate open since 1.0."""
+    """Return a master with a -> gate -> b. a is done, and the gate has been open since 1.0."""
     master = Master()
     master.see(register(), submit(dag({"a": "", "gate": "a", "b": "gate"}, {"gate": gate})))
     master.see(succeeded(1, FIRST), at=1.0)
@@ -82,7 +82,7 @@ def test_two_decisions_in_one_turn_are_one() -> None:
 
 def test_undecided_it_is_rejected_when_its_time_is_up() -> None:
     master = opened()
-    master.see(inputs.TimePassed(), at=100.9)  # which loses the worker
+    master.see(inputs.TimePassed(), at=100.9)  # this also makes the worker LOST
     assert master.job(1).state is PAUSED
     events, _ = master.see(inputs.TimePassed(), at=101.0)
     assert events[0] == ev.GatesDecided([FIRST + 1], False, "", "nobody decided within 100 s", "", 101.0)

@@ -1,4 +1,4 @@
-"""Runs that grow while they run, and pipelines that are kept by name."""
+"""Runs that grow while they run, and saved pipelines."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
 
 WORKER = 1
-"""The connection of the worker, and its number."""
+"""Number of the worker, and of its connection."""
 
 
 def running(parents: dict[str, str], templates: dict[str, JobTemplate] | None = None, settings: Settings | None = None) -> Master:
-    """The first job runs."""
+    """Return a master with a run whose first job is RUNNING."""
     master = Master(settings)
     master.see(register(slots=1), submit(dag(parents, templates)), at=1.0)
     master.see(started(1, {master.lease(): 1.5}), at=2.0)
@@ -57,7 +57,8 @@ def grow(
     key: str = "k",
     at: float = 3.0,
 ) -> Decision:
-    """By job `by` of the run, or, None, by a user."""
+    """Request an addition, by the job at position `by` of the run. If `by` is None, a user requests
+    it."""
     lease = master.lease(by) if by is not None else 0
     worker, run = (1, "") if by is not None else (0, "r")
     return master.see(inputs.RunGrowthRequested(WORKER, 8, worker, lease, run, key, spec, before, children), at=at)
@@ -77,7 +78,7 @@ def test_a_job_adds_jobs_and_a_join_that_runs_once_after_all() -> None:
     assert (run.count, [it.position for it in run.grown]) == (5, [2])
     assert by_name(master)["join"] is JobState.WAITING
     master.see(succeeded(1, master.lease(0)), at=4.0)
-    assert by_name(master)["end"] is JobState.WAITING  # it waits for the join now
+    assert by_name(master)["end"] is JobState.WAITING  # "end" now waits for "join"
     ran = []
     while run.state is RunState.RUNNING:
         (lease, number), *_ = master.state.workers[1].held.items()
@@ -105,7 +106,7 @@ def test_an_addition_said_twice_is_one_whoever_runs_the_job_by_then() -> None:
 
 def test_new_jobs_may_stand_behind_jobs_that_are_over_or_not() -> None:
     master = running({"first": "", "second": "", "third": ""})
-    master.see(succeeded(1, master.lease(0)), at=3.0)  # the second runs now
+    master.see(succeeded(1, master.lease(0)), at=3.0)  # the second job is RUNNING now
     events, _ = grow(master, dag({"x": "", "y": "", "z": ""}), by=1)
     assert isinstance(events[0], ev.RunGrown)
     spec = DagSpec("d", "", [JobTemplate(command="true")], ["p", "q"], [0, 0], [(), ()], [("first",), ("third", "x")])

@@ -1,5 +1,5 @@
-"""Calls that wait for other calls: their slots are free meanwhile, and what is said of them holds
-for what the worker has."""
+"""Calls that wait for other calls. Their slots are free meanwhile, and each report of a worker
+replaces the previous report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PLAIN = JobTemplate(command="true")
 
 
 def full(*jobs: str) -> Master:
-    """Worker 1 has one slot, and its first job runs."""
+    """Return a master whose worker 1 has one slot, and whose first job is RUNNING."""
     master = Master()
     master.see(register(), submit(alike(" ".join(jobs), PLAIN)))
     master.see(started(1, {FIRST: 1.0}), at=1.0)
@@ -50,7 +50,8 @@ def test_what_the_worker_does_not_hold_is_nothing_to_it() -> None:
 
 
 def test_it_is_said_again_to_a_master_that_starts_anew() -> None:
-    """So it is not durable: what a journal holds gives the same state without it."""
+    """Workers report the waiting calls again to the next master, so the event need not be
+    durable."""
     master = full("a", "b", "c")
     master.see(LeasesAwaiting(1, [FIRST]), at=2.0)
     durable = [e for e in master.events if type(e) not in ev.VOLATILE]

@@ -1,4 +1,4 @@
-"""Events on disk, snapshots, stories, and what happens when the impossible does."""
+"""Events on disk, snapshots, stories, and errors for impossible transitions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from titan.model.timing import Timing
 
 
 def a_bit_of_everything() -> Master:
-    """Jobs in every state that can be had, on workers in every state."""
+    """Return a master with jobs in every possible state, on workers in every state."""
     master = Master()
     near = JobTemplate(command="true", affinity=True, priority=-1)
     jobs = {
@@ -181,7 +181,7 @@ def test_an_event_of_an_older_version_gets_the_defaults_of_the_fields_that_it_la
 
 
 def test_the_bytes_of_an_event_never_change() -> None:
-    """Journals of older versions stay readable."""
+    """Journals of older versions must stay readable."""
     payload, _ = ev.encode([ev.JobsDispatched(1, [FIRST, FIRST + 1], FIRST, 2.5)])
     assert payload.hex() == (
         "9195af" + b"jobs_dispatched".hex() + "0192cf0000000100000000cf0000000100000001cf0000000100000000cb4004000000000000"

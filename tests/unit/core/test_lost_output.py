@@ -1,4 +1,4 @@
-"""That output is lost travels as data from the worker to the user; no reader looks for it in a
+"""The loss of output is reported as data, from the worker to the user. No code searches for it in a
 reason."""
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_a_job_that_is_tried_again_by_a_user_has_lost_nothing_yet() -> None:
 
 
 def test_a_reason_that_reads_like_it_is_none() -> None:
-    """A call can raise any text."""
+    """A call can raise an exception with any text."""
     master = running(retries=0)
     report = msgspec.structs.replace(ended(FIRST, Outcome.EXITED), reasons=[f"ValueError: {FULL}"])
     master.see(report, at=3.0)
@@ -85,7 +85,7 @@ def test_only_those_that_lost_something_cost_an_event_anything() -> None:
 
 # -- from the worker -------------------------------------------------------------------------------
 def told(node: Node, *inputs: object) -> inputs.Input | None:
-    """What the core sees of the results that follow."""
+    """Return the input that the core gets from the results of these inputs to the machine."""
     (report,) = [it for it in node.see(*inputs) if isinstance(it, m.ReportResults)]
     (message,) = results_messages(report.results, 0.0)
     return worker_input(msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=msg.Results), 1, jitter=0.5)

@@ -1,5 +1,5 @@
-"""What becomes of the others when a job is DEAD: they are cancelled, go on without it, or a handler
-runs."""
+"""Effect of a DEAD job on other jobs: they are cancelled, they continue without the job, or a
+failure handler runs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What waits on a worker so that a slot never waits for the master, and how it is taken back for a
-worker that is idle."""
+"""Attempts wait on a worker, so that a slot never waits for the master. The master recalls them
+when another worker is idle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ PLAIN = JobTemplate(command="true")
 
 
 def ahead(*jobs: str, template: JobTemplate = PLAIN) -> Master:
-    """Worker 1 has one slot and holds two jobs, the first of which runs."""
+    """Return a master whose worker 1 has one slot and two attempts. The first attempt is
+    RUNNING."""
     master = Master(Settings(prefetch=1))
     master.see(register(), submit(alike(" ".join(jobs), template)))
     assert list(master.state.workers[1].held) == [FIRST, FIRST + 1]

@@ -1,4 +1,4 @@
-"""Much that was written in one turn becomes several records, each of what belongs together."""
+"""Many changes of one turn become several records. Changes of a transaction stay in one record."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from titan.store.context import Change
 from titan.store.store import Store
 
 PART_BYTES = 1 << 20
-"""In place of 16 MiB: each value here is longer, as a large one is than a part."""
+"""Size of a record in this test, instead of 16 MiB. Each value here is larger than a record."""
 
 
 def sets(*sizes: int) -> list[Change]:

@@ -1,5 +1,5 @@
-"""What attempts take up on a worker, in the state: counted while they are there, also while they
-are being ended."""
+"""Resources of attempts in the state. They count as long as an attempt exists, also while it is
+being stopped."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_cancelled_attempt_takes_it_until_the_worker_says_that_it_is_gone() ->
 
 
 def test_an_attempt_that_was_given_up_counts_when_it_turns_out_to_be_there() -> None:
-    """The worker was lost, and comes back as the same process, with its attempt."""
+    """The worker was LOST, and comes back as the same process with its attempt."""
     master = Master()
     master.see(rich(), submit(alike("a b", ONE_GPU)))
     lease = master.lease(0)
@@ -125,7 +125,8 @@ def test_it_waits_for_what_its_node_has_in_use() -> None:
 
 
 def test_one_that_asks_for_resources_is_never_asked_back() -> None:
-    """It has its slot; only what waits for one goes to a worker that is idle."""
+    """The attempt already has a slot. Only attempts that wait for a slot are recalled for an idle
+    worker."""
     master = Master(Settings(prefetch=1))
     master.see(rich(slots=1), submit(alike("a", ONE_GPU)), submit(alike("b", JobTemplate(command="true")), run="s"))
     assert on_worker(master) == [0, 1]
@@ -165,7 +166,7 @@ def test_a_function_asks_for_no_resources() -> None:
 
 
 def test_a_pinned_job_that_is_cancelled_makes_way_for_those_behind_it() -> None:
-    """They waited until something else of their worker changed."""
+    """Earlier, the jobs waited until something else changed on their worker."""
     master = Master()
     wide, narrow = (JobTemplate(command="x", affinity=True, needs=Needs(cpus=cpus)) for cpus in (2, 1))
     kinds = {"a": HALF, "keep": HALF, "b": wide, "c": narrow}

@@ -1,5 +1,5 @@
-"""Burst workers in the core: what is ordered, what a restart knows, who is none; and workers that
-are told to leave."""
+"""Burst workers in the core: the orders to start and stop them, the state after a restart, and
+workers that are no burst workers. Also workers that are told to leave."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOK = inputs.TimePassed()
 
 
 def master() -> Master:
-    """A permanent worker with one slot, and four jobs."""
+    """Return a master with a permanent worker of one slot, and four jobs."""
     it = Master(SETTINGS)
     it.see(register("w1"), at=1.0)
     it.see(submit(alike("a b c d", PLAIN)), at=2.0)
@@ -32,7 +32,7 @@ def master() -> Master:
 
 
 def scaled() -> Master:
-    """Two burst workers have come, each with a job."""
+    """Return a master with two registered burst workers, each with a job."""
     it = master()
     it.see(LOOK, at=10.0)
     it.see(register("burst-1-1", origin=2), register("burst-1-2", origin=3), at=11.0)
@@ -40,7 +40,7 @@ def scaled() -> Master:
 
 
 def retired() -> Master:
-    """All jobs are done, and both are told to leave."""
+    """Return a master on which all jobs are done and both burst workers were told to leave."""
     it = scaled()
     it.see(*(succeeded(n, *it.state.workers[n].held) for n in (1, 2, 3)), at=12.0)
     it.see(succeeded(1, *it.state.workers[1].held), at=13.0)

@@ -1,4 +1,4 @@
-"""Schedules: what a time that comes leads to, under each policy, once."""
+"""Schedules: each nominal time leads to one decision, by the policies of the schedule."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tick(master: Master, at: float) -> Decision:
 
 
 def restart(master: Master, at: float) -> Decision:
-    """Killed, and replayed from its log."""
+    """Kill the master, and start it with a replay of its log."""
     master.state = replay(master.events, master.state.settings)
     return master.see(booted(master.state), at=at)
 
@@ -58,12 +58,13 @@ def the(master: Master, name: str = "s") -> Schedule:
 
 
 def nominal(events: list[ev.Event]) -> list[float]:
-    """The nominal times for which runs were made."""
+    """Return the nominal times for which runs were made."""
     return [e.nominal for e in events if isinstance(e, ev.ScheduleFired)]
 
 
 def finish(master: Master, at: float) -> list[ev.Event]:
-    """Every attempt that runs succeeds, and what follows at once."""
+    """Let all running attempts succeed. Return the events of this turn and of the turns that follow
+    at once."""
     worker = master.state.workers[1]
     events = master.see(succeeded(1, *worker.held), at=at).events
     while next_due(master.state) == 0.0:
@@ -205,7 +206,7 @@ def test_no_more_than_so_many_wait() -> None:
     master = Master(PATIENT)
     master.see(ask(overlap="queue"), at=0.0)
     tick(master, 10.0)
-    master.see(pause())  # quicker than a thousand turns: what is caught up with waits as well
+    master.see(pause())  # A pause and a catch-up fill the waiting list faster than a thousand turns.
     master.see(ask(overlap="queue", catch_up="all", replace=True), at=10.0)
     for i in range(2, MAX_WAITING + 2):
         tick(master, i * 10.0)

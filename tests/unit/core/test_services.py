@@ -1,5 +1,5 @@
-"""Services in the core: READY and what follows, their end, their replacement, what they take up,
-and what `why` says of them."""
+"""Services in the core: readiness, end, replacement, slots and resources, and the reasons that
+`why` gives."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUEUED, DISPATCHED = JobState.QUEUED, JobState.DISPATCHED
 def says(
     lease: int, *, worker: int = 1, ready: float = 0.0, serial: int = 1, restarts: int = 0, why: str = "", next_start: float = 0.0
 ) -> inputs.ServicesSeen:
-    """What a worker says of one service, at port 80."""
+    """Return a worker's report about one service, which has port 80."""
     return inputs.ServicesSeen(worker, [lease], [serial], [1.0], [ready], [80], [restarts], [why], [next_start])
 
 
@@ -146,7 +146,8 @@ def test_only_a_service_is_stopped() -> None:
 
 
 def test_what_waits_behind_the_handler_of_a_service_is_no_helper_and_keeps_its_own() -> None:
-    """`a` runs if `s` dies, then `late` by means of `db`; `web` would serve behind `a`."""
+    """`a` runs only if `s` dies. `late` would follow `a` and need `db`, and `web` would serve jobs
+    after `a`."""
     master = Master()
     graph = {"s": "", "a": "s", "db": "", "late": "a db", "web": "a", "user": "web", "c": "db"}
     master.see(register(slots=4), submit(dag(graph, {"s": KEPT, "a": HANDLER, "db": SERVICE, "web": SERVICE})))
@@ -160,7 +161,7 @@ def test_what_waits_behind_the_handler_of_a_service_is_no_helper_and_keeps_its_o
 
 
 def test_what_waits_in_a_circle_of_services_ends() -> None:
-    """`x` needs `t` and waits for the end of `s`; `y` the other way round."""
+    """`x` needs `t` and waits for the end of `s`. `y` needs `s` and waits for the end of `t`."""
     master = Master()
     graph = {"s": "", "t": "", "hs": "s", "ht": "t", "x": "hs t", "y": "ht s"}
     master.see(register(slots=4), submit(dag(graph, {"s": SERVICE, "t": SERVICE, "hs": HANDLER, "ht": HANDLER})))
@@ -169,7 +170,7 @@ def test_what_waits_in_a_circle_of_services_ends() -> None:
 
 
 def test_a_service_that_is_awaited_only_by_what_is_over_is_stopped_with_the_others() -> None:
-    """`x` waits for the end of `s`, and behind `c`, which needed `s` and has ended."""
+    """`x` waits for the end of `s` and for `c`. `c` needed `s` and has ended."""
     master = Master()
     graph = {"s": "", "t": "", "c": "s", "d": "t", "h": "s", "x": "h c"}
     master.see(register(slots=4), submit(dag(graph, {"s": SERVICE, "t": SERVICE, "h": HANDLER})))
@@ -351,7 +352,7 @@ def test_a_snapshot_and_the_log_tell_the_same() -> None:
 
 
 def test_later_columns_stand_behind_what_older_snapshots_have() -> None:
-    """Of a chunk of columns, by position: a new column goes to the end."""
+    """A chunk is read by position, so new columns are only added at the end."""
     assert snapshot.JobChunk.__struct_fields__[-3:] == ("extras", "services", "causes")
 
 

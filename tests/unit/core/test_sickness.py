@@ -1,4 +1,5 @@
-"""Workers that break what they are given: it costs jobs nothing, and such a worker is set aside."""
+"""Workers that break attempts. A broken attempt costs its job no retry, and such a worker is set
+aside."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ def break_it(master: Master, n: int = 0) -> None:
 
 
 def wait_for(master: Master, n: int = 0) -> None:
-    """Until the job is to be tried again."""
+    """Let the time pass until the next attempt of the job is due."""
     master.see(inputs.TimePassed(), at=max(master.now, master.job(n).due))
 
 

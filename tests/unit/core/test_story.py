@@ -1,4 +1,4 @@
-"""The story of a job: what `titan status RUN/JOB` prints, and what every Bug has attached."""
+"""The story of a job, which `titan status RUN/JOB` prints and every Bug contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A DAG comes in."""
+"""Submission of a DAG in one message."""
 
 from __future__ import annotations
 

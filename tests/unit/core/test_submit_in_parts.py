@@ -1,5 +1,5 @@
-"""A DAG comes in parts: nobody's run until the last is there, and gone if its submitter or the
-master dies before."""
+"""Submission of a DAG in parts. The run is not visible until the last part has arrived. It is
+dropped if its submitter or the master ends before."""
 
 from __future__ import annotations
 

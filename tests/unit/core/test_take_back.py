@@ -1,4 +1,4 @@
-"""Prefetched attempts never wait behind a long one while a slot is free."""
+"""Prefetched attempts never wait behind a long attempt while a slot is free."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TRUE = JobTemplate(command="true")
 
 
 def two_busy_workers() -> Master:
-    """Each of two workers has one slot and holds a second attempt ready; nothing is queued. w1 runs
-    `a`, w2 runs `b`."""
+    """Return a master with two workers of one slot each. w1 runs `a` and w2 runs `b`. A second
+    attempt waits on each worker, and no job is queued."""
     master = Master(Settings(prefetch=1))
     master.see(register("w1"), register("w2", origin=2), submit(alike("a b c d", TRUE)))
     assert [list(w.held.values()) for w in master.state.workers.values()] == [[FIRST, FIRST + 2], [FIRST + 1, FIRST + 3]]

@@ -1,4 +1,4 @@
-"""Delays: the ClockWatcher's side of the core."""
+"""Timers of the core: delays of jobs."""
 
 from __future__ import annotations
 

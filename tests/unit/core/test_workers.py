@@ -1,4 +1,4 @@
-"""Workers come, are heard, fall silent and return."""
+"""Workers register, send heartbeats, fall silent and return."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ from titan.sdk.status import worker_status
 
 
 def busy(*, slots: int = 1, runs: bool = True) -> Master:
-    """Worker 1 has job a, lease FIRST, since 0; it is said to run since 1 if `runs`."""
+    """Return a master whose worker 1 has job a under lease FIRST since 0. If `runs`, the attempt
+    was reported as started at 1."""
     master = Master()
     master.see(register(slots=slots), submit(dag({"a": ""})))
     if runs:
@@ -42,7 +43,7 @@ def busy(*, slots: int = 1, runs: bool = True) -> Master:
 
 
 def lost(master: Master, *, at: float) -> ev.WorkerLost:
-    """The worker is silent until its deadline."""
+    """Let the worker be silent until its deadline, and return the event."""
     events, _ = master.see(inputs.TimePassed(), at=at)
     (event,) = [e for e in events if isinstance(e, ev.WorkerLost)]
     return event
@@ -329,7 +330,8 @@ def test_after_a_restart_what_still_runs_keeps_running_and_what_finished_is_reco
 
 # -- losses before the start was reported ----------------------------------------------------------
 def killed_before_it_said_so(master: Master, times: int, *, incarnation: int = 2) -> None:
-    """The worker dies with what it holds dispatched, and is started anew, so often."""
+    """Restart the worker several times, each time before it has reported the start of its
+    attempt."""
     for i in range(times):
         master.see(inputs.WorkerDisconnected(1, incarnation + i - 1))
         master.see(register(origin=incarnation + i, incarnation=str(incarnation + i)))

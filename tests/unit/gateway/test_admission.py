@@ -1,4 +1,4 @@
-"""Messages whose fields do not fit together are refused whole."""
+"""A message whose fields contradict each other is refused as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Who follows a log has the state of who leads it, step by step, and leads in its turn."""
+"""A follower of a log has the same state as the leader after each step, and can become the
+leader."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def follower(engine: MemoryEngine, *, live: bool = False) -> Follower:
 
 
 class Leader:
-    """A master whose turns are records."""
+    """Master that writes each turn as a record."""
 
     def __init__(self) -> None:
         self.engine = MemoryEngine(origin=OURS)

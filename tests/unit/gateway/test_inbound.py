@@ -1,5 +1,5 @@
-"""Messages become inputs: every one that the core sees, with its texts plain, and none of a worker
-that it did not send."""
+"""Messages become inputs. Every input of the core has a message, texts become plain, and a worker
+cannot send messages of clients."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ ASKED = [
     (msg.RemoveArtifact(1, "k"), inputs.UnpublishRequested),
 ]
 OTHERWISE = (msg.AddJobs, msg.Grow, msg.Publish, msg.RetryDead, msg.PurgeDead)
-"""What has a function of its own, or (AddJobs) goes on with what carries it."""
+"""Messages with a conversion of their own. AddJobs belongs to the submission that OpenRun began."""
 NOT_THE_CORES = (msg.Stop, msg.SetSecret, msg.RemoveSecret, msg.StoreCommands, msg.StoreStream, msg.NameContent)
 
 
@@ -114,8 +114,8 @@ def test_only_a_job_puts_jobs_before_its_children() -> None:
 
 
 def test_whatever_changes_something_says_who_asked() -> None:
-    """Each such route of the core's has an input with an actor; a new one belongs into one of the
-    lists above."""
+    """Every message that changes the core's state becomes an input with an actor. A new message
+    must be added to one of the lists above."""
     changing = {route.message for route in ROUTES.values() if route.changes}
     assert changing == {type(it) for it, _ in ASKED} | set(OTHERWISE) | set(NOT_THE_CORES)
 

@@ -1,4 +1,4 @@
-"""Effects become messages, each for the connection that it is for."""
+"""Effects become messages, each for the right connection."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
 
 OF_THE_SHELL = (fx.SendDispatch, fx.StartBurst, fx.StopBurst, fx.Disconnect, fx.AnnounceGate)
-"""What no one message says: dispatches are several, and the others are done, not told."""
+"""Effects that do not become one message. A dispatch may become several messages, and the shell
+carries out the other effects."""
 
 
 def made(kind: type[msgspec.Struct]) -> fx.Effect:
-    """One with its fields filled in."""
+    """Return an effect of this kind with values in all fields."""
     known = {"worker": 1, "origin": CLIENT, "request": 7, "leases": [FIRST]}
     values = []
     for field in msgspec.structs.fields(kind):

@@ -1,5 +1,4 @@
-"""The table of routes is whole: no message without a row, none that nobody takes, none from whom it
-is not."""
+"""The routing table is complete: each message has a row, a receiver and at least one sender."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from titan.protocol.opcodes import OPCODES
 
 
 class Handler:
-    """Takes everything, and notes what."""
+    """Handler that accepts all messages and records them."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, tuple[Any, ...]]] = []
@@ -31,7 +30,7 @@ def handlers() -> dict[str, Handler]:
 
 
 def bare(kind: type[msg.Message]) -> msg.Message:
-    """One of them, whatever it says."""
+    """Return a message of this kind, with any values."""
     nothing: list[Any] = [None for field in msgspec.structs.fields(kind) if field.required]
     return kind(*nothing)
 
@@ -74,7 +73,7 @@ def test_a_desk_without_a_handler_is_a_bug() -> None:
 
 
 def test_only_what_a_client_or_a_job_asks_changes_anything() -> None:
-    """A worker reports; what it changes is recorded under its name as it is."""
+    """Workers only report. The core records their reports under the worker's name."""
     changing = [route for route in ROUTES.values() if route.changes]
     assert all(route.senders & (Party.CLIENT | Party.JOB) or route.message is msg.StoreStream for route in changing)
     assert msg.Cancel in [route.message for route in changing] and msg.GetRun not in [route.message for route in changing]

@@ -1,4 +1,4 @@
-"""Decide, then persist, then tell."""
+"""The sequencer: decide, then persist, then send."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_what_was_decided_later_is_told_later_though_it_wrote_nothing() -> None:
     let_go(order)
     assert said == []
     order.synced(1)
-    order.synced(0)  # told late
+    order.synced(0)  # this report is late
     let_go(order)
     assert said == [1, 2]
 

@@ -1,5 +1,5 @@
-"""Records that are written by whoever appends them: when that happens, in what order, and what
-follows an error."""
+"""Records that the appending thread writes itself: when this happens, in which order, and what
+follows from an error."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Told = SimpleQueue[int | JournalFailed]
 
 @pytest.fixture(autouse=True)
 def _patient() -> Iterator[None]:
-    """However busy this machine is, its disk is quick enough; also behind a test's own
-    `monkeypatch.undo`."""
+    """Count the disk as fast enough, however busy the machine is. This also holds after a
+    `monkeypatch.undo` of a test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "DIRECT_S", 60.0)
         yield
@@ -35,7 +35,8 @@ def start(directory: Path, told: Told, *, policy: SyncPolicy = SyncPolicy.ALWAYS
 
 
 def settled(journal: JournalWriter, payload: bytes = b"x") -> int:
-    """Appends by the thread and then at once, when that has nothing left to do."""
+    """Append a record by the writer thread. When the thread is idle, append another record with
+    `append_now`."""
     journal.append(payload, 1)
     for _ in range(10_000):
         if (seq := journal.append_now(payload, 1)) is not None:

@@ -1,4 +1,5 @@
-"""One compaction at a time, none while a start replays, and none that outlives its master."""
+"""At most one compaction runs at a time, none runs while a start replays, and none outlives its
+master."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ HOLD += "CompactionLock(Path(sys.argv[1]), module='titan.master.compaction').tak
 
 
 def holder(store: Path, *more: str) -> subprocess.Popen[bytes]:
-    """A process that has the lock, and says of itself that it is a compactor; `more` is on its
-    command line."""
+    """Start a process that holds the lock and identifies itself as a compactor. `more` are further
+    words of its command line."""
     child = subprocess.Popen([sys.executable, "-c", HOLD, str(store), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None and child.stdout.readline() == b"held\n"
     return child
@@ -70,7 +71,7 @@ def test_a_start_names_a_holder_that_is_no_compactor_and_leaves_it_alone(tmp_pat
     with pytest.raises(EnvironmentFault, match=f"pid {child.pid}, which is not a compaction of Titan: end that process"):
         CompactionLock(tmp_path).take_over(patience_s=0.05)
     assert child.poll() is None
-    (tmp_path / LOCK_NAME).write_text(f"{child.pid} 1 {MODULE}\n")  # a pid that was given out again
+    (tmp_path / LOCK_NAME).write_text(f"{child.pid} 1 {MODULE}\n")  # The kernel has given the pid to another process.
     with pytest.raises(EnvironmentFault, match="not a compaction"):
         CompactionLock(tmp_path).take_over(patience_s=0.05)
     assert child.poll() is None
@@ -78,7 +79,7 @@ def test_a_start_names_a_holder_that_is_no_compactor_and_leaves_it_alone(tmp_pat
 
 
 def test_a_compactor_ends_with_its_parent(tmp_path: Path) -> None:
-    """A process between this one and the compactor is killed, as a master is."""
+    """Kill a process between this one and the compactor, as a master would be killed."""
     wait = "import os, sys, time\nfrom titan.master.child_process import begin_beside\nbegin_beside(int(sys.argv[1]))\n"
     wait += "print(os.getpid(), flush=True)\ntime.sleep(600)"
     start = f"import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', {wait!r}, str(os.getpid())])"

@@ -1,4 +1,5 @@
-"""Disks that fail, fill up or break off: an error is final, and nothing acknowledged is lost."""
+"""Disks that fail, are full or stop responding. An error is final, and nothing acknowledged is
+lost."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def start(directory: Path, told: Told, *, segment_bytes: int = 4096, space_retry
 
 
 def is_low(journal: JournalWriter) -> bool:
-    # another thread changes it: a call, so that no type checker takes it for a constant
+    # A function, because another thread changes the value, and a type checker would take it for a
+    # constant.
     return journal.low_space
 
 
@@ -133,11 +135,11 @@ def test_low_space_is_tried_again_at_intervals_and_then_over(tmp_path: Path, mon
         journal.append(bytes(size), 1)
         assert told.get(timeout=10) == seq
     assert is_low(journal) and tries == [4096]
-    journal.rotate()  # would need the space that is not there: left undone
+    journal.rotate()  # a rotation would need space that is not there, so nothing happens
     journal.append(b"still room", 1)
     assert told.get(timeout=10) == 5 and journal.sealed_through == 0
     monkeypatch.setattr(os, "posix_fallocate", real)
-    # the segment is full: its successor is tried at once, whatever the interval
+    # The segment is full, so the next segment is allocated at once, whatever the interval is.
     journal.append(bytes(3000), 1)
     assert told.get(timeout=10) == 6
     assert not is_low(journal) and journal.sealed_through == 5
@@ -156,7 +158,7 @@ def test_no_snapshot_on_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkey
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
+    """Provide a file system of 1 MiB."""
     path = tmp_path / "small"
     path.mkdir()
     if os.geteuid() != 0 or shutil.which("mount") is None:
@@ -183,7 +185,7 @@ def test_a_disk_that_fills_up_refuses_early_recovers_and_stops_only_when_nothing
 
     while not is_low(journal):
         assert append(4000) == seq
-    assert seq <= 36  # half of the segment, and room left in it
+    assert seq <= 36  # half of the segment is used, and there is room left in it
     ballast.unlink()
     while is_low(journal):
         assert append(10) == seq

@@ -1,6 +1,6 @@
-"""What every engine of the log has to do, whatever it keeps the log in: see `titan.journal.engine`.
+"""The contract of every engine of the log, independent of its storage: see `titan.journal.engine`.
 
-An engine that is added gets a `Place` here, and passes all of it.
+A new engine gets a `Place` here, and must pass all tests.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ WAIT_S = 20.0
 
 
 class Place(ABC):
-    """Where a log is kept, and how it fares when the process that has it open is gone."""
+    """Storage of a log, and its state after the process that had the log open is gone."""
 
     @abstractmethod
     def engine(self) -> LogEngine:
-        """As a process would make it that comes anew."""
+        """Return the engine as a new process would create it."""
 
     @abstractmethod
     def crash(self) -> None:
-        """Whoever has the log open is gone without a word, and with it what was not durable, or
-        not."""
+        """End the process that has the log open, without notice. Records that are not durable may
+        or may not be lost."""
 
     @property
     def prunes_log(self) -> bool:
@@ -54,11 +54,12 @@ class Directory(Place):
         return FileEngine(self.store, policy=self.policy, segment_bytes=2048, origin=ORIGIN)
 
     def crash(self) -> None:
-        """The files as they are at this moment: what writes on does so in files that nobody looks
-        at any more.
+        """Continue with a copy of the files as they are at this moment. The old process still
+        writes, but into files that nobody reads any more.
 
-        The watermark is copied first and the segments until none came meanwhile, since a crash
-        leaves no newer watermark.
+        The watermark is copied first. Then the segments are copied, again and again, until no new
+        segment was made meanwhile, because a crash leaves no watermark that is newer than the
+        segments.
         """
         before, self.store = self.store, next(self._lives)
         listed = None
@@ -89,7 +90,7 @@ class Memory(Place):
 
 
 class Simulated(Place):
-    """Syncs take no time here; the simulator has them take some."""
+    """Engine of the simulator. A sync takes no time here; in the simulator it takes some."""
 
     def __init__(self, folder: Path) -> None:
         self._disk = Disk(lambda done: done(), origin=ORIGIN)
@@ -106,7 +107,7 @@ class Simulated(Place):
 
 
 class Leader:
-    """An open log and what it reported."""
+    """Open log, and what it reported."""
 
     def __init__(self, engine: LogEngine, *, after_seq: int = 0, above_term: int = 0) -> None:
         self.durable = 0
@@ -120,7 +121,7 @@ class Leader:
         self.durable = seq
 
     def write(self, *payloads: bytes) -> int:
-        """One record each, of one event; returns the last sequence, once it is durable."""
+        """Write records of one event each. Return the last sequence when it is durable."""
         for payload in payloads:
             last = self.log.append(payload, 1)
         until(lambda: self.durable >= last, f"sequence {last} is durable")
@@ -290,8 +291,8 @@ def test_the_next_leader_goes_on_where_the_log_ends(place: Place, leaders: Lead,
 
 
 def test_what_was_reported_survives_a_crash_whenever_it_comes(place: Place, leaders: Lead) -> None:
-    """And the rest of what is there is a prefix of what was appended, to which the next leader's
-    records are added."""
+    """Unreported records that survive are a prefix of the appended records. The next leader's
+    records follow them."""
     expected: list[bytes] = []
     for life in range(4):
         engine = place.engine()
@@ -320,7 +321,7 @@ def test_who_opens_is_told_of_what_he_has_not_followed(place: Place, leaders: Le
 
 
 def test_who_has_applied_what_a_crash_took_does_not_lead(place: Place, leaders: Lead) -> None:
-    """Else the log would have a hole, which is damage at the next start."""
+    """Otherwise the log would have a hole, which the next start would find as damage."""
     leader = leaders(place.engine())
     leader.write(b"a", b"b")
     leader.log.close()
@@ -355,7 +356,7 @@ def test_a_follower_reads_everything_once_while_the_leader_writes(place: Place, 
 
 # -- snapshots -------------------------------------------------------------------------------------
 def sealed(leader: Leader, *written: bytes) -> int:
-    """Appends, and waits until a snapshot may cover it."""
+    """Append records, and wait until a snapshot may cover them."""
     leader.write(*written)
     through = leader.log.rotate()
     until(lambda: leader.log.sealed_through >= through, "it is sealed")

@@ -1,4 +1,4 @@
-"""What `titan journal inspect` and `verify` are given."""
+"""Output of `titan journal inspect` and `titan journal verify`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from titan.journal.watermark import Watermark, write_watermark
 
 
 def fill(directory: Path) -> None:
-    """Sequences 1-5 in a first segment, 6-7 in a second, a snapshot at 5."""
+    """Write a segment with the sequences 1-5, a segment with 6-7, and a snapshot at 5."""
     told: SimpleQueue[object] = SimpleQueue()
     journal = JournalWriter(directory, next_seq=1, term=4, policy=SyncPolicy.ALWAYS, on_synced=told.put, on_failed=told.put)
     journal.append(b"abc", 3)

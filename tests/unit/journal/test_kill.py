@@ -1,4 +1,4 @@
-"""kill -9 at any moment: whatever was acknowledged is there afterwards."""
+"""Kill the writer with SIGKILL at any moment. All acknowledged records are there afterwards."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, policy: str) -> N
 
 
 def _run_and_kill(directory: Path, policy: str, reports: int) -> int:
-    """Kills the child after that many reports; returns the last sequence that it reported."""
+    """Kill the child after this number of reports. Return the last sequence that the child
+    reported."""
     with subprocess.Popen([sys.executable, "-c", CHILD, str(directory), policy], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         seen = [child.stdout.readline() for _ in range(reports)]

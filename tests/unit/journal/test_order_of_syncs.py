@@ -1,4 +1,5 @@
-"""What is on disk before what: the order of system calls, which no kill of a process can show."""
+"""The order in which files reach the disk. The test checks the system calls, because no kill of a
+process can show this order."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ FIRST, SECOND = segment_name(1), segment_name(2)
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The calls that make things durable, as `call name`."""
+    """Return a list that records the calls that make files durable, as `call name`."""
     seen: list[str] = []
 
     def watch(call: str) -> None:
@@ -62,7 +63,7 @@ def test_a_segment_is_named_and_synced_before_a_report_and_synced_before_the_nex
         *("fdatasync synced", "fsync store"),
         *(f"fdatasync {FIRST}", "told 1"),
         *("fdatasync next.tmp", f"rename {SECOND}", "fsync store"),
-        # the end mark first: what is cut has one
+        # The end mark is synced before the cut, because a cut file must have one.
         *(f"fdatasync {FIRST}", f"ftruncate {FIRST}", f"fsync {FIRST}"),
         "fdatasync synced",
         *(f"fdatasync {SECOND}", "told 2"),

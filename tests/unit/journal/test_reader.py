@@ -96,7 +96,7 @@ def test_every_cut_of_the_last_segment_gives_a_prefix_and_is_repaired(tmp_path: 
         assert seqs(tmp_path) == list(range(1, 3 + good))
         torn = open_journal(tmp_path).torn
         rest = whole[SEGMENT_HEADER_BYTES + good * size : cut]
-        is_clean = not rest.strip(b"\0")  # a record starts with zeros: that much of it is no record
+        is_clean = not rest.strip(b"\0")  # A record begins with zero bytes, so a rest of zero bytes is no record.
         assert repair_tail(tmp_path) == torn and (torn is None) == is_clean
         assert repair_tail(tmp_path) is None
         assert last.stat().st_size == SEGMENT_HEADER_BYTES + good * size + END_MARK_BYTES

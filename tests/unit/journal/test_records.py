@@ -1,4 +1,4 @@
-"""The codec, alone: bytes in, records out, and where a scan stops."""
+"""The codec of records: bytes in, records out, and the place where a scan stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Torn or corrupt: what one segment's bytes are judged to be."""
+"""Verdict about the bytes of one segment: OK, torn or corrupt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def record(first_seq: int, *, synced_seq: int) -> bytes:
 
 
 def judged(data: bytes, *, is_last: bool = True) -> tuple[FileState, int, int]:
-    """(state, offset, how many records)."""
+    """Return (state, offset, number of records)."""
     scan = SegmentScan(data, first_seq=1, is_last=is_last)
     found = list(scan)
     assert [r.payload for r in found] == [b"payload %d " % n + BIG for n in range(1, len(found) + 1)]
@@ -32,15 +32,15 @@ def test_a_good_segment_is_ok_with_its_true_size() -> None:
 
 
 def test_every_cut_of_the_last_segment_is_torn_or_clean_and_of_another_corrupt_or_clean() -> None:
-    """Of a segment whose size is not known; the header is synced before the file has its name, so
-    no crash leaves half of one."""
+    """The size of the segment is not known here. The header is synced before the file gets its
+    name, so no crash leaves half a header."""
     parts = [HEADER, record(1, synced_seq=0), record(2, synced_seq=1), record(3, synced_seq=2)]
     data = b"".join(parts)
     borders = [sum(map(len, parts[: n + 1])) for n in range(len(parts))]
     for cut in range(len(data)):
         whole = sum(1 for border in borders if border <= cut)
         offset = borders[whole - 1] if whole else 0
-        # a record starts with zeros: that much of it is no record
+        # a record begins with zero bytes, so a rest of zero bytes is no record
         clean = whole > 0 and not data[offset:cut].strip(b"\0")
         for padding in (b"", bytes(5000)):
             expected = (FileState.OK if clean else FileState.TORN, offset, max(0, whole - 1))
@@ -65,8 +65,8 @@ def test_every_flipped_bit_is_damage_if_it_was_acknowledged_and_a_torn_tail_if_i
 
 
 def test_unsynced_records_may_be_missing_in_any_pattern() -> None:
-    """Under everysec the kernel writes pages in its own order: a hole, then records that nobody was
-    told are safe."""
+    """With the sync policy everysec, the kernel writes pages in its own order. This can leave a
+    hole before records that nobody was told are durable."""
     acknowledged = HEADER + record(1, synced_seq=0)
     hole = bytes(len(record(2, synced_seq=1)))
     data = acknowledged + hole + record(3, synced_seq=1) + record(4, synced_seq=1)

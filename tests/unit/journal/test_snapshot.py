@@ -1,4 +1,5 @@
-"""Snapshots and retention: round trip, every cut, falling back, pruning."""
+"""Snapshots and retention: writing and reading, every cut, fallback to an older snapshot, and
+pruning."""
 
 from __future__ import annotations
 

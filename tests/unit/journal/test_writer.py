@@ -1,4 +1,4 @@
-"""The writer on a real disk: order, rotation, policies, and what the files look like afterwards."""
+"""The writer on a real disk: order, rotation, sync policies, and the files afterwards."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_what_is_queued_goes_out_in_one_write_and_one_sync(tmp_path: Path, monke
     monkeypatch.setattr(os, "fdatasync", slow)
     journal.append(b"first", 1)
     assert entered.wait(10)
-    for n in range(2000):  # more buffers than one writev takes
+    for n in range(2000):  # more buffers than one writev call accepts
         journal.append(b"%d" % n, 1)
     assert journal.pending_bytes > 2000 * RECORD_HEADER_BYTES
     held.set()
@@ -157,7 +157,7 @@ def test_the_next_segment_is_allocated_when_half_of_this_one_is_used(tmp_path: P
     journal = start(tmp_path, told)
     journal.append(b"x" * 1000, 1)
     wait_for(told, 1)
-    journal.append(b"x" * 1200, 1)  # the batch of 1 is over once this is reported
+    journal.append(b"x" * 1200, 1)  # when this record is reported, the batch of record 1 is complete
     wait_for(told, 2)
     journal.append(b"", 1)
     wait_for(told, 3)

@@ -1,4 +1,4 @@
-"""The cluster as keys of TitanStore: derived from the state whenever they are read."""
+"""The cluster as keys of TitanStore, which are computed from the state at each read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hash_at(keys: ClusterKeys, key: bytes) -> dict[bytes, bytes]:
 
 
 def entries(stream: Any) -> list[dict[bytes, bytes]]:
-    """The fields of each entry."""
+    """Return the fields of each entry."""
     assert isinstance(stream, Stream)
     all_fields = [stream.entries[entry] for entry in stream.entries.span(0, MAX_ID)]
     return [dict(zip(fields[::2], fields[1::2], strict=True)) for fields in all_fields]
@@ -35,7 +35,8 @@ def entries(stream: Any) -> list[dict[bytes, bytes]]:
 
 @pytest.fixture
 def master() -> Master:
-    """r: a COMPLETED, b DEAD and c CANCELLED for it; q: two jobs that wait for GPU. Worker w1."""
+    """Return a master with two runs and worker w1. In run r, a is COMPLETED, b is DEAD, and c is
+    CANCELLED because of b. In run q, two jobs wait for GPU."""
     master = Master()
     master.see(register(slots=2), submit(dag({"a": "", "b": "", "c": "b"}, {"b": FRAGILE})), at=1.0)
     master.see(started(1, {master.lease(0): 1.5}), at=2.0)

@@ -1,5 +1,5 @@
-"""When garbage is collected, and what a collection sees of runs that move meanwhile. See
-tests/property/master/test_garbage.py."""
+"""Time of a garbage collection, and runs that move between state and history during a collection.
+See also tests/property/master/test_garbage.py."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from titan.model.settings import Settings
 from titan.model.states import Outcome
 
 HASH = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
-"""Of b"foo"."""
+"""SHA-256 of b"foo"."""
 SCRIPT = JobTemplate(file="s.sh", file_hash=HASH, retries=0)
 
 
@@ -45,14 +45,14 @@ def _closed_histories() -> Iterator[None]:
 
 
 def opened(path: Path) -> History:
-    """A history that is closed after the test."""
+    """Provide a history, which is closed after the test."""
     OPENED.append(History(path))
     return OPENED[-1]
 
 
 class Bench:
-    """A store with one old blob, b"foo", and a run that needs it, which is DEAD and in the history
-    alone."""
+    """Store with one old blob, b"foo". The blob is needed by a DEAD run, which is only in the
+    history."""
 
     def __init__(self, home: Path, *, grace_s: float = 1.0) -> None:
         self.store = DirectoryStore(home / "files", spare_bytes=0)
@@ -99,8 +99,8 @@ def test_what_a_run_of_the_history_needs_stays_as_long_as_that_is_there(tmp_path
 def test_a_run_that_leaves_and_comes_back_while_the_state_is_looked_at_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is looked at while it has no jobs left to see, and when the history is read it is no
-    longer there."""
+    """The collection reads the run in the state while none of its jobs is there. When the
+    collection then reads the history, the run is no longer in it."""
     bench = Bench(tmp_path)
     bench.retry()
     bench.history.forget("r")
@@ -108,7 +108,7 @@ def test_a_run_that_leaves_and_comes_back_while_the_state_is_looked_at_is_seen(
     value = b"h" + bytes.fromhex(HASH) + (3).to_bytes(8, "big")
     bench.state.runs["r"].templates[:] = [JobTemplate(command="true", retries=0)]
     bench.master.job().template = bench.state.runs["r"].templates[0]
-    bench.master.job().payload = value  # only a job of the run refers to it
+    bench.master.job().payload = value  # only the payload of this job refers to the content
     real, moves = references.numbers_of, list[list[int]]()
 
     def numbers_of(run: Run) -> list[int]:
@@ -118,7 +118,7 @@ def test_a_run_that_leaves_and_comes_back_while_the_state_is_looked_at_is_seen(
             bench.archive()
             bench.retry()
             bench.history.forget("r")
-            return []  # as those jobs have left
+            return []  # the jobs have left the state
         return numbers
 
     monkeypatch.setattr(references, "numbers_of", numbers_of)
@@ -139,7 +139,8 @@ def test_nothing_is_removed_before_the_history_is_whole(tmp_path: Path) -> None:
 
 
 def test_after_a_start_the_grace_is_waited_for(tmp_path: Path) -> None:
-    """Who was told before it that content is here may not have come back yet."""
+    """A client that was told before the restart that the content is on the master may not have come
+    back yet."""
     bench = Bench(tmp_path, grace_s=0.3)
     bench.history.prune(before=4.0, most_bytes=1 << 40)
     bench.collector._started = bench.clock.now()
@@ -149,7 +150,7 @@ def test_after_a_start_the_grace_is_waited_for(tmp_path: Path) -> None:
 
 
 def older(path: Path) -> None:
-    """Makes the history one of format 2, which knew of outputs and published files alone."""
+    """Convert the history to format 2, which recorded only outputs and published files."""
     db = sqlite3.connect(path)
     db.executescript("DROP INDEX runs_unread; ALTER TABLE runs DROP COLUMN referenced; DELETE FROM files; PRAGMA user_version = 2;")
     db.close()

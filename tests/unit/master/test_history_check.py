@@ -1,4 +1,4 @@
-"""Which runs a history should have."""
+"""The runs that a history should have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clock that is far ahead is not believed; one that is behind is followed."""
+"""A clock that is far ahead is not accepted. A clock that is behind is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A home knows whether it is the one that the last master left."""
+"""Detection of a copied home: a master recognises the home that the last master left."""
 
 from __future__ import annotations
 

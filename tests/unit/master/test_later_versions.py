@@ -1,5 +1,5 @@
-"""What a later Titan wrote is refused with its version and what to do, by a start and by verify;
-never read in part."""
+"""Data of a later Titan is refused by a start and by verify, with an error that names the version
+and the next step. It is never read in part."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LATER = b"99.1.0 deadbeef"
 
 
 def written() -> list[bytes]:
-    """Payloads of records, as this Titan writes them."""
+    """Return payloads of records as this Titan writes them."""
     master = CoreMaster()
     turns = [list(master.events)]
     turns.append(master.see(register(slots=2), at=1.0).events)
@@ -47,7 +47,7 @@ def write(store: Path, payloads: list[bytes], *, by: bytes = LATER) -> None:
 
 
 def with_more(payload: bytes, event: str, *more: object) -> bytes:
-    """The same with further fields at the end of an event."""
+    """Return the payload with further fields at the end of each event of this kind."""
     events = msgspec.msgpack.decode(payload)
     found = [one for one in events if one[0] == event]
     assert found

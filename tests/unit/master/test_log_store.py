@@ -1,4 +1,4 @@
-"""The output of attempts, one file a run."""
+"""The output of attempts, in one file per run."""
 
 from __future__ import annotations
 
@@ -148,7 +148,8 @@ def test_sync_is_for_what_was_written(store: LogStore) -> None:
 
 
 def test_an_attempt_that_is_begun_anew_is_heard_from_its_beginning(tmp_path: Path) -> None:
-    """Its number was given out before, in a past that the master's home has forgotten."""
+    """The same attempt number was used before, in a history that the restored home does not
+    have."""
     logs = LogStore(tmp_path)
     logs.append("r", "j", 1, log_store.STDOUT, 0, b"of another past")
     logs.begin("r", "j", 1)
@@ -157,7 +158,7 @@ def test_an_attempt_that_is_begun_anew_is_heard_from_its_beginning(tmp_path: Pat
     assert logs.received("r", "j", 1) == (0, 0)
     logs.append("r", "j", 1, log_store.STDOUT, 0, b"now")
     for store in (logs, LogStore(tmp_path)):
-        store.close()  # and is read anew from its file
+        store.close()  # the next read opens the file again
         assert [data for _, _, data in store.pieces("r", "j", 1, {})] == [b"now"]
         assert store.received("r", "j", 1) == (3, 0)
         store.close()

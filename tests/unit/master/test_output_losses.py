@@ -1,4 +1,4 @@
-"""What the master could not keep of jobs' output is said by their results, and only what is really
+"""Results report the output of jobs that the master could not keep, and only what is really
 missing."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a journal on disk to the state that wrote it, with and without a snapshot."""
+"""Recovery of the state from a journal on disk, with and without a snapshot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from titan.model.states import Outcome
 
 
 def write(store: Path, turns: list[list[ev.Event]], *, next_seq: int = 1) -> int:
-    """Each turn as one record; returns the last sequence."""
+    """Write each turn as one record, and return the last sequence."""
     synced = threading.Event()
     last = next_seq - 1
     journal = JournalWriter(
@@ -46,7 +46,7 @@ def write(store: Path, turns: list[list[ev.Event]], *, next_seq: int = 1) -> int
 
 
 def life() -> tuple[Master, list[list[ev.Event]]]:
-    """A master and what it decided, turn by turn."""
+    """Return a master and its events, turn by turn."""
     master, turns = Master(), []
     turns.append(list(master.events))
     script: list[tuple[float, list[inputs.Input]]] = [
@@ -122,8 +122,8 @@ def test_a_snapshot_and_the_log_behind_it(tmp_path: Path) -> None:
 def test_a_snapshot_of_everything_needs_no_log(tmp_path: Path) -> None:
     master, turns = life()
     last = write(tmp_path, turns)
-    # In a process of its own: it lowers its priority and ends with its parent, which would go on
-    # for the tests after this one.
+    # The compaction runs in a process of its own, because it lowers the priority of its process and
+    # binds it to its parent. Otherwise both would also affect later tests.
     command = [sys.executable, "-m", MODULE, str(tmp_path), str(last), str(os.getpid())]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().endswith(".snap")
     recovered = recover(open_storage(tmp_path), Settings())
@@ -146,7 +146,8 @@ def test_a_damaged_snapshot_is_named_and_an_older_state_is_used(tmp_path: Path) 
 
 
 def all_of(state: State) -> list[object]:
-    """All that `apply` writes, what is derived and what a restart sets anew included."""
+    """Return everything that `apply` writes, including derived data and data that a restart sets
+    again."""
     depths = {number: seat.depth for number, seat in state.pool.seats.items()}
     return [list(snapshot.dump(state)), sorted(state.timers), state.scale_due, depths]
 

@@ -1,5 +1,5 @@
-"""Names in perm_files/: what they stand for, what they may be called, and which content
-they keep."""
+"""Names in perm_files/: their content, their grammar, and the content that they keep from garbage
+collection."""
 
 from __future__ import annotations
 

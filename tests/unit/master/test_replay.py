@@ -1,4 +1,4 @@
-"""A journal that is written while it is replayed, and one that is older than the times in it."""
+"""Replay of a journal that is being written, and of an old journal whose events lack times."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_journal_that_is_being_written_gives_a_prefix_of_it(tmp_path: Path) ->
 
 
 def test_a_journal_of_old_is_played(tmp_path: Path) -> None:
-    """Some of its events do not say when they came: they go with those before them."""
+    """Some events of this old journal have no time. They count with the events before them."""
     store = tmp_path / "store"
     shutil.copytree(ROOT / "journals" / "v1", store)
     follower = replay(open_storage(store), Settings())

@@ -1,4 +1,4 @@
-"""Results of a run for a collecting client: each once, as the jobs end."""
+"""Results of a run for a collecting client: each result is sent once, as its job ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRUE = JobTemplate(command="true")
 
 
 class Told:
-    """A connection that keeps what it is sent."""
+    """Connection that keeps the messages that are sent on it."""
 
     def __init__(self, number: int = 9) -> None:
         self.number = number
@@ -34,7 +34,7 @@ class Told:
         return cast(Peer, self)
 
     def take(self) -> list[tuple[int, list[int], list[int], bool]]:
-        """(request, positions, states, last) of what came since."""
+        """Return (request, positions, states, last) of the messages since the last call."""
         got, self.got = self.got, []
         return [(v.request, list(v.positions), list(v.states), v.last) for v in got]
 
@@ -83,7 +83,8 @@ def test_one_who_comes_late_is_told_what_is_over_already(master: Master) -> None
 
 
 def test_of_jobs_that_are_not_wanted_only_the_dead_are_told(master: Master) -> None:
-    """Others are CANCELLED for one that is DEAD: who wants these has to know why."""
+    """Jobs are CANCELLED because of a DEAD job. A client that wants only the cancelled jobs must
+    learn the reason."""
     stream, told = ResultStream(master.state), Told()
     stream.expect(told.peer, 5, [2])
     tell(stream.begin(9, 5, "r"))

@@ -1,5 +1,5 @@
-"""A standby: it opens storage and follows a master that works, changes nothing there, and leads
-when that one is gone."""
+"""A standby opens the storage and follows a running master. It changes nothing there, and leads
+when the master is gone."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_it_follows_a_master_that_works_and_then_leads(tmp_path: Path) -> None:
 
         master.core.see(submit(alike("a", JobTemplate(command="true")), run="last", key="last"))
         await master.core.settled()
-        shutil.copytree(store_of(home), taken)  # as it is when that machine is gone, all at once
+        shutil.copytree(store_of(home), taken)  # A copy of the files, as after the sudden end of that machine.
         follower.engine = open_storage(taken)
         failed: list[BaseException] = []
         core = core_of(follower, failed)
@@ -80,7 +80,8 @@ def test_it_follows_a_master_that_works_and_then_leads(tmp_path: Path) -> None:
 
 
 def test_the_term_is_what_opening_the_log_gives(tmp_path: Path) -> None:
-    """Also one that nobody ever began: its leader was gone before its first record was durable."""
+    """This includes a term that never became durable, because its leader ended before its first
+    record was durable."""
 
     async def main() -> int:
         recovered = recover(open_storage(tmp_path), Settings())

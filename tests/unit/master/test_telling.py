@@ -1,4 +1,4 @@
-"""Events in words: names for numbers, and only what is asked about."""
+"""Events as text, with names instead of numbers, and only the parts that a request is about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets at rest: what is in the file, whom it opens for, and what becomes of it under damage."""
+"""Secrets on disk: the content of the file, the key that opens it, and damaged files."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_any_damage_is_found_before_the_master_starts(tmp_path: Path, monkeypatc
     whole = (tmp_path / FILE).read_bytes()
     salt = msgspec.msgpack.decode(whole, type=vaults._File).salt
     ciphers = {True: vaults._cipher(PHRASE, salt), False: vaults._cipher(PHRASE, bytes(16))}
-    # which takes 0.1 s each time
+    # Deriving a key takes 0.1 s each time.
     monkeypatch.setattr(vaults, "_cipher", lambda key, other: ciphers[other == salt])
     for at in range(len(whole)):
         for data in (whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):

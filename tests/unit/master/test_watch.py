@@ -1,4 +1,4 @@
-"""Who watches a run is pushed what changes, once it is durable."""
+"""The master pushes the changes of a run to its watchers, once they are durable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from titan.protocol import messages as msg
 
 
 class Watcher:
-    """Stands for a connection; keeps what it was sent."""
+    """Connection of a watcher, which keeps the messages that are sent on it."""
 
     closed = False
 
@@ -32,13 +32,13 @@ class Watcher:
         self.got.append(message)
 
     def take(self) -> list[tuple[int, list[tuple[str, int]], bool, bool]]:
-        """(request, [(job, state)], first, last) of all that came since the last call."""
+        """Return (request, [(job, state)], first, last) of the messages since the last call."""
         got, self.got = self.got, []
         return [(c.request, [(row.id, row.state) for row in c.jobs], c.first, c.last) for c in got]
 
 
 class Hub:
-    """A watched master. What is sent waits until `durable`."""
+    """Master with a watch hub. Messages wait until `durable` is called."""
 
     def __init__(self) -> None:
         self.master = Master()
@@ -62,7 +62,7 @@ class Hub:
 
 
 def in_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    """Runs it in a loop of its own."""
+    """Run the test in an event loop of its own."""
 
     def run() -> None:
         asyncio.run(cast(Any, test()))
@@ -107,7 +107,7 @@ async def test_nothing_is_told_before_it_is_durable() -> None:
 async def test_changes_that_follow_closely_are_told_together_by_their_newest_state() -> None:
     hub = Hub()
     watcher = hub.watch(4)
-    with mock.patch.object(watch, "EVERY_S", 0.5):  # longer than a loaded machine takes between two lines
+    with mock.patch.object(watch, "EVERY_S", 0.5):  # longer than a machine under load needs between two lines of this test
         hub.see(started(1, {FIRST: 1.0}))
         hub.durable()
         watcher.take()

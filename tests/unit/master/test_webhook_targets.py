@@ -1,4 +1,4 @@
-"""Which addresses webhooks reach, whatever their names say, and what they say the next time."""
+"""Addresses that webhooks may reach, whatever a host name resolves to now and at the next try."""
 
 from __future__ import annotations
 
@@ -150,7 +150,8 @@ def call(targets: Targets, *urls: str) -> list[tuple[str, bool]]:
 
 
 def test_a_name_that_changes_between_two_tries_reaches_nothing_new() -> None:
-    """DNS rebinding: what was judged is what is connected to, and the next try is judged anew."""
+    """DNS rebinding: the master connects to the address that it checked. It checks the addresses
+    again at the next try."""
     with webhook_receiver() as hook:
         asked: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What the handler of workers looks at before the core sees it."""
+"""Checks of the handler of workers before the core gets an input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from titan.net.peer import Peer
 from titan.protocol import messages as msg
 
 HERE = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
-"""Of b"foo"."""
+"""SHA-256 of b"foo"."""
 GONE = "0" * 64
 
 
@@ -30,8 +30,8 @@ def value(hash_: str, tag: bytes = RETURNED_AT) -> bytes:
 
 
 def test_a_result_whose_content_is_gone_is_tried_again(tmp_path: Path) -> None:
-    """A worker that was cut off for longer than the grace may name what was removed since it sent
-    it."""
+    """A worker that was disconnected for longer than the grace period may name content that was
+    removed after its upload."""
     store = DirectoryStore(tmp_path / "files", spare_bytes=0)
     put(store, HERE, b"foo")
     told: list[Any] = []

@@ -1,4 +1,4 @@
-"""What of the free space of a worker's disk is worth saying."""
+"""Changes of the free disk space that a worker reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs, inputs and keys: what they may be, and the message for what they may not."""
+"""Outputs, inputs and keys: valid values, and the errors for invalid ones."""
 
 from __future__ import annotations
 

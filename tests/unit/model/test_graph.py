@@ -1,4 +1,4 @@
-"""A DAG is refused whole, and the message names the job and the reason."""
+"""An invalid DAG is refused as a whole, with an error that names the job and the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD = JobTemplate(command="true")
 
 
 def refusal(spec: DagSpec) -> tuple[str, str]:
-    """(message, job at fault)"""
+    """Return (message, job at fault)."""
     with pytest.raises(InvalidGraph) as caught:
         resolve(spec)
     assert (caught.value.code, caught.value.retryable) == ("invalid_graph", False)

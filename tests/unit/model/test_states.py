@@ -1,4 +1,4 @@
-"""The transition table: what may follow what."""
+"""The table of transitions."""
 
 from __future__ import annotations
 

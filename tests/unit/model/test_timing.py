@@ -1,5 +1,5 @@
-"""When schedules fire: cron expressions as Debian's cron reads them, the changes of the clocks,
-intervals, and bad input."""
+"""Times of schedules: cron expressions as in Debian's cron, changes of the clocks, intervals, and
+invalid input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BERLIN = "Europe/Berlin"
 
 
 def at(text: str) -> float:
-    """Of an ISO time; without an offset it is UTC."""
+    """Return the time of an ISO text; a text without an offset is in UTC."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
@@ -35,7 +35,7 @@ def told(cron: str, after: str, count: int, tz: str = "UTC") -> list[str]:
         ("0 0 29 2 *", "2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"),
         ("0 9 * * MON-FRI", "2026-01-01T09:00:00Z", "2026-01-02T09:00:00Z"),
         ("0 0 L * *", "2026-01-31T00:00:00Z", "2026-02-28T00:00:00Z"),
-        # either fits, as both are named
+        # both the day of the month and the weekday are given, so a day that matches either fits
         ("0 12 13 * FRI", "2026-01-02T12:00:00Z", "2026-01-09T12:00:00Z"),
         ("0 0 1 JAN,JUL *", "2026-07-01T00:00:00Z", "2027-01-01T00:00:00Z"),
         ("* * * * * *", "2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z"),
@@ -117,14 +117,13 @@ AROUND = st.sampled_from([at(f"2026-{day}T00:00:00") for day in DAYS])
 @settings(deadline=None)
 @given(TIMINGS, AROUND, st.floats(-90_000, 90_000))
 def test_times_are_the_same_from_wherever_one_looks(timing: Timing, day: float, off: float) -> None:
-    """The next time after any moment up to a time is that time: nothing depends on where one
-    begins."""
+    """If the search starts anywhere between two times, it finds the later one."""
     after = day + off
     found = list(islice(times(timing, after), 4))
     assert found == sorted(set(found)) and (not found or found[0] > after)
     for before, now in zip([after, *found], found, strict=False):
         for moment in (before, (before + now) / 2, now - 0.001):
-            if before <= moment < now:  # between two neighbouring floats there is no middle
+            if before <= moment < now:  # two neighbouring floats have no middle
                 assert next_time(timing, moment) == now
 
 

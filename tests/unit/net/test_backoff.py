@@ -1,4 +1,4 @@
-"""Back-off: doubling, its cap, its jitter, and its reset."""
+"""Back-off: doubling, limit, jitter and reset."""
 
 from __future__ import annotations
 

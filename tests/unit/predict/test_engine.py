@@ -1,4 +1,4 @@
-"""Predictions whose answer can be worked out by hand."""
+"""Predictions whose result can be computed by hand."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ TRUE = JobTemplate(command="true")
 
 
 def plan(parents: dict[str, str], takes: float | dict[str, float | tuple[float, ...]] = 1.0, **more: Any) -> Plan:
-    """`parents`: job -> its parents, in one word each. `templates`: those of some jobs; the others
-    are `true`."""
+    """Return a plan. `parents` maps each job to its parents, separated by blanks. `templates` has
+    the templates of some jobs; the other jobs run `true`."""
     ids = list(parents)
     special = more.pop("templates", {})
     cpu = more.pop("cpu", 0.0)
@@ -71,7 +71,7 @@ def test_overheads_lie_between_jobs() -> None:
     it = plan({"a": "", "b": "a", "c": "b"}, groups=[Group(1)], overheads=Overheads(begin_s=0.5, link_s=0.2, turn_s=0.01))
     timeline = predict(it)
     assert [round(s, 4) for s in timeline.starts] == [0.5, 1.7, 2.9]
-    assert round(timeline.makespan_s, 4) == 4.0  # half a link until the master hears of the end
+    assert round(timeline.makespan_s, 4) == 4.0  # the end takes half of `link_s` to reach the master
     queue = predict(plan(wide(3), groups=[Group(1)], overheads=Overheads(begin_s=0.5, link_s=0.2, turn_s=0.01)))
     assert [round(s, 4) for s in queue.starts] == [0.5, 1.51, 2.52]
 
@@ -107,7 +107,7 @@ def test_failures_are_repeated_with_their_backoff() -> None:
     retried = plan({"a": ""}, {"a": (1.0, 1.0, 2.0)}, templates={"a": JobTemplate(command="false", retries=3)})
     timeline = predict(retried)
     assert (timeline.state, timeline.attempts) == ("COMPLETED", 3)
-    # 0.5 s, which doubles, and between half and all of it
+    # The back-off begins at 0.5 s and doubles. Jitter shortens it to at least half.
     assert 4.0 + 0.25 + 0.5 <= timeline.makespan_s <= 4.0 + 0.5 + 1.0
     dead = predict(
         plan({"a": "", "b": "a"}, {"a": (1.0, 1.0, 2.0), "b": 1.0}, templates={"a": JobTemplate(command="false", retries=1)})

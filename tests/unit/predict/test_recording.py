@@ -1,5 +1,5 @@
-"""What is learnt from a run: predicted courses are recorded, and must give back what they were made
-of."""
+"""Measurements from runs. Predicted runs are recorded, and the measurements must give the numbers
+from which the runs were predicted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def test_durations_come_back_though_the_machine_was_full(workers: int, cpu: floa
 
 
 def test_a_prediction_from_any_recording_is_the_same() -> None:
-    """From runs on 1, 2 and 4 workers that shared two CPUs the same course on 3 is predicted."""
+    """Recordings with 1, 2 and 4 workers that shared two CPUs give the same prediction for 3
+    workers."""
     spans = []
     for workers in (1, 2, 4):
         plan, parents = diamond(workers, cpu=1.0, shared=2.0, overheads=Overheads())
@@ -78,8 +79,8 @@ def test_of_nothing_nothing_is_learnt() -> None:
 
 
 def test_slots_that_fall_free_together_are_not_taken_for_a_slow_link() -> None:
-    """Two slots in step: the second job of each round waits for its slot, and not since its
-    parent's end."""
+    """Two slots end at the same times. The second job of each round waits for its slot, not for its
+    parent."""
     rows = [Row("first", "w", 0.0, 1.0, 0.0)]
     for i in range(6):
         begins = [1.01, 1.01, 2.02, 2.02, 3.03, 3.03][i]
@@ -90,7 +91,7 @@ def test_slots_that_fall_free_together_are_not_taken_for_a_slow_link() -> None:
 
 
 def test_jobs_that_wait_for_something_else_are_not_taken_to_have_waited_for_a_cpu() -> None:
-    """Eight at once that need a tenth of a CPU each keep two of them busy to 40 %."""
+    """Eight jobs at the same time that need a tenth of a CPU each use only 40 % of two CPUs."""
     rows = [Row(f"j{i}", "w", 0.0, 10.0, 1.0) for i in range(8)]
     found = recorded_durations([Recording(0.0, rows, {"w": Host("h", 2.0, 8)})])
     assert all(takes.attempts == (10.0,) for takes in found.values())

@@ -1,4 +1,4 @@
-"""Messages: their bytes, and what is answered to a frame that holds none."""
+"""Messages: their bytes, and the answer to a frame without a valid message."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from titan.protocol.opcodes import OPCODE_OF, OPCODES
 
 TEMPLATE = JobTemplate(command="ls", retries=1, env=(("K", "v"),))
 
-# What is here is spoken by programs in other languages and by masters and workers of other
-# versions.
+# Programs in other languages, and masters and workers of other versions, use these bytes. So they
+# must not change.
 GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (msg.Ping(1), None, "0104000000000002 91 01"),
     (
@@ -142,12 +142,13 @@ def test_messages_of_a_peer_that_knows_no_files_of_one_machine_are_read() -> Non
 
 
 def frame(kind: type[msg.Message], *fields: object) -> bytes:
-    """A frame of that kind with those fields, whatever they are."""
+    """Return a frame of this kind of message with any fields."""
     return encode_frame(OPCODE_OF[kind], msgspec.msgpack.encode(fields))
 
 
 def misfit(data: bytes) -> msg.Error:
-    """What is answered to a frame that holds no message; the stream behind it lives."""
+    """Return the error for a frame without a valid message. Also check that the next message of the
+    stream is still read."""
     first, second = MessageDecoder().receive_data(data + encode(msg.Ping(8)))
     assert isinstance(first, Misfit)
     assert second == Received(msg.Ping(8), b"")

@@ -1,5 +1,5 @@
-"""What a decoder holds follows what has come: not what was announced, nor what a payload says that
-it becomes."""
+"""The memory of a decoder depends on the bytes that have arrived, not on announced sizes or on the
+announced size of a compressed payload."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def test_somebody_who_still_looks_at_the_memory_does_not_stop_the_growth() -> No
 
 
 def test_what_compresses_too_well_can_be_read_all_the_same() -> None:
-    """By readers of old, too: what stands behind the frame is passed over."""
+    """Readers of older versions can read it too: they ignore the bytes after the compressed
+    frame."""
     message = msg.Values(1, [0], [6], [bytes(4 << 20)], [""])
     data = encode(message, compress=True)
     assert len(data) < (4 << 20) // RATIO * 1.1
@@ -87,7 +88,7 @@ def test_a_stranger_has_small_frames_until_it_has_said_who_it_is() -> None:
 
 
 class _Recorded(Peer):
-    """A peer without a socket: what the budget orders is kept."""
+    """Peer without a socket, which records the orders of the budget."""
 
     def __init__(self) -> None:
         super().__init__(lambda *_: None, lambda *_: None)

@@ -1,4 +1,4 @@
-"""No message has a field without a stated range, and the decoder refuses what is outside."""
+"""Every field of every message has a range, and the decoder refuses values outside of it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.opcodes import OPCODES
 
 CHECKED_BY_THE_MODEL = (DagSpec, JobTemplate, Timing, StoredFile)
-"""They are in the journal too, which must be read whatever the limits are now."""
+"""Structs that are also journaled. Journals must stay readable when limits change."""
 
 
 def unbounded(of: Any, where: str) -> Iterator[str]:
-    """The parts of a type that state no range."""
+    """Yield the parts of a type that have no range."""
     match of:
         case inspect.IntType(ge=low, le=high) | inspect.FloatType(ge=low, le=high):
             if low is None or high is None:

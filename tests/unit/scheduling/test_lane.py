@@ -40,8 +40,8 @@ def test_who_is_gone_is_dropped_when_its_turn_comes() -> None:
 
 
 def test_a_job_that_was_pushed_twice_is_taken_once() -> None:
-    """It was released from here, went elsewhere, and came back before its first entry had reached
-    the front."""
+    """The job left the lane, went elsewhere, and came back before its first entry had reached the
+    front."""
     lane = Lane(lambda _: True)
     for job in (7, 8, 7, 7, 8):
         lane.push(1, job)

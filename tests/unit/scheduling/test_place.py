@@ -1,4 +1,4 @@
-"""The match of jobs and workers, in small cases; tests/property/scheduling has the large ones."""
+"""Placement of jobs on workers in small cases. tests/property/scheduling has the large ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from titan.scheduling.pool import Pool
 
 
 def lane_of(*jobs: tuple[int, int]) -> Lane:
-    """(priority, job) each."""
+    """Return a lane with these jobs, given as (priority, job)."""
     lane = Lane(lambda _: True)
     for priority, job in jobs:
         lane.count += 1
@@ -18,7 +18,7 @@ def lane_of(*jobs: tuple[int, int]) -> Lane:
 
 
 def pool_of(*workers: tuple[tuple[str, ...], int]) -> Pool:
-    """(capabilities, slots) of workers 1, 2, ..."""
+    """Return a pool with the workers 1, 2, ..., given as (capabilities, slots)."""
     pool = Pool()
     for number, (capabilities, slots) in enumerate(workers, 1):
         pool.put(number, capabilities, slots, 0, open_=True)

@@ -1,4 +1,4 @@
-"""The workers by load."""
+"""The pool of workers by load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from titan.scheduling.pool import Pool
 
 
 def pool_of(**workers: tuple[int, int]) -> Pool:
-    """w1=(slots, used), ..."""
+    """Return a pool with these workers, given as w1=(slots, used)."""
     pool = Pool()
     for name, (slots, used) in workers.items():
         pool.put(int(name[1:]), ("GENERAL",), slots, used, open_=True)
@@ -64,8 +64,8 @@ def test_a_worker_that_was_dropped_is_gone() -> None:
 
 
 def test_an_attempt_too_many_leaves_less_than_no_room() -> None:
-    """A worker that came back with what the master had given up holds more than it should for a
-    while."""
+    """A worker that comes back with attempts that the master had given up holds too many attempts
+    for a while."""
     pool = pool_of(w1=(1, 2))
     assert pool.room(1) < 0
     assert pool.best("GENERAL") is None

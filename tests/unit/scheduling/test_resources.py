@@ -1,5 +1,5 @@
-"""Jobs that ask for resources or for several capabilities, and the room that is held for those that
-come first."""
+"""Jobs that ask for resources or for several capabilities, and the room that is reserved for
+earlier jobs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ PLAIN = "GENERAL"
 
 
 def wants(cpus: int = 0, memory: int = 0, gpus: int = 0, *, capabilities: tuple[str, ...] = GENERAL) -> Demand:
-    """`cpus` whole ones."""
+    """Return a demand. `cpus` counts whole CPUs."""
     return Demand(capabilities, (cpus * 1000, memory, gpus))
 
 
 def pool_of(*workers: tuple[int, Amounts], depth: int = 0) -> Pool:
-    """(slots, what it has) of workers 1, 2, ...; cpus whole ones."""
+    """Return a pool with the workers 1, 2, ..., given as (slots, resources). CPUs are whole
+    CPUs."""
     pool = Pool()
     for number, (slots, (cpus, memory, gpus)) in enumerate(workers, 1):
         pool.put(number, GENERAL, slots, 0, open_=True, depth=depth, total=(cpus * 1000, memory, gpus))
@@ -26,7 +27,7 @@ def pool_of(*workers: tuple[int, Amounts], depth: int = 0) -> Pool:
 
 
 class Queue:
-    """Lanes by demand; jobs are numbered in the order in which they come."""
+    """Lanes by demand. Jobs are numbered in the order in which they are added."""
 
     def __init__(self, pool: Pool, patience_s: float = 5.0) -> None:
         self.pool = pool
@@ -104,8 +105,8 @@ def test_one_that_fits_nowhere_blocks_nobody() -> None:
 
 # -- room that is held -----------------------------------------------------------------------------
 def test_a_large_one_is_not_passed_for_ever_by_small_ones() -> None:
-    """Four small ones run; each that ends is followed by another until the large one has waited
-    long enough."""
+    """Four small jobs run. Each that ends is followed by another small job, until the large job has
+    waited long enough."""
     queue = Queue(pool_of((8, (4, 0, 0))))
     queue.add(wants(cpus=1), count=4)
     queue.place()
@@ -125,7 +126,7 @@ def test_a_large_one_is_not_passed_for_ever_by_small_ones() -> None:
 
 
 def test_what_needs_nothing_that_is_held_goes_on() -> None:
-    """A GPU that is busy for long costs the jobs that need none of it one slot, and no more."""
+    """While a GPU is busy for long, jobs without a GPU lose one slot, and no more."""
     queue = Queue(pool_of((4, (4, 0, 1))))
     queue.add(wants(gpus=1), count=2)
     queue.place()
@@ -238,11 +239,11 @@ def test_how_many_come_before() -> None:
 def test_who_waits_behind_a_hold_has_room_when_a_lesser_job_has_it_instead() -> None:
     queue = Queue(pool_of((1, (4, 9, 9)), depth=1), patience_s=0.0)
     queue.add(PLAIN)
-    queue.place()  # the slot is taken; an attempt may wait behind it
+    queue.place()  # the slot is taken, and one attempt may wait behind it
     queue.add(wants(cpus=4))
     queue.add(PLAIN, pin=1)
     queue.add(wants(cpus=3))
     assert queue.place(1.0) == {} and queue.pool.holds, "room is held for what comes before the pinned one"
     queue.lanes[wants(cpus=4)].pop()
-    queue.lanes[wants(cpus=4)].count -= 1  # it was cancelled: nothing changed on the worker
+    queue.lanes[wants(cpus=4)].count -= 1  # the job was cancelled, and nothing changed on the worker
     assert queue.place(2.0, touched=[]) == {1: [3]}

@@ -1,5 +1,4 @@
-"""How many burst workers there should be: thresholds, bounds, cool-down, and the words for each
-decision."""
+"""The number of burst workers: thresholds, limits, cool-down, and the reason of each decision."""
 
 from __future__ import annotations
 

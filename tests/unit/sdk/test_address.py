@@ -1,4 +1,4 @@
-"""The address of the master: options, environment, homes, the default port."""
+"""Sources of the master's address: options, environment, homes, the default port."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def home_at(folder: Path, address: str) -> HomeLock:
 
 @pytest.fixture
 def here(place: Path) -> Iterator[HomeLock]:
-    """A master that runs in .titan of the working directory."""
+    """Provide a master that runs in .titan of the working directory."""
     with home_at(place / ".titan", "127.0.0.1:1111") as lock:
         yield lock
 

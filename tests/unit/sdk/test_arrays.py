@@ -18,7 +18,7 @@ from titan.sdk.staging import stage
 
 
 def table(*jobs: Job) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """id -> (args, parents)"""
+    """Return id -> (args, parents)."""
     spec = stage(DAG("d", jobs)).spec
     return {name: (args, parents) for name, args, parents in zip(spec.ids, spec.args, spec.parents, strict=True)}
 

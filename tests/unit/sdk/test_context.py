@@ -16,7 +16,7 @@ from titan.errors import ConnectionLost
 
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """The socket at which a worker would listen."""
+    """Provide the socket on which a worker would listen."""
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(tmp_path / "context"))
     listening.listen()

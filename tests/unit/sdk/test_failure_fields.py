@@ -1,5 +1,5 @@
-"""What jobs and pipelines may say of failing and of gates, what comes out of it, and what is
-refused."""
+"""Fields about failures and gates in Python and in pipelines: valid values, their effect, and the
+errors for invalid values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The table of a job's fields: everything that knows fields follows it, so a new field is one row
-and its use."""
+"""The table of a job's fields. All code that needs the list of fields reads this table, so a new
+field needs only a row and the code that uses it."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ print(make_job_table.job_table().splitlines()[-1])
 
 
 def test_a_new_scalar_field_is_one_row_and_its_use(tmp_path: Path) -> None:
-    """In a copy of the package. The use is the template's field, in which the value goes to the
-    worker."""
+    """The test adds the field to a copy of the package. The code that uses it is the field of the
+    template, which carries the value to the worker."""
     shutil.copytree(SOURCE, tmp_path / "titan", ignore=shutil.ignore_patterns("__pycache__"))
     for name, before, more in (("sdk/job.py", "    # fmt: on\n", ROW), ("model/dag.py", "\n    def __hash__", USE)):
         file = tmp_path / "titan" / name
@@ -121,7 +121,8 @@ def test_every_row_is_whole() -> None:
 
 @pytest.mark.parametrize("name", [name for name, row in Job.ROWS.items() if row.use is Use.WORK and row.default is not ...])
 def test_a_gate_has_no_field_that_it_would_pass_over(name: str, tmp_path: Path) -> None:
-    """In a pipeline the mere key is refused, from Python every value but the default."""
+    """In a pipeline the key alone is refused. In Python every value except the default is
+    refused."""
     path = tmp_path / "p.yaml"
     key = Job.ROWS[name].key or name
     path.write_text(f"name: p\njobs:\n  - id: a\n    type: gate\n    {key}: 1\n")

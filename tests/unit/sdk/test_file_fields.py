@@ -1,5 +1,5 @@
-"""`outputs` and `inputs` in Python and in pipeline files: what they become, and what is said of
-those that are wrong."""
+"""`outputs` and `inputs` in Python and in pipeline files: their effect, and the errors for invalid
+values."""
 
 from __future__ import annotations
 

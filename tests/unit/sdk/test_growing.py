@@ -1,4 +1,4 @@
-"""What stands for jobs that are added later, and how additions are made."""
+"""Placeholders for jobs that are added later, and how additions are made."""
 
 from __future__ import annotations
 

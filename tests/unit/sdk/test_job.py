@@ -1,4 +1,4 @@
-"""Job and DAG: what they take, and the sentence for what they do not."""
+"""Job and DAG: valid values, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -246,8 +246,8 @@ def test_jobs_and_dags_have_short_reprs() -> None:
     assert repr(DAG("d", [a])) == "DAG('d', 1 job)"
 
 
-# The first text that hypothesis draws in a fresh checkout builds its table of Unicode, which takes
-# a second.
+# The first text that hypothesis generates in a fresh checkout builds its table of Unicode, which
+# takes a second.
 _patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _ANYTHING = st.one_of(
@@ -258,8 +258,8 @@ _ANYTHING = st.one_of(
 @_patient
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(["file", "command", "args", "requirement", "delay", "timeout"], _ANYTHING)))
 def test_any_value_is_taken_or_refused(fields: dict[str, Any]) -> None:
-    """And what a Job takes, the model's own check takes: no error comes later without the job's
-    name."""
+    """The model's own check accepts every value that Job accepts. So no error comes later, without
+    the name of the job."""
     try:
         job = Job("j", **fields)
     except InvalidGraph as error:

@@ -1,4 +1,4 @@
-"""`limits` of a job: what may be written, what it means, and what is said of the rest."""
+"""`limits` of a job: valid values, their meaning, and the errors for all others."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a job asks of its worker, from what users write to the template, and what no worker can
-give."""
+"""Resources that a job requests from its worker: values of users, the template, and requests that
+no worker can meet."""
 
 from __future__ import annotations
 

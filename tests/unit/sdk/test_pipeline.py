@@ -1,4 +1,4 @@
-"""Pipeline files: what the contract says each key is, and errors that name file, line and key."""
+"""Pipeline files: the documented meaning of each key, and errors that name file, line and key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 
 def fault(folder: Path, text: str | bytes) -> str:
-    """What comes after the file's name."""
+    """Return the text of the error after the name of the file."""
     path = write(folder, text)
     with pytest.raises(InvalidPipeline) as caught:
         load_pipeline(path)
@@ -45,7 +45,8 @@ def fault(folder: Path, text: str | bytes) -> str:
 
 
 def job_fault(folder: Path, lines: str) -> str:
-    """The fault of a pipeline with one job `a`, whose other lines begin in line 5."""
+    """Return the error for a pipeline with one job `a`. The given lines of the job begin in line
+    5."""
     return fault(
         folder, "name: x\njobs:\n  - id: a\n    command: 'true'\n" + "".join(f"    {line}\n" for line in lines.split("\n"))
     )
@@ -369,7 +370,8 @@ def test_ten_megabytes_are_refused_before_they_are_parsed(folder: Path) -> None:
 
 @pytest.mark.parametrize("inner", ["[*a8, *a8]", "{x: *a8, y: *a8}"])
 def test_billion_laughs_are_refused(folder: Path, inner: str) -> None:
-    """Aliases are never copied out, but what follows them must not be made to walk them either."""
+    """Aliases are never copied. The code after the YAML parser must not visit each repetition of
+    them either."""
     text = "name: x\nversion:\n  - &a0 [" + ", ".join(["lol"] * 10) + "]\n"
     text += "".join(f"  - &a{i + 1} [{', '.join([f'*a{i}'] * 10)}]\n" for i in range(9)) + f"jobs: {inner}\n"
     assert "values, counting what aliases repeat" in fault(folder, text)
@@ -428,7 +430,7 @@ def loads_or_refuses(folder: Path, text: bytes) -> None:
     except InvalidPipeline as error:
         assert str(error).startswith(f"{path}:")
     except InvalidGraph:
-        pass  # staging looks at more than one file
+        pass  # staging checks more than one file at a time, so its error has no line
 
 
 @_fuzz
@@ -459,7 +461,7 @@ _JOBS = st.dictionaries(st.sampled_from([*JOB_KEYS, "id", "command"]), _VALUES, 
 @_fuzz
 @given(st.lists(_JOBS, max_size=4), st.sampled_from(["true", "false"]))
 def test_any_jobs_are_loaded_or_refused(folder: Path, jobs: list[dict[str, str]], project: str) -> None:
-    """Close to right, so that each key's own check is reached."""
+    """The jobs are nearly valid, so that the check of each key is reached."""
     text = f"name: x\nproject: {project}\njobs:\n"
     for i, job in enumerate(jobs):
         entries = {"id": f"j{i}"} | ({"command": "x"} if "file" not in job else {}) | job

@@ -1,4 +1,4 @@
-"""The public names of `titan`: all can be imported, are listed, and are documented."""
+"""All public names of `titan` can be imported, are listed, and are documented."""
 
 from __future__ import annotations
 

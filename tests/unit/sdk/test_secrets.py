@@ -1,4 +1,4 @@
-"""`secrets` of a job: what may be written, how it travels, and what is said of the rest."""
+"""`secrets` of a job: valid values, how the names travel, and the errors for all others."""
 
 from __future__ import annotations
 

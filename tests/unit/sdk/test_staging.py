@@ -1,4 +1,4 @@
-"""Staging: columns, shared templates, hashes, and files that are not as they should be."""
+"""Staging: columns, shared templates, hashes, and invalid files."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_perm_files_are_resolved_by_the_client(project: Path) -> None:
     assert staged.unresolved == ("tools/x.sh", "y")
     first = staged.spec.templates[0]
     assert (first.file, first.file_hash, first.archive) == ("x.sh", "perm:tools/x.sh", "")
-    assert staged.artifacts == {}  # no job is in the project, so it stays at home
+    assert staged.artifacts == {}  # no job needs a file of the project, so the project is not sent
     done = staged.resolve({"tools/x.sh": "1" * 64, "y": "2" * 64})
     assert [t.file_hash for t in done.spec.templates] == ["1" * 64, "1" * 64, "2" * 64]
     assert done.unresolved == ()
@@ -244,10 +244,12 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "stdin": {"stdin": __file__},
     "log_limit": {"log_limit": "1MiB"},
 }
-"""For each field of a job that makes its template: how a job differs from `Job(id, command="true")`
-in it. A new one belongs here, or, if it is no business of templates, its row says `own=True`."""
+"""Field of a job that goes into its template -> values of a job that differs from `Job(id,
+command="true")` in this field. A new field must be added here. If it does not go into templates,
+its row has `own=True` instead."""
 BESIDE = {"python": "file", "driver": "file", "backoff_max": "backoff", "message": "type", "max_wait": "type", "webhook": "type"}
-"""Fields that need another one to be different too: that is what they are compared with."""
+"""Field -> another field that it needs. The job is compared with a job that differs only in the
+other field."""
 
 
 def test_each_field_of_a_job_is_of_that_job_alone_or_makes_its_template() -> None:

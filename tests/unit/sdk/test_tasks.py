@@ -1,4 +1,4 @@
-"""Tasks: what their calls come to as a graph, and how what came of it reaches the futures."""
+"""Tasks: the graph that their calls become, and how the results reach the futures."""
 
 from __future__ import annotations
 

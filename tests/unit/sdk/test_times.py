@@ -1,5 +1,5 @@
-"""Times in jobs, DAGs and pipelines, and the arguments of a schedule: what is taken, and what is
-said of the rest."""
+"""Times in jobs, DAGs and pipelines, and the arguments of a schedule: valid values, and the errors
+for all others."""
 
 from __future__ import annotations
 

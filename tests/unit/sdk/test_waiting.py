@@ -1,4 +1,5 @@
-"""Code without an event loop waits for one, and Ctrl-C ends the wait wherever it arrives."""
+"""Code without an event loop waits for code in one. Ctrl-C ends the wait, wherever the interrupt
+arrives."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ DEADLINE_S = 20.0
 
 
 class Interrupting:
-    """A loop whose `call_soon_threadsafe` is interrupted once, before or after it hands over."""
+    """Event loop whose `call_soon_threadsafe` is interrupted once, before or after it has handed
+    the callback over."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, began: threading.Event, *, handed_over: bool) -> None:
         self._loop, self._began, self._handed_over, self._done = loop, began, handed_over, False
@@ -33,7 +35,7 @@ class Interrupting:
 
 
 class Log:
-    """A stream that never yields and records that it began and that it was closed."""
+    """Stream that never yields. It records that it began and that it was closed."""
 
     def __init__(self) -> None:
         self.began, self.closed = threading.Event(), threading.Event()
@@ -72,7 +74,7 @@ def test_an_interrupt_while_a_step_is_handed_over_ends_the_stream(waiting: Waiti
     thread.start()
     thread.join(DEADLINE_S)
     assert ended == [KeyboardInterrupt]
-    assert log.closed.is_set() == handed_over  # a stream that never began has nothing to close
+    assert log.closed.is_set() == handed_over  # a stream that never began need not be closed
 
 
 def test_results_and_errors_come_back(waiting: Waiting) -> None:

@@ -1,4 +1,4 @@
-"""What a client keeps of a watch until somebody takes it."""
+"""The changes of a watch that a client keeps until they are read."""
 
 from __future__ import annotations
 

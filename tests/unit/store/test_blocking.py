@@ -1,5 +1,5 @@
-"""Sessions that wait are served in the order in which they came, once, and are answered when their
-time is over."""
+"""Waiting sessions are served once, in the order in which they began to wait, and are answered when
+their timeout ends."""
 
 from __future__ import annotations
 

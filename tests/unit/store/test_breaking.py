@@ -1,5 +1,5 @@
-"""A command that raises what it should not is answered, ends nobody, and leaves the journal as the
-keys are."""
+"""A command that raises an unexpected exception gets an error reply and ends no process. The
+journal then has the current values of the keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Log(Hooks):
 
 
 def half(ctx: Context, args: list[bytes]) -> Reply:
-    """Appends, and breaks off before it says so."""
+    """Append to a string, and raise before the change is recorded."""
     value = ctx.db.data[args[1]]
     assert isinstance(value, bytes)
     ctx.db.data[args[1]] = value + args[2]

@@ -1,4 +1,4 @@
-"""What is journaled repeats the same without a clock, chance or conditions; and it gives the same
+"""A replay of the journaled changes needs no clock, randomness or conditions, and gives the same
 keys."""
 
 from __future__ import annotations

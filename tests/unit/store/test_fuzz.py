@@ -1,4 +1,5 @@
-"""Whatever bytes come, there is a reply that can be encoded; and what was done can be repeated."""
+"""Random bytes as commands. Each command has a reply that can be encoded, and the changes can be
+replayed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A job's session administers nothing and stays where it is; and the password is
-nowhere in clear."""
+"""The session of a job cannot administer the store or leave its database. No password is stored or
+shown in clear text."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ REFUSED = {
     ),
     *("SLOWLOG|GET", "SLOWLOG|LEN", "SLOWLOG|RESET", "SWAPDB"),
 }
-"""Everything of the table that a job may not run at all. A command that is added with flag `a` or
-`j` belongs here."""
+"""Commands that a job may not run at all. A new command with the flag `a` or `j` must be added
+here."""
 
 
 def jobs(database: int) -> Talk:
@@ -48,7 +48,7 @@ def jobs(database: int) -> Talk:
 
 
 def call(command: Command) -> list[bytes]:
-    """So many arguments as it takes."""
+    """Return a call of the command with the number of arguments that it needs."""
     words = command.name.split(b"|")
     return [*words, *[b"0"] * (abs(command.arity) - len(words))]
 

@@ -1,4 +1,4 @@
-"""Derived keys are read like any other and not written; a limit on memory holds."""
+"""Derived keys can be read like stored keys, but not written. The memory limit is enforced."""
 
 from __future__ import annotations
 

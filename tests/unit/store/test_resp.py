@@ -1,4 +1,4 @@
-"""Replies as bytes of both versions of the protocol."""
+"""Encoding of replies in both versions of the protocol."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is there during a whole scan is returned, once; and a scan whose list is gone
-loses nothing."""
+"""A scan returns each element that exists during the whole scan once. A scan whose list was dropped
+misses no element."""
 
 from __future__ import annotations
 

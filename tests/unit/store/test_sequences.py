@@ -1,5 +1,5 @@
-"""After any sequence of commands the store holds together, its changes repeat it, and so does a
-snapshot."""
+"""After any sequence of commands, the store is consistent. A replay of its changes and a load of
+its snapshot give the same store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transactions, channels, passwords and the ways of a connection."""
+"""Sessions: transactions, channels, passwords, and commands about the connection."""
 
 from __future__ import annotations
 

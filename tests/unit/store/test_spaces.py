@@ -1,4 +1,4 @@
-"""Each run has a space of its own: a database beyond the reach of SELECT."""
+"""Each run has a database of its own, which SELECT cannot choose."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ RUN = SPACES + 5
 
 
 def spaced(number: int = RUN) -> Talk:
-    """Session 1 has the databases that all share, 2 the space of a run."""
+    """Return a store with two sessions: 1 uses the shared databases, 2 uses the database of a
+    run."""
     talk = Talk()
     talk.store.choose(talk.session(2), number)
     return talk

@@ -1,4 +1,4 @@
-"""The map of ids in order, beside a dict that is sorted each time."""
+"""The map of ids in order, compared with a dict that is sorted for each comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look at each type, without a redis-server: what commands answer, and what they refuse."""
+"""Replies and errors of commands for each type, without a Redis server."""
 
 from __future__ import annotations
 

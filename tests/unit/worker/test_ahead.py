@@ -1,5 +1,5 @@
-"""An attempt that stands behind another: it begins the moment that one ends, and waits behind no
-slow one."""
+"""Attempts that stand behind another attempt. They begin as soon as the other ends, and never stand
+behind a slow attempt."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def behind(lease: int, front: int, template: JobTemplate = PLAIN) -> m.StartAtte
 
 
 def quick(*leases: int, slots: int = 1) -> Node:
-    """The first was quick, the second has its slot since 1.01, the third stands behind it, the
-    others wait."""
+    """Return a node with quick attempts. The first attempt has ended, the second has had its slot
+    since 1.01, the third stands behind the second, and the others wait."""
     node = Node(slots)
     node.see(dispatched(*leases), at=1.0)
     node.see(m.AttemptStarted(leases[0], 1.0))

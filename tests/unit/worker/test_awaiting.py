@@ -1,4 +1,4 @@
-"""Calls that wait for other calls, as the worker's machine sees them."""
+"""Calls that wait for other calls, in the worker's state machine."""
 
 from __future__ import annotations
 

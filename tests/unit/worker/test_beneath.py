@@ -1,4 +1,5 @@
-"""Paths that jobs name, by the kernel and, where that cannot, step by step."""
+"""Resolution of paths that jobs name, by the kernel or, where the kernel cannot do this, step by
+step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Capture: a stream of a job from its pipe into its log."""
+"""Capture of a job's stream from its pipe into its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from titan.worker.isolated.capture import READ_BYTES, Capture
 
 
 def piped(data: bytes) -> int:
-    """The reading end of a pipe that holds `data`, ended behind it."""
+    """Return the reading end of a pipe that contains `data` and is closed after it."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.write(writing, data)
@@ -26,12 +26,13 @@ def bytes_of(reports: list[tuple[Any, ...]]) -> bytes:
 
 
 def gaps_of(reports: list[tuple[Any, ...]]) -> dict[int, int]:
-    """Offset in the log -> bytes that were dropped there."""
+    """Return offset in the log -> number of bytes that were dropped there."""
     return {report[3]: report[4] for report in reports if report[4]}
 
 
 def test_the_head_is_never_only_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a process that reads and then writes may be killed between, there is no such place."""
+    """A process that reads output and then writes it can be killed in between, and loses the
+    output. The test checks that no output is read before it is written."""
 
     def refuse(*_: object) -> None:
         raise AssertionError("what is written was read before")
@@ -86,7 +87,7 @@ def test_a_file_system_that_cannot_splice_is_written_to(tmp_path: Path, monkeypa
 
 
 def test_output_for_dev_null_is_reported_all_the_same() -> None:
-    """A service's log is written by its worker."""
+    """The worker writes the log of a service."""
     capture = Capture(1, 1, piped(b"said"), os.devnull, 1000)
     reports: list[tuple[Any, ...]] = []
     capture.pump(reports, READ_BYTES)

@@ -1,5 +1,5 @@
-"""Limits by cgroups, on trees of files that look like those of version 1, version 2 and none; and
-how a process enters."""
+"""Limits by cgroups, with trees of files like those of cgroups version 1, version 2, or none. Also
+how a process enters a group."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ALL = Limits(memory=512 << 20, cpus=1.5, processes=64)
 
 
 class Machine:
-    """/proc and /sys/fs/cgroup as a folder. Groups are made and removed as a kernel would: with the
-    files in them."""
+    """Folders in place of /proc and /sys/fs/cgroup. Groups are created and removed with their
+    files, as a kernel does."""
 
     def __init__(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.proc, self.sys = base / "proc", base / "sys"
@@ -45,7 +45,7 @@ class Machine:
         (self.proc / str(pid) / "stat").write_text(f"{pid} (a name) with ) {' '.join(fields)}\n")
 
     def mount(self, type_: str, controllers: str, path: str, *, root: str = "/") -> Path:
-        """The folder of this process in that hierarchy."""
+        """Mount a hierarchy, and return the folder of this process's group in it."""
         point = self.sys / (controllers or "unified")
         folder = point / os.path.relpath(path, root)
         folder.mkdir(parents=True)
@@ -101,7 +101,7 @@ def test_version_2_where_the_controllers_have_to_be_handed_down(machine: Machine
 
 
 def test_a_worker_that_is_alone_in_its_group_moves_down(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group with processes of its own can hand no controllers on."""
+    """A group that contains processes cannot delegate controllers to its children."""
     base = machine.mount("cgroup2", "", "/titan.service")
     (base / "cgroup.controllers").write_text("cpu memory pids")
     (base / "cgroup.procs").write_text(f"{os.getpid()}\n")
@@ -177,8 +177,8 @@ def test_what_dead_workers_left_goes_and_what_lives_stays(machine: Machine) -> N
 
 
 def test_what_is_still_to_go_is_not_used_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service's next process comes while its last one is dying: to sweep that one's group must
-    not kill the new one."""
+    """The next process of a service may begin while its last process is being killed. The removal
+    of the old group must not kill the new process."""
     for kind in ("memory", "cpu", "pids"):
         machine.mount("cgroup", kind, "/")
     limiter = open_limiter(machine.proc)
@@ -213,8 +213,8 @@ def test_groups_that_a_job_made_in_its_own_go_however_deep_they_are(machine: Mac
         here = below
     os.close(here)
     limiter.end(5)
-    assert limiter.left == 1  # the end of an attempt does not go down there
-    assert empty(Path(procs).parent, 50) <= 50  # nor is a pass longer than it may be
+    assert limiter.left == 1  # the end of an attempt does not remove nested groups
+    assert empty(Path(procs).parent, 50) <= 50  # a pass is no longer than its limit
     while limiter.sweep() is not None:
         pass
     assert limiter.left == 0
@@ -234,7 +234,7 @@ def test_a_group_that_stays_is_tried_again_ever_later_and_told_of_once(
 
     monkeypatch.setattr(cgroups, "_rmdir", busy)
     limiter.end(5)
-    assert limiter.sweep(time.monotonic() - 1.0) is not None  # none is due
+    assert limiter.sweep(time.monotonic() - 1.0) is not None  # no removal is due
     dues = [limiter.sweep() for _ in range(15)]
     last = dues[-1]
     assert last is not None and 50 < last - time.monotonic() <= 60

@@ -1,5 +1,5 @@
-"""Content that comes into a worker's cache: each once, whole, and told of when it is there or
-cannot be had."""
+"""Downloads into a worker's cache: each content is fetched once and completely, and its arrival or
+failure is reported."""
 
 from __future__ import annotations
 

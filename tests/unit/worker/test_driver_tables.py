@@ -1,5 +1,5 @@
-"""The names of drivers and the classes behind them: who has which job, and that nobody else names a
-driver."""
+"""The names of drivers and their classes: which driver starts which job, and that no other module
+names a driver."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_what_a_template_may_ask_for(template: JobTemplate, problem: str, monkey
 
 
 class Follower:
-    """A driver that follows the instructions of these types, and has no attempts."""
+    """Driver that accepts the instructions of these types and has no attempts."""
 
     def __init__(self, *kinds: type) -> None:
         self.orders = dict.fromkeys(kinds, lambda order: None)
@@ -111,7 +111,7 @@ def test_the_launcher_and_the_shell_know_no_driver() -> None:
 
 
 def named(node: ast.AST) -> bool:
-    """Whether a driver is compared with the text of a name."""
+    """Return whether this code compares a driver with the text of a name."""
     if not isinstance(node, ast.Compare) or not isinstance(node.left, ast.Attribute) or node.left.attr != "driver":
         return False
     return any(isinstance(one, ast.Constant) and isinstance(one.value, str) for at in node.comparators for one in ast.walk(at))

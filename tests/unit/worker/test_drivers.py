@@ -1,4 +1,4 @@
-"""From a template to the command line that runs it."""
+"""The command line that runs a template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The cache of files: into folders and out of them, its limit, and files that were changed."""
+"""The cache of files: placing files into folders, collecting outputs, the limit, and changed
+files."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ LARGE = bytes(TAKE_BACK_FROM + 1)
 
 
 def leaves(*paths: str) -> JobTemplate:
-    """A job whose outputs are named as their paths."""
+    """Return the template of a job whose outputs are named by their paths."""
     return JobTemplate(command="x", outputs=tuple((path, path) for path in paths))
 
 
@@ -179,7 +180,7 @@ def test_outputs_are_moved_unless_somebody_else_has_them(tmp_path: Path) -> None
     cache.copy_to(hash_, str(tmp_path / "out"), FOLDER)
     assert (tmp_path / "out/sub/f").read_text() == "f" and (tmp_path / "out/sub/.git").is_dir()
     (again,) = cache.take_outputs(leaves("d"), str(folder))
-    # the same content, the same bytes
+    # the same content has the same bytes
     assert hashlib.sha256(again.path.read_bytes()).hexdigest() == hash_
 
 

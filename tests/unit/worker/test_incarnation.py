@@ -1,4 +1,4 @@
-"""Processes of a worker are counted, not timed."""
+"""Incarnations of a worker are counted, not derived from the time."""
 
 from __future__ import annotations
 

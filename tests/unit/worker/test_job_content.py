@@ -1,5 +1,5 @@
-"""What a job sends to the master through its worker fits in one message of each connection on the
-way."""
+"""Content that a job sends to the master through its worker fits into one message of each
+connection on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the master is told what jobs say of themselves."""
+"""The time at which the master gets the reports of jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def progress(*rows: tuple[int, float, str]) -> msg.Progress:
 
 
 def statuses(**texts: str) -> msg.Statuses:
-    """By leases: `_1="text"`."""
+    """Return the statuses by lease, given as `_1="text"`."""
     return msg.Statuses(0, [int(name[1:]) for name in texts], list(texts.values()))
 
 

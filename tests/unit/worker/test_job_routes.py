@@ -1,5 +1,4 @@
-"""What a job may say by the table of routes is what its worker takes from it: neither more nor
-less."""
+"""The worker accepts exactly those messages of a job that the routing table names."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ FROM_JOBS = {route.message for route in ROUTES.values() if Party.JOB in route.se
 
 
 def taken(tmp_path: Path, patch: pytest.MonkeyPatch) -> dict[type[msg.Message], Any]:
-    """The handlers of a worker that is open, but for what starts processes."""
+    """Return the handlers of an open worker. The parts that start processes are replaced."""
     for name in ("become_subreaper", "drop_keys"):
         patch.setattr(shell, name, lambda: None)
     patch.setattr(shell, "kill_marked", lambda mark: 0)
@@ -46,7 +45,7 @@ def test_each_row_of_a_job_has_a_handler_and_each_handler_a_row(tmp_path: Path, 
 
 
 def test_what_goes_on_to_the_master_has_a_desk_there() -> None:
-    """A message of a job that the master takes comes from its worker, too."""
+    """The worker forwards these messages, so the master must accept them from a worker."""
     on = {kind for kind in FROM_JOBS if ROUTES[kind].handler}
     assert on == {msg.Grow, msg.GetPipeline, msg.Stage, msg.SendFile, msg.FindArtifact, msg.ReadValue}
     assert all(Party.WORKER in ROUTES[kind].senders for kind in on)

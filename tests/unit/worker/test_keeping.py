@@ -1,4 +1,5 @@
-"""The worker's machine and what attempts leave: results wait for it, whatever happens meanwhile."""
+"""The upload of outputs in the worker's state machine. Results wait for it, whatever happens
+meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def running() -> Node:
 def test_a_result_waits_for_what_was_left_and_for_the_output() -> None:
     node = running()
     assert node.see(exited(1), m.LogsSent(1)) == [messages.KeepOutputs(1)]
-    assert node.machine.busy == 0  # its slot is free
+    assert node.machine.busy == 0  # the slot is free
     assert node.see(messages.OutputsKept(1, LEFT)) == []
     assert node.see(m.LogsSent(1)) == [m.ReportResults([replace(DONE, outputs=LEFT)])]
 

@@ -1,5 +1,5 @@
-"""Output on its way to the master. tests/property/worker/test_log_pump.py has every
-interleaving."""
+"""Output on its way to the master. tests/property/worker/test_log_pump.py tests random
+interleavings."""
 
 from __future__ import annotations
 

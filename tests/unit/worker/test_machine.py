@@ -1,4 +1,4 @@
-"""The worker's machine: what was seen goes in, instructions come out."""
+"""The worker's state machine: inputs in, instructions out."""
 
 from __future__ import annotations
 
@@ -285,7 +285,8 @@ def test_an_acknowledgement_of_what_is_not_over_is_ignored() -> None:
 
 # -- another cluster -------------------------------------------------------------------------------
 def of_an_old_cluster() -> Node:
-    """One attempt in each phase, and a master of another cluster answers."""
+    """Return a disconnected node with an attempt in each phase. A master of another cluster will
+    answer it."""
     node = Node(slots=4)
     node.run(1, 2, 3, template=TIMED)
     node.see(exited(1), exited(2), m.LogsSent(1))
@@ -315,8 +316,8 @@ def test_a_master_of_another_cluster_knows_nothing_of_what_is_held() -> None:
 
 
 def test_the_numbers_of_another_cluster_may_be_those_of_the_old_one() -> None:
-    """A time limit of the old one's attempt must not stop the new one's; nor its script
-    start it."""
+    """The time limit of the old cluster's attempt must not stop the new attempt with the same
+    lease. The script of the old attempt must not start the new one."""
     node = of_an_old_cluster()
     node.see(m.Welcomed("other"), m.Registered(5.0))
     node.see(*[exited(lease, -9) for lease in (3, 4, 5, 6)])
@@ -444,7 +445,7 @@ def test_nothing_stands_behind_or_before_one_that_is_suspect() -> None:
     node.run(1)
     node.see(m.WardenDied([1], 1.001, [1]), m.LogsSent(1))
     node.run(2)
-    node.see(exited(2, at=1.002), m.LogsSent(2), at=1.002)  # it was quick
+    node.see(exited(2, at=1.002), m.LogsSent(2), at=1.002)  # the attempt was quick
     again = m.Assignment(3, "r", "j1", 2, PLAIN, ())
     node.see(dispatched(4), m.Dispatched([again]))
     assert node.phases()[3] is m.Phase.WAITING
@@ -493,7 +494,8 @@ def test_what_was_being_stopped_when_the_warden_died_was_stopped() -> None:
 
 
 def test_what_had_timed_out_when_the_warden_died_timed_out() -> None:
-    """Its warden was stopped, so it could not be ended in time: why it is over is the time-out."""
+    """The warden was stopped, so it could not end the attempt in time. The reason of the end is
+    still the time-out."""
     node = Node()
     node.run(1, template=TIMED)
     assert isinstance(node.see(m.TimePassed(), at=20.0)[0], m.StopAttempt)
@@ -519,7 +521,7 @@ def test_a_result_for_the_old_cluster_is_not_told_to_a_new_one_that_uses_its_num
 
 
 def test_calls_ordered_after_a_runner_died_are_its_successors() -> None:
-    """They run on it once, whatever is told later of the one before."""
+    """The new runner executes these calls once, whatever is reported later about the old runner."""
     from titan.worker.state_machine.calls import Runners
 
     runners = Runners()
@@ -543,7 +545,7 @@ def test_calls_ordered_after_a_runner_died_are_its_successors() -> None:
     ],
 )
 def test_a_job_that_is_killed_for_memory_says_so(code: int, outcome: Outcome, exit_code: int, reason: str) -> None:
-    """One that bears the death of a child of its is not spoken for."""
+    """If a job survives the death of its child process, its own exit code and reason count."""
     node = Node()
     node.see(dispatched(1, template=JobTemplate(command="true", limits=Limits(memory=512 << 20))), m.AttemptStarted(1, 1.0))
     node.see(m.AttemptExited(1, code, 2.0, 0.5, 1 << 20, True))

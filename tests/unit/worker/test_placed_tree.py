@@ -1,4 +1,5 @@
-"""Placed files: what an attempt left unchanged is removed, and all else stays."""
+"""Files that were placed for an attempt. Files that the attempt left unchanged are removed; all
+others stay."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 def with_project(home: Path, source: Path, size: int = 1 * MIB) -> tuple[Workspace, JobTemplate]:
-    """A workspace whose cache has a project, with an attempt's template."""
+    """Return a workspace whose cache has a project, and the template of an attempt that uses it."""
     (source / "lib" / "empty").mkdir(parents=True)
     (source / "lib" / "x.sh").write_text("true")
     (source / "lib" / "x.sh").chmod(0o755)

@@ -16,7 +16,7 @@ from titan.worker.value_uploads import Values
 
 
 class Routes:
-    """Handler of requests that only keeps who serves them."""
+    """Handler of requests that only records which class serves them."""
 
     def __init__(self) -> None:
         self.served: dict[type, Callable[[JobRequest], None]] = {}

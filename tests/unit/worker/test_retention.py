@@ -1,4 +1,4 @@
-"""How long, and how much, a worker keeps of what runs leave."""
+"""How long a worker keeps the files of finished runs, and how much of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DAY = 86_400.0
 
 
 def leave(workspace: Workspace, run: str, lease: int, *, age_s: float, size: int = MIB) -> None:
-    """A run that is over, and left a file of this size."""
+    """Make a finished run that left a file of this size."""
     place = workspace.prepare(Assignment(lease, run, "job", 1, JobTemplate(command="true"), ()))
     Path(place.cwd, "left").write_bytes(os.urandom(size))
     Path(place.shared, "small").write_text("x")

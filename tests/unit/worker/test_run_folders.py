@@ -1,5 +1,5 @@
-"""Folders of runs: there while they are used, by any worker of the node, and gone if nothing was
-left in them."""
+"""Folders of runs exist while a worker of the node uses them. An empty folder is removed
+afterwards."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def test_what_an_earlier_process_left_empty_goes(folders: RunFolders, tmp_path: 
 
 @pytest.fixture
 def quick_turns() -> Iterator[None]:
-    """Threads take turns after 10 us: with the 5 ms that Python gives each, every call of the
-    kernel waits for both others."""
+    """Switch threads after 10 us. With Python's default of 5 ms, every system call would wait for
+    both other threads."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -100,7 +100,7 @@ def test_it_may_be_tidied_while_runs_come_and_go(folders: RunFolders, tmp_path: 
     try:
         for lease in range(2000):
             one = (folders, other)[lease % 2]
-            # the other worker has just given it up, and tidies
+            # the other worker has just released this folder, and removes empty folders
             path = one.use(f"r{lease // 2 % 3}", lease)
             assert os.path.isdir(path)
             Path(path, "x").touch()

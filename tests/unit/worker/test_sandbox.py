@@ -1,4 +1,4 @@
-"""titan_workspace/ on a real disk."""
+"""The folder titan_workspace/ on a real disk."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_cache_is_what_has_a_hash_for_a_name(tmp_path: Path) -> None:
 
 
 def test_a_cache_of_an_earlier_boot_is_not_trusted(tmp_path: Path) -> None:
-    """Its files were not synced."""
+    """The files of an earlier boot may not have been synced."""
     workspace = Workspace(tmp_path)
     (workspace.cache / HASH).write_bytes(b"")
     assert Workspace(tmp_path).cached() == [HASH]

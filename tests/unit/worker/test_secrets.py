@@ -1,4 +1,4 @@
-"""What a worker keeps of secrets, and the forms that it has masked."""
+"""The secrets that a worker keeps, and the forms of them that it masks."""
 
 from __future__ import annotations
 

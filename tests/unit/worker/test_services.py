@@ -1,5 +1,4 @@
-"""Services in the worker's machine: when one is READY, when its process starts again, what is
-reported, and how it ends."""
+"""Services in the worker's state machine: readiness, restarts, reports, and end."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ def of(service: Service = TCP, **fields: object) -> JobTemplate:
 
 
 def serving(service: Service = TCP, **fields: object) -> Node:
-    """A node with one slot; the process of its service has started at 1."""
+    """Return a node with one slot, on which the process of a service has started at 1."""
     node = Node()
     template = of(service, **fields)
     assert node.see(dispatched(1, template=template), at=1.0) == [start(1, template)]
@@ -31,7 +30,7 @@ def serving(service: Service = TCP, **fields: object) -> Node:
 
 
 def healthy(node: Node, at: float, *, well: bool = True, why: str = "connection refused") -> list[m.Instruction]:
-    """The check that is due is made, and answered at once."""
+    """Let the check that is due run, and answer it at once."""
     orders = node.see(m.TimePassed(), at=at)
     (probe,) = [it.probe for it in orders if isinstance(it, messages.CheckHealth)]
     return node.see(messages.HealthSeen(1, probe, well, "" if well else why, at))
@@ -108,7 +107,8 @@ def test_a_late_answer_about_a_former_process_is_dropped() -> None:
 
 # -- restarts --------------------------------------------------------------------------------------
 def crash(node: Node, at: float, code: int = 7) -> float:
-    """Its process ends at that time; how long it is until the next one starts, which it does."""
+    """End the process at this time, and let the next process start. Return the seconds between
+    both."""
     node.see(exited(1, code), at=at)
     due = node.machine.services.all[1].due
     assert not restarts(node.see(m.TimePassed(), at=due - 0.001))
@@ -150,8 +150,8 @@ def test_it_says_when_it_starts_again_but_not_more_than_once_a_second() -> None:
 
 
 def test_before_its_first_start_nothing_is_due() -> None:
-    """It waits for its port, say: the machine is not to be woken for a report that
-    cannot be made."""
+    """A service that still waits for its port must not wake the machine for a report that it cannot
+    make."""
     node = Node()
     node.see(dispatched(1, template=of()), at=1.0)
     node.see(messages.PortChosen(1, 8080), at=1.0)

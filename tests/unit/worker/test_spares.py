@@ -1,4 +1,4 @@
-"""Folders that are used again: only those that are as they were made."""
+"""Folders that are used again, if they are still as they were made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker has to give: counted, handed out and taken back; and how it is found."""
+"""The resources of a worker: how they are found, counted, assigned and returned."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def node(slots: int = 4, gpus: int = 2) -> Node:
 
 
 def started(instructions: list[m.Instruction]) -> dict[int, tuple[str, ...]]:
-    """lease -> GPUs"""
+    """Return lease -> GPUs of the started attempts."""
     return {i.assignment.lease: i.gpus for i in instructions if isinstance(i, m.StartAttempt)}
 
 

@@ -1,5 +1,5 @@
-"""Large values on their way: what is sent when, what follows a cut or a refusal, and what stays in
-the cache."""
+"""Large values on their way to the master: the order of uploads, broken connections and refusals,
+and the values that stay in the cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ ONE, TWO = (hashlib.sha256(data).hexdigest() for data in (b"one", b"two"))
 
 
 class Bench:
-    """A worker's values and the master that stores them; there is no connection until `connect`."""
+    """Values of a worker, and the master that stores them. They are not connected until
+    `connect`."""
 
     def __init__(self, folder: Path) -> None:
         self.cache = folder / "cache"
@@ -64,7 +65,7 @@ class Bench:
         return content_of(self.ends.store, hash_)
 
     def sent(self) -> list[str]:
-        """The hashes that were announced, on the connection of now."""
+        """Return the hashes that were announced on the present connection."""
         said = self.ends.client.said if self.ends.client is not None else []
         return [message.hash for message, _ in said if isinstance(message, msg.SendFile)]
 

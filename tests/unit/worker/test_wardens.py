@@ -1,4 +1,4 @@
-"""How many wardens attempts share, and which of them an attempt goes to."""
+"""The number of wardens that attempts share, and the choice of the warden for an attempt."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_there_are_as_many_as_starts_need_and_slots_and_cores_can_use() -> None:
 def test_a_second_comes_when_one_cannot_keep_up_and_a_third_only_when_two_cannot() -> None:
     it, made = wardens(4)
     for n in range(20 * PACE):
-        chosen(it, n * 0.005)  # 200 a second: more than one does, less than two do
+        chosen(it, n * 0.005)  # 200 attempts a second: more than one warden starts, and less than two start
     assert len(made) == 2
 
 

@@ -1,4 +1,4 @@
-"""One master for the tests of each handler: they use runs, workers and names of their own."""
+"""One master for the tests of all handlers. Each test uses runs, workers and names of its own."""
 
 from __future__ import annotations
 

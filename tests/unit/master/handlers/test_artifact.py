@@ -1,4 +1,4 @@
-"""Files are published under keys, and found by them."""
+"""Publishing files under keys, and finding them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ABSENT = "ab" * 32
 
 
 def keep(speaker: Speaker, data: bytes) -> str:
-    """Sends a file; its hash."""
+    """Upload a file and return its hash."""
     hash_ = sha256(data).hexdigest()
     start = speaker.ask(msg.SendFile(0, hash_[:32], len(data)), msg.SendFrom)
     speaker.say(msg.FilePiece(start.request, 0, len(data)), data)
@@ -105,7 +105,8 @@ def test_a_key_that_is_not_there_cannot_be_removed(master: SocketlessMaster) -> 
 
 
 def made_by_job(master: SocketlessMaster, offers: str) -> tuple[WorkerSpeaker, str, str]:
-    """A job `make.all` that left the output `data`: its worker, the run, the hash."""
+    """Let a job `make.all` complete with the output `data`. Return its worker, the run, and the
+    hash."""
     client, worker = master.client(), master.worker(offers.lower(), offers=offers)
     template = JobTemplate(command="make", requirement=offers, outputs=(("data", "out/data"),))
     run = client.submit(alike("make.all other", template))

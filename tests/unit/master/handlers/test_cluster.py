@@ -1,4 +1,4 @@
-"""The cluster as a whole: its workers, how it grows and shrinks, its end."""
+"""The cluster as a whole: workers, scaling, stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Content by its hash: staged, sent, fetched, and found by name."""
+"""Content by its hash: staging, uploads, downloads, and names."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Each row of the table of routes that a handler takes has tests here: taken, refused, and its
-actor recorded if it changes anything.
+"""Each row of the routing table with a handler has tests in this folder: that the message is
+accepted, that it is refused, and that its actor is recorded if it changes anything.
 
-The decorators of `support.handlers` say which rows a test is about, and fail a test that is not
-about them.
+The decorators of `support.handlers` name the rows that a test covers, and fail a test that does not
+cover them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NO_ACTOR = {
     msg.StoreStream: "as StoreCommands",
     msg.NameContent: "names are files in perm_files/, which is no part of the journal",
 }
-"""Rows that change something and record no actor, and why."""
+"""Rows that change something but record no actor, with the reason."""
 
 
 def _modules() -> list[ModuleType]:

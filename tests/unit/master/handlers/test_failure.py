@@ -1,4 +1,4 @@
-"""Gates and the dead letter queue."""
+"""Handlers of gates and the dead letter queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GATE = JobTemplate(kind="gate", gate=Gate("Ship it?"), retries=0)
 
 
 def with_a_dead_job(master: SocketlessMaster, capability: str) -> tuple[Speaker, WorkerSpeaker, str]:
-    """A client, a worker, and a run whose job `a` is DEAD and whose `b` is CANCELLED
+    """Return a client, a worker, and a run whose job `a` is DEAD and whose job `b` is CANCELLED
     because of it."""
     client, worker = master.client(), master.worker(capability.lower(), offers=capability)
     alike = JobTemplate(command="true", requirement=capability, retries=0)

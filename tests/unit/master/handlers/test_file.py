@@ -1,4 +1,4 @@
-"""Files come in from workers and clients, and go out to them, at the pace of who receives."""
+"""Uploads and downloads of workers and clients, at the pace of the receiver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def key(number: int) -> str:
 
 
 def send(speaker: Speaker, data: bytes, number: int) -> str:
-    """Its hash."""
+    """Upload a file and return its hash."""
     hash_ = sha256(data).hexdigest()
     start = speaker.ask(msg.SendFile(0, key(number), len(data)), msg.SendFrom)
     assert start.offset == 0
@@ -103,7 +103,7 @@ def test_a_file_is_sent_no_further_ahead_than_the_window(master: SocketlessMaste
 
 
 async def _pause() -> None:
-    """Long enough for a sender that keeps no window to go on."""
+    """Wait long enough for a sender without a window to continue."""
     await asyncio.sleep(0.2)
 
 

@@ -1,4 +1,5 @@
-"""What would grow the journal is refused while its disk is nearly full; what does not goes on."""
+"""While the journal's disk is nearly full, requests that make the journal grow are refused. Other
+requests are served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that grow, and pipelines that are kept by name."""
+"""Handlers of additions to runs, and of saved pipelines."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Runs that have left the state are answered alike, from the history; and who asked is told after a
-restart, from the journal."""
+"""Requests about archived runs get the same answers as before, from the history. After a restart,
+the journal still has the actors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from titan.protocol import messages as msg
 
 @pytest.fixture(scope="module")
 def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketlessMaster]:
-    """One whose runs leave for the history as soon as they are over."""
+    """Master whose runs are archived as soon as they have ended."""
     with SocketlessMaster(tmp_path_factory.mktemp("master"), Settings(prefetch=0, keep_runs=0)) as made:
         yield made
 
@@ -31,7 +31,7 @@ def archived(master: SocketlessMaster, run: str) -> None:
 
 
 def done(master: SocketlessMaster, capability: str, outcome: Outcome = Outcome.SUCCEEDED, code: int = 0) -> tuple[Speaker, str]:
-    """A client, and a run of one job that has left the state."""
+    """Return a client, and an archived run of one job."""
     client, worker = master.client(), master.worker(capability.lower(), offers=capability)
     run = client.submit(needing(capability, "a"))
     lease = worker.start(run, "a")
@@ -90,7 +90,8 @@ def test_a_dead_job_of_an_old_run_is_purged(master: SocketlessMaster) -> None:
 def test_a_run_that_leaves_again_at_once_is_not_removed_from_the_history(
     master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The row from before its return is removed late: after the run, purged, was written anew."""
+    """The row of the restored run is removed late: after the purged run was written to the history
+    again."""
     client, run = done(master, "LATE", Outcome.EXITED, 3)
     written, put, forget = threading.Event(), History.put, History.forget
 

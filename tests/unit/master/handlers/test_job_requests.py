@@ -1,4 +1,4 @@
-"""What jobs ask of the master through their workers, under their leases."""
+"""Requests of jobs to the master, through their workers and under their leases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output of jobs: read when it is there, and followed."""
+"""Reading and following the output of jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def printed(worker: WorkerSpeaker, run: str, text: bytes, offset: int = 0, strea
 
 
 def chunks(client: Speaker, request: int) -> list[tuple[int, int, bytes, bool]]:
-    """(stream, offset, bytes, last) of what came."""
+    """Return (stream, offset, bytes, last) of each chunk that arrived."""
     return [(m.stream, m.offset, b, m.last) for m, b in client.got if isinstance(m, msg.LogChunk) and m.request == request]
 
 

@@ -1,4 +1,4 @@
-"""Runs: submissions, cancellations, and questions about runs and their jobs."""
+"""Handlers of runs: submissions, cancellations, and queries about runs and their jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from titan.model.states import JobState, Outcome, RunState
 from titan.protocol import messages as msg
 
 NOBODY = "NOBODY"
-"""A capability that no worker of these tests offers: its jobs stay QUEUED."""
+"""A capability that no worker in these tests offers. Jobs that require it stay QUEUED."""
 NO_RUN = "there is no run 'nope': `titan runs` lists them"
 
 

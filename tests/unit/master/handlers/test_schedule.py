@@ -1,4 +1,4 @@
-"""Schedules: what is asked of them, and what is listed."""
+"""Handlers of schedules: requests, and the list of schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets: what clients say of them. No answer has a value in it."""
+"""Handlers of secrets. No answer contains the value of a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services: what runs of them, their stop, and another in place of one."""
+"""Handlers of services: the list, stop, and replacement."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from titan.protocol import messages as msg
 
 
 def serving(master: SocketlessMaster, capability: str) -> tuple[Speaker, WorkerSpeaker, str, int]:
-    """A client, a worker, a run whose job `db` is a service that is RUNNING there and READY, and
-    its lease."""
+    """Return a client, a worker, a run whose job `db` is a RUNNING and READY service on this
+    worker, and its lease."""
     client, worker = master.client(), master.worker(capability.lower(), slots=2, offers=capability)
     run = client.submit(alike("db", JobTemplate(command="db", requirement=capability, kind="service", service=Service())))
     lease = worker.start(run, "db")

@@ -17,7 +17,7 @@ from titan.store.store import Store
 
 
 def run(client: Speaker, *lines: str, lane: int = 0) -> bytes:
-    """Commands, a line each; their replies in RESP."""
+    """Execute one command per line, and return the replies in RESP."""
     commands = [[word.encode() for word in line.split()] for line in lines]
     answer = client.ask(msg.StoreCommands(0, commands, lane), msg.StoreReplies)
     assert answer.count == len(lines)
@@ -82,7 +82,7 @@ def test_a_client_has_no_tunnels(master: SocketlessMaster) -> None:
 
 
 def late(client: Speaker, message: msg.Message) -> bytes:
-    """The replies to commands that were said before, once they come."""
+    """Wait for the replies to commands that were sent earlier, and return them."""
     answer = client.master.until(lambda: client.find(msg.StoreReplies, message.request), "the replies")
     return client.blob_of(answer)
 
@@ -114,7 +114,7 @@ def test_a_key_expires_without_being_read(master: SocketlessMaster) -> None:
 
 
 def keys_of(store: Store) -> list[bytes]:
-    """As a snapshot has them."""
+    """Return the keys of the store, in the order of a snapshot."""
     return [args[1] for _, args in store.rewrite() if len(args) > 1]
 
 

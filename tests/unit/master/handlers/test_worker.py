@@ -1,5 +1,4 @@
-"""What workers report becomes events, and what the core decides for them is sent to
-where they are."""
+"""Reports of workers become events, and decisions of the core are sent to the right workers."""
 
 from __future__ import annotations
 
