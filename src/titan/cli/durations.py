@@ -35,7 +35,8 @@ class Measurements:
     overheads: Overheads = field(default_factory=Overheads)
     runs: list[str] = field(default_factory=list)
     shared_cpus: float = 0.0
-    """CPUs of the machine that all its workers shared; 0 for several or unknown machines."""
+    """CPUs of the machine that all workers shared; 0 if there were several machines, or if it is
+    unknown."""
 
 
 @dataclass
@@ -45,9 +46,9 @@ class Durations:
     recorded: int = 0
     from_file: int = 0
     alike: int = 0
-    """Number of jobs that take the median of known jobs of the same template."""
+    """Number of jobs without a record that got the median of recorded jobs of the same template."""
     assumed: list[str] = field(default_factory=list)
-    """Ids of the jobs without any record."""
+    """Ids of the jobs for which no source had a duration."""
 
 
 def read_recordings(

@@ -19,7 +19,7 @@ _HINT = "write N, N:SLOTS or N:SLOTS:GENERAL+GPU, with 1..8 for N to compare"
 
 
 class Capacity(NamedTuple):
-    """Resources that each worker reports; 0 if it does not report one."""
+    """Resources that each worker reports; 0 for a resource that it does not report."""
 
     cpus: float = 0.0
     memory: int = 0

@@ -17,9 +17,10 @@ from titan.sdk.run import Run
 from titan.sdk.status import OVER, JobStatus, RunSummary
 
 LINES_UP_TO = 200
-"""Largest run that is followed job by job without a live terminal; a larger one shows its tally."""
+"""Number of jobs up to which a run is followed job by job without a live terminal. For a larger run
+only the tally is shown."""
 LOST_UP_TO = 5_000
-"""Largest run that is checked for lost output."""
+"""Number of jobs up to which a run is checked for lost output."""
 TALLY_EVERY_S = 2.0
 PROGRESS_CHARS = 40
 """Characters of a job's progress text in the live display."""

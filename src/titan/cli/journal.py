@@ -70,8 +70,8 @@ def verify(home: Path | None, as_json: bool) -> None:
 @click.option("--accept-loss", is_flag=True, help="Confirm that all records behind the damage may be lost.")
 @json_option
 def repair(home: Path | None, accept_loss: bool, as_json: bool) -> None:
-    """Cut a damaged journal before its damage, so that a master can start. The cut-off part is put
-    aside, not deleted.
+    """Cut a damaged journal before its damage, so that a master can start. The part behind the
+    damage is put aside, not deleted.
 
     Use this if there is no backup. The master must be stopped. Workers that reconnect end the jobs
     that are no longer in the journal.

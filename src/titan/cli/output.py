@@ -16,7 +16,7 @@ def follow_output(client: Client, target: str, *, attempt: int | None = None, fo
 
 
 def write_piece(piece: LogPiece) -> None:
-    """Write a piece of output. A gap before it becomes a note on stderr."""
+    """Write a piece of output. If output before the piece was dropped, print a note on stderr."""
     if piece.skipped:
         print(f"titan: {gap_text(piece)}", file=sys.stderr, flush=True)
     out = (sys.stdout if piece.stream == 1 else sys.stderr).buffer

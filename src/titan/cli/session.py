@@ -65,8 +65,8 @@ def open_client(master: str | None, *, home: Path | None = None, offline: bool =
 def _master_of_home(folder: Path) -> Iterator[str]:
     """Start a master without workers on a home for the duration of the context.
 
-    It counts as a cluster that is being started, so a `titan run` waits for its end and does not
-    join it. If a master has started meanwhile, use that one.
+    The temporary master counts as a cluster that is being started, so a `titan run` waits for its
+    end and does not join it. If another master has started on the home meanwhile, use that master.
     """
     with ExitStack() as stack:
         users = SharedHome(folder)

@@ -100,7 +100,8 @@ def _ask(master: str | None, command: tuple[str, ...], *, as_json: bool) -> None
         print(json.dumps(json_value(reply)))
     else:
         for line in lines(reply):
-            # values are foreign text: escaped on a terminal, byte for byte in a pipe
+            # values come from other programs: they are escaped on a terminal, and printed byte for
+            # byte into a pipe
             if sys.stdout.isatty():
                 print(line.decode("utf-8", "backslashreplace"))
             else:

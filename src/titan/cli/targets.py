@@ -26,7 +26,7 @@ def find_target(client: Client, text: str) -> str:
 
 def find_job(client: Client, text: str, command: str) -> str:
     """Return `RUN/JOB`. For a run with a single job, the job may be left out. Raises NotFound,
-    CallerError. `command` is the command to type, for the error."""
+    CallerError. The error shows `command`, the command to type."""
     target = find_target(client, text)
     if "/" in target:
         return target

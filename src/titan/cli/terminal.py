@@ -24,12 +24,14 @@ _written: dict[int, Any] = {}
 
 
 def make_plain() -> None:
-    """Escape everything that is written to stdout and stderr from now on, and what their encoding
-    lacks."""
+    """Escape everything that is written to stdout and stderr from now on, and characters that their
+    encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and id(stream) not in _written:
             if isinstance(stream, TextIOWrapper):  # a character that the locale lacks must not end a command
-                with contextlib.suppress(OSError):  # set, but the descriptor below was a file before and is a pipe now
+                # setting the error handler fails if the descriptor was a file before and is a pipe
+                # now
+                with contextlib.suppress(OSError):
                     stream.reconfigure(errors="backslashreplace")
             _written[id(stream)] = stream.write
             stream.write = _plain_writer(stream.write)  # type: ignore[method-assign]
@@ -49,7 +51,7 @@ def one_line(text: str) -> str:
 
 
 class Raw:
-    """The stream without escaping. The caller has already escaped all foreign text."""
+    """Stream without escaping. The caller has already escaped all text from others."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -29,8 +29,8 @@ def submit(
     """Add jobs to the run of the calling job, all or none. Return their ids.
 
     - Their `parents` may be jobs of the run: the calling job or others, over or not.
-    - `before`: jobs of the run that wait for the added jobs from now on. They must not have been
-      ready yet.
+    - `before`: jobs of the run that wait for the added jobs from now on. None of these jobs may
+      have been ready before.
     - `before_children`: the dependents of the calling job wait for the added jobs too.
     - If the calling job has a project, a relative `file` is a path in it. All other files are read
       here, at most 15 MiB each.
@@ -58,8 +58,9 @@ def submit(
 def submit_file(path: str, *, before: Iterable[str] = (), before_children: bool = False, key: str = "") -> list[str]:
     """Add the jobs of a pipeline file, or with ``-`` of stdin.
 
-    Its files are beside it. In the folder of a job with a project they are files of that project,
-    as submitted. Else they are read here. See `submit`. Raises InvalidPipeline.
+    The scripts that the file names lie beside it. If the pipeline file is in the folder of a job
+    with a project, the scripts are taken from that project, as submitted. Otherwise they are read
+    here. See `submit`. Raises InvalidPipeline.
     """
     from titan.sdk.pipeline import load_addition
 
@@ -80,7 +81,8 @@ def _folder_of(message: msg.Identity, inside: Path) -> Path | None:
 
 
 def _beside(folder: str, job: Job) -> Job:
-    """Return the job with its file relative to the project instead of to `folder` in it."""
+    """Return the job with its file relative to the project. In `job` the file is relative to
+    `folder` in the project."""
     file = job.file
     if file is None or os.path.isabs(file) or perm_name(file):
         return job
@@ -92,9 +94,9 @@ def expand(
 ) -> list[str]:
     """Add a copy of `job` for each item, as ID[0], ID[1], ..., and `join`, which waits for them.
 
-    An item is a string, a number, a path, or a mapping of names to them. `items` may also be the
-    number of copies. The placeholders ``${item}``, ``${item.KEY}`` and ``${index}`` are replaced in
-    `args`. See `submit`.
+    An item is a string, a number, a path, or a mapping of names to such values. `items` may also be
+    the number of copies. The placeholders ``${item}``, ``${item.KEY}`` and ``${index}`` are
+    replaced in `args`. See `submit`.
     """
     if job.is_array:
         raise InvalidGraph.of(job.id, "foreach", "the job is already an array")

@@ -46,7 +46,8 @@ class Decision:
 class Retried:
     """Numbers of jobs that a retry of the dead letter queue affects.
 
-    `retried` DEAD jobs run again. `revived` jobs, which were cancelled because of them, wait again.
+    `retried` DEAD jobs run again. `revived` jobs wait again: they were cancelled because of a
+    retried job.
     """
 
     run: str

@@ -1,11 +1,11 @@
 """Classes whose fields are a table.
 
 A row defines a field's values, its syntax in a file, and its description. Owns the form of a row,
-and the class built from rows. It does not know the fields of a job, which are the rows of
+and the class built from rows. This module does not know the fields of a job, which are the rows of
 `titan.sdk.job.Job`.
 
-These read the rows: the constructor, the checks, the keys of pipeline files, the key of shared
-templates, and the tables of the docs.
+The following code reads the rows: the constructor, the checks, the keys of pipeline files, the key
+of shared templates, and the tables of the docs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Field(Generic[Accepted, Stored]):
 
 
 class Form(Enum):
-    """Syntax of a field in a pipeline file. `titan.sdk.pipeline` has a reader for each."""
+    """Syntax of a field in a pipeline file. `titan.sdk.pipeline` has a reader for each syntax."""
 
     TEXT = auto()
     PATH = auto()
@@ -101,7 +101,7 @@ class Row:
     """Names of the field in other tools, for "did you mean"."""
     use: Use = Use.WORK
     instead: str = ""
-    """Field to use where this one does not apply."""
+    """Field to use instead, where this field does not apply."""
     template: str = ""
     """Field of JobTemplate that receives the value unchanged, unless it is None."""
     own: bool = False

@@ -108,10 +108,10 @@ def timeout_of(value: object) -> float | None:
 
 
 def moment_of(value: object) -> object:
-    """Return a datetime as seconds since the epoch, and any other value unchanged."""
+    """Return the seconds since the epoch of a datetime. Any other value is returned unchanged."""
     try:
         return value.timestamp() if isinstance(value, datetime) else value
-    except (OverflowError, ValueError, OSError):  # outside of the range of the time zone
+    except (OverflowError, ValueError, OSError):  # the datetime is outside of the range of its time zone
         return -1.0
 
 
@@ -259,7 +259,8 @@ def env_of(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def no_script(file: str | None, suffix: str = ".py") -> str:
-    """Return the reason why a field for scripts with this suffix does not apply to the file.
+    """Return the reason why a field that is only for scripts with this suffix does not apply to the
+    file.
 
     "" if the field applies.
     """

@@ -78,8 +78,9 @@ def value_of(state: int, value: bytes, reason: str, content: Content | None = No
     Raises the exception of the call, JobFailed or CancelledError.
 
     - `content`: the content of a value that is an artifact. A file is closed.
-    - Without `trust`, no pickle that could execute code is opened. A returned one raises Untrusted.
-      A raised exception becomes JobFailed, with its type, text and traceback.
+    - Without `trust`, no pickle that could execute code is opened. A returned value in such a
+      pickle raises Untrusted. A raised exception becomes JobFailed, with its type, text and
+      traceback.
 
     Raises DamagedCopy for a file that changed while it was read, OSError.
     """

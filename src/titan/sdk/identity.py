@@ -14,15 +14,13 @@ def user_name() -> str:
     """Return the login name of the user."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a user of a container without a name
+    except (KeyError, OSError):  # a container may have a user without a name
         return "unknown"
 
 
 def actor() -> str:
-    """Return the name under which the master records this program's requests.
-
-    It is not verified.
-    """
+    """Return the name under which the master records this program's requests. The master does not
+    verify the name."""
     run, job = os.environ.get("TITAN_RUN"), os.environ.get("TITAN_JOB")
     if run and job:
         return f"{run}/{job}"

@@ -24,7 +24,7 @@ def main_capability(requirement: Requirement) -> str:
 
 
 def needs_of(requirement: Requirement, cpus: float = 0.0, memory: int = 0, gpus: int = 0) -> Needs | None:
-    """Return a template's requirements beyond its main capability, or None if there are none."""
+    """Return a template's requirements other than its main capability; None if there are none."""
     more = () if isinstance(requirement, str) else requirement[1:]
     return Needs(cpus, memory, gpus, more) if more or cpus or memory or gpus else None
 

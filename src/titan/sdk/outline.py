@@ -1,4 +1,5 @@
-"""A DAG as it would be submitted, without reading or packing files, for users of its shape."""
+"""A DAG in the form in which it would be submitted, for code that needs only its jobs and
+dependencies. No file is read or packed."""
 
 from __future__ import annotations
 

@@ -187,9 +187,9 @@ def _refers_to_own(value: object, persistent_id_of: Callable[[Any], int | None] 
 def loads(data: bytes | bytearray | memoryview) -> Any:
     """Return the unpickled value.
 
-    A class that travelled by value becomes the class of this process again. It is found if it was
-    sent from here, or if a class of its name exists here. The writer of the pickle can execute code
-    here.
+    A class that travelled by value becomes the class of this process again. The class is found if
+    this process has sent it, or has a class of the same name. The writer of the pickle can execute
+    code here.
     """
     whole = bytes(data) if isinstance(data, memoryview) else data
     if BY_VALUE not in whole:
@@ -246,7 +246,8 @@ def _tracked() -> Any:
 def _named(module: Any, qualname: str, name: str, bases: tuple[type, ...]) -> type | None:
     """Return the class of this name in this process, if it has the same bases.
 
-    It matches a class from an equal program that was restarted or runs on another machine.
+    The pickled class then comes from the same program, which was restarted or runs on another
+    machine.
     """
     found: Any = sys.modules.get(module) if isinstance(module, str) else None
     for part in qualname.split("."):

@@ -11,7 +11,7 @@ from titan.sdk.job import DAG, Job
 async def replace_service(client: Stager, target: str, job: Job | None) -> bool:
     """Replace a service. Return True if the old process serves until the new one is READY.
 
-    `job` is the new version, None to restart the present one. Raises NotFound, Conflict, and the
+    `job` is the new version; None restarts the present version. Raises NotFound, Conflict, and the
     errors of staging.
     """
     run, name = split_job(target)

@@ -56,8 +56,8 @@ class AsyncRun:
         """Add jobs to the running run, all or none. Return their number.
 
         Their `parents` may be jobs of the run. `before` names jobs of the run that wait for the
-        added jobs too; they must not have been ready yet. Raises InvalidGraph, NotFound, and
-        Conflict for a run that is over.
+        added jobs too; none of these jobs may have been ready before. Raises InvalidGraph,
+        NotFound, and Conflict for a run that is over.
         """
         names = tuple([job if isinstance(job, str) else job.id for job in before])
         key = secrets.token_hex(16)
@@ -83,8 +83,8 @@ class AsyncRun:
     async def events(self, *, progress: bool = False) -> AsyncIterator[JobChange]:
         """Yield each job's current state, then every change, until the run is over.
 
-        With `progress`, changes of `status.progress`, `.message` and `.status` are included: only
-        the newest, at most five times a second.
+        With `progress`, changes of `status.progress`, `.message` and `.status` are included. Of
+        these, only the newest values are yielded, at most five times a second.
         """
         async for summary, jobs in self.client.changes(self.id, progress=progress):
             for job in jobs:

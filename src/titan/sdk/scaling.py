@@ -17,10 +17,11 @@ class ScaleStatus:
     """Status of one scaling rule.
 
     - `demand`: jobs that wait for a slot.
-    - `slots`, `used`: of all workers that can run these jobs, permanent ones included.
+    - `slots`, `used`: slots, and used slots, of all workers that can run these jobs, including
+      permanent workers.
     - `coming`: slots of burst workers that are starting.
     - `decision`: the last decision, made at `looked_at` (seconds since the epoch; None before the
-      first).
+      first decision).
     """
 
     rule: str
@@ -38,7 +39,7 @@ class ScaleStatus:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Answer to an order to leave. `state` of the worker, and the attempts that it still `held`."""
+    """Answer to an order to leave: the worker's `state`, and the attempts that it still `held`."""
 
     name: str
     state: str

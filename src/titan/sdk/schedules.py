@@ -33,8 +33,8 @@ class ScheduleStatus:
     - `last_at`, `last_run`: nominal time and id of its newest run.
     - `waiting`: nominal times in its queue.
     - `fired`, `skipped`, `missed`: numbers of nominal times. A time is skipped while another run is
-      open. It is missed while the master is away or the schedule is paused; that number is a lower
-      bound.
+      open. A time is missed while the master is away or the schedule is paused; the number of
+      missed times is a lower bound.
     """
 
     name: str
@@ -97,10 +97,10 @@ class AsyncSchedules:
           `start` (a datetime or seconds since the epoch; default: now).
         - `overlap`: policy for a time at which a run of the schedule is still open. ``"skip"`` the
           time, ``"queue"`` it (at most 1,000 wait), or ``"replace"`` the open run by a new one.
-        - `catch_up`: policy for times at which the master was away or the schedule paused.
+        - `catch_up`: policy for times at which the master was away or the schedule was paused.
           ``"skip"`` them, run the ``"last"``, or run ``"all"`` (the last 1,000), one after the
           other.
-        - `replace`: change the schedule of that name if it exists. It keeps its counts.
+        - `replace`: change the schedule of that name if it exists. The schedule keeps its counts.
 
         The DAG has at most 100,000 jobs and 16 MiB of arguments. Raises CallerError for an invalid
         expression, one that never fires, or an unknown zone; Conflict for a name in use;

@@ -37,8 +37,8 @@ class AsyncSecrets:
         """Set the value of a secret, whose name is that of an environment variable.
 
         The value has 4 bytes to 64 KiB, without NUL. Attempts that start later receive it; running
-        attempts keep the old value. It is encrypted on the master's disk when this returns. Raises
-        CallerError, LimitExceeded.
+        attempts keep the old value. The value is encrypted on the master's disk when this returns.
+        Raises CallerError, LimitExceeded.
         """
         if not isinstance(name, str) or not is_secret_name(name):
             raise CallerError(f"{str(name)[:80]!r} is not a valid name of a secret: a name is {SECRET_NAME_RULE}")

@@ -20,5 +20,6 @@ def secrets_of(value: object) -> tuple[str, ...]:
 
 
 def both(secrets: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> str:
-    """Return the problem of a variable that is in both fields, to be put after a colon; else ""."""
+    """Return the problem if a variable is in both `env` and `secrets`, to be put after a colon;
+    else ""."""
     return both_problem(secrets, [name for name, _ in env]).removeprefix("secrets: ") if secrets and env else ""

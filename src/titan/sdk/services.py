@@ -29,7 +29,8 @@ _RESTART_KEYS: Final = ("policy", "backoff", "backoff_max", "max")
 
 
 class BadService(ValueError):
-    """An invalid value of `field`. The text is the problem, to be put after a colon."""
+    """Invalid value of a service's field `field`. The text is the problem, to be put after a
+    colon."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(problem)

@@ -1,4 +1,4 @@
-"""Calls that wait for other calls: they release their slot, and their own calls get priority.
+"""A call that waits for other calls releases its slot, and the calls that it makes get priority.
 
 Only a call in a function runner of a worker has a slot to release. Elsewhere these functions do
 nothing.

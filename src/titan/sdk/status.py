@@ -151,9 +151,10 @@ class WorkerStatus:
     joined_at: float
     facts: dict[str, str | int | float] = field(default_factory=dict)
     taken: tuple[int, int, int] = (0, 0, 0)
-    """Resources that its attempts reserve: thousandths of a CPU, bytes of memory, GPUs."""
+    """Resources that the worker's attempts reserve: thousandths of a CPU, bytes of memory, GPUs."""
     disk_full: bool = False
-    """True if its home has less than 64 MiB free. `facts["disk_free_bytes"]` has the free space."""
+    """True if the disk of the worker's home has less than 64 MiB free. `facts["disk_free_bytes"]`
+    has the free space."""
     told_by: str | None = None
     """User who told the worker to leave."""
 

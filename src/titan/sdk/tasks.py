@@ -118,7 +118,7 @@ class Task(Generic[T_co]):
 
 
 class JobValue(NamedTuple):
-    """Placeholder for the result of a Job of the same DAG, among the arguments of a call."""
+    """Placeholder for the result of a Job of the same DAG, as an argument of a call."""
 
     id: str
 
@@ -155,13 +155,14 @@ class TaskCall(Generic[T_co]):
 
     @property
     def id(self) -> str:
-        """Id of its job in a DAG: the id given to `named`, else the task's name and a number."""
+        """Id of the call's job in a DAG: the id given to `named`, else the task's name and a
+        number."""
         if not self._id:
             self._id = f"{_job_name(self.task._options.name)}-{next(_numbers)}"
         return self._id
 
     def named(self, id: str) -> TaskCall[T_co]:
-        """Set the id of its job in a DAG, and return this call.
+        """Set the id of the call's job in a DAG, and return this call.
 
         Raises InvalidGraph if the id is malformed, or the call has another id already.
         """
@@ -266,7 +267,7 @@ def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel 
 # -- graphs ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Jobs for the wanted nodes, parents before children."""
+    """Jobs that compute the wanted nodes, parents before children."""
 
     spec: DagSpec
     functions: list[Function]

@@ -47,7 +47,7 @@ def _merged(older: msg.Changes, newer: msg.Changes) -> msg.Changes:
 class RunView:
     """The newest known state of each job.
 
-    It outlives a connection. The next connection starts with the whole state again.
+    This object outlives a connection. The next connection sends the whole state again.
     """
 
     def __init__(self, *, progress: bool) -> None:

@@ -48,11 +48,11 @@ class CallOutput:
         return ""
 
     def ended(self, lease: int, lost: str) -> None:
-        """Note that no more output of a call follows. `lost` is the reason why some output is lost,
-        "" if no output is lost."""
+        """Record that no more output of a call follows. `lost` is the reason why some output is
+        lost, "" if no output is lost."""
         held = self._held.get(lease)
         if lost and held is not None:
-            if self._pump.paths(lease) is None:  # the disk had no room for a log
+            if self._pump.paths(lease) is None:  # the disk had no room for a log of this call
                 self._pump.open(held.assignment, "", "")
             self._pump.add(lease, f"[titan: {OUTPUT_LOST}{lost}]\n".encode())
         self._pump.on_ended(lease)

@@ -47,7 +47,7 @@ class _Runner:
         self.lost: dict[int, str] = {}
         """lease -> reason why some output of the call is lost."""
         self.spared = False
-        """The runner died because its warden died, and no call of this runner is blamed."""
+        """True if the runner died because its warden died. No call of the runner is then blamed."""
 
 
 class FunctionDriver:

@@ -74,7 +74,7 @@ class Attempt(NamedTuple):
     behind: int = 0
     """Lease of the attempt under the same warden that has to end first. 0: start at once."""
     alone: bool = False
-    """The job's last warden died, so this attempt gets a warden of its own."""
+    """True if the job's last warden died, so that this attempt gets a warden of its own."""
 
 
 class Driver(Protocol):

@@ -51,7 +51,7 @@ class Usage(NamedTuple):
     """Resource usage that the groups of an ended attempt recorded."""
 
     over_memory: bool
-    """A process was killed because the attempt exceeded its memory limit."""
+    """True if a process was killed because the attempt exceeded its memory limit."""
     peak_bytes: int
     """Highest memory use in bytes. 0: unknown."""
 

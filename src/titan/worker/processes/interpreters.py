@@ -117,7 +117,8 @@ class _Interpreter:
         self.leases: set[int] = set()
         self.idle_since = 0.0
         self.timed = False
-        """A timer runs that will check whether the interpreter has been idle for too long."""
+        """True while a timer runs that will check whether the interpreter has been idle for too
+        long."""
 
     @property
     def idle(self) -> bool:

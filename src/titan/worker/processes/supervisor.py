@@ -35,7 +35,7 @@ log = logging.getLogger("titan.worker")
 
 
 class Under(Enum):
-    """Kind of warden for a process."""
+    """Choice of the warden for a process."""
 
     SHARED = "shared"
     """The least loaded of the wardens that attempts share."""
@@ -94,7 +94,8 @@ class Supervisor:
         self._beside: dict[Under, WardenLink] = {}
         """Wardens of long-lived processes. Each warden is started with its first process."""
         self._runners_apart = False
-        """A warden with runners under it died, so each new runner gets a warden of its own."""
+        """True after a warden with runners under it has died. Each new runner then gets a warden of
+        its own."""
         self.others: Callable[[], list[WardenLink]] = list
         """Returns the wardens of other interpreters, which `Interpreters` owns. The cleanup after a
         dead warden must not kill them."""

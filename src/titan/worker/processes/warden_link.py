@@ -159,10 +159,12 @@ class WardenLink:
         self._logs: dict[int, _Logs] = {}  # of jobs that were ordered and have not ended
         self._pipes: HeldPipes | None = None
         self._watching = False
-        self._heard = True  # whether a report came since the last check
-        self._stopped = self._silent = 0  # numbers of checks in a row
+        self._heard = True  # True if a report has arrived since the last check
+        # numbers of consecutive checks that found the warden stopped, and that found it silent
+        self._stopped = self._silent = 0
         self.ready = False
-        """The warden has sent its first report, so it executes orders without delay."""
+        """True after the warden has sent its first report. It then executes orders without
+        delay."""
 
     @property
     def pid(self) -> int:

@@ -33,7 +33,7 @@ class Wardens:
         self._most = max(1, min(most, MOST))
         self._starts: deque[float] = deque(maxlen=PACE * self._most)
         self.links = [launch()]
-        """The first warden always exists."""
+        """Wardens that attempts share. The first warden always exists."""
 
     def choose(self, now: float, front: WardenLink | None = None) -> WardenLink:
         """Return the warden for an attempt: `front` if it is given, otherwise the warden with the

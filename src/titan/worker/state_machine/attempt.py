@@ -30,31 +30,33 @@ class Held(msgspec.Struct, gc=False):
     phase: Phase
     started_at: float = 0.0
     stopping: Outcome | None = None
-    """Outcome with which the attempt has to end: STOPPED, TIMED_OUT or RETURNED. None: no end was
-    ordered."""
+    """Outcome that was ordered for the attempt's end: STOPPED, TIMED_OUT or RETURNED. None: no end
+    was ordered."""
     orphaned: bool = False
     """The attempt belongs to another cluster than that of the current master, so it ends without a
     report."""
     ran: bool = False
-    """The worker tried to start the attempt, so there may be output."""
+    """True if the worker tried to start the attempt, so that there may be output."""
     result: Result | None = None
     sent_at: float = 0.0
     runner: int = -1
     """Number of the runner that has this call, -1 for none."""
     recalled: bool = False
-    """The master asked for the attempt back if it has not begun."""
+    """True if the master asked for the attempt back in case it has not begun."""
     value: bytes = b""
     """Result that the job set for itself, in the encoding of model/values.py."""
     unstored: bool = False
-    """`value` refers to content by its hash, and the master may not have that content yet."""
+    """True if `value` refers to content by its hash, and the master may not have that content
+    yet."""
     draw: str = ""
     """Random id of the master's start in which the master granted the lease."""
     alone: bool = False
-    """The attempt has a warden of its own."""
+    """True if the attempt has a warden of its own."""
     keeping: bool = False
-    """The attempt is ENDED and its outputs are being uploaded to the master."""
+    """True while the attempt is ENDED and its outputs are being uploaded to the master."""
     too_deep: bool = False
-    """The call began to wait for other calls when too many calls on this worker already waited."""
+    """True if the call began to wait for other calls when too many calls on this worker already
+    waited."""
 
 
 TOO_DEEP = (

@@ -124,11 +124,11 @@ class AttemptExited(msgspec.Struct, frozen=True, gc=False):
     cpu_s: float
     peak_bytes: int
     over_memory: bool = False
-    """A process of the attempt was killed because the attempt exceeded its memory limit."""
+    """True if a process of the attempt was killed because the attempt exceeded its memory limit."""
     lost: str = ""
     """Reason why some output is lost, "" if no output is lost."""
     final: str = ""
-    """Reason why no retry can help, "" if one may help."""
+    """Reason why no retry can help; "" if a retry may help."""
 
 
 class PortChosen(msgspec.Struct, frozen=True, gc=False):

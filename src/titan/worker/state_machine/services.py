@@ -113,7 +113,7 @@ class Watch(msgspec.Struct):
     service: Service
     port: int
     process: bool = True
-    """A process exists or is being started."""
+    """True if a process exists or is being started."""
     begun_at: float = 0.0
     """Start time of the current process, 0 if it has not started."""
     ready_at: float = 0.0
@@ -347,7 +347,7 @@ class Services:
 
     def on_drain_ordered(self, now: float, received: DrainOrdered) -> bool:
         """Stop every service and return it to the master, which starts it on another worker. A
-        drain cannot wait for a service, because it does not end by itself."""
+        drain cannot wait for a service, because a service does not end by itself."""
         if self._machine.draining:
             return False
         self._machine.on_drain_ordered(now, received)

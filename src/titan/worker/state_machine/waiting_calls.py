@@ -25,7 +25,7 @@ class Awaiting:
         self._held = held
         self._runners = runners
         self.due = False
-        """The set of waiting calls differs from the last report."""
+        """True if the set of waiting calls differs from the last report."""
 
     def on_call_waits(self, received: CallWaits) -> list[KillRunner]:
         """Free the slot of a call that begins to wait, or let a call that waited go on. The call
