@@ -1,5 +1,5 @@
-"""What the code's names and texts must not look like; `python tests/architecture/plain_words.py
-FILE ...` lists what does.
+"""Rules for the names and texts of the code. `python tests/architecture/plain_words.py FILE ...`
+lists the violations.
 
 The rules are those of CONTRIBUTING.md: the standard term, subject first, one name for one thing.
 """
@@ -15,17 +15,18 @@ from pathlib import Path
 HEADLESS = re.compile(r"(What|Who|Whom|Whose|Whether|Of|Which|How|Where|Why|When)\b(?! to\b)")
 """Openings that leave a noun out: "What a job left" is "The output of a job"."""
 NOT_NAMES = frozenset({"it", "one", "given", "told", "said", "seen", "heard"})
-"""Words that say nothing of what they name."""
+"""Words that do not name anything."""
 RETIRED = frozenset(
     ("almanac", "blame", "chronicle", "confine", "desk", "desks", "door", "gatekeeper", "handed_in")
     + ("intake", "lending", "outlet", "stock", "talk", "talking", "telling")
 )
-"""Names that had standard terms: handler, oracle, limits, resources, event_format, ..."""
+"""Names that were replaced by standard terms: handler, oracle, limits, resources, event_format,
+..."""
 ERRORS = re.compile(r"(Error|Exception|Bug|Conflict|Exceeded|Fault|Unreachable|NotFound|Refused|Corrupt)$")
 
 
 def openings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The first line of each docstring of a public name, of a constant's, and of help and error
+    """Yield (line, text) of the docstrings of public names and constants, and of help and error
     texts."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -45,8 +46,8 @@ def openings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def bound_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Parameters, variables, functions and classes. Fields are left out: the wire and the journal
-    have them by name."""
+    """Yield (line, name) of parameters, variables, functions and classes. Fields are left out,
+    because the wire and the journal use their names."""
     fields = {
         statement.target
         for node in ast.walk(tree)

@@ -1,5 +1,5 @@
-"""What the design promises about the code itself: events, public names, what may execute, what is
-printed."""
+"""Rules of the design about the code: events, public names, unpickling, and output of the
+commands."""
 
 from __future__ import annotations
 
@@ -43,15 +43,16 @@ IN_REACH_OF_USERS = {
     "isolated/warden.py": set[str](),
     "isolated/orders.py": {"marshal"},
 }
-"""What of the worker's package runs in processes that run users' code, or beside it; the worker
-itself uses their other halves."""
+"""Modules of the worker's package that run in processes with users' code, or beside them. The
+worker itself uses the other half of each protocol."""
 THEIRS_ALONE = {"take_orders", "Arguments", "Runner", "Channel"}
 EXECUTES = {"marshal", "pickle", "cloudpickle", "dill", "shelve"}
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "worker").rglob("*.py")), ids=lambda p: p.name)
 def test_the_worker_reads_nothing_that_could_execute(path: Path) -> None:
-    """Runners and wardens are in reach of users' code: what comes from there is plain fields."""
+    """Users' code can reach runners and wardens, so the worker reads only plain fields from
+    them."""
     tree = ast.parse(path.read_text())
     name = str(path.relative_to(SOURCE / "worker"))
     assert set(imports_of(tree)) & EXECUTES <= IN_REACH_OF_USERS.get(name, set())
@@ -79,7 +80,7 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_every_event_is_known_by_a_name_that_never_changes() -> None:
-    """These names are in journals on disk."""
+    """Journals on disk contain these names."""
     from titan.core.apply.apply import _WRITERS
 
     tags = {kind.__struct_config__.tag for kind in _WRITERS}  # type: ignore[attr-defined]
@@ -87,7 +88,7 @@ def test_every_event_is_known_by_a_name_that_never_changes() -> None:
 
 
 def test_every_durable_event_says_when_it_was_decided() -> None:
-    """A replay up to a time rests on that."""
+    """A replay up to a time needs the time of each event."""
     from titan.core.apply.apply import _WRITERS
     from titan.core.events.events import VOLATILE
 
@@ -95,8 +96,8 @@ def test_every_durable_event_says_when_it_was_decided() -> None:
 
 
 def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
-    """`print` goes through `cli.terminal`; what writes past it is named here, and says why in
-    terminal's docstring."""
+    """`print` goes through `cli.terminal`. Functions that bypass it are listed here, and the
+    docstring of terminal gives the reason."""
     past: dict[str, set[str]] = {}
     for path in sorted((SOURCE / "cli").glob("*.py")):
         tree = ast.parse(path.read_text())
@@ -126,5 +127,6 @@ def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "core").glob("apply*.py")), ids=lambda p: p.name)
 def test_an_event_does_the_same_whatever_is_set_today(path: Path) -> None:
-    """`State.settings` is of this process; what `apply` reads is journaled: `State.in_force`."""
+    """`State.settings` belongs to this process. `apply` reads only `State.in_force`, which is
+    journaled."""
     assert "state.settings" not in [ast.unparse(node) for node in ast.walk(ast.parse(path.read_text()))]

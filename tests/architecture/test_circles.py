@@ -1,8 +1,8 @@
 """No module imports itself by way of others: at module load, inside a function, or for annotations
 alone.
 
-The contract `acyclic_siblings` looks at packages and at the modules of one package; a package's own
-`__init__` and ways through two packages are seen here.
+The contract `acyclic_siblings` checks packages, and the modules of one package. This test also
+checks a package's own `__init__`, and cycles through two packages.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import grimp
 
 
 def circles(imports: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Groups of modules that all import each other, directly or by way of others of the group;
-    Tarjan's algorithm."""
+    """Return the groups of modules that all import each other, directly or through other modules of
+    the group (Tarjan's algorithm)."""
     found: list[list[str]] = []
     order: dict[str, int] = {}
     lowest: dict[str, int] = {}

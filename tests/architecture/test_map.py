@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md is a map: short, and every path that it or a design page names is there."""
+"""ARCHITECTURE.md is a short map. Every path that it or a design page names exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCE = Path(titan.__file__).parent
 PAGES = [ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs" / "design").glob("*.md"))]
 PATH = re.compile(r"`((?:[a-z_]+/)+[a-z_]*(?:\.py)?)`")
 OF_A_HOME = {"files/", "perm_files/", "jobs/"}
-"""Folders of a master's or a worker's home, not of the repository."""
+"""Folders of a master's or a worker's home, which are not in the repository."""
 
 
 def test_the_map_fits_on_a_few_screens() -> None:

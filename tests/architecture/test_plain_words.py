@@ -1,4 +1,4 @@
-"""Names and texts of the code keep the rules that `plain_words` counts."""
+"""Names and texts of the code keep the rules of `plain_words`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Pure code asks nobody: no clock, no chance, no I/O, no environment, no event loop; neither itself
-nor by way of what it imports.
+"""Pure code uses no clock, randomness, I/O, environment or event loop, neither itself nor through
+its imports.
 
-A module claims purity by its package, or by the word "Pure" in its own docstring. It may import
-other modules that claim it and the libraries in PURE_LIBRARIES, so what it reaches by any chain of
+A module claims purity by its package, or by the word "Pure" in its own docstring. It may import the
+libraries in PURE_LIBRARIES, and other modules that claim purity. So everything that it reaches by
 imports is pure too.
 """
 
@@ -21,7 +21,8 @@ SOURCE = Path(titan.__file__).parent
 PURE_PACKAGES = ("model", "core", "scheduling", "protocol", "gateway", "store", "predict")
 CLAIM = re.compile(r"\bPure\b|[:;] pure\b|\b[Ss]ans-IO\b")
 SHARED = {"titan.errors", "titan._version", "titan.journal.engine", "titan.worker.state_machine.messages", "titan.sdk.field_table"}
-"""Types and constants that pure modules use: checked as these are, though they do not say so."""
+"""Modules with types and constants that pure modules use. They are checked like pure modules,
+although they do not claim purity."""
 PURE_LIBRARIES = {
     *("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "types", "typing"),
     *("array", "base64", "binascii", "bisect", "copy", "fractions", "hashlib", "heapq", "hmac", "json", "math"),
@@ -42,12 +43,12 @@ EXCEPTIONS = {
     "titan.worker.state_machine.suspects": {"signal": SIGNAL_NAMES},
 }
 BANNED_NAMES = {"open", "input", "print", "exec", "eval", "__import__", "breakpoint", "hash", "globals"}
-"""`hash` of a text differs from process to process: `__hash__` alone may call it."""
+"""The `hash` of a text differs between processes, so only `__hash__` may call it."""
 BANNED_ATTRIBUTES = {
     *("now", "today", "utcnow", "environ", "getenv", "argv", "stdin", "stdout", "stderr"),
     *("signal", "raise_signal", "alarm", "pause", "sigwait"),
 }
-"""Of the modules in EXCEPTIONS, these ask the system."""
+"""Attributes of the modules in EXCEPTIONS that ask the system."""
 
 
 def module_name(path: Path) -> str:
@@ -65,8 +66,8 @@ PATHS = {module_name(path): path for path in sorted(SOURCE.rglob("*.py")) if cla
 
 
 def imports_of(node: ast.AST) -> Iterator[str]:
-    """What a module imports, in functions too; without what is for annotations alone. `from a
-    import b` gives a.b and a."""
+    """Return the imports of a module, including those in functions, but without those for
+    annotations only. `from a import b` gives a.b and a."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
             continue
@@ -94,7 +95,7 @@ def is_module(name: str) -> bool:
 
 
 def test_these_packages_and_the_modules_that_say_so_claim_purity() -> None:
-    """A claim that the pattern does not see would not be checked."""
+    """A claim that the pattern does not find would not be checked."""
     assert {name.split(".")[1] for name in PATHS} >= set(PURE_PACKAGES)
     assert PATHS.keys() >= {
         *(
@@ -137,7 +138,7 @@ def test_a_pure_module_asks_the_system_for_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", PATHS)
 def test_a_pure_module_iterates_no_set(name: str) -> None:
-    """The order of a set of strings differs from run to run; dicts are the ordered sets here."""
+    """The order of a set of strings differs between runs. Dicts serve as ordered sets here."""
     for node in ast.walk(ast.parse(PATHS[name].read_text())):
         iterated = node.iter if isinstance(node, ast.For | ast.comprehension) else None
         is_set = isinstance(iterated, ast.Set | ast.SetComp) or (

@@ -1,4 +1,4 @@
-"""Tests are read by newcomers: short, and named by the behaviour that they show."""
+"""Tests are short and named by the behaviour that they show, because newcomers read them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 MOST_LINES = 60
 LEAST_WORDS = 3
-"""In the name of a test, behind `test_`: a subject and what it does."""
+"""Minimum number of words in the name of a test after `test_`: a subject and what it does."""
 LONG: dict[str, str] = {}
-"""FILE::TEST -> why it is longer than MOST_LINES."""
+"""FILE::TEST -> the reason why it is longer than MOST_LINES."""
 
 
 def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -21,7 +21,7 @@ def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
 
 
 def lines_of(test: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """With its decorators, which hold the cases."""
+    """Return the lines of a test, including its decorators, which have the cases."""
     first = min([test.lineno, *[decorator.lineno for decorator in test.decorator_list]])
     assert test.end_lineno is not None
     return test.end_lineno - first + 1
@@ -47,6 +47,6 @@ def test_every_test_is_named_by_what_it_shows() -> None:
 
 
 def test_helpers_that_tests_share_are_in_one_package() -> None:
-    """`tests/support/`: the module names say the subject."""
+    """All are in `tests/support/`, whose module names tell the subject."""
     loose = [path.name for path in TESTS.glob("*.py")]
     assert loose == ["coverage_report.py"]

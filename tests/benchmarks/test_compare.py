@@ -1,5 +1,5 @@
-"""The comparison and the core's benchmark run and print what they promise; their figures are
-nobody's business here."""
+"""The comparison and the core's benchmark run and print the documented results. The figures are not
+checked here."""
 
 from __future__ import annotations
 

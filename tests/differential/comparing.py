@@ -1,5 +1,5 @@
-"""Where Redis promises no order, or answers by chance or by its clock: what of two replies has to
-be equal."""
+"""Comparison of two replies. Where Redis promises no order, or replies by chance or by its clock,
+only a part of the replies must be equal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNORDERED = b"SMEMBERS SINTER SUNION SDIFF KEYS HKEYS HVALS PUBSUB|CHANNELS".spl
 PAIRED = b"HGETALL".split()
 BY_CHANCE = b"SPOP SRANDMEMBER HRANDFIELD ZRANDMEMBER RANDOMKEY".split()
 CLOCKS = {b"TTL": 10, b"PTTL": 10_000, b"EXPIRETIME": 10, b"PEXPIRETIME": 10_000}
-"""How far times may be apart: commands with relative times run at two moments."""
+"""Maximum difference of two times, because commands with relative times run at two moments."""
 MASKED_FIELDS = (b"idle", b"inactive", b"seen-time", b"active-time", b"radix-tree-keys", b"radix-tree-nodes", b"id")
 
 
@@ -23,7 +23,7 @@ def name_of(args: list[bytes]) -> bytes:
 
 
 def comparable(args: list[bytes], tree: Tree) -> Any:
-    """Equal for replies that count as equal."""
+    """Return a value that is equal for replies that count as equal."""
     sign, value = tree
     name = name_of(args)
     if sign == b"-":
@@ -37,7 +37,7 @@ def comparable(args: list[bytes], tree: Tree) -> Any:
         return number if number < 0 else (b"about", (number + step // 2) // step // 100)
     if name in (b"SCAN", b"HSCAN", b"SSCAN", b"ZSCAN") and sign == b"*" and len(value) == 2 and value[1][0] == b"*":
         if b"1000" not in args:
-            return sign  # how much comes with a page, and what its cursor is, is nobody's promise
+            return sign  # the number of elements per page, and the content of the cursor, are not promised
         step = 2 if name in (b"HSCAN", b"ZSCAN") else 1
         items = value[1][1]
         return sorted(repr(items[i : i + step]) for i in range(0, len(items), step))
@@ -59,15 +59,17 @@ def comparable(args: list[bytes], tree: Tree) -> Any:
 
 
 def _is_ambiguous_sort(args: list[bytes], found: list[Tree]) -> bool:
-    """BY a constant on what may be a set, by texts that may be equal, or of texts that are alike up
-    to a zero byte, which ends them for Redis. GET may hide those."""
+    """Return whether the order of the result is not defined. This holds for BY with a constant
+    pattern if the elements may come from a set, for texts that may be equal, and for texts that
+    differ only after a zero byte, which Redis ignores. GET may hide such texts."""
     words = [arg.upper() for arg in args]
     texts = b"ALPHA" in words and (b"GET" in words or any(b"\0" in value for _, value in found))
     return b"BY" in words or texts
 
 
 def _unsigned_zeros(tree: Tree) -> Tree:
-    """Redis keeps the sign of a score of zero in large sorted sets, and drops it in small ones."""
+    """Return the tree without the signs of zeros. Redis keeps the sign of a zero score in large
+    sorted sets, and drops it in small ones."""
     sign, value = tree
     if isinstance(value, list):
         return sign, [_unsigned_zeros(item) for item in value]
@@ -75,7 +77,8 @@ def _unsigned_zeros(tree: Tree) -> Tree:
 
 
 def _shape(tree: Tree) -> Any:
-    """Types and counts, without what was picked."""
+    """Return the types and the number of elements, without the elements that were picked at
+    random."""
     sign, value = tree
     if isinstance(value, list):
         return sign, [_shape(item) for item in value]
@@ -83,7 +86,7 @@ def _shape(tree: Tree) -> Any:
 
 
 def _masked(tree: Tree) -> Any:
-    """Facts without those that go by a clock or by how Redis keeps a stream."""
+    """Return the facts without those that depend on a clock or on how Redis stores a stream."""
     sign, value = tree
     if not isinstance(value, list):
         return tree

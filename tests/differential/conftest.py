@@ -9,6 +9,6 @@ from differential.peer import Redis, redis_server
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    """A redis-server of the module's own."""
+    """Run a redis-server for the tests of one module."""
     with redis_server(tmp_path_factory.mktemp("redis")) as running:
         yield running

@@ -4,7 +4,7 @@
     name       a value of a kind, see KINDS     a|b       one of these words, names or groups
     x+         up to three of them              ( ... )   a group
 
-Keys of a type's own are mostly of that type, and sometimes of another.
+A key that is named after a type mostly has this type, and sometimes another.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ KINDS: dict[str, st.SearchStrategy[bytes]] = {
     "atms": _rarely(TIMES_MS, [*NO_NUMBERS, *EXTREMES, b"1"]),
     "wait": _rarely(_of("0 1000 0 2000.5"), [b"-1", b"abc", b"", b"inf", b"nan", b"1e20", b"-0"]),
     "waitms": _rarely(_of("0 100000"), [b"-1", b"abc", b"1.5"]),
-    # a few ms would pass on one side and not on the other
+    # a timeout of a few ms could pass on one side and not on the other
     "idle": _rarely(_of("0 100000 -1"), NO_NUMBERS + EXTREMES),
     "db": _rarely(_of("0 1 2"), [b"15", b"16", b"-1", b"x", b"99999999999"]),
     "bit": _rarely(_of("0 1"), [b"2", b"-1", b"x"]),
@@ -103,7 +103,8 @@ MANY: dict[str, Words] = {
     "integers": st.sampled_from([[b"%d" % (i * 7 % 1000) for i in range(start, start + 600)] for start in (0, 300)]),
     "fields200": st.just([w for i in range(200) for w in (b"m%03d" % i, b"L" * (i % 70))]),
 }
-"""So many that Redis keeps them in another way, and TitanStore's shortcuts for few do not apply."""
+"""Number of elements above which Redis stores a value in another form, and TitanStore uses no
+shortcuts for small values."""
 
 TEMPLATES: dict[str, str] = {
     "large": """
@@ -582,7 +583,7 @@ TEMPLATES: dict[str, str] = {
 
 
 def command(template: str) -> Words:
-    """A strategy for the commands of a template."""
+    """Return a strategy for the commands of a template."""
     words, at = _sequence(template.replace("(", " ( ").replace(")", " ) ").replace("[", " [ ").replace("]", " ] ").split(), 0)
     assert at < 0, template
     return st.tuples(words, st.integers(0, 60), st.sampled_from(MEMBERS)).map(lambda drawn: _mutated(*drawn))
@@ -631,7 +632,7 @@ def _item(tokens: list[str], at: int) -> tuple[Words, int]:
             return _several(inner), at
         return inner, at
     names = token.split("|")
-    if len(names) > 1 and not names[-1]:  # a group follows
+    if len(names) > 1 and not names[-1]:  # a group follows the word
         tokens[at] = "|"
         return st.one_of([_word(name) for name in names[:-1]]), at
     return st.one_of([_word(name) for name in names]) if len(names) > 1 else _word(token), at + 1
@@ -655,8 +656,8 @@ def commands(theme: str) -> Words:
 
 
 def _one_of(options: list[Words]) -> Words:
-    """Like st.one_of, which would take the options of options as its own and so lose what weighs
-    more."""
+    """Return a strategy for one of the options, all with equal weight. st.one_of would merge the
+    options of nested strategies, which changes their weights."""
     return st.integers(0, len(options) - 1).flatmap(options.__getitem__)
 
 
@@ -678,7 +679,7 @@ MAKERS: dict[str, Words] = {
         "pubsub": "SUBSCRIBE ch; PSUBSCRIBE n*; PUBLISH ch v",
     }.items()
 }
-"""What fills the keys of a theme, so that the others find something."""
+"""Theme -> commands that fill the keys of the theme, so that its other commands find something."""
 WAITING = "waiting"
 WATCHING = "watching"
 MIXED = "mixed"
@@ -690,7 +691,7 @@ Step = tuple[int, list[bytes]]
 
 
 def sequences(theme: str, most: int) -> st.SearchStrategy[list[Step]]:
-    """Commands of several connections, mostly of one theme."""
+    """Return a strategy for commands of several connections, mostly of one theme."""
     if theme == WATCHING:
         return _watched(most)
     if theme == MIXED:
@@ -708,8 +709,8 @@ def _steps(step: st.SearchStrategy[Step], most: int) -> st.SearchStrategy[list[S
 
 
 def _watched(most: int) -> st.SearchStrategy[list[Step]]:
-    """Connection 0 watches some keys while 1 says something; whether that was a change,
-    EXEC tells."""
+    """Return a strategy in which connection 0 watches some keys and connection 1 then runs a
+    command. The reply to EXEC shows whether the command counts as a change."""
     keys = st.lists(KINDS["k"], min_size=1, max_size=6)
     said = _one_of(
         [*(THEMES[name] for name in _DATA), *(MAKERS[name] for name in _DATA if name in MAKERS)] + [THEMES["stream groups"]] * 3

@@ -1,4 +1,4 @@
-"""A redis-server of our own, and replies as they stand on the wire, of both sides."""
+"""A redis-server for the tests, and replies of both sides as they are on the wire."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 PATIENCE_S = 5.0
 _NESTED = b"*%~>"
 Tree = tuple[bytes, Any]
-"""A type's sign and what follows it: bytes, or for arrays, maps (flat), sets and pushes a list of
-trees."""
+"""Type byte of a reply, and its content: bytes, or a list of trees for arrays, maps (flat), sets
+and pushes."""
 
 
 def pack(args: list[bytes]) -> bytes:
@@ -23,7 +23,7 @@ def pack(args: list[bytes]) -> bytes:
 
 
 def parse(data: bytes | bytearray, at: int = 0) -> tuple[Tree, int] | None:
-    """One reply and where it ends; None if there is more to come."""
+    """Return one reply and the position after it; None if more bytes are needed."""
     line = data.find(b"\r\n", at)
     if line < 0:
         return None
@@ -70,7 +70,7 @@ class Connection:
         self._socket.sendall(pack(args))
 
     def receive(self) -> Tree:
-        """The next reply. Raises TimeoutError."""
+        """Return the next reply. Raises TimeoutError."""
         while True:
             found = parse(self._data) if self._data else None
             if found is not None:
@@ -98,14 +98,15 @@ class Redis:
         self.control = Connection(port)
 
     def clean(self) -> None:
-        """No keys, no other connections."""
+        """Delete all keys, and close all other connections."""
         for kind in (b"normal", b"pubsub"):
             self.control.ask(b"CLIENT", b"KILL", b"TYPE", kind)
         self.control.ask(b"FLUSHALL")
 
     def forget_errno(self) -> None:
-        """SORT takes a number for wrong if the last one that anybody sent was out of range, as C's
-        errno still says; so here is one that is not, in a command that changes nothing."""
+        """Reset C's errno in the server. Its SORT refuses valid numbers while errno still says that
+        an earlier number was out of range. This command parses a valid number and changes
+        nothing."""
         self.control.ask(b"ZADD", b"none", b"XX", b"1", b"m")
 
     def wait_until_blocked(self, connection: Connection) -> None:

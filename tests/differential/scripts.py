@@ -1,9 +1,9 @@
-"""Scripts for three connections: a name, and under it commands with the number of the connection
-that says them.
+"""Scripts for three connections. Each has a name, followed by commands with the number of the
+connection that sends them.
 
-Instead of a command: `LATER`, what the connection waits for does not come, and its time is over;
-`PASS`, so many milliseconds pass. ``@2`` is the id of connection 2, as each side has it; ``''`` is
-empty.
+There are two more words: with `LATER`, the connection waits in vain until its timeout ends; with
+`PASS`, this number of milliseconds passes. ``@2`` is the id of connection 2, as each side has it;
+``''`` is empty.
 """
 
 from __future__ import annotations

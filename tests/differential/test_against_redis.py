@@ -1,9 +1,9 @@
-"""Random sequences of commands give the same replies here as on a real redis-server, byte by byte
-but for what has no order.
+"""Random sequences of commands give the same replies as a real redis-server, byte by byte, except
+for parts without an order.
 
-Two connections take turns, and four where they wait for one another; one is in another version of
-the protocol at first. After each sequence both sides hold the same keys; the changes repeat it, any
-first part of them repeats, and so does a snapshot.
+Two connections take turns, or four if commands wait for each other. One connection begins with the
+other version of the protocol. After each sequence both sides have the same keys. A replay of the
+changes, of any prefix of them, and a snapshot give the same store.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ from titan.store.store import Store
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 CHOSEN = "TITAN_REDIS_EXAMPLES" in os.environ
-"""The long form looks for new sequences; the short one is the same each time."""
+"""True in the long form, which tries new sequences. The short form tries the same sequences each
+time."""
 EXAMPLES = int(os.environ.get("TITAN_REDIS_EXAMPLES", "15"))
 STEPS = 40
 SAID_ELSEWHERE = (b"SUBSCRIBE", b"PSUBSCRIBE", b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"RESET", b"QUIT")
-"""What is not queued in a transaction here: its replies come outside of that of EXEC."""
+"""Commands that are not queued in a transaction here, because their replies come outside of the
+reply to EXEC."""
 
 
 class Side:
-    """One connection on both sides."""
+    """One connection to both sides."""
 
     def __init__(self, store: Store, number: int, port: int) -> None:
         self.session = store.open_session(number, address=f"127.0.0.1:{number}")
@@ -46,7 +48,7 @@ class Side:
 
 
 class Pair:
-    """A store and a redis-server that are told the same."""
+    """A store and a redis-server that get the same commands."""
 
     def __init__(self, redis: Redis, sides: int = 2) -> None:
         redis.clean()
@@ -111,7 +113,7 @@ class Pair:
             first = [comparable(queued, tree) for queued, tree in zip(side.queue, trees[0][1], strict=True)]
             return [first, *trees[1:]]
         if own and args[0].upper() in (b"UNSUBSCRIBE", b"PUNSUBSCRIBE") and len(args) == 1 and trees[0][0] in (b"*", b">"):
-            # they are left in any order
+            # the connections are closed in any order
             return [sorted(repr(tree[1][part]) for tree in trees) for part in range(3)]
         if len(trees) == 1 and own == 1:
             return [comparable(args, trees[0])]
@@ -121,7 +123,8 @@ class Pair:
         return "\n".join(self.story[-60:])
 
     def _agree_on_members(self, side: Side, args: list[bytes]) -> None:
-        """Each side took members by chance: what Redis still has is what is there from now on."""
+        """Make both sets equal: each side has removed members at random, and the store now gets the
+        members that Redis has."""
         if len(args) not in (2, 3):
             return
         db = b"%d" % side.session.db.index

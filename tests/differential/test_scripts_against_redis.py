@@ -1,8 +1,9 @@
-"""Three connections by script, beside redis-server: who is served when, what is told to whom, what
-spoils a transaction.
+"""Scripts of three connections, compared with redis-server: which waiting connection is served
+when, who gets which message, and what makes a transaction fail.
 
-After each command both sides have said the same to everybody, and at the end nobody has more to
-hear. Then the keys are the same, and so are those that the changes and a snapshot give.
+After each command both sides have sent the same replies to all connections, and at the end no reply
+is left. Then both sides have the same keys, and so do a replay of the changes and a load of a
+snapshot.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Crowd:
         self.changes: list[Change] = []
         self.story: list[str] = []
         self.asked_to_wait: Connection | None = None
-        """It has been told to wait just now, and redis-server may not have come to that yet."""
+        """Connection that has just sent a blocking command, which redis-server may not have
+        executed yet."""
         for number in NUMBERS:
             self.sessions[number] = self.store.open_session(number)
             self.connections[number] = Connection(redis.port)
@@ -46,7 +48,7 @@ class Crowd:
                 self.connections[number].ask(b"HELLO", b"3")
 
     def say(self, number: int, words: list[str]) -> None:
-        """See `scripts` for the words."""
+        """Execute words of a script, as `scripts` describes them."""
         self.story.append(f"{number} {' '.join(words)}")
         if words[0] == PASS:
             until = time.monotonic() + int(words[1]) / 1000

@@ -1,5 +1,5 @@
-"""The table of commands beside redis-server: what COMMAND tells of each, and what each says to
-arguments that make no sense."""
+"""The table of commands, compared with redis-server: what COMMAND returns for each command, and the
+replies to invalid arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from titan.store.table import COMMANDS
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 OWN = (b"cas", b"client|no-touch", b"client|setinfo")
-"""Titan's, and of a later Redis."""
+"""Titan's own commands, and commands of a later Redis."""
 BY_CHANCE = b"randomkey spop memory|usage client|id client|info client|list".split()
 BY_CLOCK = b"time lastsave info role object|idletime expire pexpire setex psetex".split()
 OF_THE_SERVER = b"shutdown save bgsave bgrewriteaof config|get config|rewrite config|resetstat".split()
@@ -35,7 +35,7 @@ NONSENSE: list[list[bytes]] = [
 
 
 def test_commands_are_described_alike(redis: Redis) -> None:
-    """Name, arity, flags, keys and categories; subcommands as well."""
+    """Name, arity, flags, keys and categories of commands and subcommands are equal."""
     theirs = dict(_described(redis.control.ask(b"COMMAND")))
     store, out = Store(), bytearray()
     encode(store.execute(0, store.open_session(1), [b"COMMAND"]), 2, out)
@@ -70,7 +70,7 @@ def test_nonsense_is_refused_alike(redis: Redis, words: list[bytes], before: str
 
 
 def _calls(most: int) -> Iterator[tuple[list[bytes], int]]:
-    """Names, and with how many arguments at most."""
+    """Yield the names of commands, and the maximum number of their arguments to try."""
     for name, command in COMMANDS.items():
         if name not in LEFT_OUT:
             yield [name], 0 if command.blocks or name == b"wait" else most

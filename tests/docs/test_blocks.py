@@ -1,5 +1,5 @@
-"""Every code block of README and docs runs; `support.pages` has the rules, `support.page_reader`
-the folder and the cluster."""
+"""Every code block of README and docs runs. `support.pages` has the rules, and
+`support.page_reader` has the folder and the cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.page_reader import a_page_folder
 from support.pages import PAGES, Block, blocks
 
 MAX_SKIPPED = 7
-"""Blocks of all pages that do not run. Lower it when one more does."""
+"""Number of blocks, on all pages, that do not run. Lower it if one more block runs."""
 SKIPPED = [block for page in PAGES for block in blocks(page) if block.skipped]
 
 

@@ -1,4 +1,5 @@
-"""docs/make_demo_picture.py draws what a terminal shows, not what was sent to it."""
+"""docs/make_demo_picture.py draws the final content of a terminal, not the bytes that were sent to
+it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ TEXT = "{http://www.w3.org/2000/svg}text"
 
 
 def drawn(said: bytes) -> list[tuple[str | None, str | None]]:
-    """(text, fill) of each text of the picture."""
+    """Return (text, fill) of each text in the picture."""
     picture = ElementTree.fromstring(SCRIPT["draw"](SCRIPT["screen_of"](said)))
     return [(text.text, text.get("fill")) for text in picture.iter(TEXT)]
 

@@ -1,5 +1,5 @@
-"""The rules of code blocks themselves: a page that breaks one fails, and so does a block that does
-not do what it shows."""
+"""The rules of code blocks. A page that breaks a rule fails, and so does a block that does not do
+what it shows."""
 
 from __future__ import annotations
 

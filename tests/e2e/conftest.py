@@ -13,22 +13,22 @@ from titan import Client
 
 @pytest.fixture(scope="module")
 def client(c: Cluster) -> Iterator[Client]:
-    """A client of the module's cluster."""
+    """Return a client of the module's cluster."""
     with Client(c.address) as opened:
         yield opened
 
 
 @pytest.fixture
 def c(tmp_path: Path) -> Iterator[Cluster]:
-    """Only a folder and a way to start commands: no master, no TITAN_MASTER. Most modules have a
-    fixture of this name that starts a cluster."""
+    """Provide a folder and a way to start commands: no master, and no TITAN_MASTER. Most modules
+    have a fixture of this name that starts a cluster."""
     with closing(Cluster(tmp_path / "c")) as made:
         yield made
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[StoreServer]:
-    """A `titan store` of the test's own."""
+    """Run a `titan store` for one test."""
     server = StoreServer(tmp_path)
     try:
         server.start()

@@ -1,4 +1,5 @@
-"""Who asked for what is recorded with the change, shown, and there after kill -9."""
+"""The actor of each change is recorded with the change, is shown, and survives a SIGKILL of the
+master."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Scripts that misbehave: each gets a clear end, and a well-behaved neighbour on the same worker
-notices nothing."""
+"""Scripts that misbehave. Each gets a clear end, and a well-behaved job on the same worker is not
+affected."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def neighbour(c: Cluster) -> Iterator[None]:
-    """A job that runs beside the test's own and has to be COMPLETED after it, with all
-    its output."""
+    """Run a job beside the test's own jobs. It must be COMPLETED after the test, with all its
+    output."""
     go = c.base / "go"
     go.unlink(missing_ok=True)
     job = Job("good", command=f"echo begin; while [ ! -e {go} ]; do sleep 0.02; done; echo end", retries=0)
@@ -103,8 +103,8 @@ def test_children_that_outlive_a_script_are_killed(c: Cluster, tmp_path: Path) -
     assert job.state == "COMPLETED"
     hidden = [int(line) for line in pids.read_text().split()]
     assert len(hidden) == 3
-    # The one without session, parent or environment might be the neighbour's: it may live until
-    # that ends.
+    # The process without a session, parent and environment of its job might belong to the
+    # neighbour. It may live until the neighbour ends.
     until(lambda: sum(alive(pid) for pid in hidden) <= 1, "its children are killed")
     (c.base / "go").touch()
     until(lambda: not any(alive(pid) for pid in hidden), "so is the one that hid")

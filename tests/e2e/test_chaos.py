@@ -1,5 +1,5 @@
-"""A graph of real jobs while the master is killed again and again and a worker for good: all
-happens, and is recorded once."""
+"""A graph of real jobs. The master is killed several times, and one worker is killed for good. All
+jobs run, and each completion is recorded once."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ printf 'end %s %s %s\\n' "$TITAN_JOB" "$TITAN_ATTEMPT" "$(date +%s%N)" >>"$SCRAT
 
 
 class Times(NamedTuple):
-    """When attempts (job, number) started and ended, in nanoseconds, as their own scripts wrote it
-    down."""
+    """Times at which attempts (job, number) started and ended, in nanoseconds, as their scripts
+    recorded them."""
 
     started: dict[tuple[str, int], int]
     ended: dict[tuple[str, int], int]
@@ -39,8 +39,9 @@ def three(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def layered_dag(scratch: Path, chance: random.Random) -> DAG:
-    """200 jobs: each of a later layer joins two to five of the one before. No retries: what a crash
-    costs is no failure."""
+    """Return a DAG of 200 jobs in layers. Each job of a later layer has two to five parents in the
+    layer before. The jobs have no retries, because a crash of the master or a worker is no failure
+    of a job."""
     script = scratch / "step.sh"
     script.write_text(SCRIPT)
     jobs: list[Job] = []
@@ -66,8 +67,8 @@ def times_of(scratch: Path, run: str) -> Times:
 
 
 def submit(c: Cluster, dag: DAG, scratch: Path) -> Run:
-    """The folder of a run's files is named after it, so a first job makes it: it is not known
-    before."""
+    """Submit the DAG behind a first job, which makes the folder for the run's files. The folder is
+    named by the id of the run, which is not known before."""
     gate = Job("gate", command='mkdir "$SCRATCH/$TITAN_RUN" && : >"$SCRATCH/$TITAN_RUN.times"', retries=0, env={"SCRATCH": scratch})
     jobs = [gate]
     for job in dag.jobs:
@@ -90,14 +91,15 @@ def check_run(c: Cluster, run: Run, dag: DAG, scratch: Path) -> None:
         for attempt in range(1, recorded[job.id] + 1):
             started = times.started.get((job.id, attempt))
             for parent in job.parents:
-                # The parent's end that counts is that of the attempt that was recorded.
+                # The end of the parent's attempt that was recorded counts.
                 ended = times.ended[parent, recorded[parent]]
                 assert started is None or ended < started, f"{job.id} started before {parent} had ended"
     assert c.completions(run.id) == dict.fromkeys(["gate", *(job.id for job in dag.jobs)], 1)
 
 
 def kill_at_random(c: Cluster, chance: random.Random, scratch: Path, total: int) -> None:
-    """The master three times and one of the workers once, each when so many jobs have ended."""
+    """Kill the master three times and one worker once, each when a random number of jobs has
+    ended."""
     moments = sorted(chance.sample(range(5, total * 3 // 4), 4))
     for moment, what in zip(moments, chance.sample(["master", "master", "master", "worker"], 4), strict=True):
         until(lambda moment=moment: ends(scratch) >= moment, f"{moment} jobs ended", 60.0)  # type: ignore[misc]
@@ -108,7 +110,8 @@ def kill_at_random(c: Cluster, chance: random.Random, scratch: Path, total: int)
 
 
 def cancelled_before(c: Cluster, scratch: Path) -> tuple[Run, int]:
-    """A run of which one job is cancelled while it runs, with its child; and the pid that ran."""
+    """Return a run with a running job that was cancelled with its child, and the pid of the job's
+    process."""
     pid_file = scratch / "victim.pid"
     command = 'echo $$ >"$PID_FILE.new" && mv "$PID_FILE.new" "$PID_FILE"; sleep 600'
     run = c.client.submit(

@@ -1,5 +1,5 @@
-"""Wall clocks that are wrong or are set, of workers and of the master: real processes under
-libfaketime."""
+"""Wrong wall clocks, and wall clocks that are set, of workers and of the master: real processes
+under libfaketime."""
 
 from __future__ import annotations
 

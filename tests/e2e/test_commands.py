@@ -1,4 +1,4 @@
-"""The commands of the contract against a shared cluster: what they print, their JSON, their exit
+"""The documented commands against a shared cluster: their output, their JSON, and their exit
 codes."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Path:
-    """Three jobs, of which the last prints both words."""
+    """Return a pipeline of three jobs. The last job prints the words of both others."""
     path = tmp_path / "pipeline.yaml"
     path.write_text(
         "name: words\n"

@@ -1,4 +1,4 @@
-"""Programs that were written for `titan_sdk`, with their imports changed."""
+"""Programs that were written for `titan_sdk`, with changed imports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def has_status(client: TitanClient, job: str, status: str) -> bool:
 
 
 def run(c: Cluster, folder: Path, program: str) -> subprocess.CompletedProcess[str]:
-    """A program as its author would start it."""
+    """Run a program as its author would start it."""
     folder.mkdir(exist_ok=True)
     (folder / "program.py").write_text(IMPORT + program)
     env = c.environment({"TITAN_MASTER": "", "TITAN_HOST": "127.0.0.1", "TITAN_PORT": str(c.port)})

@@ -1,4 +1,5 @@
-"""What running jobs ask of their workers, and of the master through them, in real processes."""
+"""Requests of running jobs to their workers, and through the workers to the master, in real
+processes."""
 
 from __future__ import annotations
 
@@ -134,8 +135,8 @@ def total(first: list[int], label: str, scale: dict[str, int]) -> tuple[str, int
 
 
 def test_results_are_given_to_later_jobs(tmp_path: Path) -> None:
-    """Small and large, as JSON and pickled, on another worker, by `value_of` and as arguments of
-    calls."""
+    """The results are small and large, in JSON and pickled. A job on another worker reads them with
+    `value_of` and as arguments of calls."""
     large, exact, later, scale = (tmp_path / f"{name}.py" for name in ("large", "exact", "later", "scale"))
     large.write_text("from titan import context\ncontext.result(list(range(300_000)))")
     exact.write_text("from titan import context\ncontext.result(tuple(range(300_000)))")

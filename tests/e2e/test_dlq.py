@@ -1,5 +1,5 @@
-"""The dead letter queue with real processes: shown, purged, and retried, after a restart and from
-the history too."""
+"""The dead letter queue with real processes: list, purge and retry, also after a restart and for
+archived runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def broken(folder: Path) -> DAG:
-    """fix fails until `folder`/fixed is there; `after` and `last` wait for it."""
+    """Return a DAG in which fix fails until `folder`/fixed exists. `after` and `last` wait for
+    fix."""
     fix = f"echo trying; echo oops >&2; test -e {folder}/fixed"
     return DAG(
         "broken",
@@ -68,7 +69,7 @@ def test_a_retry_resumes_the_run_with_its_children_after_a_restart_too(c: Cluste
     run = failed_run(c, tmp_path)
     assert list(c.states(run).values()) == ["COMPLETED", "DEAD", "CANCELLED", "CANCELLED"]
     c.restart_master()
-    # It is no better yet: it has all its retries again, and fails as before.
+    # The job still fails: it gets all its retries again, and is DEAD again.
     assert c.json("dlq", "retry", f"{run}/fix", "--by", "ann") == {"run": run, "retried": 1, "revived": 2}
     assert c.client.run(run).wait(timeout=30).state == "FAILED"
     assert c.client.job(f"{run}/fix")[0].attempt == 4
@@ -114,7 +115,7 @@ def test_a_purged_job_is_off_the_queue_and_stays_dead(c: Cluster, tmp_path: Path
     c.restart_master()
     assert c.client.dead_jobs() == [] and c.states(run)["fix"] == "DEAD"
     assert c.json("status", f"{run}/fix")["state"] == "DEAD"
-    # It may still be retried by its name.
+    # A purged job can still be retried by its name.
     (tmp_path / "fixed").touch()
     c.client.retry_dead(f"{run}/fix")
     assert c.client.run(run).wait(timeout=30).ok
@@ -146,7 +147,7 @@ def test_a_run_of_the_history_resumes(tmp_path: Path) -> None:
         assert [r.run for r in c.client.runs(limit=100)].count(run) == 1
         assert c.client.purge_dead(other) == 1
         assert c.client.dead_jobs() == []
-        # Both leave again, as what they are now.
+        # Both runs are archived again, with their present states.
         for _ in range(3):
             c.client.submit(DAG("d", [Job("a", command="true")])).wait(timeout=30)
         until(lambda: archived(c).count(run) == archived(c).count(other) == 2, "the runs leave again")

@@ -1,4 +1,4 @@
-"""The example of a service runs as its file says: on a private cluster, by one command."""
+"""The example of a service works as its file says: on a private cluster, with one command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How jobs fail with real processes: backoff, final exit codes, what becomes of the others, and a
+"""Failures of jobs with real processes: back-off, final exit codes, the effect on other jobs, and a
 job that kills its workers."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def run(c: Cluster, *jobs: Job) -> tuple[str, dict[str, tuple[str, int | None]], str]:
-    """(verdict, job -> (state, exit code), run)"""
+    """Run the jobs. Return (state of the run, job -> (state, exit code), run)."""
     handle = c.client.submit(DAG("failing", jobs))
     verdict = handle.wait(timeout=30).state
     return verdict, {job.id: (job.state, job.exit_code) for job in handle.status().jobs}, handle.id
@@ -92,8 +92,8 @@ def test_a_pipeline_says_all_of_it(c: Cluster, tmp_path: Path) -> None:
 
 
 def test_a_job_that_kills_its_worker_at_once_is_poison_too(tmp_path: Path) -> None:
-    """Whether its start is reported before the worker is gone is chance; four workers are the most
-    that it costs."""
+    """By chance, the start of the job is reported before its worker is gone, or not. The job
+    therefore costs two to four workers."""
     with cluster(tmp_path / "c", *(f"w{i}" for i in range(5)), slots=1, settings=FAST) as c:
         parent = "read -r _ _ _ {} _ < /proc/{}/stat"
         find = f"{parent.format('warden', '$$')}; {parent.format('worker', '$warden')}"

@@ -1,5 +1,5 @@
 """Files that travel between jobs and nodes, in real processes: workers with homes of their own,
-cuts, kills and damage."""
+broken connections, kills and damaged files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from titan.sdk.status import JobStatus
 
 MB = 1_000_000
 WINDOW = 20 * MB
-"""What may have been on its way when a connection was cut."""
+"""Maximum number of bytes that may have been in flight when a connection broke."""
 MAKE = """
 import random, sys
 size = int(sys.argv[1])
@@ -126,7 +126,7 @@ def test_two_hundred_jobs_with_one_input_fetch_it_once(tmp_path: Path) -> None:
         assert run.wait(timeout=120).ok, jobs(c, run.id)
         assert 8 * MB < proxy.passed[DOWN] < 9 * MB
         left = [path for path in c.worker_home("wB").rglob("in.bin") if path.stat().st_size]
-        assert not left  # what the jobs were given is taken out of their folders
+        assert not left  # input files are removed from the jobs' folders
 
 
 @pytest.mark.parametrize("way", [UP, DOWN])
@@ -313,7 +313,7 @@ def test_files_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
         stored = {path.name for path in (c.home / "files").iterdir()} - {TOKEN}
         assert kept < stored and len(stored) == 6, "two outputs, of which one is the published file, two scripts, function, value"
         until(lambda: _is_archived(c, run.id), "the run is in the history")
-        c.restart_master()  # what is too old goes at its start, and then every hour
+        c.restart_master()  # old runs are removed from the history at a start, and then every hour
         until(lambda: not c.client.runs(), "the run leaves the history")
         until(
             lambda: {path.name for path in (c.home / "files").iterdir()} - {TOKEN} == kept,
@@ -323,7 +323,7 @@ def test_files_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
 
 
 def test_a_home_of_an_older_titan_has_all_its_content_still(tmp_path: Path) -> None:
-    """It kept scripts and values in perm_files/.objects."""
+    """An older Titan kept scripts and values in perm_files/.objects."""
     with cluster(tmp_path / "c", settings=QUIET) as c:
         script = tmp_path / "a.sh"
         script.write_text("cat in > out")

@@ -1,5 +1,5 @@
-"""Clients that nobody opens or closes: the first request connects, and the end of the program
-closes them."""
+"""Clients that nobody opens or closes. The first request connects, and the end of the program
+closes the client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_program_that_never_opens_or_closes_its_client_loses_nothing(c: Cluster, tmp_path: Path) -> None:
-    """Its function refers to the client, and calls itself with it."""
+    """The function of the call refers to the client, and makes a nested call with it."""
     ended = run(WITHOUT_WITH, c.address, str(tmp_path))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "8\n", "")
     until(lambda: len(os.listdir(tmp_path)) == 20, "each call of the map runs")
@@ -83,7 +83,7 @@ def test_an_async_client_connects_on_first_use(c: Cluster) -> None:
         assert [worker.name for worker in await client.workers()] == ["w1"]
         task = asyncio.create_task(client.call(pow, 2, 5))
         await client.close()
-        await asyncio.wait([task])  # its result or ConnectionLost, whichever came first
+        await asyncio.wait([task])  # the task gives its result or ConnectionLost, whichever comes first
         with pytest.raises(ConnectionLost):
             await client.workers()
         other = AsyncClient(c.address)

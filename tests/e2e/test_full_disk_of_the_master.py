@@ -1,4 +1,4 @@
-"""A master whose disk is full under the output of jobs says what was lost, wherever one asks."""
+"""The master's disk is full. Results, logs and status report that the output of jobs was lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = 3 << 20
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Cluster]:
-    """The logs of its home are on a file system of 1 MiB."""
+    """Provide a cluster whose master keeps its logs on a file system of 1 MiB."""
     logs = tmp_path / "c" / "home" / "logs"
     logs.mkdir(parents=True)
     logs.parent.chmod(0o700)

@@ -1,5 +1,5 @@
-"""Gates with real processes: opened and decided across a kill -9, told to a webhook, and refused
-where they must be."""
+"""Gates with real processes: opened and decided across a SIGKILL, sent to a webhook, and refused
+where necessary."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def test_a_gate_opened_before_a_kill_and_approved_after_it_lets_its_children_run
 
 @pytest.mark.parametrize("moment", range(4))
 def test_a_gate_approved_in_the_moment_of_a_kill_lets_its_children_run_once(c: Cluster, tmp_path: Path, moment: int) -> None:
-    """The client asks again until it has an answer; whatever reached the disk before, there is one
-    decision and one child run."""
+    """The client repeats the decision until it gets an answer. Whatever was on disk before, there
+    is one decision, and the child runs once."""
     run = c.client.submit(gated(tmp_path))
     wait_until_open(c, run.id)
     with Client(c.address) as other:
@@ -197,7 +197,7 @@ def test_a_webhook_that_fails_first_is_told_again_signed_and_its_token_decides_o
         assert (told["run"], told["job"], told["dag"], told["message"]) == (run.id, "ship", "gated", "Ship it?")
         assert told["expires"] == gate.expires_at and told["opened"] == gate.opened_at
         token = told["token"]
-        # Only its SHA-256 is anywhere on the master's disk.
+        # The master's disk has only the SHA-256 of the token.
         (issued,) = [event for event in c.events() if isinstance(event, TokenIssued)]
         assert issued.digest == hashlib.sha256(token.encode()).digest()
         kept = [path for path in c.base.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
@@ -235,7 +235,7 @@ def test_a_webhook_that_refuses_is_given_up_and_the_gate_goes_on(c: Cluster, tmp
 
 
 def test_a_webhook_nobody_answers_holds_up_nobody(tmp_path: Path) -> None:
-    """Many webhooks that hang: the master serves others meanwhile."""
+    """Many webhooks do not answer. The master serves other requests meanwhile."""
     import socket
 
     deaf = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Runs that grow and pipelines that are saved, on real processes."""
+"""Runs that grow, and saved pipelines, with real processes."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_pipeline_is_saved_and_run_by_name_also_after_kill_9(c: Cluster, tmp_p
     assert c.cli("save", "--replace", "night", str(file)).returncode == 0
     run = c.json("submit", "--group", "agents 7", "night", "--json")["run"]
     assert c.cli("wait", run).returncode == 0 and c.printed(run, "work") == "version two\n"
-    assert c.cli("run", "echo").returncode == 0  # a command, as nothing of that name is saved
+    assert c.cli("run", "echo").returncode == 0  # no pipeline of that name is saved, so the name is a command
     runs = c.json("runs", "--group", "agents 7", "--json")
     assert len(runs) == 2 and {r["group"] for r in runs} == {"agents 7"} and runs[0]["run"] == run
     assert json.loads(c.cli("status", run, "--json").stdout)["agent_run_id"] == "agents 7"
@@ -92,7 +92,7 @@ def test_a_pipeline_is_saved_and_run_by_name_also_after_kill_9(c: Cluster, tmp_p
 
 # -- from within jobs ------------------------------------------------------------------------------
 def run_script(c: Cluster, tmp_path: Path, text: str, *more: Job, retries: int = 0) -> str:
-    """Runs it as job `plan` of a run with these; returns the run's id."""
+    """Run the script as job `plan` of a run with these jobs. Return the id of the run."""
     script = tmp_path / "plan.py"
     script.write_text(text)
     run = c.client.submit(DAG("planned", [Job("plan", file=script, retries=retries), *more]))

@@ -1,5 +1,5 @@
-"""Processes that hide from their job: a session of their own, an environment without Titan's marks,
-a parent that is gone."""
+"""Processes that hide from their job: in a session of their own, without Titan's variables, or with
+a parent that has ended."""
 
 from __future__ import annotations
 

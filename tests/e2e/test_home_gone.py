@@ -1,5 +1,5 @@
-"""The home is deleted or moved under a running master: it notices within a second, and acknowledges
-nothing more."""
+"""The home is deleted or moved under a running master. The master notices this within a second, and
+acknowledges nothing more."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from titan import DAG, Client, Job
 from titan.errors import TitanError
 
 BOUND_S = 2.0
-"""A second, and what a loaded machine takes to schedule and to end a process."""
+"""A second, plus the time that a loaded machine needs to schedule and end a process."""
 
 
 def delete(c: Cluster) -> None:
-    """Repeat until the home is gone: the master may write into it meanwhile."""
+    """Remove the home. Repeat this until it is gone, because the master may write into it
+    meanwhile."""
 
     def gone() -> bool:
         shutil.rmtree(c.home, ignore_errors=True)
@@ -95,7 +96,7 @@ def test_a_master_that_syncs_later_stops_too(tmp_path: Path, mode: tuple[str, st
 
 
 def test_nothing_is_acknowledged_after_the_notice(tmp_path: Path) -> None:
-    """A client that goes on submitting gets its last answer within a second of the deletion."""
+    """A client continues to submit. It gets its last answer within a second of the deletion."""
     with cluster(tmp_path / "c") as c, Client(c.address, patience_s=0.5) as client:
         client.submit(DAG("before", [Job("a", command="true")]))
         delete(c)
@@ -108,6 +109,6 @@ def test_nothing_is_acknowledged_after_the_notice(tmp_path: Path) -> None:
 
 
 def _is_loaded() -> bool:
-    """Whether so many processes wait for a CPU that a bound on time proves nothing."""
+    """Return whether so many processes wait for a CPU that a limit on the time proves nothing."""
 
     return os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Every command finds the same home and the same cluster; several `titan run` share one."""
+"""Every command finds the same home and the same cluster. Several `titan run` share one cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOWHERE = {"TITAN_MASTER": "", "TITAN_HOME": "home"}
 
 
 def begin(c: Cluster, folder: Path, script: str) -> subprocess.Popen[str]:
-    """A `titan run` that goes on."""
+    """Start a `titan run`, and return while it runs."""
     command = [*TITAN, "run", "--", "sh", "-c", script]
     return subprocess.Popen(
         command,
@@ -32,8 +32,8 @@ def begin(c: Cluster, folder: Path, script: str) -> subprocess.Popen[str]:
 
 
 def begin_two(c: Cluster, folder: Path, second: str = "echo began; cat two") -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
-    """Two runs of one home that both have begun. `cat one` and `cat two` end with what is written
-    there."""
+    """Start two runs on one home, and return when both have begun. `cat one` and `cat two` end when
+    the test writes to the fifos `one` and `two`."""
     for name in ("one", "two"):
         os.mkfifo(folder / name)
     runs = []

@@ -1,5 +1,5 @@
-"""`python` and `driver`: scripts in forks of the interpreter that they name, one that dies, one
-that changes, one that is none."""
+"""`python` and `driver`: scripts in forks of the interpreter that they name. An interpreter dies,
+changes, or is no interpreter."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_warden_that_dies_takes_its_jobs_and_no_others(c: Cluster, venv: Path,
     until(lambda: states(run) == [("RUNNING", 2), ("RUNNING", 1)], "it is the second attempt, and the other's first")
     run.cancel()
     run.wait(20)
-    # which costs no retry
+    # the lost attempt costs no retry
     assert "handed back by its worker" in "\n".join(c.client.job(f"{run.id}/mine")[1])
 
 
@@ -181,7 +181,8 @@ def test_the_workers_own_warden_dies_alone(c: Cluster, venv: Path, tmp_path: Pat
 
 
 def test_an_environment_that_has_changed_is_started_anew(c: Cluster, venv: Path, tmp_path: Path) -> None:
-    """What a .pth file adds is seen when an interpreter starts."""
+    """Python reads .pth files only when it starts, so a new interpreter is needed to see the
+    change."""
     job = Job("a", script(tmp_path, "import os, sys\nprint('added' in sys.path[-1], os.getppid())\n"), python=venv)
     before = printed(c, job)[0].split()
     (tmp_path / "added").mkdir()
@@ -207,7 +208,7 @@ def test_a_script_that_waits_for_its_interpreter_can_be_stopped(c: Cluster, tmp_
 
 
 def test_another_python_than_the_warden_is_for_runs_each_script_afresh(c: Cluster, tmp_path: Path) -> None:
-    """It says that it is an old one."""
+    """The interpreter reports an old version."""
     old = tmp_path / "old"
     old.write_text(f'#!/bin/sh\ncase "$1" in -c) printf "titan\\ncpython\\n2.7";; *) exec {sys.executable} "$@";; esac\n')
     old.chmod(0o755)

@@ -1,5 +1,5 @@
-"""What jobs are: scripts and commands of every kind, their environment, retries, times, and where
-and in which order they run."""
+"""Jobs: scripts and commands of every kind, their environment, retries, times, and where and in
+which order they run."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_retries_with_growing_waits_and_then_dead(c: Cluster) -> None:
     assert (b.state, b.attempt) == ("CANCELLED", 0)
     times = [int(b"".join(d for _, d in c.client.logs(f"{run.id}/a", attempt=n))) / 1e9 for n in (1, 2, 3, 4)]
     for n in range(3):
-        # half of backoff_base_s at least, twice as much each time
+        # the back-off is at least half of backoff_base_s, and doubles each time
         assert times[n + 1] - times[n] >= 0.025 * 2**n
     assert [d.job.id for d in c.client.dead_jobs(run.id)] == ["a"]
     assert story(c, run, "a").count("EXITED with code 5") == 4
@@ -175,7 +175,8 @@ def test_on_one_slot_higher_priority_goes_first_and_the_older_of_equals(one_slot
     gate = run_of(one_slot, Job("gate", command=f"while [ ! -e {go} ]; do sleep 0.02; done"))
     until(lambda: gate.status().jobs[0].state == "RUNNING", "the slot is taken")
     priorities = {"low": -5, "first": 1, "second": 1, "high": 7, "highest": 1000}
-    # A short prefetch of what came first may be on the worker already: fill it.
+    # The worker may already have prefetched the first jobs of the queue. These jobs fill the places
+    # for prefetched jobs.
     filler = run_of(one_slot, *[Job(f"f{n}", command="true", priority=1_000_000) for n in range(8)])
     jobs = [Job(name, command=f"echo {name} >>{order}", priority=priority) for name, priority in priorities.items()]
     run = run_of(one_slot, *jobs)
@@ -243,7 +244,7 @@ def test_a_cancelled_job_is_asked_first_and_killed_after_its_grace(c: Cluster, t
 
 
 def test_runs_that_leave_nothing_leave_no_folders(tmp_path: Path) -> None:
-    """Of 80 runs: jobs that print, calls, and one that leaves a file."""
+    """80 runs have jobs that print. There are also a call, and a run that leaves a file."""
     script = tmp_path / "quiet.py"
     script.write_text("print('said')")
     with cluster(tmp_path / "c", "w1", slots=4, settings=QUIET) as c:

@@ -1,5 +1,5 @@
-"""kill -9 of a master whose snapshot is under way. `make kill-snapshots KILLS=200` does
-more of it."""
+"""Kill a master with SIGKILL while it writes a snapshot. `make kill-snapshots KILLS=200` does this
+more often."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Jobs that kill or stop the process that runs them, their warden: what they said is kept, and
-their neighbours lose nothing."""
+"""Jobs that kill or stop their warden, the process that runs them. Their output is kept, and other
+jobs of the warden lose nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def gate(folder: Path) -> tuple[str, Path, Path]:
-    """A command that says that it runs and ends when it is let go; what it says that in, and what
-    lets it go."""
+    """Return a command that reports its start and ends on request, the file with its starts, and
+    the file that ends it."""
     starts, go = folder / "starts", folder / "go"
     return f"echo $$ >>{starts}; while [ ! -e {go} ]; do sleep 0.02; done; echo done", starts, go
 
@@ -48,7 +48,8 @@ def test_a_job_that_kills_its_warden_costs_its_neighbour_nothing_and_its_output_
     status = killer.status().jobs[0]
     assert "must not kill its parent" in status.reason
     assert c.output(f"{killer.id}/k", stream=1).count(b"said") >= 1
-    # once it was taken along; the second time the killer was alone
+    # The first death of the warden also killed the neighbour. At the second, the killer had a
+    # warden of its own.
     until(lambda: lines(starts) == 2, "the neighbour runs again")
     go.touch()
     assert beside.wait(30).ok

@@ -1,4 +1,4 @@
-"""A function runner that calls have filled is replaced between two of them, and no call is lost or
+"""A function runner that uses too much memory is replaced between two calls. No call is lost or
 made twice."""
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from support.cluster import FAST, cluster
 
 
 def keep(n: int) -> tuple[int, int]:
-    """Leaves 8 MiB in its process, and says which that is."""
+    """Leave 8 MiB in use in this process, and return its pid."""
     import os
     import sys
     import time
 
     sys.modules.setdefault("kept", type(sys)("kept")).__dict__[f"block{n}"] = b"x" * (8 << 20)
-    time.sleep(0.02)  # 120 calls take 2.4 s: a runner looks at its memory every 0.5 s
+    time.sleep(0.02)  # 120 calls take 2.4 s, and a runner checks its memory every 0.5 s
     return n, os.getpid()
 
 

@@ -1,5 +1,5 @@
-"""Programs that end, or leave their client, right after they have handed calls in: all run, or an
-error says which may not."""
+"""Programs that end, or leave their client, right after they have made calls. All calls run, or an
+error lists the calls that may not run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from titan.sdk import calls
 
 TIMES = 20
 PROGRAMS = 5
-"""How many programs are started one after another, where each leaves in its own way; 20 in the long
-form."""
+"""Number of programs that are started one after another, each of which leaves in another way; 20 in
+the long form."""
 CALLS = 5
 PROGRAM = """
 import asyncio, os, sys, titan
@@ -140,8 +140,8 @@ def test_calls_handed_in_right_before_the_program_leaves_run_once(
 
 @contextlib.contextmanager
 def unheard(c: Cluster, program: Path, folder: Path, way: str, timeout_s: float) -> Iterator[subprocess.Popen[str]]:
-    """The program, after it has connected, when nothing that it sends reaches the
-    master any more."""
+    """Run the program. After it has connected, nothing that it sends reaches the master any
+    more."""
     with Proxy(c.port) as proxy:
         command = [sys.executable, str(program), proxy.address, str(folder), "0", way, str(timeout_s)]
         pipe = subprocess.PIPE
@@ -188,7 +188,7 @@ def test_the_future_of_a_call_says_where_its_result_is(c: Cluster) -> None:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next calls make a run that no master takes."""
+    """Make the master refuse the run of the next calls."""
     spec = calls._spec
     monkeypatch.setattr(calls, "_spec", lambda *of: msgspec.structs.replace(spec(*of), name="\x1b"))
 
@@ -222,8 +222,8 @@ if sys.argv[2] == "waits":
 
 @pytest.mark.parametrize("what", ["nothing", "calls", "waits"])
 def test_the_end_of_a_program_ends_the_thread_of_a_client_that_was_not_closed(c: Cluster, tmp_path: Path, what: str) -> None:
-    """It runs an event loop in C: left alone it crashed now and then when the interpreter was taken
-    down below it."""
+    """The thread runs an event loop in C. Earlier, a program sometimes crashed because this thread
+    was still running when the interpreter was finalized."""
     program = tmp_path / "ending.py"
     program.write_text(ENDING)
     ended = subprocess.run([sys.executable, str(program), c.address, what], capture_output=True, text=True, timeout=60, check=False)

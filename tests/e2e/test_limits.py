@@ -1,5 +1,5 @@
-"""Limits of memory, CPUs and processes: they hold, they are named when they kill, and no cgroup
-outlives its job or its worker."""
+"""Limits of memory, CPUs and processes. They are enforced, an error names the limit that killed a
+job, and no cgroup outlives its job or its worker."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ print(children)
 
 
 def groups_of(worker: Spawned) -> list[Path]:
-    """The cgroups of a worker's process, in whatever hierarchy."""
+    """Return the cgroups of a worker's process, in any hierarchy."""
     mark = f"-{worker.pid}-"
     return [
         Path(at) / name
@@ -87,8 +87,8 @@ def test_within_the_limit_nothing_is_said(c: Cluster, tmp_path: Path) -> None:
 
 
 def test_the_memory_of_all_its_processes_counts(c: Cluster) -> None:
-    """None of them is over the limit alone. The shell outlives the one that is killed, and ends
-    with its code."""
+    """No process alone exceeds the limit. The shell survives the process that is killed, and ends
+    with its exit code."""
     one = f"{sys.executable} -c 'x = bytearray(60 << 20); import time; time.sleep(20)'"
     command = ["bash", "-c", f"{one} & {one} & {one} & wait -n; exit $?"]
     job = Job("a", command=command, retries=0, limits={"memory": "128MiB"})
@@ -97,7 +97,7 @@ def test_the_memory_of_all_its_processes_counts(c: Cluster) -> None:
 
 
 def test_a_retry_may_do_with_less(c: Cluster, tmp_path: Path) -> None:
-    """It is a failure like any other: a job that is over its limit once need not be so again."""
+    """Exceeding a limit is a failure like any other: the next attempt may need less memory."""
     source = "import os\nif os.environ['TITAN_ATTEMPT'] == '1':\n    x = bytearray(200 << 20)\nprint('done')\n"
     run, it = outcome(c, Job("a", file=script(tmp_path, source), retries=1, limits={"memory": "64MiB"}))
     assert (it.state, it.attempt, c.printed(run, "a")) == ("COMPLETED", 2, "done\n")
@@ -112,7 +112,7 @@ def test_a_fork_bomb_stops_at_its_limit(c: Cluster, tmp_path: Path) -> None:
 def test_a_quota_of_cpu_is_kept(c: Cluster, tmp_path: Path) -> None:
     run, it = outcome(c, Job("a", file=script(tmp_path, SPIN), limits={"cpus": 0.2}))
     assert it.state == "COMPLETED"
-    assert 0.05 < float(c.printed(run, "a")) < 0.8  # of two seconds, a fifth
+    assert 0.05 < float(c.printed(run, "a")) < 0.8  # a fifth of two seconds
 
 
 def test_a_pipeline_file_says_it(c: Cluster, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_what_a_killed_worker_leaves_goes_when_one_starts(tmp_path: Path) -> Non
         run = c.client.submit(DAG("long", [Job("a", command="sleep 600", limits={"memory": "64MiB", "processes": 9})]))
         until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
         assert groups_below(first)
-        c.kill_worker("w1")  # any worker that starts on this machine now, also of another test, removes them
+        c.kill_worker("w1")  # any worker that starts on this machine now, also for another test, removes the groups
         c.start_workers("w2")
         until(lambda: not groups_of(first), "the cgroups of the dead worker are gone")
         run.cancel()

@@ -1,5 +1,5 @@
-"""Scripts and functions in one DAG: what waits for what, and results that can be asked
-for later."""
+"""Scripts and functions in one DAG: their dependencies, and their results, also when they are read
+later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the READMEs of examples/sdk_names and examples/census say."""
+"""The READMEs of examples/sdk_names and examples/census are correct."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Runs by the beginning of an id, as `last` and by the name of a DAG; output of whole runs; lists
-of what goes on."""
+"""Runs named by the beginning of an id, as `last`, and by the name of a DAG. Also the output of
+whole runs, and lists of what runs now."""
 
 from __future__ import annotations
 

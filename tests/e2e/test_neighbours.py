@@ -1,4 +1,5 @@
-"""Jobs of one worker: none speaks for another, whatever it knows of it."""
+"""Jobs of one worker. No job can send requests for another job, whatever it knows of the other
+job."""
 
 from __future__ import annotations
 
@@ -81,7 +82,7 @@ os.wait()
 
 
 def attacked(c: Cluster, folder: Path) -> list[list[str]]:
-    """What came of every attempt to speak for another job."""
+    """Return all attempts to act for another job that were not refused."""
     script, told = folder / "attack.py", folder / "told"
     script.write_text(ATTACK)
     run = c.client.submit(DAG("attack", [Job("attack", file=script, args=[str(folder / "known"), str(told)], retries=0)]))
@@ -152,7 +153,8 @@ until [ -e "$1" ]; do sleep 0.02; done
 
 
 def test_grandchildren_speak_for_their_job(tmp_path: Path) -> None:
-    """Also those that left its session, and one whose parents have ended."""
+    """This includes grandchildren that left the session of the job, and one whose parents have
+    ended."""
     script = tmp_path / "children.py"
     script.write_text(CHILDREN)
     lone = tmp_path / "lone.sh"

@@ -1,4 +1,4 @@
-"""Calls that call: on clusters that are full, through every way to wait, down to the limit."""
+"""Calls that make calls, on full clusters: with every way to wait, down to the limit of depth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def c(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def connected(address: str) -> Any:
-    """One client of this process, kept where no function carries it away."""
+    """Return one client per address for this process. It is kept in the module titan, where it is
+    not pickled with a function."""
     kept = vars(titan).setdefault("_test_clients", {})
     if address not in kept:
         kept[address] = Client(address)
@@ -87,6 +88,7 @@ def test_a_call_that_calls_itself_ends(c: Cluster) -> None:
 
 @pytest.mark.parametrize("way", [by_call, by_exception, by_map, by_chunks, by_compute, by_executor, by_a_run, by_asyncio])
 def test_every_way_to_wait_gives_the_slot_up(c: Cluster, way: Callable[[str], int]) -> None:
-    """As many as there are slots and some, so that nothing could run if they kept them."""
+    """There are more waiting calls than slots. If a waiting call kept its slot, nothing could
+    run."""
     with Client(c.address) as client:
         assert list(client.map(way, [c.address] * 4, timeout=RESULT_S)) == [32] * 4

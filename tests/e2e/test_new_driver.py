@@ -1,4 +1,4 @@
-"""A driver that is added to a copy of Titan by one file and a row in each of the two tables runs
+"""A driver is added to a copy of Titan, by one file and a row in each of the two tables. It runs
 jobs of a real worker."""
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def titan_in(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """The copy's command line, in a network of its own: no other master listens there."""
+    """Run the command line of the copy in a network of its own, where no other master listens."""
     where = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
     where.pop("TITAN_MASTER", None)
     alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, "-m", "titan")

@@ -1,5 +1,5 @@
-"""Long jobs are not hoarded: with two workers nothing waits behind one that takes seconds while a
-slot is free."""
+"""Workers do not prefetch long jobs. With two workers, no job waits behind a job of several seconds
+while a slot is free."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a master and a worker keep from other users and from jobs: homes, keys, memory; also as a
-user without rights."""
+"""A master and a worker protect their homes, keys and memory from other users and from jobs. Also
+tested as a user without privileges."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ class WithKeys(Cluster):
 
 
 def test_keys_leave_the_environment(tmp_path: Path) -> None:
-    """Of the master, of a worker that has them by inheritance, and of what they start."""
+    """The keys leave the environment of the master, of a worker that inherits them, and of all
+    processes that they start."""
     c = WithKeys(tmp_path / "c")
     try:
         c.start_master("--scale", "CLOUD=1..1")
@@ -142,7 +143,7 @@ def test_keys_leave_the_environment(tmp_path: Path) -> None:
         run = c.client.submit(DAG("d", [Job("a", command='[ "$TOKEN" = "sealed value" ] && env', secrets=["TOKEN"])]))
         assert run.wait(timeout=60).ok
         said = c.printed(run, "a")
-        c.restart_master()  # it opens them with the same passphrase
+        c.restart_master()  # the master opens the secrets with the same passphrase
         assert [one.name for one in c.client.secrets.list()] == ["TOKEN"]
         for name in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
@@ -185,14 +186,14 @@ def test_a_job_cannot_read_the_memory_of_its_worker(tmp_path: Path) -> None:
 
 
 def test_all_of_it_as_a_user_without_rights(tmp_path: Path) -> None:
-    """This file, and how a worker ends and the next one cleans up: what it looks for in /proc may
-    belong to root then."""
+    """Run this file, and the tests of a worker's end and of the cleanup by the next worker, as an
+    unprivileged user. Some entries of /proc that these need then belong to root."""
     if os.geteuid():
         pytest.skip("the others ran as such a user")
     if not shutil.which("setpriv") or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         pytest.skip("no mount namespace can be made here")
     root = Path(__file__).parents[2]
-    home = Path(tempfile.mkdtemp(prefix="titan-nobody-"))  # below no folder of root's
+    home = Path(tempfile.mkdtemp(prefix="titan-nobody-"))  # this folder is not below a folder of root
     try:
         os.chown(home, NOBODY, NOBODY)
         tests = ["tests/e2e/test_private.py", *(f"tests/e2e/test_worker_life.py::{name}" for name in LIFE)]

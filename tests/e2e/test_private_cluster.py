@@ -1,5 +1,5 @@
-"""`titan run` with nobody there, and `titan up`: clusters of this machine that end with what
-started them."""
+"""`titan run` without a cluster, and `titan up`: clusters of this machine that end with the command
+that started them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ jobs:
   - {id: b, command: 'cat $TITAN_SHARED/a; echo day', depends_on: [a]}
 """
 ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
-"""A network of its own, in which nobody listens on the default port."""
+"""Prefix of a command that runs in a network of its own, where nobody listens on the default
+port."""
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ def test_up_goes_on_when_a_worker_is_killed_or_drained(c: Cluster) -> None:
 
 
 KILL_WORKER = "kill -9 $(sed -n 's/^PPid:.//p' /proc/$PPID/status)"
-"""The parent of the job's parent."""
+"""Command of a job that kills its worker, which is the parent of the job's warden."""
 
 
 def test_a_private_run_whose_worker_is_killed_goes_on_with_another(c: Cluster) -> None:

@@ -1,4 +1,5 @@
-"""Copies of a project in the folders of its jobs: only what a job made or changed is kept."""
+"""Copies of a project in the folders of its jobs. Only files that a job made or changed are
+kept."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def files_of(c: Cluster, run: str) -> list[str]:
-    """What the run left in the folders of its jobs."""
+    """Return the files that the run left in the folders of its jobs."""
     folder = c.worker_home("w1") / "titan_workspace" / "jobs" / run
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 

@@ -1,4 +1,4 @@
-"""A home that cannot be written is one line and the environment's exit code."""
+"""A home that cannot be written gives one line and the exit code for faults of the environment."""
 
 from __future__ import annotations
 

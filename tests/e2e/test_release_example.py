@@ -1,5 +1,5 @@
-"""The release example: its pipeline, its receiver, and what it says on both ways out of
-the gate."""
+"""The release example: its pipeline, its webhook receiver, and its output after an approval and
+after a rejection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> tuple[Path, int]:
-    """A copy of it whose webhook is on a port that is free here."""
+    """Return a copy of the pipeline whose webhook uses a free port."""
     folder, port = tmp_path / "release", free_port()
     shutil.copytree(RELEASE, folder)
     path = folder / "pipeline.yaml"

@@ -1,5 +1,5 @@
-"""`titan replay` beside a master that runs: what it was asked live, and what its journal says of
-that moment."""
+"""`titan replay` beside a running master. What the master answered at a moment equals what its
+journal gives for that moment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ KEPT = {"run", "dag", "state", "count", "tally", "submitted_at", "finished_at"}
 
 @pytest.fixture(scope="module")
 def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """It snapshots every few records, keeps one finished run in memory, and all of its journal."""
+    """Provide a cluster whose master takes a snapshot every few records, keeps one finished run in
+    memory, and keeps its whole journal."""
     settings = {**QUIET, "snapshot_bytes": 2048, "keep_runs": 1, "keep_journal": 1}
     with cluster(tmp_path_factory.mktemp("replay") / "c", "w1", settings=settings) as made:
         yield made

@@ -1,4 +1,4 @@
-"""A run is submitted again, whole or from one of its jobs, with the files that it had."""
+"""A run is submitted again, as a whole or from one of its jobs on, with its original files."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_new_files_are_those_of_today_and_the_pipeline_too(c: Cluster, tmp_path:
     (tmp_path / "a.sh").write_text("echo second > out\n")
     (tmp_path / "p.yaml").write_text(PIPELINE.replace("echo c", "echo today"))
     c.restart_master()
-    again = ran(c, "rerun", run, "--new-files")  # in another folder than the submission
+    again = ran(c, "rerun", run, "--new-files")  # the command runs in another folder than the submission
     assert (c.printed(again, "b"), c.printed(again, "c")) == ("second\n", "today one\n")
     summary = c.client.status(again).summary
     assert summary.group == "night"

@@ -1,5 +1,5 @@
-"""A home that is put back from a copy that was made while it ran, with workers that live on and
-remember more than it does."""
+"""A home is restored from a copy that was made while its master ran. The workers live on and hold
+attempts that the copy does not know."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def one(name: str, command: str) -> DAG:
 
 @pytest.mark.parametrize("what", ["home", "store"])
 def test_no_job_is_completed_that_never_ran(tmp_path: Path, what: str) -> None:
-    """`store`: as when the file system itself was rolled back, which leaves the home no
-    sign of it."""
+    """`store` restores only the folder of the journal, as if the file system were rolled back. The
+    home then has no sign of the restoration."""
     made, copy = Cluster(tmp_path), tmp_path / "copy"
     try:
         made.start_master()

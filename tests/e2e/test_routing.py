@@ -1,5 +1,5 @@
-"""Jobs go where what they ask for is, and those that cannot say why: real masters, workers and
-processes."""
+"""Jobs run where their requirements are met, and jobs that cannot run give the reason. Real
+masters, workers and processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def gated(folder: Path, name: str, tell: str = "$CUDA_VISIBLE_DEVICES") -> str:
-    """A command that writes what it was given, and ends when it is let go."""
+    """Return a command that writes down its arguments and ends on request."""
     return f'echo "{tell}" > {folder}/{name}.has; while [ ! -e {folder}/{name}.go ]; do sleep 0.02; done'
 
 
@@ -223,7 +223,7 @@ def test_a_chain_stays_on_its_node_through_the_death_of_the_master_and_leaves_it
         (tmp_path / "s0.go").touch()
         given(tmp_path, "s1")
         c.kill_master()
-        (tmp_path / "s1.go").touch()  # it ends while there is no master
+        (tmp_path / "s1.go").touch()  # the job ends while there is no master
         c.start_master()
         given(tmp_path, "s2")
         (tmp_path / "s2.go").touch()

@@ -1,4 +1,5 @@
-"""`titan run` of a script or a command does what the shell does: folder, environment, exit code."""
+"""`titan run` with a script or a command does what the shell does, with the same folder,
+environment and exit code."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Burst workers with real processes: they come as work waits, leave when it is done, and never
-outlive their master."""
+"""Burst workers with real processes. They start when jobs wait, leave when there is no work, and
+never outlive their master."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCALED = ("--scale", "GENERAL=0..8", "--burst-slots", "1", "--burst-idle", "1.5"
 
 
 def burst_processes(c: Cluster) -> dict[int, str]:
-    """pid -> name of the burst workers' own processes."""
+    """Return pid -> name of the burst workers' own processes."""
     found = {}
     for pid, command in processes_below(c.home).items():
         if " worker " in command and "--name burst-" in command:
@@ -30,7 +30,7 @@ def burst_processes(c: Cluster) -> dict[int, str]:
 
 
 def most_at_once(c: Cluster) -> int:
-    """From the journal: how many burst workers there ever were at once."""
+    """Return the maximum number of simultaneous burst workers in the journal."""
     there, most = 0, 0
     for event in c.events():
         if isinstance(event, ev.BurstRequested):
@@ -60,14 +60,14 @@ def test_sixty_jobs_of_a_second_on_one_slot(c: Cluster) -> None:
     run = c.client.submit(DAG("sixty", [Job(f"j{i}", command="sleep 1") for i in range(60)]))
     until(lambda: len(burst_processes(c)) == 8, "eight burst workers are started")
     assert run.wait(50).ok
-    assert time.monotonic() - began < 50  # alone it is 60
+    assert time.monotonic() - began < 50  # w1 alone would need 60 s
     workers = {job.worker for job in run.status().jobs}
     assert "w1" in workers
     assert len(workers) == 9
     wait_until_scaled_down(c)
     assert most_at_once(c) == 8
     assert set(c.completions(run.id).values()) == {1}
-    # what waited behind another may go to an idle worker
+    # an attempt that waited on a worker may be recalled for an idle worker
     lost = [event for event in c.events() if isinstance(event, ev.JobsLost)]
     assert {event.reason for event in lost} <= {"handed back by its worker"}, lost
     assert not [event for event in c.events() if isinstance(event, ev.WorkerLost)]
@@ -183,7 +183,7 @@ def test_a_worker_is_stopped_now_and_what_it_ran_goes_elsewhere(tmp_path: Path) 
 
 
 def test_a_worker_that_was_away_hears_it_when_it_is_back(tmp_path: Path) -> None:
-    """The order is in the journal: it holds across a restart of the master."""
+    """The order is in the journal, so it survives a restart of the master."""
     with cluster(tmp_path / "c", "w1", settings=FAST) as c:
         worker = c.workers["w1"]
         os.kill(worker.pid, signal.SIGSTOP)

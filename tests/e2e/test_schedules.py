@@ -1,5 +1,5 @@
-"""Schedules and deadlines with real processes: what the journal says after kill -9, the commands,
-the SDK, the example."""
+"""Schedules and deadlines with real processes: the journal after a SIGKILL, the commands, the SDK,
+and the example."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from titan.model.timing import iso
 from titan.sdk.status import JobStatus
 
 DOWN_S = float(os.environ.get("TITAN_TEST_DOWN_S", "4"))
-"""How long the master is away."""
+"""Seconds for which the master is away."""
 EXAMPLE = Path(__file__).parents[2] / "examples" / "samples"
 POLICIES = ("skip", "last", "all")
 
@@ -32,8 +32,8 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_after_a_kill_each_policy_does_what_it_says(tmp_path: Path) -> None:
-    """A schedule of every second for each; what was missed while the master was away is judged by
-    the journal."""
+    """There is a schedule of one second for each policy. The journal shows which times were missed
+    while the master was away."""
     with cluster(tmp_path / "c", "w1", settings=FAST) as made:
         for policy in POLICIES:
             dag = DAG(policy, [Job("tell", command="echo $TITAN_SCHEDULED_AT")])
@@ -69,7 +69,7 @@ def test_after_a_kill_each_policy_does_what_it_says(tmp_path: Path) -> None:
             runs = [e for e in events if isinstance(e, ev.RunSubmitted) and e.schedule == policy]
             assert [e.scheduled_at for e in runs] == fired
             assert len({e.key for e in runs}) == len(fired)
-            # Nothing between the first time and the last was left out but what was missed.
+            # Between the first and the last time, only missed times were left out.
             assert [t for t in decided(events, policy) if t not in missed or t in expected] == [
                 float(t) for t in range(int(fired[0]), int(decided(events, policy)[-1]) + 1) if t not in missed or t in expected
             ]
@@ -79,8 +79,8 @@ def test_after_a_kill_each_policy_does_what_it_says(tmp_path: Path) -> None:
 
 
 def decided(events: list[ev.Event], name: str) -> list[float]:
-    """The nominal times that were fired for or put in line, in the order in which that was first
-    decided."""
+    """Return the nominal times for which runs were made or put into the waiting list, in the order
+    of the first decision about them."""
     found: dict[float, None] = {}
     for e in events:
         if isinstance(e, ev.ScheduleFired) and e.name == name:

@@ -1,5 +1,5 @@
-"""The SDK against real processes: what it returns, streams and raises, and that it outlives its
-master."""
+"""The SDK against real processes: what it returns, streams and raises, and how it survives a
+restart of its master."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def until_there(path: Path) -> str:
 
 
 class Waiter:
-    """`run.wait()` in a thread, by a client that is connected once this is made."""
+    """Call of `run.wait()` in a thread. Its client is connected when the constructor returns."""
 
     def __init__(self, address: str, run: str) -> None:
         self.summary: RunSummary | None = None
@@ -163,8 +163,8 @@ def test_the_same_without_blocking(c: Cluster) -> None:
 
 
 def test_a_client_outlives_its_master(tmp_path: Path) -> None:
-    """Killed while clients wait, follow events and read a log: each goes on where it was, and
-    nothing is told twice."""
+    """The master is killed while clients wait, follow events and read a log. Each client continues
+    where it was, and gets nothing twice."""
     with cluster(tmp_path / "c", "w1") as c, Client(c.address) as client:
         go = tmp_path / "go"
         jobs = [Job("a", command=f"echo early; {until_there(go)}; echo late"), Job("b", command="true", parents=["a"])]

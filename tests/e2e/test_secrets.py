@@ -1,4 +1,5 @@
-"""Secrets with real processes: the jobs have them, and nothing else does."""
+"""Secrets with real processes. The jobs have them, and no other process, file or message contains
+them."""
 
 from __future__ import annotations
 
@@ -64,8 +65,8 @@ BOTH = ["TOKEN", "PEM"]
 
 
 def needles() -> list[bytes]:
-    """What must be nowhere: the values, their lines, and the forms in which a program is likely to
-    write them."""
+    """Return the byte strings that must not appear anywhere: the values, their lines, and the forms
+    in which a program is likely to write them."""
     found = [TOKEN.encode(), PEM.encode(), *PEM.encode().split(b"\n")[1:-2]]
     for value in (TOKEN.encode(), PEM.encode()):
         found += [base64.b64encode(value), quote(value).encode(), value[: len(value) // 2] + value[len(value) // 2 :]]
@@ -165,7 +166,7 @@ def test_jobs_have_their_secrets_and_no_disk_log_or_answer_has(one: Cluster, tmp
 
 
 def answers(c: Cluster, run: Run) -> bytes:
-    """All that the master tells of the run, in the ways there are."""
+    """Return everything that the master tells about the run, from all commands and requests."""
     said = [c.output(f"{run.id}/{job.id}", attempt=attempt) for job in run.status().jobs for attempt in range(1, job.attempt + 1)]
     asked = [("status",), ("status", run.id), ("runs",), ("services",), ("dlq",), ("dlq", "show", f"{run.id}/bad"), ("workers",)]
     asked += [(word, f"{run.id}/{job}") for job in ("says", "bad") for word in ("status", "why")]
@@ -184,8 +185,8 @@ def answers(c: Cluster, run: Run) -> bytes:
 
 
 def check_processes(c: Cluster) -> None:
-    """Of none does the command line have a value; what may have one in its memory makes no core
-    dump."""
+    """Check that no command line contains a value, and that a process that may have a value in its
+    memory makes no core dump."""
     assert c.master is not None
     below = processes_below(c.base)
     for pid in below:
@@ -236,7 +237,7 @@ def test_bad_input_is_refused_and_never_repeated(one: Cluster) -> None:
         with pytest.raises(error, match=why) as caught:
             one.client.secrets.set(name, value)
         assert "hush" not in str(caught.value) and "abc" not in str(caught.value)
-        with pytest.raises(error, match=why):  # the master does not rely on its clients
+        with pytest.raises(error, match=why):  # the master checks the value too, because a client may not
             connection = one.client._async._connection
             one.client._wait(connection.call(lambda n, name=name, value=value: msg.SetSecret(n, name, value.encode())))  # type: ignore[misc]
     assert one.client.secrets.list() == []
@@ -250,7 +251,7 @@ def test_bad_input_is_refused_and_never_repeated(one: Cluster) -> None:
 
 
 class Inheriting(Cluster):
-    """Whose every process is started from a shell that has these variables."""
+    """Cluster whose processes all inherit these variables."""
 
     inherited: Mapping[str, str] = NONE
 

@@ -1,5 +1,5 @@
-"""examples/secrets as its README says: on a private cluster, with a secret that only its home has,
-sealed."""
+"""examples/secrets works as its README says: on a private cluster, with a secret that only the
+cluster's home has, encrypted."""
 
 from __future__ import annotations
 

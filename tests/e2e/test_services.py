@@ -1,5 +1,5 @@
-"""Services of real processes: READY and its children, crashes and backoff, ports, health, and the
-deaths of master and workers."""
+"""Services with real processes: READY and the children, crashes and back-off, ports, health checks,
+and the end of master and workers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def one(tmp_path: Path) -> Iterator[Cluster]:
 
 
 class Serving:
-    """A service that writes down the pids of its processes."""
+    """A service that records the pids of its processes."""
 
     def __init__(self, folder: Path, **fields: Any) -> None:
         folder.mkdir()
@@ -66,7 +66,7 @@ class Serving:
 
 
 def seen(c: Cluster, condition: Callable[[ServiceStatus], object], what: str, deadline_s: float = 20.0) -> ServiceStatus:
-    """The one service, once that is true of it."""
+    """Wait until exactly one service meets the condition, and return its status."""
     found = until(lambda: [s for s in c.client.services() if condition(s)], what, deadline_s)
     assert len(found) == 1, found
     return found[0]
@@ -130,7 +130,7 @@ def test_a_service_that_crashes_backs_off_shows_why_and_leaks_nothing(one: Clust
     assert gaps[4] >= 0.8 and gaps[0] < gaps[4], f"no backoff: {gaps}"
     assert one.worker("ada").held == 1
     assert one.client.stop(f"{run.id}/bad") == 1
-    assert run.wait(10).state == "FAILED"  # its child never began
+    assert run.wait(10).state == "FAILED"  # the child of the service never began
     until(lambda: one.worker("ada").held == 0, "the slot is free")
     assert not any(alive(int(line.split()[0])) for line in starts())
     reports = [e for e in one.events() if isinstance(e, ServicesReported)]

@@ -1,5 +1,5 @@
-"""What services take up on their workers, and that nothing of it is left: GPUs, limits, logs,
-descriptors, ports, processes."""
+"""The GPUs, limits, logs, descriptors, ports and processes of services on their workers. Nothing of
+them is left after the end."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_hundred_crashes_leave_no_descriptor_port_slot_or_process(c: Cluster, 
     worker = c.start_worker("w1", slots=2)
     c.wait_for_workers("w1")
     log, port = tmp_path / "log", free_port()
-    # It leaves a child behind that holds the port, each time.
+    # Each process of the service leaves a child behind that holds the port.
     holder = tmp_path / "holder.py"
     holder.write_text(
         f"import os, socket, time\nheld = socket.create_server(('', {port}))\nos._exit(0) if os.fork() else time.sleep(1000)\n"
@@ -148,8 +148,8 @@ def test_a_hundred_crashes_leave_no_descriptor_port_slot_or_process(c: Cluster, 
     run = c.client.submit(DAG("d", [bad]))
 
     def most_until(crashes: int) -> int:
-        """The most descriptors that were seen: pipes for 16 jobs to come are held ahead, and become
-        fewer until the next 16."""
+        """Return the maximum number of descriptors until this number of crashes. The worker holds
+        pipes for up to 16 future jobs, so the number varies."""
         seen = [0]
 
         def look() -> bool:

@@ -1,5 +1,5 @@
-"""What one program's calls leave in the process that runs them: no other program sees it, and one
-that leaks is replaced."""
+"""State that one program's calls leave in their runner. No other program sees it, and a runner that
+leaks is replaced."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_what_one_program_leaves_no_other_sees(c: Cluster, tmp_path: Path) -> No
 
     first = looks("leave")
     assert "'environ': None" in first
-    for _ in range(6):  # more than are kept idle
+    for _ in range(6):  # more sessions than there are idle runners kept
         assert looks("leave") == first
     assert looks() == first
 

@@ -1,5 +1,5 @@
-"""A worker whose disk has no inodes left cannot start anything: that costs jobs and calls nothing,
-and it is set aside."""
+"""A worker whose disk has no free inodes cannot start anything. This costs jobs and calls nothing,
+and the worker is set aside."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from titan.errors import JobFailed
 
 @pytest.fixture
 def c(tmp_path: Path) -> Iterator[Cluster]:
-    """w1's home has no inode left; w2 is well. Everything may run on either."""
+    """Provide two workers. The disk of w1's home has no free inodes, and w2 is healthy. All jobs
+    may run on either worker."""
     with cluster(tmp_path / "c", settings=FAST) as made:
         home = made.worker_home("w1")
         home.mkdir(parents=True)

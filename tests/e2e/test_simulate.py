@@ -1,5 +1,5 @@
-"""`titan simulate` beside real runs, of jobs that sleep: nothing else on the machine makes those
-much longer."""
+"""`titan simulate` compared with real runs of jobs that only sleep, because a busy machine makes
+these hardly longer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from support.cluster import Cluster, cluster
 
 NAP_S = 0.3
 LEAST_S = 0.9 * NAP_S
-"""What is recorded of one at least: that it started is noted a moment after it did, on a busy
-machine many of them."""
+"""Minimum of the recorded duration of a job. The start is recorded a moment after it happened, and
+later on a busy machine."""
 NAPS = 12
 SLACK_S = 0.8
-"""What a busy machine may add to a run in all."""
+"""Seconds that a busy machine may add to a whole run."""
 
 
 @pytest.fixture(scope="module")

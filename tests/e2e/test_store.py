@@ -1,5 +1,5 @@
-"""TitanStore as its users meet it: redis-py, redis-cli, the SDK and the CLI, kill -9, and clients
-that mean no good."""
+"""TitanStore for its users: redis-py, redis-cli, the SDK and the CLI, a SIGKILL, and hostile
+clients."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def test_an_asyncio_client_of_redis_gathers_commands(store: StoreServer) -> None
 
 
 def test_what_was_acknowledged_is_there_after_kill_9(store: StoreServer) -> None:
-    """Every client counts what it was told; with --fsync always each of that is there, and at most
-    what was under way besides."""
+    """Every client counts the writes that were acknowledged to it. With --fsync always, each of
+    these is there after the kill. Besides, at most the writes in flight may be there."""
     clients, rounds = 8, 4
     told = [0] * clients
 
@@ -366,7 +366,8 @@ context.store.hset("who", {context.job: context.attempt})
 
 
 def test_jobs_have_keys_of_their_run_and_shared_ones_that_outlive_the_master(tmp_path: Path) -> None:
-    """Each run has keys of its own, and there are those that all share; both outlive the master."""
+    """Each run has keys of its own, and there are keys that all runs share. Both survive a restart
+    of the master."""
     script = tmp_path / "count.py"
     script.write_text(COUNT)
     with cluster(tmp_path / "c", settings={**QUIET, "keep_runs": 1}, options=("--store-port", "0")) as c:

@@ -1,5 +1,5 @@
-"""Strangers at the Redis port: what they send costs a bounded amount of memory, and nobody else's
-time."""
+"""Unknown clients at the Redis port. Their bytes cost a bounded amount of memory, and do not delay
+other clients."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_who_has_not_said_the_password_has_little_room(guarded: StoreServer) -> 
         with guarded.raw() as s:
             s.sendall(sent)
             assert told in everything(s)
-    with guarded.raw() as s:  # limits end with the password, also for what came in the same piece
+    with guarded.raw() as s:  # the limits end with the password, even for requests in the same bytes
         big = b"v" * 100_000
         s.sendall(
             b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%b\r\n" % (len(SECRET), SECRET.encode())
@@ -187,7 +187,7 @@ def test_a_batch_of_slow_commands_lets_others_in_between(store: StoreServer) -> 
         slow.sendall(b"SUNIONSTORE t s big\r\nSTRLEN none\r\n" * batch + b"QUIT\r\n")
         until(lambda: c.scard("t") > 0, "the first is done")
         served = 0
-        while c.exists("t") and served < 10:  # each is served between two of the batch
+        while c.exists("t") and served < 10:  # each of these commands is served between two commands of the batch
             served += 1
         assert served == 10
         slow.setblocking(False)

@@ -1,5 +1,5 @@
-"""Graphs of tasks on a real cluster: results that become arguments, failures and what hangs on
-them, a master that is killed."""
+"""Graphs of tasks on a real cluster: results that become arguments, failures and their effect on
+other nodes, and a master that is killed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def refuse(x: int) -> int:
 
 @titan.task
 def block(gate: str, x: int) -> int:
-    """Until somebody writes into the fifo."""
+    """Wait until the test writes into the fifo."""
     with open(gate) as fifo:
         fifo.read()
     return x
@@ -74,7 +74,7 @@ def test_a_shared_node_runs_once_in_one_run(client: Client, tmp_path: Path) -> N
     assert ran.read_text() == "ran\n"
     newest = client.runs(1)[0]
     assert len(client.status(newest.run).jobs) == 3
-    assert client.compute(shared).result(RESULT_S) == 5  # another submission, another run
+    assert client.compute(shared).result(RESULT_S) == 5  # another submission makes another run
     assert ran.read_text() == "ran\nran\n"
 
 

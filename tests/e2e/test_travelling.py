@@ -1,5 +1,5 @@
-"""What travels with a call by value: the caller's own classes, there and back; a task's options;
-and who opens what came."""
+"""Objects that travel with a call by value: the caller's own classes in both directions, the
+options of a task, and who may unpickle them."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def test_classes_of_a_package_beside_the_program(c: Cluster, tmp_path: Path) -> 
 
 
 def test_classes_of_a_package_that_is_installed_to_be_edited(c: Cluster, tmp_path: Path) -> None:
-    """As such an installation does it: its folder is on the path, and is none where packages are
-    installed."""
+    """Such an installation puts the package's folder on the path. The folder is not one in which
+    packages are installed."""
     (tmp_path / "source" / "things").mkdir(parents=True)
     (tmp_path / "source" / "things" / "__init__.py").write_text(PACKAGE)
     path = f"import sys; sys.path.append({str(tmp_path / 'source')!r})\n"
@@ -145,12 +145,12 @@ def test_classes_of_a_package_that_is_installed_to_be_edited(c: Cluster, tmp_pat
 
 
 def test_classes_that_were_typed_in(c: Cluster, tmp_path: Path) -> None:
-    """As in a notebook or at the prompt: the main module has no file."""
+    """In a notebook or at the prompt, the main module has no file."""
     ended("-", c.address, cwd=tmp_path, stdin=PACKAGE + BODY)
 
 
 def test_a_value_of_an_equal_program_has_this_programs_class(c: Cluster, tmp_path: Path) -> None:
-    """It was started anew, and asks for the result of a run of its predecessor."""
+    """The program was started again, and reads the result of a run of the earlier process."""
     first = """
 import sys
 from titan import Client

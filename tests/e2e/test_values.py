@@ -1,5 +1,5 @@
-"""Large values and arguments on a real cluster: they travel by content, and survive the death of
-whoever has them."""
+"""Large values and arguments on a real cluster. They travel by content, and survive the end of the
+processes that hold them."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def lengths(*them: bytes) -> list[int]:
 
 @titan.task
 def block(gate: str, value: bytes) -> bytes:
-    """Until somebody writes into the fifo."""
+    """Wait until the test writes into the fifo."""
     with open(gate) as fifo:
         fifo.read()
     return value
 
 
 def objects(c: Cluster) -> int:
-    """Bytes in the store of the master."""
+    """Return the bytes of the content in the master's store."""
     return sum(path.stat().st_size for path in (c.home / "files").iterdir())
 
 

@@ -1,5 +1,5 @@
-"""The wheel, as a user gets it: built from the checkout, installed into an empty environment, and
-run."""
+"""The wheel as a user gets it: built from the checkout, installed into an empty environment, and
+used."""
 
 from __future__ import annotations
 

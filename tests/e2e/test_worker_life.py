@@ -1,5 +1,5 @@
-"""Workers that drain, are stopped, killed, frozen, or lose their master: nothing of a job is left,
-and none runs for nothing."""
+"""Workers that drain, are stopped, killed or frozen, or lose their master. No process of a job is
+left, and none runs in vain."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def fast(tmp_path: Path) -> Iterator[Cluster]:
-    """In which a silent worker is lost within seconds."""
+    """Provide a cluster in which a silent worker is LOST within seconds."""
     with cluster(tmp_path / "c", settings=FAST) as made:
         yield made
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Cluster]:
-    """In which a name stays its worker's for a minute of silence."""
+    """Provide a cluster in which a worker keeps its name for a minute of silence."""
     with cluster(tmp_path / "c", settings={**QUIET, "name_guard_s": 60}) as made:
         yield made
 
 
 class Gate:
-    """A command that says that it runs, and ends when it is let go."""
+    """A command that reports its start and ends on request."""
 
     def __init__(self, folder: Path, name: str = "gate") -> None:
         self.starts, self.go = folder / f"{name}.starts", folder / f"{name}.go"
@@ -63,7 +63,8 @@ def state(run: Run, job: int = 0) -> str:
 
 # -- SIGTERM ---------------------------------------------------------------------------------------
 def test_a_worker_drains_on_sigterm(c: Cluster, tmp_path: Path) -> None:
-    """What runs is finished there, what is queued goes elsewhere, and it ends with 0."""
+    """The worker finishes its running job, the waiting jobs run on another worker, and the worker
+    ends with exit code 0."""
     gate = Gate(tmp_path)
     c.start_workers("old", slots=1)
     running = c.client.submit(DAG("running", [Job("a", command=gate.command)]))
@@ -88,7 +89,7 @@ def test_a_worker_drains_on_sigterm(c: Cluster, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_stops_it_at_once(c: Cluster, tmp_path: Path, number: int) -> None:
-    """What ran is handed back: it costs the job no retry, and nobody is blamed."""
+    """The running job is handed back. This costs it no retry, and counts as no loss of a worker."""
     gate = Gate(tmp_path)
     c.start_workers("w1")
     run = c.client.submit(DAG("again", [Job("a", command=gate.command, retries=0)]))
@@ -142,11 +143,11 @@ def test_kill_leaves_nothing_and_what_ran_runs_elsewhere(fast: Cluster, tmp_path
 
 
 def test_a_job_that_takes_down_two_workers_is_poison(fast: Cluster, tmp_path: Path) -> None:
-    """One that kills its worker would kill them all."""
+    """Without this rule, a job that kills its worker would kill all workers."""
     fast.start_workers("w1", "w2", "w3", slots=1)
     parent = "read -r _ _ _ {} _ < /proc/{}/stat"
     find = f"{parent.format('warden', '$$')}; {parent.format('worker', '$warden')}"
-    command = f"sleep 0.5; {find}; kill -9 $worker; sleep 600"  # it must be known to run
+    command = f"sleep 0.5; {find}; kill -9 $worker; sleep 600"  # the master must know that the job runs
     run = fast.client.submit(DAG("poison", [Job("a", command=command), Job("b", command="true", parents=["a"])]))
     assert run.wait(30).state == "FAILED"
     a, b = run.status().jobs
@@ -158,8 +159,8 @@ def test_a_job_that_takes_down_two_workers_is_poison(fast: Cluster, tmp_path: Pa
 
 
 def test_the_same_worker_again_after_its_death(c: Cluster, tmp_path: Path) -> None:
-    """It does not hold what it held: that is known as soon as it is back, not after its
-    deadline."""
+    """The new process does not hold the attempts of the old one. The master learns this at its
+    registration, not only at the deadline."""
     gate = Gate(tmp_path)
     c.start_workers("w1", slots=1)
     run = c.client.submit(DAG("again", [Job("a", command=gate.command)]))
@@ -258,8 +259,9 @@ def test_a_frozen_worker_is_fenced_and_told_so_when_it_thaws(fast: Cluster, tmp_
 
 
 def test_a_killed_worker_leaves_no_sockets_behind_for_ever(c: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its home's path is too long for a socket, so its sockets are in the folder for temporary
-    files. The next worker of the user removes what a killed one left there."""
+    """The path of its home is too long for a socket, so the worker's sockets are in the folder for
+    temporary files. The next worker of the user removes the sockets that a killed worker left
+    there."""
     home = "deep" * 20
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as short:
         monkeypatch.setenv("TMPDIR", short)
@@ -287,8 +289,8 @@ def test_where_a_worker_is_can_be_read(c: Cluster) -> None:
 
 
 def test_a_worker_that_can_write_no_note_of_itself_works_on(c: Cluster) -> None:
-    """As with a home that became full just then. Found by a test that hung: the worker registered
-    again and again."""
+    """The home's disk became full at that moment. Earlier, the worker then registered again and
+    again."""
     home = c.worker_home("w1")
     for note in ("worker.json.part", "clock.part"):
         (home / note).mkdir(parents=True)

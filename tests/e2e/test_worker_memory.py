@@ -1,5 +1,5 @@
-"""What jobs say to their worker takes a bounded amount of its memory, however much they announce
-and however slowly they go on."""
+"""Requests of jobs take a bounded amount of their worker's memory, however much they announce and
+however slowly they send."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from titan import DAG, Job
 MIB = 1 << 20
 JOBS, CONNECTIONS, ANNOUNCED = 4, 64, 16 * MIB
 MOST_MIB = 600
-"""Above what the worker had: 256 MiB of requests that are not whole, and as much again while a
-large one is moved in memory."""
+"""Maximum growth of the worker's memory: 256 MiB of incomplete requests, and as much again while a
+large request is moved in memory."""
 
-# Each connection says who it is, announces a message of 16 MiB, and leaves its last byte out.
+# Each connection identifies itself, announces a message of 16 MiB, and does not send the last byte.
 GREEDY = f"""
 import os, selectors, socket, struct, sys, time
 from pathlib import Path

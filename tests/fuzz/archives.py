@@ -1,5 +1,5 @@
-"""Project archives: whatever bytes come, nothing is written outside the folder, and nothing stays
-behind a refusal."""
+"""Project archives of random bytes. Nothing is written outside of the folder, and nothing is left
+after a refusal."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _tar(rng: random.Random) -> bytes:
                 )
             try:
                 tar.addfile(info, io.BytesIO(rng.randbytes(size)) if size else None)
-            except (ValueError, UnicodeError):  # this format cannot say such a name
+            except (ValueError, UnicodeError):  # this format cannot hold such a name
                 continue
     return out.getvalue()
 
@@ -99,7 +99,7 @@ def _pack(rng: random.Random, tar: bytes) -> bytes:
     match rng.randrange(6):
         case 0:
             return tar
-        case 1:  # a bomb: zeros cost nothing to send
+        case 1:  # a bomb: zeros compress to almost nothing
             return zstandard.compress(tar + bytes(MAX_BYTES * 3))
         case 2:
             return zstandard.compress(tar) + zstandard.compress(tar)

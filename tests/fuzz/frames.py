@@ -1,5 +1,5 @@
-"""Frames: any bytes are messages, a misfit, or a fault of the peer; in any split the same; in
-bounded memory."""
+"""Frames of random bytes. Each input gives messages, a misfit, or an error of the peer; the same in
+any split, and in bounded memory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _good(rng: random.Random) -> bytes:
 
 
 def make(rng: random.Random) -> tuple[bytes, list[int]]:
-    """Bytes, and where they are cut."""
+    """Return bytes, and the positions at which they are split."""
     data = b"".join(_good(rng) for _ in range(rng.randrange(1, 6)))
     if rng.random() < 0.7:
         data = damaged(rng, data)
@@ -55,7 +55,7 @@ def make(rng: random.Random) -> tuple[bytes, list[int]]:
 
 
 def _read(decoder: MessageDecoder, pieces: list[bytes], *, placed: bool) -> tuple[list[Received | Misfit], str]:
-    """What came, and the fault that ended it."""
+    """Return the messages, and the error that ended them."""
     got: list[Received | Misfit] = []
     came = 0
     try:

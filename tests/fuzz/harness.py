@@ -26,13 +26,13 @@ MIB = 1024 * 1024
 
 
 class Failed(Exception):
-    """A case broke a promise. The message says how to repeat it."""
+    """A case failed. The message has the command that repeats it."""
 
 
 @dataclass(frozen=True)
 class Fuzzer(Generic[T]):
-    """`case_s`: seconds after which a case counts as hung. `memory_mib`: how much the process may
-    grow by over the whole run."""
+    """A fuzzer. A case that takes longer than `case_s` seconds counts as hung. The process may grow
+    by at most `memory_mib` MiB in a whole run."""
 
     name: str
     make: Callable[[random.Random], T]
@@ -46,7 +46,7 @@ class Fuzzer(Generic[T]):
 class Outcome:
     cases: int
     refused: int
-    """Cases that ended in one of the allowed errors."""
+    """Number of cases that ended in an allowed error."""
     seconds: float
     grown_mib: float
     slowest_s: float
@@ -59,10 +59,11 @@ class Outcome:
 
 
 def fuzz(fuzzer: Fuzzer[T], *, seconds: float = 0.0, cases: int = 0, seed: int = 1) -> Outcome:
-    """Run for so many seconds, or so many cases. Raises Failed for the first case that breaks a
-    promise.
+    """Run for a number of seconds, or for a number of cases. Raises Failed for the first case that
+    fails.
 
-    A hang cannot be raised from: the process prints every thread's stack and exits with 1.
+    After a hang no exception can be raised. The process then prints the stack of every thread and
+    exits with 1.
     """
     begun, peak = time.monotonic(), _peak_mib()
     done = refused = 0
@@ -78,7 +79,7 @@ def fuzz(fuzzer: Fuzzer[T], *, seconds: float = 0.0, cases: int = 0, seed: int =
 
 
 def run_case(fuzzer: Fuzzer[T], seed: int, number: int) -> tuple[float, bool]:
-    """(seconds it took, whether it was refused). Raises Failed."""
+    """Run a case. Return (seconds, whether the input was refused). Raises Failed."""
     made = fuzzer.make(random.Random(f"{seed}/{number}"))
     faulthandler.dump_traceback_later(fuzzer.case_s, exit=True)
     begun, was_refused = time.monotonic(), False
@@ -94,8 +95,8 @@ def run_case(fuzzer: Fuzzer[T], seed: int, number: int) -> tuple[float, bool]:
 
 
 def damaged(rng: random.Random, good: bytes, *, others: list[bytes] | None = None) -> bytes:
-    """A copy with up to eight cuts, flips, repeats, swaps and insertions; now and then spliced with
-    one of `others`."""
+    """Return a copy with up to eight cuts, flips, repeats, swaps and insertions. Sometimes the copy
+    is spliced with one of `others`."""
     data = bytearray(good)
     if others and rng.random() < 0.2:
         other = rng.choice(others)

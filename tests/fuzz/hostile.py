@@ -1,5 +1,5 @@
-"""Messages with hostile values, and a master that is sent them, with a second state that replays
-its journal as it grows.
+"""Messages with hostile values, a master that receives them, and a second state that replays the
+master's journal as it grows.
 
 `World` is a real master in this process: bytes go in at its port and pass through frames, the
 decoder, the handlers, the core and the journal on a disk. After each case the records that were
@@ -50,9 +50,10 @@ BLOBS = (b"", b"\xff" * 100, b"h" + bytes(40), b"x" * 70_000, "text", None)
 SETTINGS = Settings(prefetch=0, heartbeat_s=500, loss_s=3000, missing_s=2000)
 LEASE = 0x7E577E577E577E57
 RUN = "therunofthis"
-"""In a case; the attempt that the worker has when it is sent, and its run, come in their place."""
+"""Placeholders for a lease and a run in a case. They are replaced by the attempt that the worker
+has when the message is sent, and by its run."""
 NOT_SENT = (msg.Stop, msg.Hello)
-"""One ends the master as it should; the other is the greeting."""
+"""Messages that are not sent: Stop ends the master, and Hello is the handshake."""
 WORKERS = (
     *(msg.Register, msg.Heartbeat, msg.Started, msg.ServiceStates, msg.Progress, msg.Statuses, msg.Results, msg.LogData, msg.Grow),
     *(
@@ -71,7 +72,8 @@ WORKERS = (
 
 @dataclass(frozen=True)
 class Case:
-    """`payload` is the message array of `kind`, spoken as `role`."""
+    """A message with one hostile value. `payload` is the array of a message of `kind`, which is
+    sent with `role`."""
 
     kind: type[msg.Message]
     role: str
@@ -82,7 +84,7 @@ class Case:
 
 # -- what is sent ----------------------------------------------------------------------------------
 def good(kind: type[Any], world: World, number: int) -> dict[str, Any]:
-    """The fields of a message, or of a struct in one, that may well be taken."""
+    """Return valid fields of a message, or of a struct in a message."""
     return {field.name: _good(field.name, field.type, world, number) for field in msgspec.structs.fields(kind)}
 
 
@@ -148,7 +150,7 @@ def _good(name: str, of: Any, world: World, number: int) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """As builtins that can be changed anywhere."""
+    """Return the value as builtins, of which every part can be changed."""
     if isinstance(value, msgspec.Struct):
         return [_plain(getattr(value, name)) for name in value.__struct_fields__]
     if isinstance(value, list | tuple):
@@ -157,7 +159,7 @@ def _plain(value: Any) -> Any:
 
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every field, and of every entry, of a message."""
+    """Yield the path of every field, and of every entry, of a message."""
     if at:
         yield at
     inside = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
@@ -166,10 +168,10 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def hostile(value: Any, *, large: bool) -> tuple[Any, ...]:
-    """What to put in the place of a value."""
+    """Return the hostile values to put in the place of a value."""
     if isinstance(value, list):
         one = value[0] if value else 0
-        # or it is this process that takes the memory
+        # a larger value would exhaust the memory of this process
         room = LARGE_BYTES // len(msgspec.msgpack.encode(one))
         many = [one] * (min(BIG, room) if large else 3000)
         return ([], many, value * 2, [None], [[]], None, {"a": 1})
@@ -203,8 +205,8 @@ SERVICE = JobTemplate(command="serve", kind="service", service=Service(0, "tcp",
 
 
 def cases(kind: type[msg.Message], world: World, *, large: bool = False, some: random.Random | None = None) -> Iterator[Case]:
-    """One for each place in the message and each hostile value for it; with `some` one that it
-    draws."""
+    """Yield a case for each place in the message and each hostile value for it. With `some`, yield
+    one random case per place instead."""
     role = "worker" if kind in WORKERS else "client"
     fields = good(kind, world, world.next_number())
     wholes = [_plain(kind(**fields))]
@@ -235,13 +237,13 @@ def kinds() -> list[type[msg.Message]]:
 
 
 class Wire(Line):
-    """A line on which bytes are sent as they are, and whose end is no error."""
+    """Line on which raw bytes can be sent. Its end is no error."""
 
     def raw(self, data: bytes) -> None:
         self._writer.write(data)
 
     async def next_or_end(self) -> msg.Message | None:
-        """What comes next; None: the master has closed."""
+        """Return the next message; None if the master has closed the connection."""
         while not self._came:
             try:
                 data = await self._reader.read(65536)
@@ -255,8 +257,8 @@ class Wire(Line):
 
 # -- who is sent it --------------------------------------------------------------------------------
 class World:
-    """`case` sends one message and returns whether it was refused. Raises AssertionError if the
-    master, or a replay, suffers."""
+    """A master and a copy of its state. `case` sends one message and returns whether the master
+    refused it. Raises AssertionError if the master or a replay fails."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="titan-hostile-")
@@ -275,7 +277,7 @@ class World:
 
     @property
     def draw(self) -> str:
-        """Of the master's present start."""
+        """Return the draw of the master's present start."""
         return next(reversed(self.master.core.state.draws.values()), "")
 
     def next_number(self) -> int:
@@ -286,7 +288,7 @@ class World:
         return bool(self._do(self._case(it)))
 
     def restart(self) -> None:
-        """The real thing: what the next master knows is what this one knew."""
+        """Restart the master. Its state after the restart must equal its state before."""
         self._do(self._restart())
 
     def _do(self, work: Any) -> Any:
@@ -301,7 +303,7 @@ class World:
         await self._submit()
 
     async def _submit(self) -> None:
-        """A run whose first job goes to the worker, if there is one."""
+        """Submit a run. Its first job goes to the worker, if there is one."""
         client = await Line.dial(self.master.port, "client")
         dag = DagSpec("d", "1", [JobTemplate(command="true")], ["a", "b"], [0, 0], [(), ()], [(), ("a",)])
         client.send(msg.Submit(1, f"first{self.next_number()}", dag))
@@ -311,7 +313,7 @@ class World:
         await client.close()
 
     async def _attempt(self, line: Line) -> int:
-        """Registers the worker; the lease of an attempt that it holds."""
+        """Register the worker, and return the lease of an attempt that it holds."""
         state = self.master.core.state
         held = self._held()
         line.send(msg.Register(1, "w1", "1", self.cluster, ("GENERAL",), 2, {"cpus": 2}, list(held), [0.0] * len(held)))
@@ -321,7 +323,7 @@ class World:
             await self._submit()
             self.master.core.turn()
             held = self._held()
-        if not held:  # it drains, or left, as an earlier case said
+        if not held:  # an earlier case made the worker drain or leave
             return 1
         lease, number = next(iter(held.items()))
         self.run = state.jobs[number].run.id
@@ -362,7 +364,8 @@ class World:
         return refused
 
     async def _until_pong(self, line: Wire) -> bool:
-        """Whether an Error came before it, or the connection was closed."""
+        """Read until the Pong. Return whether an Error came before it, or the connection was
+        closed."""
         refused = False
         while True:
             answer = await line.next_or_end()
@@ -384,9 +387,9 @@ class World:
         late = [job.name for job in core.state.jobs.values() if max(job.since, job.started_at, job.finished_at) > now]
         assert late == [], "a worker moved the time"
         assert core.state.term >= self.term
-        self.term = core.state.term  # a worker that holds what this home did not give out raises it
+        self.term = core.state.term  # a worker that holds a lease of another home raises the term
         if core.order.seq == self._replayed:
-            return  # nothing was written, and what is not written is not changed
+            return  # no record was written, so the state has not changed
         self._replayed = self._replay(self.copy, self._replayed)
         assert picture(self.copy) == picture(core.state), "a replay of the journal comes to another state"
 

@@ -1,5 +1,5 @@
-"""Journals: whatever is in the files, they are opened, verified, repaired and replayed, or refused
-with an error of ours."""
+"""Journals with random files. They are opened, verified, repaired and replayed, or refused with an
+error of Titan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = ("synced", "next.tmp", segment_name(1), segment_name(2), segment_name(10
 
 @cache
 def whole() -> Files:
-    """A journal of two segments behind each other and a snapshot, closed in order."""
+    """Write a journal of two consecutive segments and a snapshot, closed in order."""
     with tempfile.TemporaryDirectory(prefix="titan-fuzz-") as name:
         folder = Path(name)
         failed: list[Exception] = []
@@ -83,7 +83,7 @@ def make(rng: random.Random) -> Files:
 
 
 def _forged(rng: random.Random, name: str, data: bytes) -> bytes:
-    """A segment whose checksums are good and whose payloads are damaged."""
+    """Return a segment with damaged payloads and correct checksums."""
     header = decode_segment_header(data)
     if not name.endswith(".seg") or header is None or header.version != 2:
         return damaged(rng, data)

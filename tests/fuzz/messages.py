@@ -1,5 +1,5 @@
-"""Messages with hostile values against a master in this process: each is taken or refused, and a
-replay comes to the same state."""
+"""Messages with hostile values against a master in this process. Each is accepted or refused, and a
+replay gives the same state."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def close() -> None:
 
 
 def world() -> World:
-    """A fresh one after some cases: what was taken makes the state, and each comparison, larger."""
+    """Return the world. After some cases it is replaced, because accepted messages make the state,
+    and so each comparison, larger."""
     if _worlds and _worlds[0].next_number() > _PER_WORLD:
         _worlds[0].restart()
         _worlds.pop().close()
-        # asyncio's own transports are circles, and a master leaves those to no collector
+        # The transports of asyncio form reference cycles. They are not collected by themselves
+        # here, because a master has changed the settings of the garbage collector.
         gc.collect()
     if not _worlds:
         _worlds.append(World())

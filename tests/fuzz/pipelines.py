@@ -1,5 +1,5 @@
-"""Pipeline files: any YAML is a DAG or is refused with file, line and key; never another error, and
-in bounded time."""
+"""Random pipeline files. Each YAML gives a DAG or an error with file, line and key, never another
+error, and in bounded time."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def run(data: bytes) -> None:
 
 
 def _other_values(rng: random.Random, text: bytes) -> bytes:
-    """The example, with some of its values, or keys, by others."""
+    """Return the example with some of its values or keys replaced."""
     lines = text.split(b"\n")
     for _ in range(rng.choice((0, 1, 1, 1, 2, 6))):
         at = rng.randrange(len(lines))
@@ -109,7 +109,8 @@ def _invented(rng: random.Random) -> bytes:
 
 
 def _swollen(rng: random.Random) -> bytes:
-    """What grows: aliases of aliases, depth, one long line, a matrix of matrices, many jobs."""
+    """Return a large file: aliases of aliases, deep nesting, one long line, a matrix of matrices,
+    or many jobs."""
     match rng.randrange(5):
         case 0:
             levels = b"".join(b"  a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 12))

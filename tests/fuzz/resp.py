@@ -1,8 +1,8 @@
-"""What Redis clients send: whatever bytes come, in whatever pieces, each is a request, waits for
-more, or is refused.
+"""Random bytes in place of a Redis client's requests, in random pieces. They give requests, wait
+for more bytes, or are refused.
 
-Each request is executed in a session of a real store, its reply is encoded, and at the end what was
-done is repeated elsewhere. The same bytes in other pieces are the same requests.
+Each request is executed in a session of a real store, and its reply is encoded. In the end another
+store repeats the changes. The same bytes in other pieces give the same requests.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ HEADERS = (
 )
 
 _SIMPLE = re.compile(rb"\n[^$*\w]")
-"""An argument that is a simple string or a number: hiredis takes it where it has a request whole,
-and it is refused elsewhere."""
+"""Matches an argument that is a simple string or a number. hiredis accepts such an argument in a
+request that arrives whole; otherwise the request is refused."""
 
 
 def make(rng: random.Random) -> tuple[bytes, int]:
-    """Bytes, and a seed that decides how they are cut."""
+    """Return bytes, and the seed of the positions at which they are split."""
     data = b""
     for _ in range(rng.randint(1, 40)):
         if rng.random() < 0.03:

@@ -20,8 +20,8 @@ def test_what_comes_from_strangers_is_taken_or_refused(fuzzer: Fuzzer[Any]) -> N
 
 
 def test_messages_are_taken_or_refused() -> None:
-    """By number: each needs a master. tests/property/master/test_hostile_values.py tries every
-    place of every message."""
+    """The number of cases is limited, because each needs a master.
+    tests/property/master/test_hostile_values.py tries every field of every message."""
     try:
         assert fuzz(messages.FUZZER, cases=40, seed=1).refused > 0
     finally:

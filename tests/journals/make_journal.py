@@ -3,8 +3,7 @@ middle.
 
     python tests/journals/make_journal.py tests/journals/v1
 
-Run once when the format changes, into a new folder; what lies in the older ones is never written
-again.
+Run this once when the format changes, into a new folder. The older folders are never changed.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ Moment = Callable[[State], list[inputs.Input]]
 
 
 def held(state: State, worker: int) -> int:
-    """The lease of what that worker has."""
+    """Return the lease of the attempt that the worker has."""
     return next(iter(state.workers[worker].held))
 
 
@@ -67,7 +66,7 @@ def comes(name: str, incarnation: str, *leases: int) -> inputs.WorkerRegistered:
 
 
 def script() -> list[tuple[float, Moment]]:
-    """A life that leaves at least one event of each durable kind."""
+    """Run a script that leaves at least one event of each durable kind."""
     return [
         (1.0, sees(inputs.MasterBooted("cluster", 1))),
         (

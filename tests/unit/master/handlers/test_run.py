@@ -64,7 +64,7 @@ def test_a_submission_in_parts_is_answered_when_its_last_part_is_there(master: S
 def test_a_request_opens_one_submission(master: SocketlessMaster) -> None:
     client = master.client()
     opened = client.say(msg.OpenRun(0, "", "twice", "1", [JobTemplate(command="true")], 2))
-    client.refused(msg.OpenRun(opened.request, "", "twice", "1", [], 2), "caller", "each with its own request id")
+    client.refused(msg.OpenRun(opened.request, "", "twice", "1", [], 2), "caller", "each under a request id of its own")
 
 
 @refuses(msg.AddJobs)
