@@ -1,1 +1,1 @@
-"""Programs that print figures. See README.md beside this page."""
+"""Programs that measure and print figures. See README.md in this folder."""

@@ -1,11 +1,12 @@
-"""What the core alone costs: deciding, applying and encoding as the master does it, without sockets
-and disk.
+"""Cost of the core alone: deciding, applying and encoding as in the master, without sockets and
+disk.
 
     python benchmarks/core.py [--quick] [--queued 1000 1000000] [--workers 2 2000]
 
-Three things: the microseconds of a job's whole life (submitted, queued, dispatched, completed); the
-microseconds of completing a job and dispatching the next while so many jobs stay queued and so many
-workers are there; and the bytes that a queued job takes. Each setting runs in a process of its own.
+Three things are measured: the microseconds of a job's whole life (submitted, queued, dispatched,
+completed), the microseconds to complete a job and dispatch the next, for several numbers of queued
+jobs and of workers, and the bytes that a queued job takes. Each setting runs in a process of its
+own.
 """
 
 from __future__ import annotations
@@ -40,27 +41,27 @@ WORKERS = (2, 20, 200, 2_000)
 TARGET_RATIO = 1.3
 TARGET_BYTES = 600
 ATTEMPT_S = 0.001
-"""How long attempts are said to take. As short as this, some 50 wait on each worker beyond its
-slot."""
+"""Reported duration of each attempt. Because it is so short, about 50 attempts wait on each worker
+beyond its slot."""
 
 
 class Master:
-    """A core and what its shell does with each decision, as far as that is not sockets and disk."""
+    """Core with the part of its shell that needs no sockets or disk."""
 
     def __init__(self) -> None:
         self.state = State()
         self.now = 1_000_000.0
         self.dispatched: dict[int, deque[int]] = {}
-        """worker -> leases that it holds, in the order in which they came."""
+        """Worker -> leases that it holds, in the order of their dispatch."""
         self.journaled = 0
         self._runs = itertools.count()
         self.see([inputs.MasterBooted("bench", 1)])
-        gc.collect()  # from here on as the master has it
+        gc.collect()  # from here on, the same settings of garbage collection as in the master
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
 
     def see(self, inputs: Sequence[inputs.Input]) -> Decision:
-        """One turn."""
+        """Run one turn."""
         self.now += 0.001
         decision = step(self.state, self.now, inputs)
         payload, _ = encode(decision.events)
@@ -68,7 +69,7 @@ class Master:
         return decision
 
     def note(self, decision: Decision) -> None:
-        """What the workers would now hold."""
+        """Record the leases that the workers now hold."""
         for effect in decision.effects:
             if isinstance(effect, fx.SendDispatch):
                 self.dispatched[effect.worker].extend(range(effect.first_lease, effect.first_lease + len(effect.jobs)))
@@ -86,12 +87,12 @@ class Master:
     def submit(self, count: int) -> None:
         while count > 0:
             self.note(self.see([self.submission(min(count, 1_000_000))]))
-            while self.state.releasing:  # a large one is made ready in slices
+            while self.state.releasing:  # a large run is made ready in slices
                 self.note(self.see([inputs.TimePassed()]))
             count -= 1_000_000
 
     def results(self, worker: int, count: int) -> inputs.ResultsReported:
-        """The worker's oldest attempts ended."""
+        """Return the results of the worker's oldest attempts, which have ended."""
         held = self.dispatched[worker]
         leases = [held.popleft() for _ in range(min(count, len(held)))]
         n = len(leases)
@@ -102,8 +103,8 @@ class Master:
 
 
 def dag(count: int) -> DagSpec:
-    """Independent jobs of one template, as they come from the network: every row its
-    own objects."""
+    """Return independent jobs of one template, as they come from the network: every row has objects
+    of its own."""
     sent = DagSpec(
         "bench", "", [JobTemplate(command="true")], [f"job-{i}" for i in range(count)], [0] * count, [()] * count, [()] * count
     )
@@ -111,8 +112,8 @@ def dag(count: int) -> DagSpec:
 
 
 def life(*, jobs: int, batch: int) -> float:
-    """Microseconds a job from its submission to its end: `batch` come in one turn, their results in
-    another. Two workers."""
+    """Return the microseconds per job from its submission to its end. `batch` jobs are submitted in
+    one turn, and their results come in other turns. There are two workers."""
     master = Master()
     master.join(2)
     coming = [master.submission(batch) for _ in range(max(1, jobs // batch))]
@@ -132,10 +133,11 @@ def life(*, jobs: int, batch: int) -> float:
 
 
 def steady(*, queued: int, workers: int, reports: int, size: int, seconds: float) -> float:
-    """Microseconds a job: its result and the dispatch of the next.
+    """Return the microseconds per job, for its result and the dispatch of the next job.
 
-    In each turn `reports` workers report `size` results each. What was completed is submitted anew,
-    outside of the time that counts, so that the queue keeps its length. The median of slices.
+    In each turn `reports` workers report `size` results each. As many jobs as were completed are
+    submitted again, outside of the measured time, so that the queue keeps its length. The result is
+    the median of several slices.
     """
     master = Master()
     master.join(workers)
@@ -150,23 +152,24 @@ def steady(*, queued: int, workers: int, reports: int, size: int, seconds: float
 
 
 class Load:
-    """Workers that finish what they hold, in turn, and a submitter that keeps the queue as long as
-    it is."""
+    """Workers that finish their attempts in turn, and a submitter that keeps the length of the
+    queue."""
 
     def __init__(self, master: Master, *, queued: int, reports: int, size: int) -> None:
         self._master, self._queued, self._reports, self._size = master, queued, reports, size
         self._turns = itertools.cycle(list(master.dispatched))
         self.jobs = max(reports * size, min(20 * reports * size, queued // 2))
-        """In a slice."""
+        """Number of jobs in a slice."""
 
     def warm_up(self) -> None:
-        """Until every worker's pace is known, and with it how many attempts may wait there."""
+        """Run until every worker's pace is known, which decides how many attempts may wait
+        there."""
         turns_a_slice = max(1, self.jobs // (self._reports * self._size))
         for _ in range(3 * len(self._master.dispatched) // (self._reports * turns_a_slice) + 3):
             self.slice()
 
     def slice(self, watch: Profile | None = None) -> float:
-        """Microseconds a job; the new submissions do not count."""
+        """Run a slice, and return the microseconds per job, without the new submissions."""
         master, spent, done = self._master, 0.0, 0
         while done < self.jobs:
             reports = [master.results(next(self._turns), self._size) for _ in range(self._reports)]
@@ -179,7 +182,7 @@ class Load:
             if watch is not None:
                 watch.disable()
             master.note(decision)
-        # some go to the workers at once as long as there is room
+        # some of the jobs go to workers at once, as long as there is room
         while (missing := self._queued - _waiting(master)) > 0:
             master.submit(missing)
         return spent / done * 1e6
@@ -190,14 +193,14 @@ def _waiting(master: Master) -> int:
 
 
 def memory(*, queued: int) -> float:
-    """Bytes of resident memory a queued job, from the frame of its submission to the state with
-    nothing else alive."""
+    """Return the bytes of resident memory per queued job. The memory before is that with the frame
+    of the submission; the memory after is that of the state alone."""
     master = Master()
     frame = sys.stdin.buffer.read()
     before = _resident() - len(frame)
     master.see([inputs.DagSubmitted(0, 1, "run", "key", msgspec.msgpack.decode(frame, type=DagSpec))])
     del frame
-    while master.state.releasing:  # a large one is made ready in slices
+    while master.state.releasing:  # a large run is made ready in slices
         master.see([inputs.TimePassed()])
     gc.collect()
     assert _waiting(master) == queued
@@ -213,7 +216,7 @@ MEASURES = {each.__name__: each for each in (life, steady, memory)}
 
 
 def apart(measure: str, sent: bytes = b"", **settings: Any) -> float:
-    """The same in a fresh process."""
+    """Return the same measurement, made in a new process."""
     command = [sys.executable, __file__, "--one", measure, json.dumps(settings)]
     done = subprocess.run(command, input=sent, stdout=subprocess.PIPE, check=True)
     return float(done.stdout)
@@ -264,7 +267,7 @@ def print_steady(asked: argparse.Namespace, reports: int, size: int) -> None:
         print(f"| {queued:,} | {' | '.join(f'{one(queued, n):.2f}' for n in workers)} |", flush=True)
     pairs = [
         (one(asked.queued[0], workers[0]), one(asked.queued[-1], workers[-1])) for _ in range(asked.rounds)
-    ]  # in turn, so that what else the machine does weighs on both
+    ]  # alternate between both, so that other load of the machine affects both
     least, most = (statistics.median(each) for each in zip(*pairs, strict=True))
     greatest = f"{asked.queued[-1]:,} queued, {workers[-1]:,} workers"
     smallest = f"{asked.queued[0]:,} queued, {workers[0]:,} workers"

@@ -1,5 +1,5 @@
-"""A file goes from the job that made it on one worker, by way of the master, to a job on another
-worker.
+"""Transfer of a file from the job that made it on one worker, through the master, to a job on
+another worker.
 
 python benchmarks/files.py [--megabytes 1000] [--rounds 3] [--consumers 1] [--folder DIR]
 
@@ -56,7 +56,7 @@ def one() -> int:
 
 
 class Asking:
-    """Somebody who asks small things all the time."""
+    """Client that sends small requests all the time."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -92,12 +92,12 @@ class Asking:
 
 
 def one_round(client: Client, megabytes: int, consumers: int) -> tuple[float, float]:
-    """Seconds from the producer's end until its output is durable, and from then until the last
-    consumer began."""
+    """Return the seconds from the producer's end until its output is durable, and from then until
+    the last consumer began."""
     make = Job("make", command=[sys.executable, "-c", MAKE, str(megabytes)], requirement="A", outputs={"data": "out.bin"})
     given = {"in/data.bin": make.output("data")}
     use = Job("use", command=["test", "-s", "in/data.bin"], requirement="B", foreach=consumers, args=["-a", "1"], inputs=given)
-    os.sync()  # what earlier rounds wrote
+    os.sync()  # write out the data of earlier rounds
     run = client.submit(DAG("files", [make, use]))
     durable = 0.0
     for change in run.events():
@@ -148,13 +148,13 @@ def cpu_s(pids: list[int]) -> list[float]:
 
 def measure(client: Client, address: str, asked: argparse.Namespace, pids: list[int]) -> None:
     size = asked.megabytes
-    one_round(client, 1, 1)  # all is up
+    one_round(client, 1, 1)  # start everything that the measurement needs
     before = cpu_s(pids)
     if asked.quiet:
         rounds = [one_round(client, size, asked.consumers) for _ in range(asked.rounds)]
     else:
         with Asking(address) as others:
-            time.sleep(2.0)  # what is small begins when all is up
+            time.sleep(2.0)  # let the small requests begin when everything is started
             others.answers.clear()
             others.calls.clear()
             time.sleep(2.0)

@@ -25,14 +25,14 @@ def noop(_: int) -> None:
 
 
 def rate(map_: Callable[..., Any], calls: int) -> float:
-    """Calls a second, from the submission to the last result."""
+    """Return the calls per second, from the submission to the last result."""
     began = time.perf_counter()
     assert sum(1 for _ in map_(noop, range(calls), chunksize=1)) == calls
     return calls / (time.perf_counter() - began)
 
 
 def latencies(client: Client, calls: int) -> list[float]:
-    """Milliseconds of one call on an idle cluster, sorted."""
+    """Return the milliseconds of single calls on an idle cluster, sorted."""
     found = []
     for _ in range(calls):
         began = time.perf_counter()
@@ -47,7 +47,7 @@ def link(_: None) -> None:
 
 
 def links(client: Client, length: int) -> float:
-    """Links a second of one chain on an idle cluster."""
+    """Return the links per second of one chain on an idle cluster."""
     node = link(None)
     for _ in range(length - 1):
         node = link(node)

@@ -1,4 +1,4 @@
-"""What an idle cluster costs: CPU of all its processes over a while, and their memory.
+"""Cost of an idle cluster: the CPU time of all its processes over a while, and their memory.
 
 python benchmarks/idle.py [--seconds 60] [--workers 2]
 """

@@ -1,5 +1,5 @@
-"""One DAG of a million jobs: the time to submit it, the memory it takes, whom it holds up, and how
-long a restart takes.
+"""One DAG of a million jobs: the time to submit it, its memory, the delay of other requests, and
+the time of a restart.
 
 python benchmarks/large.py [--jobs 1000000] [--array]
 
@@ -26,8 +26,8 @@ def memory(master: psutil.Process) -> int:
 
 
 def longest_answer(address: str, over: Connection) -> None:
-    """Sends the seconds that the slowest of many small questions took, one after the other until it
-    is told to stop."""
+    """Send small requests one after the other, until told to stop. Then send back the seconds of
+    the slowest one."""
     longest = 0.0
     with Client(address) as client:
         while not over.poll():

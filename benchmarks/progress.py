@@ -47,7 +47,8 @@ until (-e $until) {
 
 
 def watch(address: str, run_id: str) -> None:
-    """As a process of its own: a line for each second of what it was shown, until it is ended."""
+    """Watch in a process of its own. Print a line for each second of what it received, until it is
+    ended."""
     with Client(address) as client:
         ages: list[float] = []
         second = int(time.time())

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def taken(folder: Path) -> int:
-    """Bytes of the blocks of all files. Clones count fully."""
+    """Return the bytes of the blocks of all files. Clones are counted fully."""
     return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
 
 

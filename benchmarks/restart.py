@@ -1,5 +1,5 @@
-"""A million finished jobs: how long the master takes to start again after kill -9, with a snapshot
-and with none, and its memory.
+"""A million finished jobs: the time of the master's next start after a SIGKILL, with and without a
+snapshot, and its memory.
 
 python benchmarks/restart.py [--jobs 1000000]
 """
@@ -24,7 +24,7 @@ def noop(_: int) -> None:
 
 
 def fill(home: Path, jobs: int, snapshot_bytes: int) -> None:
-    """Runs that many jobs, waits for the last snapshot, and kills the master."""
+    """Run this number of jobs, wait for the last snapshot, and kill the master."""
     with LocalCluster(home, workers=2, slots=1, settings={"snapshot_bytes": snapshot_bytes}) as cluster:
         began = time.perf_counter()
         with Client(cluster.address) as client:
@@ -34,7 +34,7 @@ def fill(home: Path, jobs: int, snapshot_bytes: int) -> None:
         print(f"{jobs:,} jobs in {took:.1f} s, master {psutil.Process(master.pid).memory_info().rss / 1e6:.0f} MB")
         if snapshot_bytes < NEVER:
             quiet = time.monotonic()
-            # a snapshot is made by a child; the next may be due at once
+            # a child process makes the snapshot, and the next snapshot may be due at once
             while time.monotonic() - quiet < 2.0:
                 time.sleep(0.1)
                 quiet = time.monotonic() if psutil.Process(master.pid).children() else quiet

@@ -19,7 +19,7 @@ from titan.cli.local_cluster import LocalCluster
 
 
 def xargs(script: Path, jobs: int) -> float:
-    """Scripts a second, by the same interpreter that the workers have."""
+    """Return the scripts per second, with the same interpreter as the workers."""
     lines = f"{script}\n".encode() * jobs
     began = time.perf_counter()
     subprocess.run(["xargs", "-P2", "-n1", sys.executable], input=lines, check=True)

@@ -34,11 +34,11 @@ class Real(NamedTuple):
     makespan_s: float
     cpu_s: float
     others: float
-    """Share of the machine's CPUs that other processes used."""
+    """Share of the machine's CPUs that other processes used during the run."""
 
 
 def busy_s() -> float:
-    """CPU seconds that the machine has spent on anything."""
+    """Return the CPU seconds that the machine has spent on all processes."""
     fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     return (sum(fields[:8]) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 

@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def answers(port: int) -> None:
-    """Waits until the store has loaded and answers."""
+    """Wait until the store has loaded and answers."""
     give_up = time.monotonic() + WAIT_S
     while time.monotonic() < give_up:
         try:
@@ -70,7 +70,7 @@ def redis(folder: Path, port: int) -> list[str]:
 
 
 def rates(port: int, requests: int, pipeline: int) -> dict[str, float]:
-    """Requests a second of each command."""
+    """Return the requests per second of each command."""
     done = subprocess.run(
         [
             "redis-benchmark",
@@ -96,7 +96,7 @@ def rates(port: int, requests: int, pipeline: int) -> dict[str, float]:
 
 
 def fill(port: int, keys: int) -> None:
-    """key:000000000000 and so on, with 3 bytes each."""
+    """Set the keys key:000000000000 and so on, with values of 3 bytes."""
     with socket.create_connection(("127.0.0.1", port)) as s:
         for first in range(0, keys, 1000):
             batch = range(first, min(first + 1000, keys))

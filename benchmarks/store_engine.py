@@ -1,4 +1,4 @@
-"""What the store's engine alone costs, without sockets and disk.
+"""Cost of the store's engine alone, without sockets and disk.
 
     python benchmarks/store_engine.py [--count 200000] [--keys 1000000] [--json]
 
@@ -40,11 +40,11 @@ COMMANDS: dict[str, Callable[[int], list[bytes]]] = {
 TARGET_US = 3.0
 TARGET_REPLAY = 300_000
 ROUND = 100
-"""Commands whose replies are encoded into one buffer, as a pipeline's are."""
+"""Number of commands whose replies are encoded into one buffer, as for a pipeline."""
 
 
 def measure(name: str, count: int) -> float:
-    """Microseconds per command."""
+    """Return the microseconds per command."""
     store = Store()
     session = store.open_session(1)
     now = 1_700_000_000_000
@@ -65,7 +65,7 @@ def measure(name: str, count: int) -> float:
 
 
 def measure_replay(count: int) -> float:
-    """Commands per second, of the changes that a mixed load leaves."""
+    """Return the replayed commands per second, for the changes of a mixed load."""
     source = Store()
     session = source.open_session(1)
     changes = []
@@ -83,7 +83,7 @@ def measure_replay(count: int) -> float:
 
 
 def measure_memory(keys: int) -> float:
-    """Bytes per key of 10 bytes with a value of 3."""
+    """Return the bytes per key, for keys of 10 bytes with values of 3 bytes."""
     before = _resident()
     store = Store()
     session = store.open_session(1)

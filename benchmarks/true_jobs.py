@@ -21,7 +21,7 @@ from titan.cli.local_cluster import LocalCluster
 
 
 def xargs(jobs: int) -> float:
-    """Jobs a second."""
+    """Return the jobs per second."""
     lines = "\n".join(map(str, range(jobs))).encode()
     began = time.perf_counter()
     subprocess.run(["xargs", "-P2", "-n1", "true"], input=lines, check=True)
@@ -29,7 +29,8 @@ def xargs(jobs: int) -> float:
 
 
 def titan(client: Client, jobs: int) -> float:
-    """Jobs a second, from the submission to the news that the run is over."""
+    """Return the jobs per second, from the submission until the client knows that the run is
+    over."""
     began = time.perf_counter()
     dag = DAG("true", [Job(f"job-{i}", command=["true"]) for i in range(jobs)])
     summary = client.submit(dag).wait()

@@ -26,7 +26,7 @@ NOISE: dict[int, bytes] = {}
 
 
 def large(task: tuple[int, int]) -> bytes:
-    """No two are alike."""
+    """Return a large value. No two values are alike."""
     number, size = task
     if size not in NOISE:
         NOISE[size] = os.urandom(size)
@@ -34,7 +34,7 @@ def large(task: tuple[int, int]) -> bytes:
 
 
 def rate(map_: Callable[..., Any], first: int, count: int, size: int) -> float:
-    """Megabytes a second, from the submission until the last was looked at."""
+    """Return the megabytes per second, from the submission until the last value was read."""
     began = time.perf_counter()
     total = sum(len(value) for value in map_(large, [(first + n, size) for n in range(count)]))
     assert total == count * (size + 20)

@@ -51,7 +51,7 @@ COLORS = {
     "brightcyan": "#56d4dd",
     "brightwhite": "#ffffff",
 }
-"""Of pyte's names."""
+"""Names of colours in pyte -> colours of the picture."""
 
 
 def run_demo() -> bytes:
@@ -71,7 +71,8 @@ def run_demo() -> bytes:
 
 
 def _read(terminal: int) -> Iterator[bytes]:
-    """Until the last process that has the other end closes it, which Linux reports as an error."""
+    """Return the output until the last process that has the other end closes it, which Linux
+    reports as an error."""
     while True:
         try:
             part = os.read(terminal, 65536)

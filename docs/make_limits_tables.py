@@ -211,7 +211,7 @@ def settings_table() -> str:
 
 
 def shown(name: str, value: object) -> str:
-    """The default of a setting; its unit is the end of its name."""
+    """Return the default of a setting as text. The end of the setting's name is its unit."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, int | float):

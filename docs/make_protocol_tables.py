@@ -22,9 +22,9 @@ from titan.protocol.opcodes import OPCODES
 
 PAGE = Path(__file__).parent / "protocol.md"
 TO_WORKERS = (154, 160, 163, 164, 171, 182)
-"""Of the features' range."""
+"""Opcodes of the features' range that are listed with the messages of workers."""
 FROM_JOBS = (212, 213)
-"""Of the files' range."""
+"""Opcodes of the files' range that are listed with the messages of jobs."""
 GROUPS = {
     "BOTH": range(1, 16),
     "CLIENTS": (*range(16, 64), *[opcode for opcode in (*range(128, 184), *range(216, 256)) if opcode not in TO_WORKERS]),
@@ -82,7 +82,8 @@ def message_table(opcodes: Collection[int]) -> str:
 
 
 def senders_of(kind: type) -> str:
-    """As the table of routes has it. What changes something is marked."""
+    """Return the senders of a message as the routing table has them. A message that changes
+    something is marked with a star."""
     route = ROUTES[kind]
     said = ", ".join(name for party, name in SENDERS.items() if party in route.senders)
     return f"{said} *" if route.changes else said
@@ -94,7 +95,7 @@ def row_table() -> str:
 
 
 def rows() -> list[type]:
-    """Every struct that is in a message, or in another row."""
+    """Return every struct that is part of a message, or of another such struct."""
     found: dict[type, None] = {}
     waiting: list[Any] = list(OPCODES.values())
     while waiting:

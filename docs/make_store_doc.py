@@ -20,7 +20,7 @@ PAGE = Path(__file__).parent / "store.md"
 
 
 def every() -> list[Command]:
-    """Commands and subcommands that can be called, by group and name."""
+    """Return the commands and subcommands that can be called, by group and name."""
     found = [one for command in COMMANDS.values() for one in (command, *command.sub.values())]
     return [one for one in found if one.run is not None]
 

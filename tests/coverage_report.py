@@ -1,5 +1,5 @@
-"""Prints what a run with pytest-cov covered: a line for each package, or for each file of one, and
-which lines it left out.
+"""Print the coverage of a run with pytest-cov: a line for each package, or for each file of a
+package, with the lines that were not covered.
 
 python tests/coverage_report.py .coverage.json [PACKAGE or FILE ...]
 """
@@ -15,7 +15,8 @@ from typing import Any
 
 
 def package_of(file: str) -> str:
-    """`core` for src/titan/core/step.py; `(top)` for modules of no package."""
+    """Return the package of a file, such as `core` for src/titan/core/step.py; `(top)` for modules
+    without a package."""
     parts = file.partition("titan/")[2].split("/")
     return parts[0] if len(parts) > 1 else "(top)"
 
@@ -30,7 +31,7 @@ def row(name: str, summaries: Iterable[Mapping[str, int]]) -> str:
 
 
 def ranges(lines: Iterable[int]) -> str:
-    """`3-5, 9` for 3, 4, 5, 9."""
+    """Return the lines as ranges, such as `3-5, 9` for 3, 4, 5, 9."""
     spans: list[list[int]] = []
     for line in lines:
         if spans and line == spans[-1][1] + 1:

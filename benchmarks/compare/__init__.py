@@ -1,6 +1,7 @@
-"""Titan beside its peers: the same work, one peer after the other, round by round, in one run.
+"""Comparison of Titan with its peers: all do the same work, one after the other, round by round, in
+one run.
 
-`workloads` says what is measured, `peers/` how each peer does it, `host` is the process in which a
-peer runs, `confine` what keeps it on this machine and ends it, `runner` takes the turns, `report`
-writes what was found.
+`workloads` defines what is measured, and `peers/` how each peer does the work. `host` is the
+process in which a peer runs. `confine` keeps the peer on this machine and ends it. `runner` runs
+the turns, and `report` writes the results.
 """

@@ -1,4 +1,4 @@
-"""Titan beside every peer that is installed, on the same work, interleaved in one run.
+"""Compare Titan with every installed peer, on the same work, interleaved in one run.
 
     python -m benchmarks.compare [--workloads ...] [--peers ...] [--rounds 3] [--quick] [--json]
     [--out DIR]
@@ -87,7 +87,8 @@ def parse() -> argparse.Namespace:
 
 
 def write(findings: report.Findings, folder: Path, *, as_json: bool) -> str:
-    """The page, having written it and its picture; those of an earlier run of the day are kept."""
+    """Write the page and its picture, and return the page. The files of an earlier run of the same
+    day are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     stem, n = f"{findings.date}-compare", 1
     while (folder / f"{stem}.md").exists():

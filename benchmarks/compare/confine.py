@@ -1,9 +1,9 @@
-"""A peer stays on this machine and in its folder while it runs, and nothing of it is left when its
-turn is over.
+"""Confinement of a peer. It stays on this machine and in its folder while it runs, and no process
+of it is left after its turn.
 
-Three means: a network of its own in which there is only the loopback; host and runner as the
-parents of whatever a peer abandons; and SIGTERM for a host whose runner is gone. Everything is
-ended by its process id.
+There are three means. The peer has a network of its own with only the loopback. Host and runner
+become the parents of processes that a peer abandons. A host gets SIGTERM when its runner has ended.
+All processes are ended by their process ids.
 """
 
 from __future__ import annotations
@@ -28,22 +28,21 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
 def adopt_orphans() -> None:
-    """What a descendant of this process leaves behind becomes its child, and so can be found and
-    ended."""
+    """Make this process the parent of orphaned descendants, so that it can find and end them."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def follow_parent() -> None:
-    """This process gets SIGTERM when the thread that started it ends."""
+    """Let this process get SIGTERM when the thread that started it ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def interrupt_on_sigterm(patience_s: int = 0, give_up: Callable[[], None] = lambda: None) -> None:
-    """From now on SIGTERM raises KeyboardInterrupt, as Ctrl-C does; while that is being handled a
-    second one changes nothing.
+    """Make SIGTERM raise KeyboardInterrupt from now on, as Ctrl-C does. A second SIGTERM has no
+    effect.
 
-    If the process is still there `patience_s` seconds later (0: however long that takes), it gives
-    up and ends at once.
+    If the process has not ended `patience_s` seconds later, it calls `give_up` and ends at once. 0
+    means no limit.
     """
 
     def on_term(number: int, frame: FrameType | None) -> None:
@@ -62,8 +61,8 @@ def interrupt_on_sigterm(patience_s: int = 0, give_up: Callable[[], None] = lamb
 
 
 def own_network() -> bool:
-    """Moves this process, before it has threads, into a network with nothing but the loopback;
-    False if it may not."""
+    """Move this process into a network with nothing but the loopback. The process must not have
+    threads yet. Return False if it may not do this."""
     if _libc.unshare(_CLONE_NEWNET) != 0:
         user, group = os.getuid(), os.getgid()
         if _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
@@ -85,8 +84,7 @@ def _write(path: str, text: str) -> None:
 
 
 def end_descendants(patience_s: float = 10.0) -> None:
-    """Kills and reaps all that descends from this process, whatever it starts meanwhile
-    included."""
+    """Kill and reap all descendants of this process, including those that are started meanwhile."""
     until = time.monotonic() + patience_s
     while (left := psutil.Process().children(recursive=True)) and time.monotonic() < until:
         for process in left:

@@ -1,5 +1,5 @@
-"""What a reader has to know of the machine and the versions to judge the figures; nothing that
-tells whose machine it is."""
+"""Facts about the machine and the versions that a reader needs to judge the figures. No fact
+identifies the machine."""
 
 from __future__ import annotations
 

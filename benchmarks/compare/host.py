@@ -1,10 +1,10 @@
-"""The process in which a peer has its turn: starts it, does the work that it is told to, a line
-each, and stops it.
+"""The process in which a peer has its turn. It starts the peer, does the work that each line of its
+input requests, and stops the peer.
 
     python -m benchmarks.compare.host PEER WORKLOAD FD
 
-Lines come on stdin, the number of tasks each; answers, in JSON, go to FD. What the peer prints
-itself goes where stderr goes.
+Each line of stdin is a number of tasks. The answers are written to FD as JSON. The peer's own
+output goes to stderr.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.compare.peers import load
 from benchmarks.compare.workloads import WORKLOADS
 
 PATIENCE_S = 8
-"""How long a peer may take to stop when its turn is broken off."""
+"""Seconds that a peer may take to stop when its turn is broken off."""
 
 
 def main(name: str, workload_name: str, fd: int) -> None:
@@ -35,7 +35,8 @@ def main(name: str, workload_name: str, fd: int) -> None:
 
     cls, workload = load(name), WORKLOADS[workload_name]
     confined = confine.own_network()
-    # after that, which may change whom it belongs to, and then the kernel forgets it
+    # `own_network` may change the owner of this process, and the kernel then drops the setting of
+    # `follow_parent`. So this call comes after it.
     confine.follow_parent()
     if not confined and not cls.loopback:
         say(error="it listens on every address, and it cannot be given a network of its own here")
@@ -45,7 +46,7 @@ def main(name: str, workload_name: str, fd: int) -> None:
 
     def tidy() -> None:
         confine.end_descendants()
-        if os.getppid() != runner:  # it was killed, and so cannot do this
+        if os.getppid() != runner:  # the runner was killed, so it cannot remove the folder
             shutil.rmtree(home, ignore_errors=True)
 
     confine.interrupt_on_sigterm(PATIENCE_S, tidy)
@@ -71,5 +72,6 @@ if __name__ == "__main__":
     except Exception:
         traceback.print_exc()
     finally:
-        # all is stopped; what a peer's library would still do at the end may wait for what is gone
+        # Everything is stopped. Exit handlers of a peer's library may wait for something that is
+        # gone.
         os._exit(code)

@@ -1,5 +1,5 @@
-"""What a peer is to the benchmark: something that is started, does some of the workloads, and is
-stopped."""
+"""Interface of a peer for the benchmark: a program that is started, does some of the workloads, and
+is stopped."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 SLOTS = 2
-"""Workers, slots, cores or processes that each peer has: how many things run at once."""
+"""Number of things that each peer runs at once: its workers, slots, cores or processes."""
 
 
 class Unavailable(Exception):
-    """This peer would do this work, but not here. The message says why."""
+    """The peer offers this work, but cannot do it here. The message has the reason."""
 
 
 class Peer:
-    """A peer overrides `start` and the methods of the work it can do; a method it leaves alone is
-    work it does not offer.
+    """A peer overrides `start`, and the methods of the work that it offers.
 
-    `home` is an empty folder for all its files, `workload` the one that is to come. What `start`
-    registers in `stack` is undone when the peer is stopped, however that comes.
+    `home` is an empty folder for all its files, and `workload` is the workload that it will get.
+    `start` registers clean-up functions in `stack`, which are called when the peer is stopped in
+    any way.
     """
 
     title: ClassVar[str]
     distribution: ClassVar[str] = ""
-    """What pip calls it, "" if nothing has to be installed."""
+    """Name of the package for pip; "" if nothing has to be installed."""
     module: ClassVar[str] = ""
     loopback: ClassVar[bool] = True
-    """False: it listens on every address of the machine, so it is run only where it can be given a
-    network of its own."""
+    """False if the peer listens on every address of the machine. It is then run only where it gets
+    a network of its own."""
 
     def __init__(self, home: Path, workload: str) -> None:
         self.home = home
@@ -44,7 +44,7 @@ class Peer:
 
     @classmethod
     def absent(cls) -> str:
-        """What is missing here to run it; "" if nothing is."""
+        """Return what is missing here to run the peer; "" if nothing is missing."""
         missing = cls.module and importlib.util.find_spec(cls.module) is None
         return f"{cls.distribution} is not installed" if missing else ""
 
@@ -68,44 +68,44 @@ class Peer:
         self.stack.close()
 
     def start(self) -> None:
-        """Returns when it is ready to work."""
+        """Start the peer, and return when it is ready to work."""
 
     # -- work --------------------------------------------------------------------------------------
     def functions(self, count: int) -> Iterable[int]:
-        """same(0) to same(count - 1), each a task of its own, all submitted at once; their results
-        in order."""
+        """Compute same(0) to same(count - 1), each as a task of its own. All are submitted at once.
+        Return the results in order."""
         raise NotImplementedError
 
     def call(self, x: int) -> int:
-        """same(x), alone."""
+        """Compute same(x) alone."""
         raise NotImplementedError
 
     def chain(self, length: int) -> int:
-        """inc(inc(...inc(0))): each task depends on the one before, and all are handed in before
-        the first result is asked for."""
+        """Compute inc(inc(...inc(0))). Each task depends on the task before it, and all are
+        submitted before the first result is requested."""
         raise NotImplementedError
 
     def blobs(self, count: int, size: int) -> Iterable[bytes]:
-        """blob(0, size) to blob(count - 1, size), in any order. None is kept once it
-        was given out."""
+        """Yield blob(0, size) to blob(count - 1, size), in any order. No blob is kept after it was
+        yielded."""
         raise NotImplementedError
 
     def scripts(self, script: Path, count: int) -> float | None:
-        """Runs a Python script so many times. Raises if one fails. Returns the seconds it took if
-        the peer alone can tell them."""
+        """Run a Python script this number of times. Raises if one of them fails. Return the seconds
+        that it took, if only the peer can measure them."""
         raise NotImplementedError
 
     def processes(self, count: int) -> float | None:
-        """Runs the program `true` so many times; the same."""
+        """Run the program `true` this number of times, like `scripts`."""
         raise NotImplementedError
 
     def script(self, script: Path) -> None:
-        """Runs a Python script once."""
+        """Run a Python script once."""
         raise NotImplementedError
 
 
 def stop(process: subprocess.Popen[bytes], patience_s: float = 5.0) -> None:
-    """By SIGTERM, and if that does not help in time by SIGKILL."""
+    """Stop a process by SIGTERM, and by SIGKILL if it does not end in time."""
     process.terminate()
     try:
         process.wait(patience_s)

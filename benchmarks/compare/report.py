@@ -1,4 +1,4 @@
-"""What was found, as a Markdown page, as JSON, and as a picture."""
+"""The results as a Markdown page, as JSON, and as a picture."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ class Findings(msgspec.Struct):
     rounds: int
     facts: dict[str, str]
     versions: dict[str, str]
-    """Of the peers that took part."""
+    """Versions of the peers that took part."""
     absent: dict[str, str]
-    """Peer -> why it did not."""
+    """Peer -> the reason why it did not take part."""
     cells: dict[str, dict[str, Cell]]
-    """workload -> peer -> what it did."""
+    """Workload -> peer -> its results."""
 
     def rows(self) -> Iterator[tuple[str, Metric, dict[str, list[float]]]]:
-        """(workload, metric, peer -> figures of its rounds) for each metric that somebody has
-        figures of."""
+        """Return (workload, metric, peer -> figures of its rounds) for each metric with figures."""
         for workload, cells in self.cells.items():
             for metric in WORKLOADS[workload].metrics:
                 figures = {peer: cell.figures[metric.name] for peer, cell in cells.items() if cell.figures.get(metric.name)}
@@ -100,8 +99,8 @@ def _table(findings: Findings, workload: str, metric: Metric, figures: dict[str,
 
 
 def draw(findings: Findings, path: Path) -> None:
-    """A bar for each peer and metric, on logarithmic axes; the whiskers go from the least to the
-    most. Wants matplotlib."""
+    """Draw a bar for each peer and metric, on logarithmic axes. The whiskers go from the lowest to
+    the highest figure. Needs matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")

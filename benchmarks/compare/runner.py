@@ -1,8 +1,8 @@
-"""Takes the turns: for each workload, round by round, each peer once. A peer is started anew for
-every turn and runs alone.
+"""Runner of the turns: for each workload, each peer has one turn per round. A peer is started again
+for every turn and runs alone.
 
-So two peers' figures of one round lie seconds apart, and no peer's idle processes disturb another.
-Starting is not timed; a warm-up goes before each measurement.
+So the figures of two peers in one round are measured within seconds, and idle processes of one peer
+do not disturb another. The start is not timed. A warm-up comes before each measurement.
 """
 
 from __future__ import annotations
@@ -33,33 +33,35 @@ START_S = 90.0
 RUN_S = 120.0
 STOP_S = 15.0
 ROUND_S = 7.0
-"""How long a round is to take where the number of tasks follows the peer's pace."""
+"""Intended duration of a round, where the number of tasks follows the peer's pace."""
 
 
 class Failed(Exception):
-    """A peer could not do its work; the message is for the report."""
+    """A peer could not do its work. The message is for the report."""
 
 
 class Cell(msgspec.Struct):
-    """What one peer did with one workload."""
+    """Results of one peer for one workload."""
 
     count: int = 0
-    """Tasks in each round."""
+    """Number of tasks in each round."""
     figures: dict[str, list[float]] = {}
-    """Metric -> one figure a round."""
+    """Metric -> one figure per round."""
     error: str = ""
-    """Why there is none, or no further one."""
+    """Reason why there are no figures, or no further ones."""
 
 
 class Turn:
-    """A peer that is started for one workload. `with Turn(...) as turn: turn.run(100)`."""
+    """Turn of a peer, which is started for one workload. `with Turn(...) as turn:
+    turn.run(100)`."""
 
     def __init__(self, peer: str, workload: str, scratch: Path | None = None) -> None:
         self._words = [peer, workload]
         self._scratch = scratch
 
     def __enter__(self) -> Self:
-        # Short, since a peer puts sockets below it, and the path of a socket has 108 bytes.
+        # The path is short, because a peer puts sockets below it, and the path of a socket has at
+        # most 108 bytes.
         self._home = Path(tempfile.mkdtemp(prefix="tb-", dir=self._scratch))
         try:
             self._start()
@@ -71,7 +73,7 @@ class Turn:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None:
-            self._host.terminate()  # it may be in the middle of its work
+            self._host.terminate()  # the host may be in the middle of its work
         self.close()
 
     def _start(self) -> None:
@@ -92,7 +94,8 @@ class Turn:
         os.close(answer)
 
     def run(self, count: int) -> dict[str, float]:
-        """Does the work once, with so many tasks; a figure for each metric. Raises Failed."""
+        """Do the work once, with this number of tasks. Return a figure for each metric. Raises
+        Failed."""
         assert self._host.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._host.stdin.write(b"%d\n" % count)
@@ -137,15 +140,15 @@ class Turn:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What a host and all that it starts sees: our interpreter's programs first, and a folder of
-    its own as home."""
+    """Return the environment of a host and of all that it starts. The programs of our interpreter
+    come first, and the home is a folder of its own."""
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER") if name in os.environ}
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(home), "TMPDIR": str(home / "tmp")}
 
 
 def clean(message: str) -> str:
-    """The message without what is only true of this machine, short enough for a table's foot."""
+    """Return the message without paths of this machine, short enough for the foot of a table."""
     line = message.strip().partition("\n")[0]
     return re.sub(r"(?<![\w.:/])/[\w.@+~-]+(?:/[\w.@+~-]+)+", "a path", line)[:300]
 
@@ -153,14 +156,14 @@ def clean(message: str) -> str:
 class Plan(msgspec.Struct, frozen=True):
     workloads: list[str]
     peers: dict[str, type[Peer]]
-    """Those that are here, by name."""
+    """Peers that can run here, by name."""
     rounds: int
     quick: bool = False
     scratch: Path | None = None
 
 
 def measure(plan: Plan, tell: Callable[[str], None]) -> dict[str, dict[str, Cell]]:
-    """workload -> peer -> cell, for the peers that offer it."""
+    """Return workload -> peer -> cell, for the peers that offer the workload."""
     found: dict[str, dict[str, Cell]] = {}
     for name in plan.workloads:
         workload = WORKLOADS[name]
@@ -194,7 +197,8 @@ def take_turn(plan: Plan, workload: Workload, peer: str, cell: Cell) -> None:
 
 
 def settle(workload: Workload, turn: Turn) -> int:
-    """How many tasks the rounds of this peer have. Warms it up on the way."""
+    """Return the number of tasks in the rounds of this peer. The measurements for this also warm
+    the peer up."""
     count = workload.first
     while True:
         began = time.perf_counter()
@@ -208,6 +212,6 @@ def settle(workload: Workload, turn: Turn) -> int:
 
 
 def rounded(count: float) -> int:
-    """Two digits that count."""
+    """Return the count rounded down to two significant digits."""
     size: int = 10 ** max(0, len(str(int(count))) - 2)
     return max(1, int(count) // size * size)

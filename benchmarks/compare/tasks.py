@@ -12,5 +12,5 @@ def inc(x: int) -> int:
 
 
 def blob(n: int, size: int) -> bytes:
-    """`size` bytes that tell which call made them."""
+    """Return `size` bytes that identify the call."""
     return bytes([n % 256]) * size

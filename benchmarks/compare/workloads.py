@@ -1,5 +1,4 @@
-"""What is measured: each workload's sizes, what its figures mean, and how its results are proved to
-be right."""
+"""Workloads: their sizes, the meaning of their figures, and the check of their results."""
 
 from __future__ import annotations
 
@@ -21,19 +20,21 @@ class Metric(NamedTuple):
 class Workload(NamedTuple):
     name: str
     work: str
-    """The method of a peer that does it."""
+    """Method of a peer that does the work."""
     metrics: tuple[Metric, ...]
     measure: Callable[[Peer, int], dict[str, float]]
-    """Does the work once, with so many tasks; a figure for each metric. Raises Wrong."""
+    """Does the work once, with this number of tasks. Returns a figure for each metric. Raises
+    Wrong."""
     first: int
-    """With how many tasks a peer's pace is found."""
+    """Number of tasks with which a peer's pace is measured."""
     most: int
-    """And no round has more than this."""
+    """Maximum number of tasks in a round."""
     quick: int
     scaled: bool = True
-    """Whether the number of tasks follows the peer's pace; else every round has `most`."""
+    """True if the number of tasks follows the peer's pace; otherwise every round has `most`
+    tasks."""
     needs: str = ""
-    """The module without which it cannot be done."""
+    """Module without which the work cannot be done."""
 
 
 class Wrong(Exception):

@@ -1,5 +1,5 @@
-"""One module per peer, named like it, with one class: the peer. Each is written as the peer's own
-documentation shows it."""
+"""One module per peer, with the peer's name and one class. Each peer is used as its own
+documentation shows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import importlib
 from benchmarks.compare.peer import Peer
 
 NAMES = ("titan", "ppe", "xargs", "hyperqueue", "dask", "ray", "parsl", "celery")
-"""In the order in which they take turns and stand in the report."""
+"""Names of the peers, in the order of the turns and of the report."""
 
 
 def load(name: str) -> type[Peer]:
-    """Imports nothing of the peer itself: that is done when it starts."""
+    """Return the class of a peer. The peer's own packages are imported only when it starts."""
     module = importlib.import_module(f"benchmarks.compare.peers.{name}")
     (found,) = [
         each

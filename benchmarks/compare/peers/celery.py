@@ -36,7 +36,8 @@ class Celery(Peer):
         redis = self.home / "redis.sock"
         server = self._start("redis-server", "--port", "0", "--unixsocket", str(redis), "--dir", str(self.home))
         await_true(lambda: _alive(server) and redis.exists())
-        # else it refuses pickled results to root; whoever reaches this Redis is in our network
+        # otherwise Celery refuses pickled results as root; only processes in this network can reach
+        # this Redis
         os.environ["C_FORCE_ROOT"] = "true"
         os.environ["BENCH_REDIS"] = f"redis+socket://{redis}"
         from benchmarks.compare.peers import celery_tasks

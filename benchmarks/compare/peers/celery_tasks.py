@@ -1,5 +1,5 @@
-"""The application that Celery's workers load. BENCH_REDIS says where its broker and result backend
-is."""
+"""The application that Celery's workers load. BENCH_REDIS is the address of its broker and result
+backend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.compare import tasks
 
 app = Celery("bench", broker=os.environ["BENCH_REDIS"], backend=os.environ["BENCH_REDIS"])
 app.conf.update(
-    worker_prefetch_multiplier=64,  # its guide to optimising wants 64 or 128 for many short tasks
+    worker_prefetch_multiplier=64,  # Celery's optimisation guide recommends 64 or 128 for many short tasks
     result_serializer="pickle",  # results are bytes, too
     accept_content=["json", "pickle"],
     broker_connection_retry_on_startup=True,

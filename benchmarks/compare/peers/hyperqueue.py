@@ -1,8 +1,8 @@
 """HyperQueue through its Python package: a server and a worker of two cores.
 https://it4innovations.github.io/hyperqueue
 
-Its client looks once a second whether a job is over, so the end of a round is taken from the newest
-file that a task's output went to, and one task alone is not timed.
+Its client checks only once a second whether a job is over. So the end of a round is the time of the
+newest output file of a task, and a single task is not timed.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from benchmarks.compare.peer import SLOTS, Peer
 
 
 class Parsl(Peer):
-    """`prefetch_capacity`: its documentation wants 0 for few or long tasks, and these
-    are neither."""
+    """`prefetch_capacity`: Parsl's documentation recommends 0 for few or long tasks, and these
+    tasks are neither."""
 
     title = "Parsl"
     distribution = "parsl"
@@ -73,5 +73,5 @@ class Parsl(Peer):
 
 
 def run(command: str) -> str:
-    """The body of a bash app: returns the command line."""
+    """Return the command line: this is the body of a bash app."""
     return command

@@ -1,5 +1,5 @@
-"""Titan: a private cluster of this machine as the `titan` command starts it, every decision synced,
-logs kept, sandboxes on."""
+"""Titan: a private cluster of this machine as the `titan` command starts it. Every decision is
+synced, logs are kept, and jobs have sandboxes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`xargs -P2 -n1`: what a shell does without any orchestrator. No folders, no logs, no retries,
-nothing durable."""
+"""`xargs -P2 -n1`: what a shell does without an orchestrator. It has no folders, logs or retries,
+and nothing is durable."""
 
 from __future__ import annotations
 
