@@ -31,7 +31,7 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def gated(folder: Path, webhook: str = "", **fields: Any) -> DAG:
-    """before -> ship -> after, the last of which leaves a line for each time it ran."""
+    """Return a DAG before -> ship -> after. `after` appends a line each time that it runs."""
     after = Job("after", command=f"echo ran >> {folder}/ran", parents=["ship"])
     return DAG("gated", [Job("before", command="true"), Gate("ship", "Ship it?", ["before"], webhook=webhook, **fields), after])
 

@@ -49,7 +49,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
             if goes_on or waits_for_end(entry.template):
                 entry.missing += 1
                 if job.service is not None:
-                    state.unsettled[child] = None  # `hold` moves it to WAITING unless dispatched
+                    state.unsettled[child] = None  # `hold` moves the child to WAITING unless it is dispatched
         was = job.state
         stopped = was is JobState.COMPLETED
         revive(state, number, job, e.at)

@@ -128,8 +128,8 @@ def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str, Cau
 
 def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], dict[int, bool]]:
     """Return the dependents of the jobs `roots` in three groups: jobs that can never run, jobs that
-    may go on in spite of the end of a parent, and handlers. The value of a handler is True if one
-    of its parents among the visited jobs is DEAD."""
+    may go on in spite of the end of a parent, and handlers. The third group maps each handler to
+    True if one of its visited parents is DEAD, else to False."""
     jobs = turn.state.jobs
     doomed: dict[int, None] = {}
     ready: dict[int, None] = {}

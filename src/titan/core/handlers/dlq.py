@@ -151,7 +151,8 @@ def plan(state: State, dead: list[int]) -> tuple[list[int], int]:
 
 
 def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Job]) -> None:
-    """Add the jobs that were cancelled or skipped because of the jobs `fresh` to the region."""
+    """Add to `region`, the jobs to revive, the jobs that were cancelled or skipped because of the
+    jobs `fresh`."""
     stack = list(fresh)
     while stack:
         for child in entry(stack.pop()).children or ():
@@ -163,7 +164,7 @@ def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Jo
 
 
 def _services_of(region: dict[int, None], entry: Callable[[int], Job]) -> list[int]:
-    """Return the COMPLETED services that jobs of the region need."""
+    """Return the COMPLETED services that jobs of `region` need."""
     parents = dict.fromkeys(p for number in region for p in entry(number).parents if not waits_for_end(entry(number).template))
     return [p for p in parents if p not in region and entry(p).service is not None and entry(p).state is JobState.COMPLETED]
 

@@ -233,7 +233,7 @@ class Oracle:
             if job.state is JobState.DEAD and child.state in UNRUN and not asked:
                 raise Violation(violation)
         elif job.template.on_failure == "continue" or child.awaits_ends:
-            return  # the child may have run without it
+            return  # the child may have run without the parent
         elif self.log_oracle.blocks(job, child) and child.state not in UNRUN and not job.is_service:
             raise Violation(violation)
 
