@@ -200,7 +200,7 @@ def _with(dag: DAG, deadline: float | None, group: str) -> DAG:
         return dag
     deadline = dag.deadline if deadline is None else deadline
     group = group or dag.agent_run_id
-    return DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, group, dag.source)
+    return DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, group, dag.source, dag.description)
 
 
 def _check_pipeline(arguments: tuple[str, ...], options: JobOptions) -> None:

@@ -26,6 +26,7 @@ class Node(NamedTuple):
     """Positions of the nodes that it waits for."""
     handles: bool = False
     """It is a failure handler, which runs if a parent fails."""
+    description: str = ""
 
 
 class Graph(NamedTuple):
@@ -33,6 +34,7 @@ class Graph(NamedTuple):
     size: int
     """Number of jobs."""
     nodes: tuple[Node, ...]
+    description: str = ""
 
 
 def graph_of(dag: DAG) -> Graph:
@@ -45,8 +47,8 @@ def graph_of(dag: DAG) -> Graph:
     for job in jobs:
         found = [position.get(parent, position.get(parent.partition("[")[0])) for parent in job.parents]
         parents = tuple(dict.fromkeys(i for i in found if i is not None))
-        nodes.append(Node(job.id, job.type, _about(job, handles=job.id in handlers), parents, job.id in handlers))
-    return Graph(dag.name, dag.size, tuple(nodes))
+        nodes.append(Node(job.id, job.type, _about(job, handles=job.id in handlers), parents, job.id in handlers, job.description))
+    return Graph(dag.name, dag.size, tuple(nodes), dag.description)
 
 
 def _about(job: Job, *, handles: bool) -> str:
@@ -61,7 +63,7 @@ def _about(job: Job, *, handles: bool) -> str:
 
 # -- text ------------------------------------------------------------------------------------------
 def as_text(graph: Graph) -> str:
-    """Return a line for each node, indented by the longest path to it.
+    """Return a line for each node, indented by the longest path to it, and the descriptions.
 
     >>> nodes = (Node("a", "run", "", ()), Node("b", "run", "3 jobs", (0,)))
     >>> print(as_text(Graph("p", 4, nodes)), end="")
@@ -75,15 +77,25 @@ def as_text(graph: Graph) -> str:
             "  " * min(depths[i], _MAX_INDENT) + node.id,
             node.about,
             ("if one fails: " if node.handles else "after ", [graph.nodes[parent].id for parent in node.parents]),
+            node.description,
         )
         for i, node in sorted(enumerate(graph.nodes), key=lambda entry: depths[entry[0]])
     ]
     widths = [min(max((len(row[column]) for row in rows), default=0), WIDTH // 2) for column in (0, 1)]
     lines = [f"{graph.name}: {graph.size:,} job{'s' * (graph.size != 1)}"]
-    for name, about, (word, parents) in rows:
+    lines += _described(graph.description, "")
+    for name, about, (word, parents), description in rows:
         line = f"{name:{widths[0]}}  {about:{widths[1]}}  " if widths[1] else f"{name:{widths[0]}}  "
         lines.append((line + (word + _some(parents, WIDTH - len(line) - len(word)) if parents else "")).rstrip())
+        lines += _described(description, " " * (len(name) - len(name.lstrip()) + 2))
     return "\n".join(lines) + "\n"
+
+
+def _described(text: str, indent: str) -> list[str]:
+    """Return the line of a description, cut at the width."""
+    line = " ".join(text.split())
+    room = WIDTH - len(indent) - 2
+    return [f"{indent}# {line if len(line) <= room else line[: room - 3] + '...'}"] if line else []
 
 
 def _some(names: Sequence[str], room: int) -> str:

@@ -25,6 +25,8 @@ PERM: Final = "perm:"
 """Prefix of a `file` that names an entry of the master's registry, perm_files/."""
 
 MAX_PATH: Final = 4096
+MAX_DESCRIPTION: Final = 4096
+"""Limit of the characters of a description."""
 
 
 def perm_name(file: str) -> str:
@@ -279,6 +281,13 @@ def dag_text_of(value: object) -> str:
     return text
 
 
+def description_of(value: object) -> str:
+    text = text_of(value)
+    if len(text) > MAX_DESCRIPTION:
+        raise BadField(f"must be at most {MAX_DESCRIPTION:,} characters")
+    return text
+
+
 def dag_name_of(value: object) -> str:
     return dag_text_of(text_of(value) or _fail("must not be empty"))
 
@@ -288,6 +297,7 @@ DAG_FIELDS: Final[Mapping[str, Callable[[object], Any]]] = {
     "version": dag_text_of,
     "agent_run_id": dag_text_of,
     "deadline": timeout_of,
+    "description": description_of,
 }
 
 

@@ -352,6 +352,11 @@ class Job:
         "worker's `--log-limit`. The end of a stream is always kept.",
         log_limit_of, default=0, form=Form.SIZE, template="log_limit",
     )
+    description: str = row(
+        "What the job is for, up to 4,096 characters, for people who read the pipeline. `titan graph` "
+        "shows it; it is not sent to the master.",
+        fields.description_of, default="", form=Form.TEXT, aliases=("desc", "comment"), use=Use.ALL, own=True,
+    )
     # fmt: on
 
     def __post_init__(self, port: int | None, health: object, restart: object, keep: bool) -> None:
@@ -432,6 +437,7 @@ class DAG:
       copy. The `file` of each job is a path in it. None: each `file` travels by itself.
     - `source`: path of the pipeline file that the DAG was read from, which `titan rerun
       --new-files` reads again.
+    - `description`: any text, up to 4,096 characters, for people. It is not sent to the master.
 
     Raises InvalidGraph. Missing parents and cycles are found when the DAG is staged.
 
@@ -450,6 +456,7 @@ class DAG:
     agent_run_id: str
     source: str
     """Absolute path, "" if unknown."""
+    description: str
 
     def __init__(
         self,
@@ -460,16 +467,19 @@ class DAG:
         deadline: float | str | None = None,
         agent_run_id: str = "",
         source: str | os.PathLike[str] = "",
+        description: str = "",
     ) -> None:
         put = object.__setattr__
         path = os.path.abspath(source) if source else ""
         put(self, "source", path if path.isprintable() and len(path) <= MAX_SOURCE else "")
-        for field, value in (("name", name), ("version", version), ("agent_run_id", agent_run_id)):
+        texts = {"name": name, "version": version, "agent_run_id": agent_run_id, "description": description}
+        for field, value in texts.items():
             if problem := problem_of(DAG_FIELDS[field], value):
                 raise InvalidGraph(f"DAG {shown(name)}: {field}: {problem}")
         put(self, "name", name)
         put(self, "version", version)
         put(self, "agent_run_id", agent_run_id)
+        put(self, "description", description)
         if isinstance(jobs, (str, bytes, Job, TaskCall, Mapping)) or not isinstance(jobs, Iterable):
             raise InvalidGraph(f"DAG {name!r}: jobs: must be a list of Job, not {kind_of(jobs)}")
         items = tuple(jobs)

@@ -15,6 +15,9 @@ from titan.sdk.job import ROW_OF_KEY, Job
 
 ROOT_ROWS: Final[Mapping[str, Row]] = {
     "name": Row("Required; 1 to 256 printable characters.", DAG_FIELDS["name"], form=Form.TEXT),
+    "description": Row(
+        "What the pipeline is for, up to 4,096 characters. `titan graph` shows it.", DAG_FIELDS["description"], form=Form.TEXT
+    ),
     "jobs": Row("Required: the list of jobs."),
     "params": Row(
         "[Parameters](#set-values-for-each-run): a mapping of names to defaults, or to mappings with `type`, `default`, "

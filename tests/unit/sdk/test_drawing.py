@@ -40,6 +40,13 @@ db              service
     )
 
 
+def test_descriptions_stand_below_their_names_and_fit_the_line() -> None:
+    jobs = [Job("a", command="x", description="Fetches\n  the data."), Job("b", command="x", parents=["a"], description="y" * 200)]
+    lines = as_text(graph_of(DAG("p", jobs, description="Trains a model."))).splitlines()
+    assert lines[:4] == ["p: 2 jobs", "# Trains a model.", "a", "  # Fetches the data."]
+    assert (lines[4], lines[5][:6], lines[5][-4:], len(lines[5])) == ("  b  after a", "    # ", "y...", 80)
+
+
 def test_inputs_gates_and_handlers_are_edges() -> None:
     graph = graph_of(DAG("p", JOBS))
     names = [node.id for node in graph.nodes]

@@ -66,6 +66,7 @@ def test_defaults_are_the_contract() -> None:
         "cwd": None,
         "stdin": None,
         "log_limit": 0,
+        "description": "",
     }
 
 

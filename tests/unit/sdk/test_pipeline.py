@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -171,6 +172,14 @@ jobs:
     assert (c.retries, c.env) == (3, a.env)
 
 
+def test_descriptions_change_nothing_that_is_sent(folder: Path) -> None:
+    text = "name: x\njobs:\n  - {id: a, command: x}\n  - {id: g, type: gate, message: m}\n"
+    plain = load_pipeline(write(folder, text))
+    described = load_pipeline(write(folder, "description: |\n  Two\n  lines\n" + text.replace("id: ", "description: why, id: ")))
+    assert (described.description, [job.description for job in described.jobs]) == ("Two\nlines\n", ["why", "why"])
+    assert stage(described).spec == msgspec.structs.replace(stage(plain).spec, source=stage(described).spec.source)
+
+
 # -- what is wrong ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("text", "says"),
@@ -195,7 +204,8 @@ jobs:
         ("name: x\njob: []\n", "2: job: unknown key: did you mean 'jobs'?"),
         (
             "name: x\nzzz: 1\njobs: []",
-            "2: zzz: unknown key: use one of name, jobs, params, env, defaults, project, deadline, version, agent_run_id, python",
+            "2: zzz: unknown key: "
+            "use one of name, description, jobs, params, env, defaults, project, deadline, version, agent_run_id, python",
         ),
         ("name: x\n1: x\n", "2: 1: unknown key"),
         ("name: x\nname: y\n", "2: name: duplicate key: line 1 already has it"),
@@ -295,6 +305,9 @@ BAD_JOBS: list[tuple[str, str]] = [
     ("python: 3.11", '5: python: must be a string, not the number 3.11: quote it, "3.11"'),
     ("python: ''", "5: python: must not be empty"),
     ("venv: x", "5: venv: unknown key: did you mean 'python'?"),
+    ("description: [1]", "5: description: must be a string, not a list"),
+    ("description: " + "x" * 4097, "5: description: must be at most 4,096 characters"),
+    ("desc: x", "5: desc: unknown key: did you mean 'description'?"),
     ("driver: fork", "5: driver: must be python or process, not 'fork'"),
     ("driver: python", "5: driver: applies only to a .py file"),
 ]
