@@ -9,17 +9,19 @@ TYPE_CHECKING = False  # importing `typing` would cost each `titan context` comm
 if TYPE_CHECKING:
     from typing import Any
 
+    from titan.sdk.call_future import CallFuture
     from titan.sdk.client import AsyncClient, Client
     from titan.sdk.gate import Gate
     from titan.sdk.job import DAG, Job
     from titan.sdk.run import AsyncRun, Run
     from titan.sdk.tasks import TaskCall, task
 
-__all__ = ["DAG", "AsyncClient", "AsyncRun", "Client", "Gate", "Job", "Run", "TaskCall", "__version__", "task"]
+__all__ = ["DAG", "AsyncClient", "AsyncRun", "CallFuture", "Client", "Gate", "Job", "Run", "TaskCall", "__version__", "task"]
 
 _HOMES = {
     "AsyncClient": "titan.sdk.client",
     "AsyncRun": "titan.sdk.run",
+    "CallFuture": "titan.sdk.call_future",
     "Client": "titan.sdk.client",
     "Run": "titan.sdk.run",
     "DAG": "titan.sdk.job",

@@ -15,7 +15,7 @@ from support.cluster import FAST, QUIET, Cluster, cluster
 from support.waiting import until
 from titan import DAG, Job
 from titan.core.events.sick_workers import WorkerSetAside, WorkerTakenBack
-from titan.sdk.unacknowledged import CallFuture
+from titan.sdk.call_future import CallFuture
 
 LOST = "output lost: the disk of its worker is full (No space left on device)"
 

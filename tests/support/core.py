@@ -121,8 +121,8 @@ def submit(spec: DagSpec, *, run: str = "r", key: str = "") -> inputs.DagSubmitt
     return inputs.DagSubmitted(CLIENT, 5, run, key, spec)
 
 
-def cancel(run: str, job: str = "") -> inputs.CancelRequested:
-    return inputs.CancelRequested(CLIENT, 6, run, job)
+def cancel(run: str, job: str = "", *, unstarted: bool = False) -> inputs.CancelRequested:
+    return inputs.CancelRequested(CLIENT, 6, run, job, unstarted=unstarted)
 
 
 def register(

@@ -139,13 +139,17 @@ class PipelineRemovalRequested(msgspec.Struct, frozen=True):
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
-    """A request to cancel a job, or the whole run if `job` is ""."""
+    """A request to cancel a job, or the whole run if `job` is "".
+
+    `unstarted`: only if the job is not RUNNING.
+    """
 
     origin: int
     request: int
     run: str
     job: str
     actor: str = ""
+    unstarted: bool = False
 
 
 class GateDecisionMade(msgspec.Struct, frozen=True):

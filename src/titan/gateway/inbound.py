@@ -122,8 +122,8 @@ def client_input(message: msg.Message, *, origin: int, actor: str = "", run: str
             return inputs.RunBegun(origin, message.request, run, *head, actor, message.source)
         case msg.AddJobs(request, position, ids, template_of, args, parents, payloads):
             return inputs.JobsArrived(origin, request, run, position, ids, template_of, args, parents, payloads)
-        case msg.Cancel(request, of_run, job):
-            return inputs.CancelRequested(origin, request, of_run, job, actor)
+        case msg.Cancel(request, of_run, job, unstarted):
+            return inputs.CancelRequested(origin, request, of_run, job, actor, unstarted)
         case msg.Decide():
             digest = digest_of(message.token) if message.token else b""
             return inputs.GateDecisionMade(

@@ -229,10 +229,14 @@ class Submitted(Message, frozen=True):
 
 
 class Cancel(Message, frozen=True):
-    """Cancel a job; `job` "" means the whole run."""
+    """Cancel a job; `job` "" means the whole run.
+
+    `unstarted`: leave a job that is RUNNING as it is.
+    """
 
     run: Name
     job: Name = ""
+    unstarted: bool = False
 
 
 class Cancelled(Message, frozen=True):

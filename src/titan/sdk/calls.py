@@ -18,22 +18,26 @@ from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 
-from titan.errors import CallerError, ConnectionLost, NotFound, TitanError
+from titan.errors import CallerError, ConnectionLost, NotFound
 from titan.model.dag import MAX_SECONDS, DagSpec, JobTemplate
+from titan.model.states import JobState
 from titan.model.values import BY_CONTENT_BYTES, INLINE_BYTES, artifact_of, size_of
 from titan.protocol import messages as msg
 from titan.sdk import uploads
+from titan.sdk.call_future import CallFuture, cancel_unstarted
+from titan.sdk.call_jobs import CallJobs
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
 from titan.sdk.functions import Content, Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
+from titan.sdk.map_parts import Map, MapPart
 from titan.sdk.run import submitted_here
-from titan.sdk.slot_release import nested_priority, slot_released
+from titan.sdk.slot_release import nested_priority
 from titan.sdk.tasks import Options, Task, TaskCall, plan, template_of_task
-from titan.sdk.unacknowledged import CallFuture, UnacknowledgedCalls
+from titan.sdk.unacknowledged import UnacknowledgedCalls
 
 T = TypeVar("T")
 SUBMISSION = 4096
@@ -60,6 +64,9 @@ class Calls:
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, close_timeout_s: float) -> None:
         self._connection = connection
         self._loop = loop
+        self.jobs = CallJobs(connection, loop)
+        self._maps: weakref.WeakSet[Map] = weakref.WeakSet()
+        """Maps whose results are not all read."""
         self._functions: weakref.WeakKeyDictionary[Callable[..., Any], Function] = weakref.WeakKeyDictionary()
         self._staged: dict[str, asyncio.Future[None]] = {}
         self.unacknowledged = UnacknowledgedCalls(loop, close_timeout_s)
@@ -94,8 +101,8 @@ class Calls:
             return Function(function)
 
     # -- single calls ------------------------------------------------------------------------------
-    def submit(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
-        entry = (self.callee(function), *parcelled(pack_arguments(args, kwargs)), CallFuture[Any]())
+    def submit(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[T]:
+        entry = (self.callee(function), *parcelled(pack_arguments(args, kwargs)), CallFuture[Any](self.jobs))
         with self._lock:
             pending = self._pending
             pending.append(entry)
@@ -118,17 +125,17 @@ class Calls:
             functions = list({callee.function.hash: callee.function for callee in callees}.values())
             make = partial(_spec, callees, [payload for _, payload, _, _ in part])
             parcels = [parcel for _, _, parcel, _ in part if parcel is not None]
-            self._start(ticket, functions, parcels, make, _Futures(part, self.settle))
+            self._start(ticket, functions, parcels, make, _Futures(part, self.settle, self.jobs))
 
     # -- graphs of tasks ---------------------------------------------------------------------------
-    def compute(self, wanted: list[TaskCall[Any]]) -> list[Future[Any]]:
+    def compute(self, wanted: list[TaskCall[Any]]) -> list[CallFuture[Any]]:
         """Submit the wanted nodes with all that they need. Return a future for each wanted node."""
         if not wanted:
             return []
         planned = plan(wanted, self.function)
         templates = planned.spec.templates
         templates[:] = [msgspec.structs.replace(template, priority=nested_priority(template.priority)) for template in templates]
-        sink, positions = Computed(planned, self.settle), sorted(set(planned.wanted))
+        sink, positions = Computed(planned, self.settle, self.jobs), sorted(set(planned.wanted))
         with self._lock:
             ticket = self.unacknowledged.add(lambda: planned.names)
         self._loop.call_soon_threadsafe(
@@ -138,7 +145,13 @@ class Calls:
 
     # -- maps --------------------------------------------------------------------------------------
     def map(
-        self, function: Callable[..., T], iterables: tuple[Iterable[Any], ...], chunksize: int | str, timeout: float | None
+        self,
+        function: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        chunksize: int | str,
+        timeout: float | None,
+        *,
+        detach: bool,
     ) -> Iterator[T]:
         if not iterables:
             raise CallerError("map: give at least one iterable")
@@ -147,26 +160,34 @@ class Calls:
             raise CallerError(f'map: chunksize must be "auto" or a positive integer, not {chunksize!r}')
         deadline = None if timeout is None else time.monotonic() + timeout
         rows: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        return self._map(function, rows, deadline) if size == 1 else self._map_chunks(function, rows, size, deadline)
+        if size == 1:
+            return self._map(function, rows, deadline, detach=detach)
+        return self._map_chunks(function, rows, size, deadline, detach=detach)
 
-    def _map(self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], deadline: float | None) -> Iterator[T]:
+    def _map(
+        self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], deadline: float | None, *, detach: bool
+    ) -> Iterator[T]:
         callee = self.callee(function)
-        known = callee.function
-        batches: list[_Slots] = []
-        while True:
-            payloads, parcels = _next_part(rows)
-            if not payloads:
-                break
-            slots = _Slots(len(payloads), known.name)
-            batches.append(slots)
-            make = partial(_spec, [callee] * len(payloads), payloads)
-            with self._lock:
-                ticket = self.unacknowledged.add(slots.names)
-            self._loop.call_soon_threadsafe(self._start, ticket, [known], parcels, make, slots)
-        return self._results(batches, deadline)
+        started = Map(detached=detach)
+        try:
+            while True:
+                payloads, parcels = _next_part(rows)
+                if not payloads:
+                    break
+                part = MapPart(len(payloads), callee.function.name)
+                started.parts.append(part)
+                make = partial(_spec, [callee] * len(payloads), payloads)
+                with self._lock:
+                    ticket = self.unacknowledged.add(part.names)
+                self._loop.call_soon_threadsafe(self._start, ticket, [callee.function], parcels, make, part)
+        except KeyboardInterrupt as interrupt:
+            started.cancel_after(interrupt, self.jobs)
+            raise
+        self._maps.add(started)
+        return self._results(started, deadline)
 
     def _map_chunks(
-        self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], size: int, deadline: float | None
+        self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], size: int, deadline: float | None, *, detach: bool
     ) -> Iterator[T]:
         options = self.callee(function).options
         plain = function.function if isinstance(function, Task) else function
@@ -191,7 +212,7 @@ class Calls:
         timeout = None if options.timeout is None else min(MAX_SECONDS, options.timeout * size)
         chunk_task: Any = Task(run, replace(options, timeout=timeout))
         chunks = iter(lambda: list(islice(rows, size)), [])
-        return _chunk_results(self._map(chunk_task, ((chunk,) for chunk in chunks), deadline))
+        return _chunk_results(self._map(chunk_task, ((chunk,) for chunk in chunks), deadline, detach=detach))
 
     # -- submissions -------------------------------------------------------------------------------
     def _start(
@@ -255,23 +276,10 @@ class Calls:
                             return
                     elif isinstance(message, msg.Submitted):
                         submitted_here(message.run)
-                        sink.accepted(message.run, partial(self._cancel, message.run))
+                        sink.accepted(message.run)
                         self.unacknowledged.acknowledge(ticket)
             except ConnectionLost:
                 await self._connection.reopen()
-
-    def _cancel(self, run: str, job: str) -> None:
-        async def cancel() -> None:
-            with contextlib.suppress(TitanError):
-                await self._connection.call(lambda n: msg.Cancel(n, run, job))
-
-        def begin() -> None:
-            task = self._loop.create_task(cancel())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(begin)
 
     async def _stage(self, function: Function) -> None:
         """Send the function to the master, only once."""
@@ -320,7 +328,22 @@ class Calls:
         async with self._fetching:
             return await uploads.fetch_value(self._connection, hash_, size_of(value))
 
-    def _results(self, batches: list[_Slots], deadline: float | None) -> Iterator[Any]:
+    def _results(self, started: Map, deadline: float | None) -> Iterator[Any]:
+        """Yield results in order. An interrupt cancels the calls that are not over."""
+        try:
+            yield from self._ordered(started.parts, deadline)
+        except KeyboardInterrupt as interrupt:
+            started.cancel_after(interrupt, self.jobs)
+            raise
+        finally:
+            self._maps.discard(started)
+
+    def interrupted(self, interrupt: BaseException) -> None:
+        """Cancel the open maps after an interrupt that ends the program or the client's block."""
+        for started in list(self._maps):
+            started.cancel_after(interrupt, self.jobs)
+
+    def _ordered(self, batches: list[MapPart], deadline: float | None) -> Iterator[Any]:
         """Yield results in order. The next few large values are prefetched meanwhile."""
         prefetched: dict[tuple[int, int], Future[Content]] = {}
         for number, slots in enumerate(batches):
@@ -337,7 +360,7 @@ class Calls:
 
     def _prefetch(
         self,
-        batches: list[_Slots],
+        batches: list[MapPart],
         number: int,
         at: int,
         value: bytes,
@@ -365,7 +388,7 @@ class Calls:
             fail(error)
         with self._lock:
             pending, self._pending = self._pending, []
-        _Futures(pending, self.settle).fail(error)
+        _Futures(pending, self.settle, self.jobs).fail(error)
 
 
 class Callee(NamedTuple):
@@ -451,11 +474,8 @@ def _set(future: Future[Any], make: Callable[[], Any]) -> None:
 class _Sink(Protocol):
     """Receiver of the results of one submission."""
 
-    def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
-        """Record the run.
-
-        `cancel(job)` cancels one of its jobs, `cancel("")` all. May be called again.
-        """
+    def accepted(self, run: str) -> None:
+        """Record the run. May be called again."""
 
     def unretrieved(self) -> Iterable[str]:
         """Return the functions, one per call, whose outcome the program has not retrieved."""
@@ -468,15 +488,19 @@ class _Sink(Protocol):
 class _Futures:
     """Receiver of the results of single calls."""
 
-    def __init__(self, entries: list[_Entry], settle: Settle) -> None:
+    def __init__(self, entries: list[_Entry], settle: Settle, jobs: CallJobs) -> None:
+        self._jobs = jobs
         self._futures = [future for _, _, _, future in entries]
         self._names = _names_of(entries)
         self._settle = settle
 
-    def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
+    def accepted(self, run: str) -> None:
         for i, future in enumerate(self._futures):
-            future.run_and_job = (run, str(i))
-            future.add_done_callback(partial(_cancel_job, cancel, str(i)))
+            future.acknowledge(run, str(i), self)
+
+    async def cancel_call(self, future: CallFuture[Any], *, force: bool) -> bool:
+        run, job = future.run_and_job
+        return await self._jobs.cancel(run, job, unstarted=not force) > 0
 
     def unretrieved(self) -> list[str]:
         return [
@@ -486,68 +510,21 @@ class _Futures:
     def take(self, message: msg.Values) -> None:
         for position, state, value, reason in zip(message.positions, message.states, message.values, message.reasons, strict=True):
             future = self._futures[position]
-            if not future.done() and not future.running() and future.set_running_or_notify_cancel():
+            if state in (JobState.CANCELLED, JobState.SKIPPED):
+                future.end_cancelled(reason)
+            elif future.begin_settling():
                 self._settle(future, state, value, reason)
 
     def fail(self, error: BaseException) -> None:
         for future in self._futures:
-            if not future.done() and not future.running() and future.set_running_or_notify_cancel():
+            if future.begin_settling():
                 future.set_exception(error)
-
-
-def _cancel_job(cancel: Callable[[str], None], job: str, future: Future[Any]) -> None:
-    if future.cancelled():
-        cancel(job)
-
-
-class _Slots:
-    """Receiver of the results of a part of a map. One thread waits for them in order."""
-
-    def __init__(self, count: int, name: str) -> None:
-        self.rows: list[tuple[int, bytes, str] | None] = [None] * count
-        self.error: BaseException | None = None
-        self._name = name
-        self._error_raised = False
-        self._changed = threading.Event()
-
-    def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
-        pass
-
-    def names(self) -> list[str]:
-        return [self._name] * len(self.rows)
-
-    def unretrieved(self) -> list[str]:
-        return [] if self._error_raised else self.names()
-
-    def take(self, message: msg.Values) -> None:
-        rows = self.rows
-        for position, state, value, reason in zip(message.positions, message.states, message.values, message.reasons, strict=True):
-            rows[position] = (state, value, reason)
-        self._changed.set()
-
-    def fail(self, error: BaseException) -> None:
-        self.error = error
-        self._changed.set()
-
-    def row(self, at: int, deadline: float | None) -> tuple[int, bytes, str]:
-        while True:
-            self._changed.clear()
-            row = self.rows[at]
-            if row is not None:
-                return row
-            if self.error is not None:
-                self._error_raised = True
-                raise self.error
-            with slot_released():
-                arrived = self._changed.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            if not arrived:
-                raise TimeoutError("the result did not arrive before the timeout")
 
 
 class Caller(Protocol):
     """Client, as its executor knows it."""
 
-    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
 
     def _settle_calls(self) -> None:
         """Wait until the master has acknowledged all submitted calls.
@@ -563,9 +540,9 @@ class TitanExecutor(Executor):
         self._client = client
         self._lock = threading.Lock()
         self._is_shut_down = False
-        self._unfinished: dict[Future[Any], None] = {}
+        self._unfinished: dict[CallFuture[Any], None] = {}
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]:
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -576,11 +553,12 @@ class TitanExecutor(Executor):
 
     def _forget(self, future: Future[Any]) -> None:
         with self._lock:
-            self._unfinished.pop(future, None)
+            self._unfinished.pop(cast("CallFuture[Any]", future), None)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut down like the standard library's executors, with one difference.
 
+        `cancel_futures` cancels the calls that do not run yet, and leaves the running ones.
         `wait=False` still waits until the master has acknowledged all calls. Then they run without
         this program. Raises CallsNotAcknowledged.
         """
@@ -588,8 +566,7 @@ class TitanExecutor(Executor):
             self._is_shut_down = True
             unfinished = list(self._unfinished)
         if cancel_futures:
-            for future in unfinished:
-                future.cancel()
+            cancel_unstarted(unfinished)
         if wait:
             for future in unfinished:
                 with contextlib.suppress(CancelledError):

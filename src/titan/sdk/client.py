@@ -8,7 +8,6 @@ import hashlib
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,11 +20,13 @@ from titan.protocol import messages as msg
 from titan.sdk import decisions, scaling, services, submission, uploads
 from titan.sdk.address import VARIABLE, find_address
 from titan.sdk.artifacts import Artifacts, AsyncArtifacts
+from titan.sdk.call_future import CallFuture
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.disk import DiskStatus, disk
 from titan.sdk.job import DAG, Job
+from titan.sdk.logs import log_pieces
 from titan.sdk.loop_thread import run_in_loop
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
@@ -409,22 +410,9 @@ class AsyncClient(AsyncArtifacts):
         For `RUN`: yield the output of all jobs and attempts of the run, in the order in which the
         master received it. With `follow`, until the run is over. Raises NotFound.
         """
-        run, job = split_job(target) if "/" in target else (target, "")
-        received: dict[tuple[str, int, int], int] = {}
-        while True:
-            try:
-                async for message, blob in self._connection.stream(lambda n: msg.ReadLogs(n, run, job, attempt or 0, follow)):
-                    assert isinstance(message, msg.LogChunk)
-                    place = (message.job, message.attempt, message.stream)
-                    skip = max(0, received.get(place, 0) - message.offset)
-                    if blob[skip:]:
-                        received[place] = message.offset + len(blob)
-                        skipped = 0 if skip else message.skipped
-                        yield LogPiece(message.stream, bytes(blob[skip:]), message.attempt, skipped, message.job or job)
-                    if message.last:
-                        return
-            except ConnectionLost:
-                await self._connection.reopen()
+        async with contextlib.aclosing(log_pieces(self._connection, target, follow=follow, attempt=attempt)) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def services(self, run: str = "", limit: int = 1000) -> list[ServiceStatus]:
         """Return the services that are not over, of one run or of all. Raises NotFound."""
@@ -515,6 +503,8 @@ class Client(Waiting, Artifacts):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
+            if isinstance(error, KeyboardInterrupt) and self._calls is not None and self._loop is not None:
+                self._calls.interrupted(error)
             self.close()
         except CallsNotAcknowledged as lost:
             if error is None:
@@ -583,6 +573,10 @@ class Client(Waiting, Artifacts):
         self._closed = True
         loop, self._loop = self._loop, None
         if loop is not None and pid == os.getpid():
+            ended_by = getattr(sys, "last_value", None)
+            if isinstance(ended_by, KeyboardInterrupt) and self._calls is not None:
+                with contextlib.suppress(KeyboardInterrupt):
+                    self._calls.interrupted(ended_by)
             self._end(loop, END_S)
 
     def _settle_calls(self) -> None:
@@ -638,9 +632,9 @@ class Client(Waiting, Artifacts):
 
     # -- functions ---------------------------------------------------------------------------------
     @overload
-    def call(self, function: Task[T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def call(self, function: Task[T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
     @overload
-    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run `function(*args, **kwargs)` on a worker. Return the future of its result at once.
 
@@ -651,7 +645,9 @@ class Client(Waiting, Artifacts):
           cause.
         - A call whose process dies is not repeated: JobFailed. A call whose worker is lost runs
           again on another.
-        - Cancelling the future cancels the job.
+        - The future also has `job` (RUN/JOB), `logs()` and `why()`.
+        - `cancel()` of the future cancels a call that does not run yet; `cancel(force=True)` also
+          one that runs.
         - The options of a `titan.task` apply. Change them for one call with
           `client.call(f.options(retries=5), ...)`.
 
@@ -661,7 +657,13 @@ class Client(Waiting, Artifacts):
         return self._submitter().submit(function, args, kwargs)
 
     def map(
-        self, function: Callable[..., T], /, *iterables: Iterable[Any], chunksize: int | str = "auto", timeout: float | None = None
+        self,
+        function: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        chunksize: int | str = "auto",
+        timeout: float | None = None,
+        detach: bool = False,
     ) -> Iterator[T]:
         """Like the built-in `map`, with each call as a job on a worker.
 
@@ -676,20 +678,21 @@ class Client(Waiting, Artifacts):
           whole chunk.
         - The options of a task apply. Its `timeout` is multiplied by the number of calls in a
           chunk.
+        - Ctrl-C cancels the calls that are not over, unless `detach` is True.
         """
-        return self._submitter().map(function, iterables, chunksize, timeout)
+        return self._submitter().map(function, iterables, chunksize, timeout, detach=detach)
 
     @overload
-    def compute(self, what: TaskCall[T], /) -> Future[T]: ...
+    def compute(self, what: TaskCall[T], /) -> CallFuture[T]: ...
     @overload
-    def compute(self, what: Sequence[TaskCall[T]], /) -> list[Future[T]]: ...
+    def compute(self, what: Sequence[TaskCall[T]], /) -> list[CallFuture[T]]: ...
     def compute(self, what: Any, /) -> Any:
         """Run the task calls that the given ones need, as one run with a job per call.
 
         Return at once, with a future for each given call. A call that several others need runs
         once. If a call fails, its dependents do not run: their futures raise JobFailed, which names
-        the failed ancestor and has its exception as the cause. Cancelling a future cancels its job,
-        unless another future needs that job.
+        the failed ancestor and has its exception as the cause. `cancel` of a future cancels its job
+        if that does not run yet and no other future needs it.
 
         >>> @task
         ... def add(x, y):

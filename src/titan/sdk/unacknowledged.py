@@ -16,52 +16,16 @@ import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
 from titan.errors import CallsNotAcknowledged
 from titan.sdk.loop_thread import run_in_loop
-from titan.sdk.slot_release import runner_of_call, slot_released
 
-T = TypeVar("T")
 CLOSE_TIMEOUT_S = 30.0
 MAX_NAMED = 5
 """Maximum number of functions that an error message names."""
 MAX_REFUSED = 1_000
 """Maximum number of refused submissions to report at the end; the newest are kept."""
-
-
-class CallFuture(Future[T]):
-    """Future of a call. `job` is RUN/JOB once the master has acknowledged the call.
-
-    Any client can read the result under that name.
-    """
-
-    run_and_job: tuple[str, str] | None = None
-    retrieved = False
-    """True once the program has retrieved the result or exception."""
-
-    @property
-    def job(self) -> str | None:
-        return f"{self.run_and_job[0]}/{self.run_and_job[1]}" if self.run_and_job is not None else None
-
-    def result(self, timeout: float | None = None) -> T:
-        try:
-            if self.done() or runner_of_call() is None:
-                return super().result(timeout)
-            with slot_released():
-                return super().result(timeout)
-        finally:
-            self.retrieved = self.done()
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        try:
-            if self.done() or runner_of_call() is None:
-                return super().exception(timeout)
-            with slot_released():
-                return super().exception(timeout)
-        finally:
-            self.retrieved = self.done()
 
 
 class UnacknowledgedCalls:

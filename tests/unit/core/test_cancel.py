@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, submit, succeeded
+from support.core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core.events import events as ev
 from titan.model.causes import Cause
@@ -50,6 +50,16 @@ def test_what_runs_is_stopped_and_keeps_its_slot_until_its_worker_says_that_it_i
         [ev.LeasesEnded(1, [FIRST], 5.0), ev.JobsDispatched(1, [FIRST + 1], FIRST + 1, 5.0)],
         [fx.SendAck(1, [FIRST]), fx.SendDispatch(1, [FIRST + 1], FIRST + 1)],
     )
+
+
+def test_a_request_for_unstarted_jobs_leaves_a_job_that_runs() -> None:
+    master = Master()
+    master.see(register(), submit(dag({"a": "", "b": "a"})))
+    master.see(started(1, {FIRST: 2.0}))
+    assert master.see(cancel("r", "a", unstarted=True)) == ([], [fx.ReplyCancelled(CLIENT, 6, 0)])
+    _, effects = master.see(cancel("r", "b", unstarted=True))
+    assert effects == [fx.ReplyCancelled(CLIENT, 6, 1)]
+    assert master.states() == [JobState.RUNNING, JobState.CANCELLED]
 
 
 def test_a_result_that_crosses_the_order_to_stop_does_not_count() -> None:

@@ -157,8 +157,8 @@ def misfit(data: bytes) -> msg.Error:
 
 
 def test_fields_of_a_newer_peer_are_ignored() -> None:
-    (got,) = MessageDecoder().receive_data(frame(msg.Cancel, 5, "r", "j", "new", {"x": 1}))
-    assert got == Received(msg.Cancel(5, "r", "j"), b"")
+    (got,) = MessageDecoder().receive_data(frame(msg.Cancel, 5, "r", "j", True, "new", {"x": 1}))
+    assert got == Received(msg.Cancel(5, "r", "j", True), b"")
 
 
 def test_fields_that_an_older_peer_does_not_know_have_defaults() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import doctest
 import pickle
-from concurrent.futures import CancelledError, Future
-from typing import Any
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future, wait
+from typing import Any, TypeVar
 
 import pytest
 
@@ -15,10 +17,14 @@ from titan.errors import CallerError, InvalidGraph, JobFailed
 from titan.model import graph
 from titan.model.states import JobState
 from titan.protocol import messages as msg
+from titan.sdk.call_jobs import CallJobs
 from titan.sdk.compute import Computed
 from titan.sdk.functions import Function, value_of
+from titan.sdk.status import JobStatus, job_status
 from titan.sdk.tasks import Plan, TaskCall, nodes_of, plan, task
 from titan.worker.isolated.runner import Arguments
+
+U = TypeVar("U")
 
 
 @task
@@ -135,6 +141,33 @@ def test_in_a_job_the_name_is_the_plain_function() -> None:
     assert pickle.loads(Function(fib.function).pickled)(10) == 55
 
 
+class FakeJobs(CallJobs):
+    """A master that runs the jobs in `running`, and cancels what it may."""
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+        self.asked: list[str] = []
+
+    def in_loop(self) -> bool:
+        return False
+
+    def wait(self, work: Coroutine[Any, Any, U]) -> U:
+        return asyncio.run(work)
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        asyncio.run(work)
+
+    async def cancel(self, run: str, job: str = "", *, unstarted: bool = False) -> int:
+        if unstarted and job in self.running:
+            return 0
+        self.asked.append(job)
+        return 1
+
+    async def status(self, run: str, job: str) -> JobStatus:
+        row = msg.JobRow(job, int(JobState.RUNNING if job in self.running else JobState.QUEUED), 1, "w", -1, 0.0, 0.0, 0.0, "")
+        return job_status(row)
+
+
 # -- what came of it -------------------------------------------------------------------------------
 def settle(future: Future[Any], state: int, value: bytes, reason: str) -> None:
     try:
@@ -154,7 +187,7 @@ def raised(error: Exception) -> bytes:
 def test_a_node_behind_a_failure_names_it() -> None:
     a = inc(0)
     b = inc(a)
-    sink = Computed(planned(a, inc(inc(b))), settle)
+    sink = Computed(planned(a, inc(inc(b))), settle, FakeJobs())
     done, lost = sink.futures[0], sink.futures[3]
     sink.take(values((0, JobState.COMPLETED, b"i" + pickle.dumps(1), "")))
     sink.take(values((1, JobState.DEAD, raised(KeyError("k")), "KeyError"), (3, JobState.CANCELLED, b"", "its ancestor ...")))
@@ -165,14 +198,14 @@ def test_a_node_behind_a_failure_names_it() -> None:
 
 
 def test_a_node_that_somebody_cancelled_is_cancelled() -> None:
-    sink = Computed(planned(inc(0)), settle)
+    sink = Computed(planned(inc(0)), settle, FakeJobs())
     sink.take(values((0, JobState.CANCELLED, b"", "cancelled by a user")))
     with pytest.raises(CancelledError, match="by a user"):
         sink.futures[0].result(0)
 
 
 def test_what_is_told_twice_counts_once() -> None:
-    sink = Computed(planned(inc(0)), settle)
+    sink = Computed(planned(inc(0)), settle, FakeJobs())
     for n in (1, 2):
         sink.take(values((0, JobState.COMPLETED, b"i" + pickle.dumps(n), "")))
     assert sink.futures[0].result(0) == 1
@@ -180,16 +213,38 @@ def test_what_is_told_twice_counts_once() -> None:
 
 def test_cancelling_spares_what_another_result_needs() -> None:
     a = inc(0)
-    sink = Computed(planned(a, inc(a), inc(5)), settle)
-    asked: list[str] = []
-    sink.accepted("run", asked.append)
+    jobs = FakeJobs()
+    sink = Computed(planned(a, inc(a), inc(5)), settle, jobs)
+    sink.accepted("run")
     first, second, third = sink.futures.values()
-    first.cancel()
-    assert asked == []
-    second.cancel()
-    assert asked == ["inc-1"]
-    third.cancel()
-    assert asked == ["inc-1", ""]
+    assert first.cancel() and first.cancelled()
+    assert jobs.asked == []
+    assert second.cancel() and jobs.asked == ["inc-1"]
+    assert third.cancel() and jobs.asked == ["inc-1", "inc-2", ""]
+
+
+def test_a_running_node_is_cancelled_only_by_force() -> None:
+    jobs = FakeJobs()
+    sink = Computed(planned(inc(0)), settle, jobs)
+    sink.accepted("run")
+    (future,) = sink.futures.values()
+    jobs.running = {"inc-0"}
+    assert future.running() and not future.cancel()
+    assert (jobs.asked, future.done()) == ([], False)
+    assert future.cancel(force=True) and future.cancelled()
+    assert jobs.asked == ["inc-0", ""]
+
+
+def test_a_future_that_is_cancelled_before_its_acknowledgement_cancels_its_job_then() -> None:
+    jobs = FakeJobs()
+    sink = Computed(planned(inc(0)), settle, jobs)
+    (future,) = sink.futures.values()
+    assert future.cancel() and future.cancel()
+    assert wait([future], 0).done == {future}, "a waiter learns of it"
+    sink.accepted("run")
+    assert jobs.asked == ["inc-0", ""] and future.job == "run/inc-0"
+    sink.take(values((0, JobState.COMPLETED, b"i" + pickle.dumps(1), "")))
+    assert future.cancelled()
 
 
 def test_the_examples_of_docstrings_run() -> None:

@@ -39,7 +39,8 @@ def on_cancel_requested(turn: Turn, received: CancelRequested) -> None:
         if number is None:
             turn.order(fx.Refuse(received.origin, received.request, NotFound.code, f"run {run.id} has no job {received.job!r}"))
             return
-        doomed = [number] if state.jobs[number].state not in TERMINAL else []
+        kept = (*TERMINAL, JobState.RUNNING) if received.unstarted else TERMINAL
+        doomed = [number] if state.jobs[number].state not in kept else []
         if doomed:
             cancel(turn, doomed, Cause.ASKED, f"cancelled by {turn.asker}")
             # Make a new list, because the old list belongs to an event.
