@@ -66,6 +66,7 @@ def test_the_public_names_are_these() -> None:
     assert sorted(titan.__all__) == [
         "AsyncClient",
         "AsyncRun",
+        "CallFuture",
         "Client",
         "DAG",
         "Gate",

@@ -296,7 +296,7 @@ def _check_template(t: JobTemplate) -> None:
     if not is_capability(t.requirement):
         raise InvalidGraph(f"{where}: requirement {t.requirement[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
     if t.needs is not None:
-        _check_needs(where, t, t.needs)
+        _check_needs(where, t.needs)
     if not 0 <= t.retries <= limits.MAX_RETRIES:
         raise InvalidGraph(f"{where}: retries must be 0 to {limits.MAX_RETRIES}")
     if not -limits.MAX_PRIORITY <= t.priority <= limits.MAX_PRIORITY:
@@ -364,7 +364,7 @@ def _check_limits(where: str, t: JobTemplate, amounts: limits.Limits) -> None:
         raise InvalidGraph(f"{where}: limits: processes must be 1 to {limits.MAX_PROCESSES:,}")
 
 
-def _check_needs(where: str, t: JobTemplate, needs: Needs) -> None:
+def _check_needs(where: str, needs: Needs) -> None:
     if len(needs.capabilities) >= MAX_CAPABILITIES:
         raise InvalidGraph(f"{where}: requirement: at most {MAX_CAPABILITIES} capabilities")
     for capability in needs.capabilities:
@@ -377,5 +377,3 @@ def _check_needs(where: str, t: JobTemplate, needs: Needs) -> None:
     ):
         if not 0 <= value <= most:  # also false for NaN
             raise InvalidGraph(f"{where}: {field} must be 0 to {most:,.0f}")
-    if t.function and (needs.cpus or needs.memory or needs.gpus):
-        raise InvalidGraph(f"{where}: a function cannot ask for cpus, memory or gpus: make it a script")

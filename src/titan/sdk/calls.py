@@ -8,17 +8,15 @@ results. It is repeated under its idempotency key if the connection breaks.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -28,7 +26,7 @@ from titan.model.states import JobState
 from titan.model.values import BY_CONTENT_BYTES, INLINE_BYTES, artifact_of, size_of
 from titan.protocol import messages as msg
 from titan.sdk import uploads
-from titan.sdk.call_future import CallFuture, cancel_unstarted
+from titan.sdk.call_future import CallFuture
 from titan.sdk.call_jobs import CallJobs
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
@@ -71,7 +69,7 @@ class Calls:
         self._staged: dict[str, asyncio.Future[None]] = {}
         self.unacknowledged = UnacknowledgedCalls(loop, close_timeout_s)
         self._lock = self.unacknowledged.lock
-        self._pending: list[_Entry] = []
+        self._pending: list[Entry] = []
         self._ticket = 0
         """Ticket of the pending calls."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,16 +77,16 @@ class Calls:
         self._numbers = 0
         self._fetching = asyncio.Semaphore(FETCHES)
 
-    def callee(self, function: Callable[..., Any]) -> Callee:
+    def callee(self, function: Callable[..., Any], changes: Mapping[str, Any]) -> Callee:
         """Return the function with its options.
 
-        A function that is not a task has default options.
+        A task has its own options, another function the default ones. `changes` replace some.
         """
         if not isinstance(function, Task):
-            return Callee(self.function(function), _nested(DEFAULT_OPTIONS))
+            return Callee(self.function(function), _nested(DEFAULT_OPTIONS.changed(changes)))
         if function._after:
             raise CallerError(f"{function!r} waits for {function._after[0]!r}: submit its call and that job in one DAG")
-        return Callee(self.function(function.function), _nested(function._options))
+        return Callee(self.function(function.function), _nested(function._options.changed(changes)))
 
     def function(self, function: Callable[..., Any]) -> Function:
         """Return the pickled function. It is pickled only once in the function's lifetime."""
@@ -101,8 +99,25 @@ class Calls:
             return Function(function)
 
     # -- single calls ------------------------------------------------------------------------------
-    def submit(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[T]:
-        entry = (self.callee(function), *parcelled(pack_arguments(args, kwargs)), CallFuture[Any](self.jobs))
+    def submit(
+        self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]
+    ) -> CallFuture[T]:
+        entry = self.prepare(function, args, kwargs, options)
+        self.hand_in(entry)
+        return entry[3]
+
+    def prepare(
+        self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any]
+    ) -> Entry:
+        """Pickle a call, which `hand_in` submits.
+
+        Raises CallerError, InvalidGraph, LimitExceeded.
+        """
+        callee = self.callee(function, options)
+        return callee, *parcelled(pack_arguments(args, kwargs)), CallFuture[Any](self.jobs)
+
+    def hand_in(self, entry: Entry) -> None:
+        """Submit a call. Not every call is a submission of its own."""
         with self._lock:
             pending = self._pending
             pending.append(entry)
@@ -111,7 +126,6 @@ class Calls:
                 self._ticket = self.unacknowledged.add(lambda: _names_of(pending))
         if first:
             self._loop.call_soon_threadsafe(self._flush)
-        return entry[3]
 
     def _flush(self) -> None:
         with self._lock:
@@ -150,6 +164,7 @@ class Calls:
         iterables: tuple[Iterable[Any], ...],
         chunksize: int | str,
         timeout: float | None,
+        options: Mapping[str, Any],
         *,
         detach: bool,
     ) -> Iterator[T]:
@@ -161,13 +176,10 @@ class Calls:
         deadline = None if timeout is None else time.monotonic() + timeout
         rows: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         if size == 1:
-            return self._map(function, rows, deadline, detach=detach)
-        return self._map_chunks(function, rows, size, deadline, detach=detach)
+            return self._map(self.callee(function, options), rows, deadline, detach=detach)
+        return self._map_chunks(function, rows, size, deadline, options, detach=detach)
 
-    def _map(
-        self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], deadline: float | None, *, detach: bool
-    ) -> Iterator[T]:
-        callee = self.callee(function)
+    def _map(self, callee: Callee, rows: Iterator[tuple[Any, ...]], deadline: float | None, *, detach: bool) -> Iterator[Any]:
         started = Map(detached=detach)
         try:
             while True:
@@ -187,9 +199,16 @@ class Calls:
         return self._results(started, deadline)
 
     def _map_chunks(
-        self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], size: int, deadline: float | None, *, detach: bool
+        self,
+        function: Callable[..., T],
+        rows: Iterator[tuple[Any, ...]],
+        size: int,
+        deadline: float | None,
+        changes: Mapping[str, Any],
+        *,
+        detach: bool,
     ) -> Iterator[T]:
-        options = self.callee(function).options
+        options = self.callee(function, changes).options
         plain = function.function if isinstance(function, Task) else function
         tries = options.retries + 1
 
@@ -210,9 +229,9 @@ class Calls:
 
         run.__qualname__ = name_of(plain)
         timeout = None if options.timeout is None else min(MAX_SECONDS, options.timeout * size)
-        chunk_task: Any = Task(run, replace(options, timeout=timeout))
+        callee = Callee(self.function(run), replace(options, timeout=timeout))
         chunks = iter(lambda: list(islice(rows, size)), [])
-        return _chunk_results(self._map(chunk_task, ((chunk,) for chunk in chunks), deadline, detach=detach))
+        return _chunk_results(self._map(callee, ((chunk,) for chunk in chunks), deadline, detach=detach))
 
     # -- submissions -------------------------------------------------------------------------------
     def _start(
@@ -396,8 +415,8 @@ class Callee(NamedTuple):
     options: Options
 
 
-DEFAULT_OPTIONS = Options("")
-_Entry = tuple[Callee, bytes, Parcel | None, CallFuture[Any]]
+DEFAULT_OPTIONS = Options()
+Entry = tuple[Callee, bytes, Parcel | None, CallFuture[Any]]
 
 
 def _nested(options: Options) -> Options:
@@ -405,7 +424,7 @@ def _nested(options: Options) -> Options:
     return options if priority == options.priority else replace(options, priority=priority)
 
 
-def _names_of(entries: list[_Entry]) -> list[str]:
+def _names_of(entries: list[Entry]) -> list[str]:
     return [callee.function.name for callee, _, _, _ in entries]
 
 
@@ -488,7 +507,7 @@ class _Sink(Protocol):
 class _Futures:
     """Receiver of the results of single calls."""
 
-    def __init__(self, entries: list[_Entry], settle: Settle, jobs: CallJobs) -> None:
+    def __init__(self, entries: list[Entry], settle: Settle, jobs: CallJobs) -> None:
         self._jobs = jobs
         self._futures = [future for _, _, _, future in entries]
         self._names = _names_of(entries)
@@ -519,57 +538,3 @@ class _Futures:
         for future in self._futures:
             if future.begin_settling():
                 future.set_exception(error)
-
-
-class Caller(Protocol):
-    """Client, as its executor knows it."""
-
-    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
-
-    def _settle_calls(self) -> None:
-        """Wait until the master has acknowledged all submitted calls.
-
-        Raises CallsNotAcknowledged.
-        """
-
-
-class TitanExecutor(Executor):
-    """Executor of the standard library's interface, whose calls run on the cluster."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
-        self._lock = threading.Lock()
-        self._is_shut_down = False
-        self._unfinished: dict[CallFuture[Any], None] = {}
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]:
-        with self._lock:
-            if self._is_shut_down:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            future = self._client.call(fn, *args, **kwargs)
-            self._unfinished[future] = None
-        future.add_done_callback(self._forget)
-        return future
-
-    def _forget(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._unfinished.pop(cast("CallFuture[Any]", future), None)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Shut down like the standard library's executors, with one difference.
-
-        `cancel_futures` cancels the calls that do not run yet, and leaves the running ones.
-        `wait=False` still waits until the master has acknowledged all calls. Then they run without
-        this program. Raises CallsNotAcknowledged.
-        """
-        with self._lock:
-            self._is_shut_down = True
-            unfinished = list(self._unfinished)
-        if cancel_futures:
-            cancel_unstarted(unfinished)
-        if wait:
-            for future in unfinished:
-                with contextlib.suppress(CancelledError):
-                    future.exception()
-        else:
-            self._client._settle_calls()

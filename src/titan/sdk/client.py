@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, I
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
+from typing import Any, Self, TypeVar, Unpack, cast, overload
 
 from titan.errors import CallerError, CallsNotAcknowledged, ConnectionLost
 from titan.model import graph
@@ -21,10 +21,11 @@ from titan.sdk import decisions, scaling, services, submission, uploads
 from titan.sdk.address import VARIABLE, find_address
 from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.call_future import CallFuture
-from titan.sdk.calls import Calls, TitanExecutor
+from titan.sdk.calls import Calls
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.disk import DiskStatus, disk
+from titan.sdk.executor import TitanExecutor
 from titan.sdk.job import DAG, Job
 from titan.sdk.logs import log_pieces
 from titan.sdk.loop_thread import run_in_loop
@@ -54,7 +55,7 @@ from titan.sdk.status import (
 )
 from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
-from titan.sdk.tasks import Task, TaskCall, nodes_of
+from titan.sdk.tasks import CallOptions, MapOptions, Options, Task, TaskCall, nodes_of
 from titan.sdk.unacknowledged import CLOSE_TIMEOUT_S
 from titan.sdk.waiting import CLOSED, Waiting
 from titan.sdk.watching import NewsQueue, RunView
@@ -331,7 +332,7 @@ class AsyncClient(AsyncArtifacts):
 
         See Client.call.
         """
-        future = self._calls.submit(function, args, kwargs)
+        future = self._calls.submit(function, args, kwargs, {})
         with slot_released():
             return await asyncio.wrap_future(future)
 
@@ -648,13 +649,13 @@ class Client(Waiting, Artifacts):
         - The future also has `job` (RUN/JOB), `logs()` and `why()`.
         - `cancel()` of the future cancels a call that does not run yet; `cancel(force=True)` also
           one that runs.
-        - The options of a `titan.task` apply. Change them for one call with
-          `client.call(f.options(retries=5), ...)`.
+        - All arguments are those of the function. `client.options(retries=5).call(...)` gives
+          options; without them those of a `titan.task` apply.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     assert client.call(pow, 2, 10).result() == 1024
         """
-        return self._submitter().submit(function, args, kwargs)
+        return self._submitter().submit(function, args, kwargs, {})
 
     def map(
         self,
@@ -664,6 +665,7 @@ class Client(Waiting, Artifacts):
         chunksize: int | str = "auto",
         timeout: float | None = None,
         detach: bool = False,
+        **options: Unpack[MapOptions],
     ) -> Iterator[T]:
         """Like the built-in `map`, with each call as a job on a worker.
 
@@ -676,11 +678,29 @@ class Client(Waiting, Artifacts):
         - An exception of a call is raised in place of its result. The other calls of its chunk
           still run. A call that kills its process, or whose result cannot be pickled, fails its
           whole chunk.
-        - The options of a task apply. Its `timeout` is multiplied by the number of calls in a
-          chunk.
         - Ctrl-C cancels the calls that are not over, unless `detach` is True.
+        - `options` are those of `Client.options`, but for `timeout`. Without them those of a
+          `titan.task` apply. The `timeout` of a task or of `Client.options` is multiplied by the
+          number of calls in a chunk.
         """
-        return self._submitter().map(function, iterables, chunksize, timeout, detach=detach)
+        return self._submitter().map(function, iterables, chunksize, timeout, options, detach=detach)
+
+    def options(self, **options: Unpack[CallOptions]) -> CallsWithOptions:
+        """Return `call`, `map` and `executor` of this client with options for each call.
+
+        - `retries`: retries of a call that raised; default 0.
+        - `timeout`: seconds, or a text such as "5m", after which a running call is killed.
+        - `priority`: calls with a higher one run first; default 1.
+        - `requirement`: the capability that the worker must offer, or several.
+        - `cpus`, `memory`, `gpus`: what a running call reserves on its worker.
+
+        They replace the options of a `titan.task`. Raises InvalidGraph.
+
+        >>> gpu = Client().options(requirement="GPU", retries=2)
+        >>> gpu.call(pow, 2, 10).result()              # doctest: +SKIP
+        1024
+        """
+        return CallsWithOptions(self, options)
 
     @overload
     def compute(self, what: TaskCall[T], /) -> CallFuture[T]: ...
@@ -704,12 +724,25 @@ class Client(Waiting, Artifacts):
         futures = self._submitter().compute(nodes)
         return futures[0] if single else futures
 
-    def executor(self) -> TitanExecutor:
+    def executor(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        **options: Unpack[CallOptions],
+    ) -> TitanExecutor:
         """Return a concurrent.futures.Executor that runs calls on the cluster.
 
-        Its shutdown leaves this client open.
+        - `max_workers`: the number of its calls that may be open at the same time; default: no
+          limit, as the cluster has one. This program submits a further call when one has ended.
+        - `initializer(*initargs)` runs in each process before its first call of this executor. If
+          it raises, the call raises BrokenExecutor.
+        - `options` are those of `Client.options`.
+
+        Its shutdown leaves this client open. Raises CallerError, InvalidGraph.
         """
-        return TitanExecutor(self)
+        return TitanExecutor(self, max_workers, initializer, initargs, options)
 
     def _submitter(self) -> Calls:
         calls = self._calls
@@ -856,6 +889,45 @@ class Client(Waiting, Artifacts):
     def stop_master(self) -> None:
         """Stop the master. Workers keep their jobs and wait for the next master."""
         self._wait(self._async.stop_master())
+
+
+class CallsWithOptions:
+    """`call`, `map` and `executor` of a client with options for each call. See Client.options."""
+
+    def __init__(self, client: Client, options: CallOptions) -> None:
+        Options().changed(options)
+        self._client = client
+        self._options = options
+
+    @overload
+    def call(self, function: Task[T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
+    @overload
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> CallFuture[T]: ...
+    def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """See Client.call."""
+        return self._client._submitter().submit(function, args, kwargs, self._options)
+
+    def map(
+        self,
+        function: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        chunksize: int | str = "auto",
+        timeout: float | None = None,
+        detach: bool = False,
+    ) -> Iterator[T]:
+        """See Client.map."""
+        return self._client._submitter().map(function, iterables, chunksize, timeout, self._options, detach=detach)
+
+    def executor(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> TitanExecutor:
+        """See Client.executor."""
+        return TitanExecutor(self._client, max_workers, initializer, initargs, self._options)
 
 
 _clients_here: dict[str, Client] = {}

@@ -12,17 +12,19 @@ import functools
 import itertools
 import pickle
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypedDict, TypeVar, cast, overload
 
 from titan.errors import CallerError, InvalidGraph
-from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
+from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, DagSpec, JobTemplate
+from titan.model.demand import MAX_GPUS
 from titan.model.names import NAME_RULE, match_name
 from titan.model.secrets import NOT_FOR_CALLS
 from titan.sdk.field_table import BadField
+from titan.sdk.fields import integer, timeout_of
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
-from titan.sdk.needs import main_capability, needs_of, requirement_of
+from titan.sdk.needs import cpus_of, main_capability, memory_of, needs_of, requirement_of
 from titan.sdk.pickles import dumps
 from titan.sdk.slot_release import session
 
@@ -37,30 +39,68 @@ def _job_name(task: str) -> str:
     return _UNFIT.sub("_", task)[:_NAME_CHARS].lstrip(".:@+=,[]-") or "task"
 
 
+class MapOptions(TypedDict, total=False):
+    """Options for the calls of a map. They mean the same as in `Job`."""
+
+    retries: int
+    priority: int
+    requirement: str | Sequence[str]
+    cpus: float
+    memory: int | str
+    gpus: int
+
+
+class CallOptions(MapOptions, total=False):
+    """Options for calls."""
+
+    timeout: float | str | None
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "retries": integer(0, MAX_RETRIES),
+    "timeout": timeout_of,
+    "priority": integer(-MAX_PRIORITY, MAX_PRIORITY),
+    "requirement": requirement_of,
+    "cpus": cpus_of,
+    "memory": memory_of,
+    "gpus": integer(0, MAX_GPUS, "a whole number of GPUs"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Options for the calls of a task. They mean the same as in `Job`."""
+    """Options for the calls of a function. They mean the same as in `Job`."""
 
-    name: str
+    name: str = ""
+    """Name of the task; "" for a function that is no task."""
     retries: int = 0
     timeout: float | None = None
     priority: int = 1
     requirement: str | tuple[str, ...] = "GENERAL"
+    cpus: float = 0.0
+    memory: int = 0
+    gpus: int = 0
 
     def __post_init__(self) -> None:
-        for field, value, limit in (("retries", self.retries, MAX_RETRIES), ("priority", self.priority, MAX_PRIORITY)):
-            if not isinstance(value, int) or isinstance(value, bool) or not -limit <= value <= limit:
-                raise InvalidGraph(f"task {self.name!r}: {field}: must be an integer within +-{limit:,}, not {value!r}")
-        if self.retries < 0:
-            raise InvalidGraph(f"task {self.name!r}: retries: must be 0 to {MAX_RETRIES:,}, not {self.retries}")
-        timeout = self.timeout
-        if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
-            raise InvalidGraph(f"task {self.name!r}: timeout: must be None or seconds above 0, not {timeout!r}")
-        try:
-            # a tuple: options are keys of dicts
-            object.__setattr__(self, "requirement", requirement_of(self.requirement))
-        except BadField as bad:
-            raise InvalidGraph(f"task {self.name!r}: requirement: {bad}") from None
+        for field, check in _CHECKS.items():
+            try:
+                object.__setattr__(self, field, check(getattr(self, field)))
+            except BadField as bad:
+                raise InvalidGraph(f"{_owner(self.name)}: {field}: {bad}") from None
+
+    def changed(self, changes: Mapping[str, Any]) -> Options:
+        """Return these options with some changes. Raises InvalidGraph."""
+        unknown = next((key for key in changes if key not in Options.__slots__), "")
+        if unknown == "secrets":
+            raise InvalidGraph(f"{_owner(self.name)}: secrets: {NOT_FOR_CALLS}")
+        if unknown:
+            known = [name for name in Options.__slots__ if self.name or name != "name"]
+            raise InvalidGraph(f"{_owner(self.name)}: unknown option {unknown!r}: use one of {', '.join(known)}")
+        return replace(self, **changes) if changes else self
+
+
+def _owner(task: str) -> str:
+    return f"task {task!r}" if task else "options of calls"
 
 
 class Identified(Protocol):
@@ -90,16 +130,9 @@ class Task(Generic[T_co]):
     def options(self, **changes: Any) -> Task[T_co]:
         """Return the same task with other options.
 
-        The options are `retries`, `timeout`, `priority`, `requirement` and `name`.
+        The options are those of `titan.task`.
         """
-        unknown = [key for key in changes if key not in Options.__slots__]
-        if "secrets" in unknown:
-            raise InvalidGraph(f"task {self._options.name!r}: secrets: {NOT_FOR_CALLS}")
-        if unknown:
-            raise InvalidGraph(
-                f"task {self._options.name!r}: unknown option {unknown[0]!r}: use one of {', '.join(Options.__slots__)}"
-            )
-        return Task(self.function, replace(self._options, **changes), self._after)
+        return Task(self.function, self._options.changed(changes), self._after)
 
     def after(self, *others: Identified | str) -> Task[T_co]:
         """Return the same task, whose calls also wait for these jobs of a DAG.
@@ -190,9 +223,12 @@ def task(
     *,
     name: str = "",
     retries: int = 0,
-    timeout: float | None = None,
+    timeout: float | str | None = None,
     priority: int = 1,
     requirement: str | Sequence[str] = "GENERAL",
+    cpus: float = 0.0,
+    memory: int | str = 0,
+    gpus: int = 0,
 ) -> Callable[[Callable[..., T]], Task[T]]: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -200,9 +236,12 @@ def task(
     *,
     name: str = "",
     retries: int = 0,
-    timeout: float | None = None,
+    timeout: float | str | None = None,
     priority: int = 1,
     requirement: str | Sequence[str] = "GENERAL",
+    cpus: float = 0.0,
+    memory: int | str = 0,
+    gpus: int = 0,
     secrets: Sequence[str] = (),
 ) -> Any:
     """Make a function a task: a call of it returns a node (TaskCall) instead of running.
@@ -216,8 +255,9 @@ def task(
       function.
 
     - `retries`: retries of a call that raised.
-    - `timeout`: in seconds.
+    - `timeout`: in seconds, or a text such as "5m".
     - `requirement`: the capability that the worker must offer, or several.
+    - `cpus`, `memory`, `gpus`: what a running call reserves on its worker, as in `Job`.
     - `secrets`: only for scripts, so it raises InvalidGraph here.
 
     >>> @task(retries=2)
@@ -235,7 +275,9 @@ def task(
         task_name = name or str(getattr(function, "__name__", None) or type(function).__name__)
         if secrets:
             raise InvalidGraph(f"task {task_name!r}: secrets: {NOT_FOR_CALLS}")
-        return Task(function, Options(task_name, retries, timeout, priority, cast("str | tuple[str, ...]", requirement)))
+        reserved = {"cpus": cpus, "memory": memory, "gpus": gpus}
+        changes = {"retries": retries, "timeout": timeout, "priority": priority, "requirement": requirement, **reserved}
+        return Task(function, Options(task_name).changed(changes))
 
     return make if function is None else make(function)
 
@@ -343,7 +385,7 @@ def template_of_task(function: Function, options: Options) -> JobTemplate:
     return JobTemplate(
         function=function.hash,
         requirement=main_capability(options.requirement),
-        needs=needs_of(options.requirement),
+        needs=needs_of(options.requirement, options.cpus, options.memory, options.gpus),
         priority=options.priority,
         retries=options.retries,
         timeout_s=float(options.timeout or 0.0),

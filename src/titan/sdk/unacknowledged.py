@@ -52,6 +52,11 @@ class UnacknowledgedCalls:
         self._open[self._numbers] = names
         return self._numbers
 
+    def hold(self, names: list[str]) -> int:
+        """Add calls that are submitted later, and return their ticket."""
+        with self.lock:
+            return self.add(lambda: names)
+
     def acknowledge(self, ticket: int) -> None:
         """Remove acknowledged calls. Runs in the loop's thread, like `refuse`."""
         with self.lock:

@@ -159,12 +159,6 @@ def test_needs_that_cannot_be(needs: Needs, says: str) -> None:
     assert (refusal.code, says in refusal.message) == (InvalidGraph.code, True)
 
 
-def test_a_function_asks_for_no_resources() -> None:
-    template = JobTemplate(function="0" * 64, needs=Needs(gpus=1))
-    (refusal,) = Master().see(submit(alike("a", template))).effects
-    assert isinstance(refusal, fx.Refuse) and "a function cannot ask for" in refusal.message
-
-
 def test_a_pinned_job_that_is_cancelled_makes_way_for_those_behind_it() -> None:
     """Earlier, the jobs waited until something else changed on their worker."""
     master = Master()

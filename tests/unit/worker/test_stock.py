@@ -42,6 +42,22 @@ def test_gpus_are_handed_out_the_lowest_first_and_come_back() -> None:
     assert it.machine.resources.taken == (0, 0, 0)
 
 
+def test_calls_take_their_devices_and_others_get_another_runner() -> None:
+    it = node()
+    call = JobTemplate(function="f" * 64, needs=Needs(gpus=1), session="s")
+    it.see(dispatched(1, 2, 3, template=call))
+    first, second = (i for i in it.see(m.ArtifactReady("f" * 64)) if isinstance(i, m.StartCalls))
+    assert (first.gpus, second.gpus, first.runner != second.runner) == (("0",), ("1",), True)
+    (third,) = (i for i in it.see(ended_call(first.runner), at=2.0) if isinstance(i, m.StartCalls))
+    assert (third.gpus, third.runner) == (("0",), first.runner), "the freed device and its runner"
+    it.see(m.RunnerEnded(second.runner, 1, 1, "died", 2.0, unfit=False), ended_call(third.runner), at=3.0)
+    assert it.machine.resources.taken == (0, 0, 0)
+
+
+def ended_call(runner: int) -> m.CallsEnded:
+    return m.CallsEnded(runner, [""], [b""], [1.0], [2.0], [], {})
+
+
 def test_one_whose_gpus_are_in_use_lets_others_pass_and_keeps_its_place() -> None:
     it = node()
     assert started(it.see(dispatched(1, template=GPU), dispatched(2, template=PAIR), dispatched(3, template=HALF))) == {

@@ -21,6 +21,7 @@ from titan.host.remove_folder import remove_folder
 from titan.model import values
 from titan.model.sizes import size_of
 from titan.worker.call_output import CallOutput
+from titan.worker.devices import VISIBLE
 from titan.worker.drivers.protocol import Host, Orders
 from titan.worker.files.disk import why_lost
 from titan.worker.isolated.runner import FILED, FILED_HEAD, OK
@@ -36,9 +37,11 @@ _VALUE_FILE = re.compile(r"\d+-\d+\.value")
 
 
 class _Runner:
-    def __init__(self, number: int, key: int, link: RunnerLink, session: str) -> None:
+    def __init__(self, number: int, key: int, link: RunnerLink, session: str, gpus: tuple[str, ...]) -> None:
         self.number = number
         self.session = session
+        self.gpus = gpus
+        """Devices that the process may use; empty: as the worker."""
         self.key = key
         self.link = link
         self.leases: list[tuple[int, int]] = []
@@ -67,7 +70,7 @@ class FunctionDriver:
         self._by_key: dict[int, _Runner] = {}
         self._started = 0
         self.orders: Orders = {
-            m.StartCalls: lambda order: self.call(order.runner, order.assignments),
+            m.StartCalls: lambda order: self.call(order.runner, order.assignments, order.gpus),
             m.TakeBack: lambda order: self.take_back(order.runner, order.count),
             m.KillRunner: lambda order: self.kill(order.runner),
         }
@@ -88,16 +91,16 @@ class FunctionDriver:
         self._host.supervisor.stop(key, 0.0)
 
     # -- orders ------------------------------------------------------------------------------------
-    def call(self, number: int, assignments: list[m.Assignment]) -> None:
+    def call(self, number: int, assignments: list[m.Assignment], gpus: tuple[str, ...] = ()) -> None:
         runner = self._runners.get(number)
         calls = len(assignments) + (len(runner.leases) if runner is not None else 0)
         try:
             session = assignments[0].template.session
-            if runner is not None and runner.session != session:
+            if runner is not None and (runner.session, runner.gpus) != (session, gpus):
                 self._retire(runner)
                 runner = None
             if runner is None:
-                runner = self._launch(number, session)
+                runner = self._launch(number, session, gpus)
             self._order(runner, assignments)
         except (OSError, TitanError) as e:
             runner = self._runners.get(number)
@@ -157,7 +160,7 @@ class FunctionDriver:
         runner.link.close()
         self._stop(runner.key)
 
-    def _launch(self, number: int, session: str) -> _Runner:
+    def _launch(self, number: int, session: str, gpus: tuple[str, ...]) -> _Runner:
         self._started += 1
         link = RunnerLink(
             self._hub,
@@ -168,7 +171,7 @@ class FunctionDriver:
             on_ready=self._on_ready,
             on_waits=self._on_waits,
         )
-        runner = self._runners[number] = _Runner(number, -self._started, link, session)
+        runner = self._runners[number] = _Runner(number, -self._started, link, session, gpus)
         self._by_key[runner.key] = runner
         token = secrets.token_hex(16)
         link.expect(token)
@@ -178,7 +181,9 @@ class FunctionDriver:
         argv = command_line(
             sys.executable, self._hub.path, token, out, err, self._log_limit, str(self._folder), session, runner_memory()
         )
-        self._host.run_helper(runner.key, argv, base, (f"{base}.stdout", f"{base}.stderr"), self.on_report, Under.RUNNERS)
+        logs = (f"{base}.stdout", f"{base}.stderr")
+        env = {VISIBLE: ",".join(gpus)} if gpus else {}
+        self._host.run_helper(runner.key, argv, base, logs, self.on_report, Under.RUNNERS, env=env)
         return runner
 
     def _base(self, runner: _Runner) -> str:

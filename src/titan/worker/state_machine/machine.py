@@ -455,6 +455,7 @@ class WorkerMachine:
         wants to stop or has recalled."""
         for lease in reversed(leases):
             h = self.held[lease]
+            self.resources.give_back(lease)
             h.runner = -1
             h.phase = Phase.WAITING
             h.started_at = 0.0
@@ -471,6 +472,7 @@ class WorkerMachine:
         self, h: Held, lease: int, outcome: Outcome, reason: str, lost: str, at: float, value: bytes, *, code: int, printed: bool
     ) -> None:
         h.runner = -1
+        self.resources.give_back(lease)
         if h.orphaned:
             self._drop(lease)
             return
@@ -560,23 +562,30 @@ class WorkerMachine:
         self._out.append(Forget([lease]))
 
     def _fill(self, now: float) -> None:
-        calls: dict[int, list[Assignment]] = {}
+        calls: dict[tuple[int, tuple[str, ...]], list[Assignment]] = {}
         passed: list[int] = []
         self._waiting = self._awaiting.deepest_first(self._waiting)
         while self._waiting:
             h = self.held.get(self._waiting[0])
             if h is not None and h.phase is Phase.WAITING:
                 free = self.busy + self.runners.busy < self.slots
-                if h.assignment.template.function:
-                    runner = self.runners.place(now, h.assignment.lease, h.assignment.template.session, free=free)
-                    if runner is None:
-                        break
-                    h.phase, h.runner = Phase.RUNNING, runner
-                    calls.setdefault(runner, []).append(h.assignment)
-                    self._waiting.popleft()
-                    continue
                 lease, template = h.assignment.lease, h.assignment.template
-                if not free:
+                if template.function:
+                    devices = self.resources.take(lease, template) if template.needs is not None else ()
+                    if problem := self.resources.problem_of(template):
+                        self.end(now, lease, Outcome.BROKEN, problem)
+                    elif devices is None:
+                        passed.append(lease)
+                    else:
+                        # a process keeps the GPUs that it found first: other GPUs need another
+                        # runner
+                        runner = self.runners.place(now, lease, " ".join((template.session, *devices)), free=free)
+                        if runner is None:
+                            self.resources.give_back(lease)
+                            break
+                        h.phase, h.runner = Phase.RUNNING, runner
+                        calls.setdefault((runner, devices), []).append(h.assignment)
+                elif not free:
                     ahead = starts_at_once(template) and not self.draining and h.assignment not in self.suspects
                     front = self._ahead.place(now, lease) if ahead else 0
                     if not front:
@@ -592,7 +601,7 @@ class WorkerMachine:
                     self._out.append(StartAttempt(h.assignment, gpus))
             self._waiting.popleft()
         self._waiting.extendleft(reversed(passed))
-        self._out.extend([StartCalls(runner, assignments) for runner, assignments in calls.items()])
+        self._out.extend([StartCalls(runner, assignments, devices) for (runner, devices), assignments in calls.items()])
 
     def _gather(self, now: float) -> bool:
         """Return whether the reports of this turn are held back, to be sent with those of the next

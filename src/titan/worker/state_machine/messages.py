@@ -274,8 +274,11 @@ class WithdrawAttempt(msgspec.Struct, frozen=True, gc=False):
 
 
 class StartCalls(msgspec.Struct, frozen=True, gc=False):
+    """Give these calls to a runner, whose process may use the devices `gpus`."""
+
     runner: int
     assignments: list[Assignment]
+    gpus: tuple[str, ...] = ()
 
 
 class TakeBack(msgspec.Struct, frozen=True, gc=False):
