@@ -13,10 +13,24 @@ if TYPE_CHECKING:
     from titan.sdk.client import AsyncClient, Client
     from titan.sdk.gate import Gate
     from titan.sdk.job import DAG, Job
+    from titan.sdk.pickles import register_by_value
     from titan.sdk.run import AsyncRun, Run
     from titan.sdk.tasks import TaskCall, task
 
-__all__ = ["DAG", "AsyncClient", "AsyncRun", "CallFuture", "Client", "Gate", "Job", "Run", "TaskCall", "__version__", "task"]
+__all__ = [
+    "DAG",
+    "AsyncClient",
+    "AsyncRun",
+    "CallFuture",
+    "Client",
+    "Gate",
+    "Job",
+    "Run",
+    "TaskCall",
+    "__version__",
+    "register_by_value",
+    "task",
+]
 
 _HOMES = {
     "AsyncClient": "titan.sdk.client",
@@ -28,6 +42,7 @@ _HOMES = {
     "Gate": "titan.sdk.gate",
     "Job": "titan.sdk.job",
     "TaskCall": "titan.sdk.tasks",
+    "register_by_value": "titan.sdk.pickles",
     "task": "titan.sdk.tasks",
     "__version__": "titan._version",
 }

@@ -138,9 +138,21 @@ class JobFailed(JobError):
 
     For example, the process of the call died, or the exception cannot be unpickled here. The
     message has the reason.
+
+    - `job`: RUN/JOB of the call.
+    - `worker`, `attempts`, `exit_code`: of the last attempt; -1 for no exit code.
+    - `error_type`, `traceback`: of the exception that could not be opened here, as text.
+
+    Fields that are not known are empty, or -1.
     """
 
     code = "job_failed"
+    job: str = ""
+    worker: str = ""
+    attempts: int = -1
+    exit_code: int = -1
+    error_type: str = ""
+    traceback: str = ""
 
 
 class PeerError(TitanError):

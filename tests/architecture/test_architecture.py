@@ -74,6 +74,7 @@ def test_the_public_names_are_these() -> None:
         "Run",
         "TaskCall",
         "__version__",
+        "register_by_value",
         "task",
     ]
     for name in titan.__all__:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from titan.errors import JobFailed, TitanError
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
 from titan.sdk.logs import log_pieces
@@ -14,6 +15,8 @@ from titan.sdk.status import JobStatus, job_status
 from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
+EXPLAIN_S = 5.0
+"""Seconds for which an error waits for the master's knowledge about its job."""
 
 
 class CallJobs:
@@ -57,6 +60,28 @@ class CallJobs:
         answer = await self._connection.call(lambda n: msg.GetRun(n, run, job))
         assert isinstance(answer, msg.RunStatus)
         return job_status(answer.jobs[0])
+
+    async def explain(self, error: BaseException, run: str, job: str) -> None:
+        """Fill the fields of JobFailed, and note at an ImportError where the call ran.
+
+        The error of a master that does not answer changes nothing.
+        """
+        if not isinstance(error, (JobFailed, ImportError)):
+            return
+        try:
+            async with asyncio.timeout(EXPLAIN_S):
+                status = await self.status(run, job)
+        except (TitanError, TimeoutError):
+            return
+        if isinstance(error, JobFailed):
+            error.job = f"{run}/{job}"
+            error.worker, error.attempts = status.worker or "", status.attempt
+            error.exit_code = -1 if status.exit_code is None else status.exit_code
+        else:
+            error.add_note(
+                f"in call {run}/{job} on worker {status.worker}: install the module for that interpreter. "
+                "A module of your own travels with the call after `titan.register_by_value(module)`"
+            )
 
     async def logs(self, target: str) -> bytes:
         return b"".join([piece.data async for piece in log_pieces(self._connection, target)])

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from titan.errors import CallerError, ConnectionLost, NotFound
+from titan.errors import CallerError, ConnectionLost, JobFailed, NotFound
 from titan.model.dag import MAX_SECONDS, DagSpec, JobTemplate
 from titan.model.states import JobState
 from titan.model.values import BY_CONTENT_BYTES, INLINE_BYTES, artifact_of, size_of
@@ -216,6 +216,8 @@ class Calls:
             """Run the chunk on the worker, where only the runner's module can be imported."""
             import sys
 
+            _titan_wrapper = None  # tracebacks leave this frame out
+
             results: list[tuple[bool, Any]] = []
             for args in chunk:
                 for left in range(tries - 1, -1, -1):
@@ -321,20 +323,21 @@ class Calls:
 
         Runs in the loop's thread.
         """
-        if artifact_of(value) is None:
+        if artifact_of(value) is None and state != JobState.DEAD:
             _set(future, partial(value_of, state, value, reason))
             return
 
         async def fetch() -> None:
             try:
-                content = await self._content(value)
+                content = None if artifact_of(value) is None else await self._content(value)
+                future.set_result(value_of(state, value, reason, content))
             except asyncio.CancelledError:
                 future.set_exception(ConnectionLost(CLOSED))
                 raise
             except BaseException as e:
+                if isinstance(future, CallFuture):
+                    await self.jobs.explain(e, *future.run_and_job)
                 future.set_exception(e)
-                return
-            _set(future, partial(value_of, state, value, reason, content))
 
         task = self._loop.create_task(fetch())
         self._tasks.add(task)
@@ -375,7 +378,12 @@ class Calls:
                         None if deadline is None else max(0.0, deadline - time.monotonic())
                     )
                 slots.rows[at] = None
-                yield value_of(state, value, reason, content)
+                try:
+                    result = value_of(state, value, reason, content)
+                except (JobFailed, ImportError) as e:
+                    self.jobs.wait(self.jobs.explain(e, slots.run, str(at)))
+                    raise
+                yield result
 
     def _prefetch(
         self,

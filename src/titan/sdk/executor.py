@@ -160,6 +160,7 @@ class _Initializer:
             import sys
             from concurrent.futures import BrokenExecutor
 
+            _titan_wrapper = None  # tracebacks leave this frame out
             done = vars(sys.modules["_titan_runner"]).setdefault("initialized", {})
             if token not in done:
                 try:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import linecache
+import re
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from itertools import zip_longest
 from typing import Any, NamedTuple, TypeVar
 
 from titan.content.nearby import NearbyFile
@@ -138,8 +141,30 @@ def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:
             error = loads(pickled)
     if not isinstance(error, BaseException):
         error = JobFailed(f"{kind}: {text}" if kind != "Refused" else text)
-    error.__cause__ = RemoteTraceback(trace)
+    error.__cause__ = RemoteTraceback(with_source(trace))
+    if isinstance(error, JobFailed):
+        error.error_type, error.traceback = kind, str(error.__cause__.text)
     return error
+
+
+_FRAME = re.compile(r'  File "(.+)", line (\d+), in ')
+
+
+def with_source(trace: str) -> str:
+    """Return a traceback with the source lines of files that only this program has.
+
+    Such are the files of the caller's own modules and the cells of notebooks.
+    """
+    lines = trace.split("\n")
+    shown = []
+    for line, following in zip_longest(lines, lines[1:], fillvalue=""):
+        shown.append(line)
+        frame = _FRAME.match(line)
+        if frame is not None and not following.startswith("    "):
+            source = linecache.getline(frame[1], int(frame[2])).strip()
+            if source:
+                shown.append(f"    {source}")
+    return "\n".join(shown)
 
 
 def arguments_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

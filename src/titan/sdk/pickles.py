@@ -18,8 +18,11 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, BinaryIO
+
+from titan.errors import CallerError
+from titan.sdk.by_value import LRU_WRAPPER, reduced
 
 PROTOCOL = 5
 BY_REFERENCE = b"\x93"
@@ -36,12 +39,38 @@ def _installed() -> tuple[str, ...]:
 
 _INSTALLED = _installed()
 _lock = threading.Lock()
+_registered: dict[str, None] = {}
+"""Modules that `register_by_value` named."""
 _verdicts: dict[str, tuple[ModuleType, bool]] = {}
 _own: tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]] = ((0, ""), [], ())
 
 
+def register_by_value(module: ModuleType | str) -> None:
+    """Let a module, with its submodules, travel to workers by value, as your own modules do.
+
+    Titan takes modules outside of the folders of installed packages for your own. Register a module
+    that is installed here but not on the workers, or there in another version. Raises CallerError
+    for a module that is not imported.
+
+    >>> import json
+    >>> register_by_value(json)            # doctest: +SKIP
+    """
+    global _own
+    name = module if isinstance(module, str) else getattr(module, "__name__", None)
+    if not isinstance(name, str) or not isinstance(sys.modules.get(name), ModuleType):
+        raise CallerError(f"register_by_value: {module!r} is no imported module: import it first")
+    if name.partition(".")[0] in ("titan", *sys.builtin_module_names):
+        raise CallerError(f"register_by_value: {name} is on every worker")
+    _registered[name] = None
+    _verdicts.clear()
+    _own = ((0, ""), [], ())
+
+
 def is_own(name: str | None) -> bool:
-    """Return True if the module is the caller's own: the main module, or not installed."""
+    """Return True if the module is the caller's own.
+
+    Such are the main module, modules that are not installed, and registered ones.
+    """
     if name == "__main__":
         return True
     module = sys.modules.get(name) if name else None
@@ -54,6 +83,8 @@ def is_own(name: str | None) -> bool:
 
 
 def _is_own_module(name: str, module: ModuleType) -> bool:
+    if any(name == own or name.startswith(f"{own}.") for own in _registered):
+        return True
     if name.partition(".")[0] == "titan" or not isinstance(module, ModuleType) or module.__name__ != name:
         return False
     file = getattr(module, "__file__", None)
@@ -113,9 +144,6 @@ def dumps_by_value(value: object, persistent_id_of: Callable[[Any], int | None] 
         for module in registered:
             cloudpickle.register_pickle_by_value(module)
         try:
-            if persistent_id_of is None:
-                data: bytes = cloudpickle.dumps(value, PROTOCOL)
-                return data
             return _dumped(_by_value(), value, persistent_id_of)
         finally:
             for module in registered:
@@ -134,14 +162,29 @@ def _by_value() -> Any:
 
     class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         persistent_id = _Plain.persistent_id
+        persistent_id_of = staticmethod(_no_id)
+
+        def reducer_override(self, value: Any) -> Any:
+            found = reduced(value, self.dispatch_table[CodeType], is_own=_is_own_object)
+            return super().reducer_override(value) if found is NotImplemented else found
 
     return ByValue
 
 
-def _dumped(kind: Any, value: object, persistent_id_of: Callable[[Any], int | None]) -> bytes:
+def _no_id(_value: Any) -> None:
+    return None
+
+
+def _is_own_object(value: Any) -> bool:
+    """Return True if a worker cannot find a function or class by its name."""
+    return is_own(getattr(value, "__module__", None)) or "<locals>" in getattr(value, "__qualname__", "")
+
+
+def _dumped(kind: Any, value: object, persistent_id_of: Callable[[Any], int | None] | None) -> bytes:
     into = io.BytesIO()
     pickler = kind(into, protocol=PROTOCOL)
-    pickler.persistent_id_of = persistent_id_of
+    if persistent_id_of is not None:
+        pickler.persistent_id_of = persistent_id_of
     pickler.dump(value)
     return into.getvalue()
 
@@ -160,7 +203,8 @@ class _OwnFinder(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
-        if (kind is FunctionType or issubclass(kind, type)) and is_own(getattr(value, "__module__", None)):
+        named = kind is FunctionType or kind is LRU_WRAPPER or issubclass(kind, type)
+        if named and is_own(getattr(value, "__module__", None)):
             raise _OwnFound
         return NotImplemented
 

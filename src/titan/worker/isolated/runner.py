@@ -214,8 +214,10 @@ def describe(error: BaseException) -> "tuple[bytes | None, str, str, str]":
         return None, name.rpartition(".")[2], str(error), str(error)
     own = describe.__code__.co_filename
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == own:
+    while trace is not None and (trace.tb_frame.f_code.co_filename == own or "_titan_wrapper" in trace.tb_frame.f_locals):
         trace = trace.tb_next
+    if isinstance(error, ImportError):
+        note_interpreter(error)
     try:
         text = str(error)
     except BaseException as broken:
@@ -225,6 +227,15 @@ def describe(error: BaseException) -> "tuple[bytes | None, str, str, str]":
     except BaseException as broken:
         lines = f"{name}: <its traceback cannot be formatted: {type(broken).__name__}>\n"
     return pickled_error(error), name, cut(text, TEXT_CHARS), cut(lines, TRACEBACK_CHARS)
+
+
+def note_interpreter(error: ImportError) -> None:
+    """Note at an error which interpreter lacks the module. Python shows such notes since 3.11."""
+    try:
+        notes = [*getattr(error, "__notes__", ()), f"the interpreter is {sys.executable}, Python {sys.version.split()[0]}"]
+        error.__notes__ = notes
+    except BaseException:  # a class of the user's own that refuses it
+        pass
 
 
 def pack_failure(pickled: "bytes | None", kind: str, text: str, trace: str) -> bytes:
