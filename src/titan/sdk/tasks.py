@@ -22,7 +22,7 @@ from titan.model.demand import MAX_GPUS
 from titan.model.names import NAME_RULE, match_name
 from titan.model.secrets import NOT_FOR_CALLS
 from titan.sdk.field_table import BadField
-from titan.sdk.fields import integer, timeout_of
+from titan.sdk.fields import Integer, timeout_of
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
 from titan.sdk.needs import cpus_of, main_capability, memory_of, needs_of, requirement_of
 from titan.sdk.pickles import dumps
@@ -57,13 +57,13 @@ class CallOptions(MapOptions, total=False):
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "retries": integer(0, MAX_RETRIES),
+    "retries": Integer(0, MAX_RETRIES),
     "timeout": timeout_of,
-    "priority": integer(-MAX_PRIORITY, MAX_PRIORITY),
+    "priority": Integer(-MAX_PRIORITY, MAX_PRIORITY),
     "requirement": requirement_of,
     "cpus": cpus_of,
     "memory": memory_of,
-    "gpus": integer(0, MAX_GPUS, "a whole number of GPUs"),
+    "gpus": Integer(0, MAX_GPUS, "a whole number of GPUs"),
 }
 
 
