@@ -28,9 +28,9 @@ from titan.sdk.field_table import BadField
 Item = str | tuple[tuple[str, str], ...]
 """A text, or (key, text) pairs."""
 Foreach = int | tuple[Item, ...]
-"""Number of jobs (each item is its index), or the items."""
+"""The number of jobs, each of which has its index as item, or the items."""
 Axes = tuple[tuple[str, tuple[str, ...]], ...]
-"""(axis, values) pairs: a job for each combination, the last axis fastest."""
+"""(axis, values) pairs. There is a job for each combination; the last axis varies fastest."""
 
 
 class Combinations(NamedTuple):

@@ -121,7 +121,7 @@ def load_params(path: str | os.PathLike[str]) -> tuple[Param, ...]:
 
 
 def pipeline_of(source: Source, root: Entries, params: Mapping[str, object] = NO_PARAMS, *, sample: bool = False) -> DAG:
-    """Return the DAG of a file whose YAML is read already. Raises InvalidPipeline.
+    """Return the DAG of a file whose YAML was already read. Raises InvalidPipeline.
 
     With `sample`, a required parameter without a value gets one of its type.
     """
@@ -263,7 +263,8 @@ def _unknown(source: Source, job: str, position: Mapping[str, int]) -> str:
 
 
 def _check_wiring(source: Source, jobs: list[Job], nodes: list[Entries], position: dict[str, int]) -> None:
-    """Check handlers and gates like staging does. An error gets the line of its key."""
+    """Check the failure handlers, gates and other references between jobs like staging does. An
+    error gets the line of the key that caused it."""
     try:
         wired(jobs)
     except InvalidGraph as error:

@@ -23,7 +23,7 @@ from titan.sdk.waiting import Waiting
 
 T = TypeVar("T")
 OWN_RUNS = 100_000
-"""Newest runs that a program remembers as its own submissions."""
+"""Number of newest runs that a program remembers as its own submissions."""
 
 
 class AsyncRun:
