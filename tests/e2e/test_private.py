@@ -17,23 +17,30 @@ from pathlib import Path
 import pytest
 
 from support.cluster import NONE, QUIET, Cluster, cluster
+from support.users import NOBODY, as_nobody
 from support.waiting import until
 from titan import DAG, Job
 
 PASSPHRASE = "correct horse battery staple"
 WEBHOOK = "a secret of webhooks"
-NOBODY = 65534
-LIFE = (
-    "test_a_worker_drains_on_sigterm",
-    "test_kill_leaves_nothing_and_what_ran_runs_elsewhere",
-    "test_the_same_worker_again_after_its_death",
-)
-AS_NOBODY = """
-mkdir "$1/python" && mount --bind /root/.pyenv "$1/python" && mount -t tmpfs tmpfs /root && chmod 755 /root && mkdir /root/.pyenv &&
-mount --bind "$1/python" /root/.pyenv || exit 99
-shift
-exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all "$@"
-"""
+HERE, LIFE = "tests/e2e/test_private.py", "tests/e2e/test_worker_life.py"
+AS_NOBODY = {
+    "homes": [
+        f"{HERE}::test_jobs_have_the_umask_that_was_and_their_worker_a_narrow_one",
+        f"{HERE}::test_homes_are_closed_and_ignored",
+    ],
+    "keys": [
+        f"{HERE}::test_keys_leave_the_environment",
+        f"{HERE}::test_a_private_cluster_hands_the_keys_on",
+        f"{HERE}::test_a_job_cannot_read_the_memory_of_its_worker",
+    ],
+    "ends": [
+        f"{LIFE}::test_a_worker_drains_on_sigterm",
+        f"{LIFE}::test_kill_leaves_nothing_and_what_ran_runs_elsewhere",
+        f"{LIFE}::test_the_same_worker_again_after_its_death",
+    ],
+}
+"""Tests that a user without rights runs too."""
 
 
 @pytest.fixture
@@ -185,26 +192,29 @@ def test_a_job_cannot_read_the_memory_of_its_worker(tmp_path: Path) -> None:
         assert c.printed(run, "a") == ""
 
 
-def test_all_of_it_as_a_user_without_rights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", AS_NOBODY)
+def test_a_user_without_rights_has_the_same(part: str) -> None:
     """Run this file, and the tests of a worker's end and of the cleanup by the next worker, as an
     unprivileged user. Some entries of /proc that these need then belong to root."""
-    if os.geteuid():
-        pytest.skip("the others ran as such a user")
-    if not shutil.which("setpriv") or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
-        pytest.skip("no mount namespace can be made here")
     root = Path(__file__).parents[2]
     home = Path(tempfile.mkdtemp(prefix="titan-nobody-"))  # this folder is not below a folder of root
     try:
         os.chown(home, NOBODY, NOBODY)
-        tests = ["tests/e2e/test_private.py", *(f"tests/e2e/test_worker_life.py::{name}" for name in LIFE)]
-        pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", "--basetemp", str(home / "t"), *tests]
+        pytest_ = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", "--basetemp", str(home / "t")]
         env = {**os.environ, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
-            ["unshare", "-m", "sh", "-c", AS_NOBODY, "sh", str(home), *pytest_],
+            [*as_nobody(home / "python"), *pytest_, *AS_NOBODY[part]],
             cwd=root, env=env, capture_output=True, text=True, timeout=280, check=False,
         )  # fmt: skip
         if done.returncode == 99:
             pytest.skip(f"python cannot be shown to another user: {done.stderr}")
         assert done.returncode == 0, done.stdout + done.stderr
+        assert "skipped" not in done.stdout and f"{len(AS_NOBODY[part])} passed" in done.stdout
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def test_a_user_without_rights_runs_all_of_this_file_that_needs_no_root() -> None:
+    here = {name for name in globals() if name.startswith("test_")}
+    named = {name.partition("::")[2] for part in AS_NOBODY.values() for name in part if name.startswith(HERE)}
+    assert {name for name in here - named if "without_rights" not in name} == {"test_the_home_of_another_user_is_refused"}
