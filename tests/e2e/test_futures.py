@@ -153,3 +153,13 @@ def test_a_detached_map_goes_on_after_an_interrupt(c: Cluster, tmp_path: Path, g
     _, run = interrupted(c, tmp_path, gate, WAYS["while it waits"], "detach")
     assert "CANCELLED" not in c.states(run).values()
     assert c.cli("cancel", run).returncode == 0
+
+
+# -- progress --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("chunksize", [1, 3])
+def test_a_map_shows_its_progress(client: Client, capsys: pytest.CaptureFixture[str], chunksize: int) -> None:
+    numbers = range(-7, 0)
+    assert list(client.map(abs, numbers, progress="always", chunksize=chunksize)) == [-n for n in numbers]
+    assert "7/7" in capsys.readouterr().err
+    assert list(client.map(abs, numbers, progress=True)) == [-n for n in numbers]
+    assert capsys.readouterr().err == "", "stderr is no terminal"

@@ -32,6 +32,7 @@ from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
 from titan.sdk.functions import Content, Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
 from titan.sdk.map_parts import Map, MapPart
+from titan.sdk.progress_bar import MapProgress, checked
 from titan.sdk.run import submitted_here
 from titan.sdk.slot_release import nested_priority
 from titan.sdk.tasks import Options, Task, TaskCall, plan, template_of_task
@@ -167,6 +168,7 @@ class Calls:
         options: Mapping[str, Any],
         *,
         detach: bool,
+        progress: bool | str,
     ) -> Iterator[T]:
         if not iterables:
             raise CallerError("map: give at least one iterable")
@@ -175,18 +177,30 @@ class Calls:
             raise CallerError(f'map: chunksize must be "auto" or a positive integer, not {chunksize!r}')
         deadline = None if timeout is None else time.monotonic() + timeout
         rows: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+        started = Map(detached=detach, progress=MapProgress() if checked(progress) else None, always=progress == "always")
         if size == 1:
-            return self._map(self.callee(function, options), rows, deadline, detach=detach)
-        return self._map_chunks(function, rows, size, deadline, options, detach=detach)
+            return self._map(self.callee(function, options), rows, deadline, started)
+        return self._map_chunks(function, rows, size, deadline, options, started)
 
-    def _map(self, callee: Callee, rows: Iterator[tuple[Any, ...]], deadline: float | None, *, detach: bool) -> Iterator[Any]:
-        started = Map(detached=detach)
+    def _map(
+        self,
+        callee: Callee,
+        rows: Iterator[tuple[Any, ...]],
+        deadline: float | None,
+        started: Map,
+        sizes: Sequence[int] = (),
+    ) -> Iterator[Any]:
+        """Submit a job for each row. `sizes`: number of calls in each job, which grows with the
+        rows; empty: one in each."""
+        total = 0
         try:
             while True:
                 payloads, parcels = _next_part(rows)
                 if not payloads:
                     break
-                part = MapPart(len(payloads), callee.function.name)
+                calls = sizes[total : total + len(payloads)]
+                part = MapPart(len(payloads), callee.function.name, started.progress, calls)
+                total += len(payloads)
                 started.parts.append(part)
                 make = partial(_spec, [callee] * len(payloads), payloads)
                 with self._lock:
@@ -196,6 +210,8 @@ class Calls:
             started.cancel_after(interrupt, self.jobs)
             raise
         self._maps.add(started)
+        if started.progress is not None:
+            started.progress.begin(sum(sizes) if sizes else total, callee.function.name, always=started.always)
         return self._results(started, deadline)
 
     def _map_chunks(
@@ -205,8 +221,7 @@ class Calls:
         size: int,
         deadline: float | None,
         changes: Mapping[str, Any],
-        *,
-        detach: bool,
+        started: Map,
     ) -> Iterator[T]:
         options = self.callee(function, changes).options
         plain = function.function if isinstance(function, Task) else function
@@ -232,8 +247,14 @@ class Calls:
         run.__qualname__ = name_of(plain)
         timeout = None if options.timeout is None else min(MAX_SECONDS, options.timeout * size)
         callee = Callee(self.function(run), replace(options, timeout=timeout))
-        chunks = iter(lambda: list(islice(rows, size)), [])
-        return _chunk_results(self._map(callee, ((chunk,) for chunk in chunks), deadline, detach=detach))
+        sizes: list[int] = []
+
+        def chunks() -> Iterator[tuple[list[tuple[Any, ...]]]]:
+            while chunk := list(islice(rows, size)):
+                sizes.append(len(chunk))
+                yield (chunk,)
+
+        return _chunk_results(self._map(callee, chunks(), deadline, started, sizes))
 
     # -- submissions -------------------------------------------------------------------------------
     def _start(
@@ -359,6 +380,8 @@ class Calls:
             raise
         finally:
             self._maps.discard(started)
+            if started.progress is not None:
+                started.progress.close()
 
     def interrupted(self, interrupt: BaseException) -> None:
         """Cancel the open maps after an interrupt that ends the program or the client's block."""

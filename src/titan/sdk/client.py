@@ -665,6 +665,7 @@ class Client(Waiting, Artifacts):
         chunksize: int | str = "auto",
         timeout: float | None = None,
         detach: bool = False,
+        progress: bool | str = False,
         **options: Unpack[MapOptions],
     ) -> Iterator[T]:
         """Like the built-in `map`, with each call as a job on a worker.
@@ -679,11 +680,13 @@ class Client(Waiting, Artifacts):
           still run. A call that kills its process, or whose result cannot be pickled, fails its
           whole chunk.
         - Ctrl-C cancels the calls that are not over, unless `detach` is True.
+        - `progress`: show a bar on stderr if that is a terminal, and in notebooks; by tqdm if it is
+          installed. "always" shows it everywhere.
         - `options` are those of `Client.options`, but for `timeout`. Without them those of a
           `titan.task` apply. The `timeout` of a task or of `Client.options` is multiplied by the
           number of calls in a chunk.
         """
-        return self._submitter().map(function, iterables, chunksize, timeout, options, detach=detach)
+        return self._submitter().map(function, iterables, chunksize, timeout, options, detach=detach, progress=progress)
 
     def options(self, **options: Unpack[CallOptions]) -> CallsWithOptions:
         """Return `call`, `map` and `executor` of this client with options for each call.
@@ -915,9 +918,12 @@ class CallsWithOptions:
         chunksize: int | str = "auto",
         timeout: float | None = None,
         detach: bool = False,
+        progress: bool | str = False,
     ) -> Iterator[T]:
         """See Client.map."""
-        return self._client._submitter().map(function, iterables, chunksize, timeout, self._options, detach=detach)
+        return self._client._submitter().map(
+            function, iterables, chunksize, timeout, self._options, detach=detach, progress=progress
+        )
 
     def executor(
         self,

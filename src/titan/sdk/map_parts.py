@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from titan.errors import TitanError
 from titan.protocol import messages as msg
 from titan.sdk.call_jobs import CallJobs
+from titan.sdk.progress_bar import MapProgress
 from titan.sdk.slot_release import slot_released
 
 CANCEL_S = 10.0
@@ -19,7 +20,11 @@ CANCEL_S = 10.0
 class MapPart:
     """Receiver of the results of a part of a map. One thread waits for them in order."""
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, count: int, name: str, progress: MapProgress | None = None, calls: Sequence[int] = ()) -> None:
+        """`calls`: number of calls in each row; empty: one in each."""
+        self._progress = progress
+        self._calls = calls
+        self._arrived = bytearray(count)
         self.rows: list[tuple[int, bytes, str] | None] = [None] * count
         self.error: BaseException | None = None
         self.run = ""
@@ -45,6 +50,11 @@ class MapPart:
         for position, state, value, reason in zip(message.positions, message.states, message.values, message.reasons, strict=True):
             rows[position] = (state, value, reason)
         self._changed.set()
+        if self._progress is not None:
+            new = [position for position in message.positions if not self._arrived[position]]
+            for position in new:
+                self._arrived[position] = 1
+            self._progress.arrived(sum(self._calls[position] for position in new) if self._calls else len(new))
 
     def fail(self, error: BaseException) -> None:
         self.error = error
@@ -73,7 +83,10 @@ class MapPart:
 class Map:
     """One map. `detached`: its calls go on after an interrupt."""
 
-    def __init__(self, *, detached: bool) -> None:
+    def __init__(self, *, detached: bool, progress: MapProgress | None = None, always: bool = False) -> None:
+        self.progress = progress
+        self.always = always
+        """Show the progress also if stderr is no terminal."""
         self.parts: list[MapPart] = []
         self.detached = detached
 
