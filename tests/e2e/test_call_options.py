@@ -15,7 +15,7 @@ import pytest
 import titan
 from support.cluster import Cluster, cluster
 from support.waiting import until
-from titan import Client
+from titan import CallFuture, Client
 from titan.errors import CallerError, InvalidGraph, JobFailed
 
 RESULT_S = 20.0
@@ -41,14 +41,18 @@ def third_time(path: str) -> int:
     return tries
 
 
-def overlap(folder: str) -> int:
-    """Return how many calls run at the same time as this one, once that number is stable."""
-    mark = f"{folder}/{os.getpid()}"
-    with open(mark, "w"):
-        time.sleep(0.2)
-        count = len(os.listdir(folder))
-    os.unlink(mark)
-    return count
+def await_file(path: str) -> bool:
+    """Run until the file exists."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return True
+
+
+def assert_running(client: Client, futures: list[CallFuture[bool]], count: int) -> None:
+    """The first `count` calls run, and the others do not although a slot is free."""
+    until(lambda: all(future.running() for future in futures[:count]), "the first calls run")
+    assert client.call(pow, 2, 3).result(RESULT_S) == 8
+    assert not any(future.running() for future in futures[count:])
 
 
 def devices() -> str | None:
@@ -86,8 +90,12 @@ def test_a_timeout_ends_a_call_and_its_argument_of_that_name_stays(client: Clien
 
 
 def test_calls_reserve_cpus_and_memory(client: Client, tmp_path: Path) -> None:
-    assert max(client.map(overlap, [str(tmp_path)] * 6, cpus=2)) == 2
-    assert max(client.map(overlap, [str(tmp_path)] * 3, memory="3G")) == 1
+    for option, value, count in (("cpus", 2, 2), ("memory", "3G", 1)):
+        gate = tmp_path / option
+        futures = [client.options(**{option: value}).call(await_file, str(gate)) for _ in range(3)]  # type: ignore[arg-type]
+        assert_running(client, futures, count)
+        gate.touch()
+        assert all(future.result(RESULT_S) for future in futures)
     assert "no worker" in str(until(client.options(cpus=5).call(devices).why, "the master knows the call"))
 
 
@@ -100,9 +108,11 @@ def test_calls_have_their_gpus(client: Client) -> None:
 
 def test_an_executor_keeps_at_most_max_workers_calls_open(client: Client, tmp_path: Path) -> None:
     with client.executor(max_workers=2) as executor:
-        futures = [executor.submit(overlap, str(tmp_path)) for _ in range(6)]
+        futures = [executor.submit(await_file, str(tmp_path / "gate")) for _ in range(6)]
         assert futures[5].cancel() and futures[5].cancelled(), "it was not submitted yet"
-        assert max(future.result(RESULT_S) for future in futures[:5]) == 2
+        assert_running(client, futures, 2)
+        (tmp_path / "gate").touch()
+        assert all(future.result(RESULT_S) for future in futures[:5])
         assert list(executor.map(pow, range(50), [2] * 50)) == [n * n for n in range(50)]
 
 
