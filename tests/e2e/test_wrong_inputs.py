@@ -109,7 +109,7 @@ ALONE = [
 """Of somebody without a cluster."""
 ASKING = [
     Wrong(("run", "okk.yaml"), 2, "does not exist: check the path"),
-    Wrong(("schedule", "add", "s", "ok.yaml", "--every", "0"), 2, "--every"),
+    Wrong(("schedule", "add", "s", "ok.yaml", "--every", "0"), 2, "an interval is at least 1 second"),
     Wrong(("schedule", "add", "s", "ok.yaml"), 2, "--every"),
     Wrong(("schedule", "add", "s", "ok.yaml", "--cron", "61 * * * *"), 2, "61"),
     Wrong(("status", "nope"), 2, "there is no run 'nope', and no DAG of that name has a run: `titan runs` lists them"),
