@@ -69,6 +69,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "scale": ("scale",),
     "disk": ("disk",),
     "simulate": ("simulate", "p.yaml"),
+    "validate": ("validate", "p.yaml"),
     "workers drain": ("workers", "drain", "w2"),
     "workers stop": ("workers", "stop", "w2"),
     "history stats": ("history", "stats", "--home", "home"),
