@@ -18,7 +18,7 @@ from tables import main, table
 
 from titan import context
 from titan.content import archive
-from titan.core.handlers import growth, schedules
+from titan.core.handlers import growth, result_cache, schedules
 from titan.core.handlers import sick_workers as sickness
 from titan.core.state import state
 from titan.master.handlers import growth as growth_desk
@@ -140,6 +140,7 @@ LIMITS: dict[str, list[tuple[str, str, str]]] = {
         ("jobs of a scheduled pipeline", number(schedules.MAX_SCHEDULED_JOBS), REFUSED),
         ("waiting times of a schedule", number(schedules.MAX_WAITING), "further times are skipped and counted"),
         ("interval of a schedule", f"{span(timing.MIN_EVERY_S)} to {span(timing.MAX_EVERY_S)}", REFUSED),
+        ("kept results of jobs with `cache`", f"{size(result_cache.MEMORY_BYTES)} in memory", f"the oldest are dropped; {SETTING}"),
         ("secrets", f"{number(secrets.MAX_SECRETS)}, {size(secrets.MAX_TOTAL)} in all", REFUSED),
         ("size of a secret", size(secrets.MAX_VALUE), REFUSED),
         ("secrets of a job", number(secrets.MAX_OF_A_JOB), REFUSED),
@@ -190,6 +191,9 @@ SETTINGS: dict[str, str] = {
     "history_bytes": "Size of history and output; beyond it the oldest runs are removed.",
     "file_bytes": "Size of an output or other content sent to the master.",
     "file_grace_s": "Time that content without a reference stays on the master.",
+    "cache_results": "Results kept for jobs with `cache`; beyond it the one unused for longest is dropped.",
+    "cache_bytes": "Size of the outputs and large values of these results; beyond it as above.",
+    "cache_s": "Time after its last use at which such a result is dropped.",
     "connections": "Connections at once, Redis clients included; fewer if the system grants fewer descriptors.",
     "connections_of_address": "Connections of one address other than the master's own machine.",
     "connections_waiting": "Connections without a Hello; beyond it the oldest is closed.",

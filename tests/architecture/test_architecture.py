@@ -24,7 +24,7 @@ TAGS = """
     artifact_published artifact_removed
     progress_reported status_reported
     term_raised clock_set_back worker_set_aside worker_probed worker_taken_back
-    worker_facts_changed settings_changed jobs_bound secret_changed
+    worker_facts_changed settings_changed jobs_bound secret_changed cache_missed jobs_reused results_cached cache_dropped
 """
 
 

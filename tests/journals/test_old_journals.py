@@ -55,6 +55,7 @@ LATER: set[type] = {
     *(ev.ServicesReported, ev.ServicesStopped, ev.ServiceReplaced, ev.ServicesRetired, ev.JobsHeld),
     *(ev.RunGrown, ev.PipelineSaved, ev.PipelineRemoved),
     *(ev.StatusReported, ev.SettingsChanged, ev.JobsBound, ev.SecretChanged),
+    *(ev.CacheMissed, ev.JobsReused, ev.ResultsCached, ev.CacheDropped),
 }
 """Events that came after version 0.1.0, whose journal this is."""
 
@@ -127,4 +128,5 @@ def test_what_simulations_left_holds_nearly_every_event() -> None:
     kinds = {type(e) for store in stores for record in read_records(store) for e in decode(record.payload)}
     never = {ev.JobsSkipped, ev.ArtifactPublished, ev.ArtifactRemoved, ev.PipelineSaved, ev.PipelineRemoved, ev.ServicesRetired}
     never |= {ev.ClockSetBack, ev.TermRaised, ev.WorkerFactsChanged, ev.SettingsChanged, ev.JobsBound, ev.SecretChanged}
+    never |= {ev.CacheMissed, ev.JobsReused, ev.ResultsCached, ev.CacheDropped}
     assert kinds == set(typing.get_args(Event)) - set(VOLATILE) - never

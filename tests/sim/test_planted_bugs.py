@@ -25,15 +25,16 @@ from titan.core.apply import transitions as moves
 from titan.core.apply.apply import apply
 from titan.core.events import events as ev
 from titan.core.handlers import attempts as finish
-from titan.core.handlers import cancel, dlq, gates, growth, ready, scaling, schedules, services, workers
+from titan.core.handlers import cancel, dlq, gates, growth, ready, result_cache, scaling, schedules, services, workers
 from titan.core.handlers import files as publishing
 from titan.core.state import snapshot
+from titan.core.state.result_cache import CachedResult
 from titan.core.state.state import Job, Run, Schedule, State, TimerKind, Worker
 from titan.core.turn import Turn
 from titan.gateway import follower, reading
 from titan.gateway.sequencer import Sequencer
 from titan.journal.records import Record
-from titan.model import job_inputs, timing
+from titan.model import caching, job_inputs, timing
 from titan.model.causes import Cause
 from titan.model.demand import NOTHING, Amounts
 from titan.model.files import StoredFile
@@ -916,7 +917,45 @@ def those_who_come_back_are_forgotten_all_the_same(patch: Patch) -> None:
     patch.setattr("titan.core.step.forget_if_due", forget)
 
 
+def arguments_do_not_count_for_a_reused_result(patch: Patch) -> None:
+    real = caching.cache_key
+    patch.setattr(
+        "titan.core.handlers.result_cache.cache_key",
+        lambda template, facts: real(template, msgspec.structs.replace(facts, args=())),
+    )
+
+
+def results_of_any_age_are_reused(patch: Patch) -> None:
+    def usable(turn: Turn, job: Job, key: str) -> CachedResult | None:
+        return turn.state.result_cache.results.get(key)
+
+    patch.setattr(result_cache, "_usable", usable)
+
+
+def a_reused_result_is_that_of_the_last_key(patch: Patch) -> None:
+    def write(state: State, e: ev.JobsReused) -> None:
+        real(state, msgspec.structs.replace(e, keys=[next(reversed(state.result_cache.results))] * len(e.keys)))
+
+    real = _writes[ev.JobsReused]
+    patch.setitem(_writes, ev.JobsReused, write)
+
+
+def snapshots_forget_cached_results(patch: Patch) -> None:
+    real = snapshot.load
+
+    def load(state: State, chunks: Any) -> None:
+        real(state, chunks)
+        for key in list(state.result_cache.results):
+            state.result_cache.drop(key)
+
+    patch.setattr(snapshot, "load", load)
+
+
 PLANTS: list[Callable[[Patch], None]] = [
+    arguments_do_not_count_for_a_reused_result,
+    results_of_any_age_are_reused,
+    a_reused_result_is_that_of_the_last_key,
+    snapshots_forget_cached_results,
     children_are_unlocked_by_one_parent,
     results_of_fenced_leases_count,
     reconciliation_ignores_unknown_leases,
@@ -1020,6 +1059,7 @@ PLANTS: list[Callable[[Patch], None]] = [
 
 
 FOUND_BY = {
+    "a_reused_result_is_that_of_the_last_key": 5,
     "a_burst_worker_that_ended_is_taken_in_again": 116,
     "a_busy_burst_worker_is_retired": 5,
     "a_decision_that_is_said_twice_is_refused": 17,
@@ -1078,6 +1118,7 @@ FOUND_BY = {
     "results_are_forgotten_before_they_are_acknowledged": 18,
     "results_do_not_wait_for_outputs": 2,
     "results_of_fenced_leases_count": 6,
+    "results_of_any_age_are_reused": 22,
     "snapshots_forget_blame": 248,
     "snapshots_forget_how_a_run_grew": 3,
     "statuses_are_not_journaled": 5,

@@ -18,7 +18,7 @@ from titan.sim.trace import Trace
 CHUNK = 20
 SEEDS = 120
 LONG_SEEDS = 200
-SEEDS_OF_EVERY_FAULT = (2, 106, 171, 172, 182, 189)
+SEEDS_OF_EVERY_FAULT = (2, 5, 106, 171, 172, 182, 189)
 """Seeds that together meet all of FAULTS. If a change of the scenarios breaks this, the test
 simulates further seeds until all faults are met."""
 TRACED_SEEDS = 12
@@ -48,6 +48,7 @@ FAULTS = (
     "poison",
     "held for a service",
     "process",
+    "result reused",
     "room held",
     "rolling replacement",
     "StatusReported",

@@ -7,6 +7,7 @@ from collections import Counter
 
 from titan.core.apply.transitions import blocks, lacks_service, satisfies
 from titan.core.handlers.schedules import MAX_WAITING, key_of
+from titan.core.state.content_references import numbers_of
 from titan.core.state.state import BURST_PREFIX, NO_WORKER, Job, State, TimerKind
 from titan.model.dag import GATE, SERVICE, waits_for_end
 from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
@@ -28,6 +29,7 @@ def check(state: State) -> None:
     _check_timers(state)
     _check_schedules(state)
     _check_scaling(state)
+    _check_result_cache(state)
 
 
 def _check_jobs(state: State) -> None:
@@ -248,3 +250,14 @@ def _check_scaling(state: State) -> None:
     for worker in state.workers.values():
         assert not worker.asked or worker.draining, f"{worker.name} was told to leave, but is not draining"
         assert not worker.name.startswith(BURST_PREFIX) or worker.name in state.bursts, f"{worker.name} has no burst record"
+
+
+def _check_result_cache(state: State) -> None:
+    cache = state.result_cache
+    kept = list(cache.results.values())
+    assert cache.memory == sum(result.memory for result in kept), "the memory of the cached results is not their sum"
+    assert cache.content == sum(result.content for result in kept), "the content of the cached results is not their sum"
+    for run in state.runs.values():
+        reused = [job for number in numbers_of(run) if (job := state.jobs[number]).cached_from]
+        assert run.reused == len(reused), f"run {run.id}: {run.reused} jobs reused a result, really {len(reused)}"
+        assert all(job.state is JobState.COMPLETED for job in reused), f"run {run.id}: a job reused a result and is not COMPLETED"

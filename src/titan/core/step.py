@@ -23,6 +23,7 @@ from titan.core.handlers.queued_jobs import settle_queued
 from titan.core.handlers.ready import hold, open_gates, queue, rebind, release_roots
 from titan.core.handlers.rebalance import take_back
 from titan.core.handlers.reports import on_progress_seen, on_statuses_seen
+from titan.core.handlers.result_cache import drop_old_results
 from titan.core.handlers.scaling import forget_if_due, on_burst_gone, on_worker_told_to_leave, review_if_due, take_resources
 from titan.core.handlers.schedules import (
     catch_up_all,
@@ -100,15 +101,17 @@ def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision
     release_roots(turn)
     settle_conditions(turn)
     stop_helpers(turn)
-    while turn.conditional:
+    hold(turn)
+    while turn.queued or turn.conditional:  # a job that ends here may have been the last one that needed a service
+        settle_queued(turn)
         settle_conditions(turn)
         stop_helpers(turn)
-    hold(turn)
-    settle_queued(turn)
+        hold(turn)
     _dispatch(turn)
     take_back(turn)
     _finish_runs(turn)
     fire_waiting(turn)
+    drop_old_results(turn)
     return Decision(turn.events, turn.effects)
 
 

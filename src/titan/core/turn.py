@@ -28,8 +28,7 @@ class Turn:
         self.conditional: dict[int, None] = {}
         """Jobs with a condition that have become ready, for `settle_conditions`."""
         self.queued: list[int] = []
-        """Jobs that became QUEUED in this turn and need input files. `settle_queued` makes those
-        DEAD whose input files cannot be laid out."""
+        """Jobs that became QUEUED in this turn and have inputs or a cache, for `settle_queued`."""
         self.runs: dict[str, Run] = {}
         """Runs in which a job ended in this turn."""
         self.schedules: dict[str, None] = {}

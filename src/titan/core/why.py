@@ -79,6 +79,8 @@ def _reason_at_rest(state: State, job: Job, now: float) -> Reason:
     if job.state in TERMINAL:
         reason = f": {job.reason}" if job.reason else ""
         over: Detail = {"state": job.state.name, "finished_at": job.finished_at or job.since}
+        if job.cached_from:
+            over["cached_from"] = job.cached_from
         return Reason("over", f"it is over: {job.state.name}{reason}", over)
     match job.state:
         case JobState.DELAYED:

@@ -88,7 +88,7 @@ class ResultStream:
         jobs = self._state.jobs
         ended: dict[str, list[int]] = {}
         for event in events:
-            if isinstance(event, (ev.JobsCompleted, ev.JobsDied, ev.JobsCancelled, ev.GatesDecided)):
+            if isinstance(event, (ev.JobsCompleted, ev.JobsReused, ev.JobsDied, ev.JobsCancelled, ev.GatesDecided)):
                 for number in event.jobs:
                     run = jobs[number].run
                     if run.id in self._runs and not (run.grown and run.position(number) >= run.begun_with):

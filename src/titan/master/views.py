@@ -59,6 +59,7 @@ def job_row(state: State, job: Job) -> msg.JobRow:
         status=job.status,
         cause=job.cause,
         lost=job.lost,
+        cached_from=job.cached_from,
     )
 
 
@@ -66,7 +67,7 @@ def run_row(run: Run) -> msg.RunRow:
     tally = list(run.tally)
     return msg.RunRow(
         run.id, run.name, run.version, run.state, run.count, tally, run.submitted_at, run.finished_at,
-        run.schedule, run.scheduled_at, run.deadline, run.group, run.actor,
+        run.schedule, run.scheduled_at, run.deadline, run.group, run.actor, run.reused,
     )  # fmt: skip
 
 

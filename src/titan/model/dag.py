@@ -119,6 +119,22 @@ class Service(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `titan.model.services`; 0: no limit."""
 
 
+class Cache(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Reuse of an earlier result. `titan.model.caching` has the rules."""
+
+    version: str = ""
+    """Text that counts for the key. Another version makes all earlier results unusable."""
+    max_age_s: float = 0.0
+    """Maximum age of a result that is reused; 0: no limit."""
+    ignore: tuple[str, ...] = ()
+    """Variables of the environment that do not count for the key."""
+    by_position: bool = False
+    """True: the position in the job's array counts, because the jobs of the array have the same
+    arguments."""
+    fresh: bool = False
+    """True: the job runs in any case, and its result is kept. Does not count for the key."""
+
+
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Program of a job and its options.
 
@@ -188,6 +204,9 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     condition: str = ""
     """Expression that must be true when the job would start, else the job is SKIPPED. See
     `titan.model.conditions`."""
+    cache: Cache | None = None
+    """Set: the result of an earlier job with the same key is reused, and the job's own result is
+    kept for later jobs."""
 
     def __hash__(self) -> int:
         program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
@@ -210,6 +229,8 @@ def template_size(t: JobTemplate) -> int:
         size += len(t.gate.message) + len(t.gate.webhook) + 4
     if t.service is not None:
         size += len(t.service.target) + 2
+    if t.cache is not None:
+        size += len(t.cache.version) + sum(map(len, t.cache.ignore)) + 2 * len(t.cache.ignore)
     return size
 
 

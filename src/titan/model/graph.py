@@ -12,6 +12,7 @@ from typing import Protocol
 
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
+from titan.model.caching import cache_problem
 from titan.model.conditions import check_condition
 from titan.model.dag import DagSpec, JobTemplate, Kind, Needs
 from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
@@ -303,7 +304,7 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: priority must be within +-{limits.MAX_PRIORITY:,}")
     if t.limits is not None:
         _check_limits(where, t, t.limits)
-    if problem := service_problem(t) or secrets_problem(t):
+    if problem := service_problem(t) or secrets_problem(t) or cache_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
     for field, seconds in (("delay", t.delay_s), ("timeout", t.timeout_s)):
         if not 0 <= seconds <= limits.MAX_SECONDS:  # also false for NaN

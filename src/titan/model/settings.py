@@ -93,6 +93,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     file_grace_s: float = 3600.0
     """Time for which the master keeps content that nothing refers to, counted from the last upload
     or request."""
+    cache_results: int = 20_000
+    """Maximum number of results that are kept for jobs with `cache`. The result that was not used
+    for the longest time is dropped first, also for the next two limits."""
+    cache_bytes: int = 10 * 1024 * 1024 * 1024
+    """Maximum size of the outputs and large values of these results."""
+    cache_s: float = 30 * 86_400.0
+    """Time after its last use at which such a result is dropped."""
     connections: int = 10_000
     """Maximum number of connections, including Redis clients. The limit is lower if the system
     grants the master fewer file descriptors."""

@@ -53,7 +53,8 @@ TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIP
 # the job was dispatched already. Reports can be lost or overtaken, so a result may arrive for an
 # attempt whose start was never reported. DISPATCHED therefore has all transitions of RUNNING. A
 # queued job whose input files cannot be laid out, and a waiting job whose condition cannot be
-# evaluated, are DEAD without an attempt.
+# evaluated, are DEAD without an attempt. A queued job that reuses an earlier result is COMPLETED
+# without one.
 _ATTEMPT_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLED)
 TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
     JobState.WAITING: (
@@ -61,7 +62,7 @@ TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
         *(JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED),
     ),
     JobState.DELAYED: (JobState.QUEUED, JobState.PAUSED, JobState.WAITING, JobState.CANCELLED),
-    JobState.QUEUED: (JobState.DISPATCHED, JobState.WAITING, JobState.DEAD, JobState.CANCELLED),
+    JobState.QUEUED: (JobState.DISPATCHED, JobState.WAITING, JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED),
     JobState.DISPATCHED: (JobState.RUNNING, *_ATTEMPT_ENDS),
     JobState.RUNNING: _ATTEMPT_ENDS,
     JobState.PAUSED: (JobState.COMPLETED, JobState.CANCELLED),

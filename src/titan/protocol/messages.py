@@ -259,7 +259,8 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `exit_code`: -1 for none. `progress`: progress of the running attempt, 0 to 1, or -1 for
     unknown, with its text in `message`. `status`: status text of the newest attempt. `cause`: cause
     of a cancellation (titan.model.causes.Cause). `lost`: the reason why output of the newest ended
-    attempt is lost, "" if no output is lost.
+    attempt is lost, "" if no output is lost. `cached_from`: the job, as RUN/JOB, whose result this
+    job reused, "" if it ran.
     """
 
     id: Name
@@ -278,14 +279,16 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     status: Text = ""
     cause: Count = 0
     lost: Text = ""
+    cached_from: Text = ""
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Run as users see it. `tally`: number of jobs in each state, by the state's number.
 
     `schedule`: the schedule that started the run, for the nominal time `scheduled_at`.
-    `deadline_at`: the run's deadline. `actor`: the user who requested the run. For a run in the
-    history, RunStatus has these fields and Runs does not.
+    `deadline_at`: the run's deadline. `actor`: the user who requested the run. `reused`: number of
+    jobs that reused an earlier result. For a run in the history, RunStatus has these fields and
+    Runs does not.
     """
 
     run: Name
@@ -301,6 +304,7 @@ class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     deadline_at: Measured = 0.0
     group: Name = ""
     actor: Name = ""
+    reused: Count = 0
 
 
 class RunStatus(Message, frozen=True):

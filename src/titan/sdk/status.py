@@ -49,6 +49,8 @@ class JobStatus:
     """
     lost: str | None = None
     """Reason why output of the newest ended attempt is lost; None if the output is complete."""
+    cached_from: str | None = None
+    """RUN/JOB whose result the job reused (`cache`); None if the job ran."""
 
 
 class LogPiece(NamedTuple):
@@ -88,6 +90,8 @@ class RunSummary:
     """The run's `agent_run_id`."""
     actor: str | None = None
     """Submitter of the run: USER@HOST as the client reported it, or RUN/JOB of a script."""
+    reused: int = 0
+    """Number of jobs that reused an earlier result (`cache`)."""
 
     @property
     def ok(self) -> bool:
@@ -127,6 +131,7 @@ class RunStatus:
             "scheduled_at": summary.scheduled_at,
             "deadline_at": summary.deadline_at,
             "agent_run_id": summary.group,
+            "reused": summary.reused,
         }
 
 
@@ -192,6 +197,7 @@ def job_status(row: msg.JobRow) -> JobStatus:
         row.status,
         _cause(row.cause),
         row.lost or None,
+        row.cached_from or None,
     )
 
 
@@ -205,6 +211,7 @@ def run_summary(row: msg.RunRow) -> RunSummary:
     return RunSummary(
         row.run, row.dag, row.version, RunState(row.state).name, row.jobs, tally, row.submitted_at, row.finished_at or None,
         row.schedule or None, row.scheduled_at or None, row.deadline_at or None, row.group or None, row.actor or None,
+        row.reused,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from titan.model.demand import NOTHING, Amounts, amounts_of, plus
 from titan.model.graph import resolve
 from titan.model.settings import Settings
 from titan.model.timing import Timing
+from titan.sim import cache_plans
 from titan.sim.clock import START
 from titan.sim.file_plans import draw_share, with_files
 
@@ -182,6 +183,11 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     if share := draw_share(files):
         chosen = [msgspec.structs.replace(s, dag=with_files(files, share, s.dag)) for s in scenario.submissions]
         scenario = msgspec.structs.replace(scenario, submissions=chosen)
+    cached = Random(f"{seed}/cache")
+    if share := cache_plans.draw_share(cached):
+        chosen = [msgspec.structs.replace(s, dag=cache_plans.with_caching(cached, share, s.dag)) for s in scenario.submissions]
+        limited = cache_plans.with_limits(cached, scenario.settings)
+        scenario = msgspec.structs.replace(scenario, submissions=chosen, settings=limited)
     return scenario
 
 

@@ -12,9 +12,9 @@ from titan.core.events import events as ev
 from titan.core.handlers.files import files_for
 from titan.core.state.content_references import apart_from_runs, of_run
 from titan.core.state.state import State
-from titan.model.dag import JobTemplate
+from titan.model.dag import JobTemplate, Service
 from titan.model.files import MAX_VERSIONS, PROGRAM, Published, StoredFile
-from titan.model.states import JobState, Outcome
+from titan.model.states import JobState, Outcome, RunState
 
 MAKE = JobTemplate(command="make", outputs=(("model", "out/m"), ("tool", "t")), retries=0)
 USE = JobTemplate(command="use", inputs=(("in/m", "make", "model"), ("bin/t", "make", "tool")))
@@ -135,3 +135,18 @@ def test_two_inputs_that_bring_the_same_path_stop_the_job() -> None:
     assert m.job(2).state is JobState.DEAD
     assert m.job(2).reason == "inputs: 'x.csv' appears twice: give each input a folder of its own"
     assert picture(replay(m.events)) == picture(m.state)
+
+
+def test_a_service_ends_when_the_last_job_that_needed_it_cannot_get_its_files() -> None:
+    part = JobTemplate(command="x", outputs=(("parts", "*.csv"),))
+    join = JobTemplate(command="y", inputs=(("", "a", "parts"), ("", "b", "parts")))
+    service = JobTemplate(command="serve", kind="service", service=Service(health="none"))
+    m = Master()
+    jobs = {"a": "", "b": "", "s": "", "join": "a b s"}
+    m.see(register(slots=3), submit(dag(jobs, {"a": part, "b": part, "s": service, "join": join})))
+    m.see(inputs.ServicesSeen(1, [m.lease(2)], [1], [1.0], [1.0], [80], [0], [""], [0.0]), at=1.0)
+    for position in range(2):
+        left = (StoredFile("parts/x.csv", "a" * 64, 1, of="parts"),)
+        m.see(replace(succeeded(1, m.lease(position)), outputs=[left]), at=2.0)
+    assert m.states() == [JobState.COMPLETED, JobState.COMPLETED, JobState.COMPLETED, JobState.DEAD]
+    assert m.run_state() is RunState.FAILED

@@ -139,6 +139,10 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.StatusReported([FIRST], ["warming up"], 1.0),
         ev.ArtifactRemoved("models/best", 1.0),
         ev.SecretChanged("TOKEN", 2, 1.0, "ada@host"),
+        ev.CacheMissed([FIRST], ["a" * 64], 1.0),
+        ev.JobsReused([FIRST], ["a" * 64], ["r/a"], 1.0),
+        ev.ResultsCached([FIRST], ["a" * 64], 1.0),
+        ev.CacheDropped(["a" * 64], 1.0, "ada@host"),
     ]
 
 

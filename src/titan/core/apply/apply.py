@@ -17,6 +17,7 @@ from titan.core.apply import (
     growth,
     jobs,
     reports,
+    result_cache,
     runs,
     scaling,
     schedules,
@@ -44,6 +45,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **growth.WRITERS,
     **files.WRITERS,
     **secrets.WRITERS,
+    **result_cache.WRITERS,
 }
 
 _DURABLE = frozenset(_WRITERS) - frozenset(ev.VOLATILE)

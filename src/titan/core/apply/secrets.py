@@ -1,5 +1,5 @@
-"""Writer of the event SecretChanged, which changes nothing. The event is a record for people, and
-the state has no secrets."""
+"""Writer of the event SecretChanged. The state has the versions of the secrets, never their values:
+the shell has already changed the vault."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from titan.core.state.state import State
 
 
 def _secret_changed(state: State, e: ev.SecretChanged) -> None:
-    """Do nothing: the shell has already changed the vault."""
+    if e.version:
+        state.secret_versions[e.name] = (e.version, e.at)
+    else:
+        state.secret_versions.pop(e.name, None)
 
 
 WRITERS: dict[type, Callable[[State, Any], None]] = {ev.SecretChanged: _secret_changed}

@@ -20,6 +20,10 @@ from titan.core.events.growth import RunGrown as RunGrown
 from titan.core.events.reports import ProgressReported as ProgressReported
 from titan.core.events.reports import SlotsLent as SlotsLent
 from titan.core.events.reports import StatusReported as StatusReported
+from titan.core.events.result_cache import CacheDropped as CacheDropped
+from titan.core.events.result_cache import CacheMissed as CacheMissed
+from titan.core.events.result_cache import JobsReused as JobsReused
+from titan.core.events.result_cache import ResultsCached as ResultsCached
 from titan.core.events.scaling import BurstEnded as BurstEnded
 from titan.core.events.scaling import BurstRequested as BurstRequested
 from titan.core.events.scaling import BurstRetired as BurstRetired
@@ -646,6 +650,10 @@ Event = (
     | ArtifactPublished
     | ArtifactRemoved
     | SecretChanged
+    | CacheMissed
+    | JobsReused
+    | ResultsCached
+    | CacheDropped
 )
 
 VOLATILE: tuple[type, ...] = (

@@ -11,6 +11,7 @@ from titan.core import effects as fx
 from titan.core.events import events as ev
 from titan.core.handlers.cancel import cancel_descendants, dismiss
 from titan.core.handlers.ready import choose_pins, release, unlock
+from titan.core.handlers.result_cache import keep_results
 from titan.core.handlers.services import service_retry_at
 from titan.core.handlers.sick_workers import BREAKS_LIMIT, is_blameless, note_broken, note_sound
 from titan.core.handlers.worker_figures import MAX_CPU_S, made_possible, started_within
@@ -102,6 +103,7 @@ def on_results_reported(turn: Turn, received: ResultsReported) -> None:
                 lost=_lost(received, at),
             )
         )
+        keep_results(turn, good)
         turn.runs.update((state.jobs[number].run.id, state.jobs[number].run) for number in good)
         if state.workers[received.worker].aside_until:
             note_sound(turn, received.worker)

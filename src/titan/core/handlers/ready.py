@@ -102,7 +102,7 @@ def queue(turn: Turn, jobs: Sequence[int]) -> None:
     pins, released = choose_pins(turn.state, jobs)
     turn.emit(ev.JobsQueued(list(jobs), turn.now, pins))
     entries = turn.state.jobs
-    turn.queued += [number for number in jobs if entries[number].template.inputs]
+    turn.queued += [n for n in jobs if (template := entries[n].template).inputs or template.cache is not None]
     for worker, numbers in released.items():
         release(turn, worker, numbers)
 

@@ -3,7 +3,7 @@ reference.
 
 A run refers to its scripts, archives, functions, arguments, results, outputs and published files. A
 schedule and a saved pipeline refer to the content that their future runs need. A shared key refers
-to its versions.
+to its versions. A result that is kept for later jobs refers to its outputs and its value.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from titan.core.state.state import Job, Run, State
 from titan.model.dag import JobTemplate
+from titan.model.files import StoredFile
 from titan.model.values import BY_CONTENT_BYTES, artifact_of
 
 _HASH = re.compile(rb"[0-9a-f]{64}")
@@ -49,11 +50,14 @@ def of_jobs(jobs: Iterable[Job]) -> Iterator[str]:
     for job in jobs:
         if job.payload:
             yield from of_payload(job.payload)
-        if len(job.value) == BY_CONTENT_BYTES and (hash_ := artifact_of(job.value)) is not None:
-            yield hash_
-        if job.extra is not None:
-            for output in job.extra.outputs:
-                yield output.hash
+        yield from of_result(job.value, job.outputs)
+
+
+def of_result(value: bytes, outputs: Iterable[StoredFile]) -> Iterator[str]:
+    if len(value) == BY_CONTENT_BYTES and (hash_ := artifact_of(value)) is not None:
+        yield hash_
+    for output in outputs:
+        yield output.hash
 
 
 def of_run_itself(run: Run) -> Iterator[str]:
@@ -78,8 +82,10 @@ def numbers_of(run: Run) -> Iterable[int]:
 
 
 def apart_from_runs(state: State) -> set[str]:
-    """Return the content that schedules, saved pipelines and shared keys refer to."""
+    """Return the content that schedules, saved pipelines, shared keys and kept results refer to."""
     found = {version.hash for versions in state.published.values() for version in versions}
+    for result in state.result_cache.results.values():
+        found.update(of_result(result.value, result.outputs))
     dags = [schedule.dag for schedule in state.schedules.values()]
     dags += [pipeline.dag for pipeline in state.saved.values()]
     for dag in dags:

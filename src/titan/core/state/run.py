@@ -81,6 +81,8 @@ class Run(msgspec.Struct):
     """Key -> versions that the run's jobs published under it, newest last."""
     source: str = ""
     """File or folder that the DAG was made from, on the submitter's machine; "" if unknown."""
+    reused: int = 0
+    """Number of jobs that reused an earlier result."""
 
     def numbers(self, begin: int = 0, end: int | None = None) -> Iterable[int]:
         """Return the job numbers at the positions from `begin` up to, but not including, `end`."""

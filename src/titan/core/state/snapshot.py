@@ -8,6 +8,7 @@ not contain derived indexes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from titan.core.events.records import chunks
 from titan.core.state.burst_worker import Burst
+from titan.core.state.result_cache import CachedResult
 from titan.core.state.service import ServiceState
 from titan.core.state.state import Extra, Job, Past, Run, SavedPipeline, Schedule, State, Worker
 from titan.errors import JournalCorrupt
@@ -27,6 +29,7 @@ from titan.model.timing import MAX_TIME
 T = TypeVar("T")
 CHUNK_JOBS = 20_000
 CHUNK_COMMANDS = 1_000
+CHUNK_RESULTS = 1_000
 CHUNK_BYTES = 16 << 20
 """Approximate maximum size of a chunk of store commands. A single command that is larger makes one
 chunk."""
@@ -50,6 +53,7 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
     notices: list[tuple[float, str]] = []
     decided_at: float = 0.0
     settings: LoggedSettings | None = None
+    secret_versions: dict[str, tuple[int, float]] = {}
 
 
 class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
@@ -65,6 +69,13 @@ class StoreChunk(msgspec.Struct, array_like=True, tag="store"):
 
     databases: list[int]
     commands: list[list[bytes]]
+
+
+class CacheChunk(msgspec.Struct, array_like=True, tag="cache"):
+    """Results that are kept for jobs with caching, the longest unused first."""
+
+    keys: list[str]
+    results: list[CachedResult]
 
 
 class RunChunk(msgspec.Struct, array_like=True, tag="run"):
@@ -110,7 +121,7 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-Chunk = Head | ScheduleChunk | SavedChunk | RunChunk | JobChunk | StoreChunk
+Chunk = Head | ScheduleChunk | SavedChunk | RunChunk | JobChunk | StoreChunk | CacheChunk
 _decoder = msgspec.msgpack.Decoder(Chunk)
 
 
@@ -120,7 +131,7 @@ def dump(state: State) -> Iterator[bytes]:
     head.next_worker, head.bursts, head.forgotten = state.next_worker, list(state.bursts.values()), state.forgotten
     head.published = state.published
     head.draws, head.heard_term, head.notices = state.draws, state.heard_term, state.notices
-    head.decided_at, head.settings = state.decided_at, state.logged
+    head.decided_at, head.settings, head.secret_versions = state.decided_at, state.logged, state.secret_versions
     yield _encode(head)
     for schedule in state.schedules.values():
         yield _encode(ScheduleChunk(schedule))
@@ -128,6 +139,9 @@ def dump(state: State) -> Iterator[bytes]:
         yield _encode(SavedChunk(pipeline))
     for part in chunks(state.store.rewrite(), CHUNK_COMMANDS, CHUNK_BYTES):
         yield _encode(StoreChunk([db for db, _ in part], [args for _, args in part]))
+    results = iter(state.result_cache.results.items())
+    while chunk := list(islice(results, CHUNK_RESULTS)):
+        yield _encode(CacheChunk([key for key, _ in chunk], [result for _, result in chunk]))
     for run in state.runs.values():
         yield from dump_run(state, run, CHUNK_JOBS)
 
@@ -173,6 +187,7 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.draws, state.heard_term, state.notices = part.draws, part.heard_term, part.notices
             state.decided_at, state.logged = part.decided_at, part.settings
             state.in_force = part.settings or state.in_force
+            state.secret_versions = part.secret_versions
         elif isinstance(part, ScheduleChunk):
             state.schedules[part.schedule.name] = part.schedule
         elif isinstance(part, SavedChunk):
@@ -180,6 +195,9 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
         elif isinstance(part, StoreChunk):
             for db, args in zip(part.databases, part.commands, strict=True):
                 state.store.replay(db, args)
+        elif isinstance(part, CacheChunk):
+            for key, result in zip(part.keys, part.results, strict=True):
+                state.result_cache.put(key, result)
         elif isinstance(part, RunChunk):
             run = state.runs[part.run.id] = part.run
             run.tally += [0] * (len(JobState) - len(run.tally))  # an older Titan has fewer states

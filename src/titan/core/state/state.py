@@ -16,6 +16,7 @@ from heapq import heapify, heappush
 import msgspec
 
 from titan.core.state.burst_worker import Burst
+from titan.core.state.result_cache import ResultCache
 from titan.core.state.run import Growth as Growth
 from titan.core.state.run import Opening as Opening
 from titan.core.state.run import Run as Run
@@ -157,6 +158,10 @@ class Extra(msgspec.Struct, array_like=True, gc=False):
     """Workers that broke an attempt of the job, newest last."""
     lost: str = ""
     """Reason why output of the last finished attempt was lost."""
+    cache_key: str = ""
+    """Key of a job with caching since it was queued."""
+    cached_from: str = ""
+    """RUN/JOB whose result the job reused; "" if it ran."""
 
 
 class Job(msgspec.Struct, gc=False):
@@ -223,6 +228,11 @@ class Job(msgspec.Struct, gc=False):
         if why or self.lost:
             self.extra = self.extra or Extra()
             self.extra.lost = why
+
+    @property
+    def cached_from(self) -> str:
+        """RUN/JOB whose result the job reused; "" if it ran."""
+        return self.extra.cached_from if self.extra is not None else ""
 
     @property
     def status(self) -> str:
@@ -339,10 +349,10 @@ class State:
     __slots__ = (
         "archived", "burst_serial", "bursts", "cluster", "dead", "decided_at", "draws", "filling", "forgotten", "gates",
         "heard_term", "in_force", "jobs", "keys", "lanes", "live", "logged", "next_job", "next_lease", "next_schedule",
-        "next_worker", "notices", "opening", "pinned", "pool", "progress", "published", "releasing", "runs", "saved",
-        "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services",
-        "settings", "stale", "store", "store_is_live", "tables", "term", "terms", "timers", "tokens", "touched",
-        "unsettled", "worker_numbers", "workers",
+        "next_worker", "notices", "opening", "pinned", "pool", "progress", "published", "releasing", "result_cache", "runs",
+        "saved", "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules",
+        "secret_versions", "services", "settings", "stale", "store", "store_is_live", "tables", "term", "terms", "timers",
+        "tokens", "touched", "unsettled", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -377,6 +387,9 @@ class State:
         self.store = Store()
         self.published: dict[str, list[Published]] = {}
         """Shared key -> versions published under the key, newest last."""
+        self.result_cache = ResultCache()
+        self.secret_versions: dict[str, tuple[int, float]] = {}
+        """Secret -> its version and the time at which it was set, as far as the journal has it."""
         # Not durable: these fields belong to this process of the master.
         self.store_is_live = False
         """True if this process executes commands on the store. The changes of an event are then

@@ -63,11 +63,19 @@ class FileOracle:
             if outputs:
                 self._outputs[number] = outputs
 
+    def adopt(self, number: int, earlier: int) -> None:
+        """Record that a job has the output files of an earlier job."""
+        if earlier in self._outputs:
+            self._outputs[number] = self._outputs[earlier]
+
+    def outputs_of(self, number: int) -> list[StoredFile]:
+        return self._outputs.get(number, [])
+
     def judge_start(self, assignment: wm.Assignment, local_hashes: dict[str, None]) -> None:
         """Raise Violation unless an attempt starts with the right files. `local_hashes` has the
         hashes of the files on its worker."""
         files = {file.name: file.hash for file in assignment.files}
-        wanted = self._wanted(assignment.run, assignment.job, assignment.template)
+        wanted = self.wanted(assignment.run, assignment.job, assignment.template)
         if files != wanted:
             raise Violation(
                 f"{assignment.run}/{assignment.job} (lease {short(assignment.lease)}) gets the files {files} instead of {wanted}"
@@ -78,7 +86,8 @@ class FileOracle:
                     f"{assignment.run}/{assignment.job} (lease {short(assignment.lease)}) starts before {path} has arrived"
                 )
 
-    def _wanted(self, run: str, job: str, template: JobTemplate) -> dict[str, str]:
+    def wanted(self, run: str, job: str, template: JobTemplate) -> dict[str, str]:
+        """Return the hashes of the files that a job gets, by their paths."""
         if not template.inputs:
             return {}
         jobs = {self._log_oracle.jobs[n].name: n for n in self._log_oracle.runs[run]}

@@ -32,7 +32,7 @@ def _run_grown(ledger: Ledger, e: ev.RunGrown) -> None:
         number, parents = e.first_job + i, tuple([whole[p] for p in e.parents[i]])
         if number in ledger.jobs:
             raise Violation(f"job number {number} was assigned twice")
-        ledger.jobs[number] = JobFacts(number, name, e.run, e.templates[e.template_of[i]], parents, [], e.at)
+        ledger.jobs[number] = JobFacts(number, name, e.run, e.templates[e.template_of[i]], parents, [], e.at, args=e.args[i])
     ledger.runs[e.run] = whole
     for number in whole[len(numbers) :]:
         for parent in ledger.jobs[number].parents:

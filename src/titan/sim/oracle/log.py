@@ -82,7 +82,7 @@ class LogOracle(Ledger):
             number = e.first_job + i
             if number in self.jobs:
                 raise Violation(f"job number {short(number)} was assigned twice")
-            self.jobs[number] = JobFacts(number, name, e.run, e.templates[e.template_of[i]], parents, [], e.at)
+            self.jobs[number] = JobFacts(number, name, e.run, e.templates[e.template_of[i]], parents, [], e.at, args=e.args[i])
         for number in self.runs[e.run]:
             for parent in self.jobs[number].parents:
                 self.jobs[parent].children.append(number)

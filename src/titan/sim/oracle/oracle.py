@@ -17,6 +17,7 @@ from titan.sim.oracle.log import LogOracle
 from titan.sim.oracle.processes import Host, Process, ProcessOracle, Violation
 from titan.sim.oracle.records import JobFacts
 from titan.sim.oracle.reports import ReportOracle
+from titan.sim.oracle.result_cache import CacheOracle
 from titan.sim.oracle.schedules import ScheduleOracle, following
 from titan.sim.scenario import Scenario
 from titan.sim.trace import Trace, short
@@ -33,6 +34,7 @@ class Oracle:
         self.log_oracle = LogOracle(self.process_oracle, scenario.settings, trace, calm=scenario.calm, quiet=scenario.quiet)
         self.schedule_oracle = ScheduleOracle(self.log_oracle, trace, slack_s=2.0 + 2 * slack, calm=scenario.calm)
         self.file_oracle = FileOracle(self.log_oracle)
+        self._cache_oracle = CacheOracle(self.log_oracle, self.file_oracle)
         self.report_oracle = ReportOracle(self.log_oracle, self.process_oracle, scenario.faults)
         late = 3 * scenario.faults.stall_s if scenario.faults.stall else 0.0
         late += 3 * scenario.faults.slow_sync_s if scenario.faults.slow_sync else 0.0
@@ -55,6 +57,7 @@ class Oracle:
             self.log_oracle.record(event)
             self.schedule_oracle.record(event)
             self.file_oracle.record(event)
+            self._cache_oracle.record(event)
 
     # -- acknowledgements --------------------------------------------------------------------------
     def on_submitted(self, key: str, run: str) -> None:
@@ -258,6 +261,7 @@ class Oracle:
         """Raise Violation unless the master's state agrees with the facts that the oracle has read
         from the log."""
         self.report_oracle.judge_agreement(state)
+        self._cache_oracle.judge_agreement(state)
         facts = self.log_oracle
         schedules = {s.name: (s.paused, s.due, s.waiting) for s in state.schedules.values()}
         logged_schedules = {

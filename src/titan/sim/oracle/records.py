@@ -55,6 +55,7 @@ class JobFacts(msgspec.Struct):
     why: str = ""
     """Reason for which the job is CANCELLED."""
     cause: int = 0
+    args: tuple[str, ...] = ()
 
     @property
     def is_service(self) -> bool:

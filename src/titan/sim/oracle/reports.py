@@ -42,7 +42,7 @@ class ReportOracle:
             case ev.StatusReported(jobs, texts):
                 for number, text in zip(jobs, texts, strict=True):
                     self._on_status(number, text)
-            case ev.JobsDispatched(jobs=jobs) | ev.JobsLost(jobs=jobs) | ev.JobsRevived(jobs=jobs):
+            case ev.JobsDispatched(jobs=jobs) | ev.JobsLost(jobs=jobs) | ev.JobsRevived(jobs=jobs) | ev.JobsReused(jobs=jobs):
                 for number in jobs:
                     self._statuses.pop(number, None)
             case ev.ServiceReplaced(job=number):

@@ -103,7 +103,7 @@ class ScheduleOracle:
         if run_facts.schedule in self.schedules:
             self.schedules[run_facts.schedule].live[e.run] = None
 
-    def _jobs_moved(self, e: ev.JobsDispatched | ev.JobsCompleted) -> None:
+    def _jobs_moved(self, e: ev.JobsDispatched | ev.JobsCompleted | ev.JobsReused) -> None:
         for number in e.jobs:
             run = self._log_oracle.jobs[number].run
             run_facts = self.runs[run]
@@ -265,6 +265,7 @@ _READERS: dict[type, Callable[[ScheduleOracle, Any], None]] = {
     ev.RunFinished: ScheduleOracle._run_finished,
     ev.JobsDispatched: ScheduleOracle._jobs_moved,
     ev.JobsCompleted: ScheduleOracle._jobs_moved,
+    ev.JobsReused: ScheduleOracle._jobs_moved,
     ev.ScheduleAdded: ScheduleOracle._schedule_added,
     ev.ScheduleChanged: ScheduleOracle._schedule_changed,
     ev.ScheduleRemoved: ScheduleOracle._schedule_removed,
