@@ -27,6 +27,7 @@ from titan.cli.targets import find_job, find_target
 from titan.cli.terminal import Raw, one_line
 from titan.errors import CallerError, JobError, TitanError
 from titan.model.durations import parse_duration
+from titan.model.names import shell_word
 from titan.model.timing import iso
 from titan.sdk.client import Client
 from titan.sdk.services import ServiceStatus
@@ -129,6 +130,8 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
         job, _ = client.job(target)
     if job.lost and attempt in (None, job.attempt):
         print(f"titan: {target}: {job.reason}", file=sys.stderr)
+    if job.cached_from and not as_json:
+        print(f"titan: {target} reused a result: titan logs {shell_word(job.cached_from)}", file=sys.stderr)
 
 
 @click.command()

@@ -27,10 +27,10 @@ PROGRESS_CHARS = 40
 _SHOWN = ("COMPLETED", "FAILED", "DEAD", "CANCELLED", "SKIPPED")
 
 
-def submit(client: Client, dag: DAG, *, quiet: bool) -> Run:
+def submit(client: Client, dag: DAG, *, quiet: bool, cache: bool) -> Run:
     """Submit a DAG. Unless `quiet`, print the progress of a slow upload."""
     if quiet:
-        return client.submit(dag)
+        return client.submit(dag, cache=cache)
     live = sys.stderr.isatty()
     printed = time.monotonic()
 
@@ -44,7 +44,7 @@ def submit(client: Client, dag: DAG, *, quiet: bool) -> Run:
             out.write("" if live and sent < jobs else "\n")
             out.flush()
 
-    return client.submit(dag, progress=progress)
+    return client.submit(dag, progress=progress, cache=cache)
 
 
 def follow(client: Client, run: str, *, quiet: bool = False, services: bool = True) -> RunSummary:

@@ -106,6 +106,9 @@ group_option = click.option(
     metavar="ID",
     help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]",
 )
+no_cache_option = click.option(
+    "--no-cache", is_flag=True, help="Run every job, also those whose result is cached; their new results are kept."
+)
 exit_code_option = click.option(
     "--exit-code",
     type=click.Choice(["job", "run"]),

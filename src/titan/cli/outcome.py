@@ -11,6 +11,7 @@ from titan.cli.follow import follow, report_lost_output, services_left
 from titan.cli.output import follow_output, write_piece
 from titan.cli.tally import tally_text
 from titan.cli.terminal import one_line
+from titan.errors import NotFound
 from titan.model.names import shell_word
 from titan.protocol.messages import Pipeline
 from titan.sdk.arrays import member
@@ -65,7 +66,10 @@ def follow_run(client: Client, handle: Run, dag: About, *, quiet: bool, as_json:
     """Follow a run to its end: the output of its only job, else the states of its jobs."""
     if dag.size == 1 and not as_json:
         follow_output(client, f"{handle.id}/{dag.first}")
-        return handle.wait()
+        summary = handle.wait()
+        if summary.reused:
+            follow_output(client, source_of(client, f"{handle.id}/{dag.first}"), follow=False)
+        return summary
     summary = follow(client, handle.id, quiet=quiet or as_json, services=False)
     if summary.over:
         return summary
@@ -87,11 +91,25 @@ def conclude(client: Client, summary: RunSummary, dag: About, *, later: str | No
         if not summary.ok:
             print_failures(client, client.status(summary.run), later, output=dag.size > 1)
         elif dag.size > 1 and dag.last:
-            _print_result(client, f"{summary.run}/{dag.last}", later)
+            last = f"{summary.run}/{dag.last}"
+            _print_result(client, source_of(client, last) if summary.reused else last, later)
         if not quiet:
             print(f"run {summary.run} {summary.state} in {took:.2f} s: {tally_text(summary)}", file=sys.stderr)
     lost = report_lost_output(client, summary)
     return 0 if summary.ok and not lost else EXIT_FAILED
+
+
+def source_of(client: Client, target: str) -> str:
+    """Return the job, as RUN/JOB, that wrote the output of a job: itself, or the job whose result
+    it reused, as long as that is known."""
+    source = client.job(target)[0].cached_from
+    if source is None:
+        return target
+    try:
+        client.job(source)
+    except NotFound:  # its run has left the history
+        return target
+    return source
 
 
 def _only_sink(jobs: list[tuple[str, tuple[str, ...]]]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from titan.cli.options import file_path, json_option, master_option
+from titan.cli.options import file_path, json_option, master_option, no_cache_option
 from titan.cli.session import open_client
 from titan.cli.targets import find_target
 
@@ -15,9 +15,10 @@ from titan.cli.targets import find_target
 @click.command()
 @click.argument("target", metavar="RUN|RUN/JOB")
 @click.option("--new-files", is_flag=True, help="Read the pipeline, and the files of its jobs, again from where they were.")
+@no_cache_option
 @master_option
 @json_option
-def rerun(target: str, new_files: bool, master: str | None, as_json: bool) -> None:
+def rerun(target: str, new_files: bool, no_cache: bool, master: str | None, as_json: bool) -> None:
     """Submit a run again as a new run, with the files and arguments that it had; print the id of
     the new run. With RUN/JOB: only that job and the jobs that depend on it.
 
@@ -26,7 +27,7 @@ def rerun(target: str, new_files: bool, master: str | None, as_json: bool) -> No
     """
     with open_client(master) as client:
         target = find_target(client, target)
-        run = client.rerun(target, new_files=new_files)
+        run = client.rerun(target, new_files=new_files, cache=not no_cache)
     print(json.dumps({"run": run.id, "of": target}) if as_json else run.id)
 
 

@@ -24,7 +24,7 @@ from titan.cli.follow import follow, report_absence, report_lost_output, service
 from titan.cli.follow import submit as submit_dag
 from titan.cli.job_options import JobOptions, callers_environment, dag_of, dags_of, job_options, take_job_options
 from titan.cli.local_cluster import LocalCluster
-from titan.cli.options import deadline_option, exit_code_option, group_option, json_option, master_option
+from titan.cli.options import deadline_option, exit_code_option, group_option, json_option, master_option, no_cache_option
 from titan.cli.outcome import About, code_of_job, conclude, follow_run, print_failures
 from titan.cli.pipeline_options import PipelineCommand, PipelineOptions, is_pipeline, pipeline_options, take_pipeline_options
 from titan.cli.prefork import ForkedServers
@@ -63,6 +63,7 @@ def execute(
     pipeline: PipelineOptions,
     deadline: float | None,
     group: str,
+    no_cache: bool,
     quiet: bool,
     as_json: bool,
     arguments: tuple[str, ...],
@@ -85,10 +86,11 @@ def execute(
             if dag is None or single:
                 place = stack.enter_context(_placed(cluster, arguments, job, single=single))
                 dag = dag_of(arguments, place.options, pipeline, deadline=deadline, group=group, in_place=place.here)
-            handle, about = submit_dag(client, dag, quiet=quiet or as_json), About.of(dag)
+            handle, about = submit_dag(client, dag, quiet=quiet or as_json, cache=not no_cache), About.of(dag)
         else:
             pipeline.refuse(_FIXED.format(name=arguments[0]))
-            handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), About.of_saved(saved)
+            handle = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline, cache=not no_cache)
+            about = About.of_saved(saved)
         if not cluster.private:
             report_absence(client, f"titan attach {handle.id}{cluster.later or ''}")
         try:
@@ -160,13 +162,20 @@ def _print_elsewhere(dag: DAG, job: JobOptions) -> None:
 @job_options
 @deadline_option
 @group_option
+@no_cache_option
 @master_option
 @json_option
 @click.argument(
     "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]..."
 )
 def submit(
-    deadline: float | None, group: str, master: str | None, as_json: bool, arguments: tuple[str, ...], **options: Any
+    deadline: float | None,
+    group: str,
+    no_cache: bool,
+    master: str | None,
+    as_json: bool,
+    arguments: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Submit a pipeline, a script or a command, and return at once. A pipeline is a .yaml file, of
     which each document becomes a run, or the NAME of a saved one. The run outlives this terminal,
@@ -184,11 +193,11 @@ def submit(
         client = stack.enter_context(open_client(master))
         if named and saved_of(client, arguments[0]) is not None:
             pipeline.refuse(_FIXED.format(name=arguments[0]))
-            handle = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline)
+            handle = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline, cache=not no_cache)
             print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
             return
         for dag in dags or make():
-            handle = submit_dag(client, dag, quiet=as_json)
+            handle = submit_dag(client, dag, quiet=as_json, cache=not no_cache)
             print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
             if not as_json:
                 _print_unmet(client, dag, private=False)

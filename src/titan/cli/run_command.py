@@ -15,7 +15,15 @@ import click
 
 from titan.cli.job_options import job_options, take_job_options
 from titan.cli.keeping import arguments_of, keep_options
-from titan.cli.options import deadline_option, exit_code_option, group_option, home_option, json_option, master_option
+from titan.cli.options import (
+    deadline_option,
+    exit_code_option,
+    group_option,
+    home_option,
+    json_option,
+    master_option,
+    no_cache_option,
+)
 from titan.cli.pipeline_options import PipelineCommand, is_pipeline, pipeline_options, take_pipeline_options
 from titan.cli.prefork import ForkedServers, uncollected
 from titan.cli.signals import interrupt_on_sigterm
@@ -59,6 +67,7 @@ class _RunCommand(PipelineCommand):
 @job_options
 @deadline_option
 @group_option
+@no_cache_option
 @exit_code_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option

@@ -11,8 +11,10 @@ UNNEEDED = "not needed"
 
 
 def tally_text(run: RunSummary) -> str:
-    """Return `3 COMPLETED, 1 not needed`."""
-    return ", ".join(f"{n} {UNNEEDED if state == 'CANCELLED' and run.ok else state}" for state, n in run.tally.items())
+    """Return `3 COMPLETED, 1 not needed; 2 of 4 jobs reused`."""
+    states = ", ".join(f"{n} {UNNEEDED if state == 'CANCELLED' and run.ok else state}" for state, n in run.tally.items())
+    jobs = f"job{'s' if run.count != 1 else ''}"
+    return f"{states}; {run.reused:,} of {run.count:,} {jobs} reused" if run.reused else states
 
 
 def done_text(run: RunSummary) -> str:

@@ -65,6 +65,7 @@ class RunBegun(msgspec.Struct, frozen=True):
     group: str = ""
     actor: str = ""
     source: str = ""
+    fresh: bool = False
 
 
 class JobsArrived(msgspec.Struct, frozen=True):

@@ -102,7 +102,7 @@ def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision
     settle_conditions(turn)
     stop_helpers(turn)
     hold(turn)
-    while turn.queued or turn.conditional:  # a job that ends here may have been the last one that needed a service
+    while turn.queued or turn.conditional:  # the last job that needed a service may end here
         settle_queued(turn)
         settle_conditions(turn)
         stop_helpers(turn)

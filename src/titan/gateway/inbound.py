@@ -119,7 +119,7 @@ def client_input(message: msg.Message, *, origin: int, actor: str = "", run: str
             return inputs.DagSubmitted(origin, request, run, key, dag, actor)
         case msg.OpenRun():
             head = (message.key, message.name, message.version, message.templates, message.count, message.deadline_s, message.group)
-            return inputs.RunBegun(origin, message.request, run, *head, actor, message.source)
+            return inputs.RunBegun(origin, message.request, run, *head, actor, message.source, message.fresh)
         case msg.AddJobs(request, position, ids, template_of, args, parents, payloads):
             return inputs.JobsArrived(origin, request, run, position, ids, template_of, args, parents, payloads)
         case msg.Cancel(request, of_run, job, unstarted):

@@ -131,8 +131,6 @@ class Cache(msgspec.Struct, frozen=True, array_like=True, gc=False):
     by_position: bool = False
     """True: the position in the job's array counts, because the jobs of the array have the same
     arguments."""
-    fresh: bool = False
-    """True: the job runs in any case, and its result is kept. Does not count for the key."""
 
 
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -256,3 +254,5 @@ class DagSpec(msgspec.Struct, frozen=True, array_like=True):
     source: str = ""
     """Absolute path, on the submitter's machine, of the pipeline file, script or project folder
     that the DAG was made from. "": unknown."""
+    fresh: bool = False
+    """True: no job of the run reuses an earlier result. Jobs with caching keep theirs."""

@@ -207,6 +207,7 @@ class OpenRun(Message, frozen=True):
     deadline_s: Seconds = 0.0
     group: Name = ""
     source: Text = ""
+    fresh: bool = False
 
 
 class AddJobs(Message, frozen=True):

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, cast, overload
 
+import msgspec
+
 from titan.errors import CallerError, CallsNotAcknowledged, ConnectionLost
 from titan.model import graph
 from titan.model.names import split_job
@@ -135,19 +137,21 @@ class AsyncClient(AsyncArtifacts):
         self._connection.on_away = tell
 
     # -- runs --------------------------------------------------------------------------------------
-    async def submit(self, dag: DAG, *, progress: Progress | None = None) -> AsyncRun:
+    async def submit(self, dag: DAG, *, progress: Progress | None = None, cache: bool = True) -> AsyncRun:
         """Submit a DAG as a whole, with its files.
 
         Files that the master already has are not sent again. When this returns, the run survives
-        the death of the master. `progress(sent, jobs)` is called while a large DAG is sent. Raises
-        InvalidGraph, and the errors of the connection.
+        the death of the master. `progress(sent, jobs)` is called while a large DAG is sent. `cache`
+        False: no job reuses an earlier result. Raises InvalidGraph, and the errors of the
+        connection.
         """
         async with self._staged(dag) as staged:
-            answer = await submission.submit(self._connection, staged.spec, staged.parents, progress)
+            spec = staged.spec if cache else msgspec.structs.replace(staged.spec, fresh=True)
+            answer = await submission.submit(self._connection, spec, staged.parents, progress)
         submitted_here(answer.run)
         return AsyncRun(self, answer.run, dag.name)
 
-    async def rerun(self, target: str, *, new_files: bool = False) -> AsyncRun:
+    async def rerun(self, target: str, *, new_files: bool = False, cache: bool = True) -> AsyncRun:
         """Submit the DAG of `RUN` again, with the files that the run had, as a new run.
 
         For `RUN/JOB`: only that job and the jobs that depend on it. Jobs that were added to the run
@@ -155,7 +159,8 @@ class AsyncClient(AsyncArtifacts):
         if a job needs the result or the files of a job that is left out; LimitExceeded.
 
         `new_files`: read the pipeline file, script or project folder that the run was submitted
-        from again, on this machine. Raises CallerError if it is not known or not here.
+        from again, on this machine. Raises CallerError if it is not known or not here. `cache`
+        False: no job reuses an earlier result.
         """
         run, _, job = target.partition("/")
         answer = await self._connection.call(lambda n: msg.GetDag(n, run))
@@ -163,6 +168,7 @@ class AsyncClient(AsyncArtifacts):
         read = partial(renewed, answer.dag, run) if new_files else partial(StagedDag, answer.dag, [])
         async with self._sent(read) as staged:
             spec = from_job(staged.spec, job) if job else staged.spec
+            spec = msgspec.structs.replace(spec, fresh=not cache)
             submitted = await submission.submit(self._connection, spec, graph.resolve(spec), None)
         submitted_here(submitted.run)
         return AsyncRun(self, submitted.run, spec.name)
@@ -599,9 +605,9 @@ class Client(Waiting, Artifacts):
         """
         self._async.on_away(tell)
 
-    def submit(self, dag: DAG, *, progress: Progress | None = None) -> Run:
+    def submit(self, dag: DAG, *, progress: Progress | None = None, cache: bool = True) -> Run:
         """Submit a DAG as a whole, with its files. See AsyncClient.submit."""
-        return Run(self, self._wait(self._async.submit(dag, progress=progress)))
+        return Run(self, self._wait(self._async.submit(dag, progress=progress, cache=cache)))
 
     @property
     def store(self) -> Store:
@@ -858,9 +864,9 @@ class Client(Waiting, Artifacts):
         """Yield (1 for stdout or 2 for stderr, bytes) of `RUN/JOB`. See AsyncClient.logs."""
         return self._iterate(self._async.logs(target, follow=follow, attempt=attempt))
 
-    def rerun(self, target: str, *, new_files: bool = False) -> Run:
+    def rerun(self, target: str, *, new_files: bool = False, cache: bool = True) -> Run:
         """Submit the DAG of `RUN`, or the part behind `RUN/JOB`, again. See AsyncClient.rerun."""
-        return Run(self, self._wait(self._async.rerun(target, new_files=new_files)))
+        return Run(self, self._wait(self._async.rerun(target, new_files=new_files, cache=cache)))
 
     def push(self, path: str | Path, name: str = "") -> str:
         """Upload a file to the master's perm_files/; return its name there.

@@ -68,6 +68,7 @@ class Form(Enum):
     OUTPUTS = auto()
     INPUTS = auto()
     CONDITION = auto()
+    CACHE = auto()
 
 
 class Use(Enum):

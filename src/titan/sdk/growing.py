@@ -24,6 +24,7 @@ from titan.model.job_inputs import INDEX, array_of_source
 from titan.net.job_link import ask
 from titan.protocol import messages as msg
 from titan.sdk.arrays import BadArray, foreach_of, member, rows
+from titan.sdk.caching import cache_of_array
 from titan.sdk.functions import Function
 from titan.sdk.job import Job
 
@@ -94,10 +95,13 @@ def expanded(shape: Shape, items: object) -> DagSpec | None:
         job_rows = list(rows(foreach_of(item_list), None, shape.args, ()))
     except BadArray as error:
         raise CallerError(f"{shape.id}: expand: {error}") from None
+    template = shape.template
+    if template.cache is not None:
+        template = msgspec.structs.replace(template, cache=cache_of_array(template.cache, [args for args, _ in job_rows]))
     return DagSpec(
         name=shape.id,
         version="",
-        templates=[shape.template],
+        templates=[template],
         ids=[member(shape.id, i) for i in range(count)],
         template_of=[0] * count,
         args=[args for args, _ in job_rows],

@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from titan.errors import CallerError, InvalidGraph
+from titan.model.caching import cache_problem
 from titan.model.conditions import parse
-from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SOURCE, Limits, Service
+from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SOURCE, Cache, JobTemplate, Kind, Limits, Service
 from titan.model.demand import MAX_GPUS
 from titan.model.drivers import DRIVERS, choices, choices_doc
 from titan.model.files import SCRIPT_FOLDER
 from titan.model.names import MAX_NAME
 from titan.sdk import fields
 from titan.sdk.arrays import Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
+from titan.sdk.caching import cache_of, cache_of_array
 from titan.sdk.failure_fields import (
     MAX_WAIT_S,
     TYPES,
@@ -357,6 +359,14 @@ class Job:
         "shows it; it is not sent to the master.",
         fields.description_of, default="", form=Form.TEXT, aliases=("desc", "comment"), use=Use.ALL, own=True,
     )
+    cache: Field[bool | Mapping[str, Any] | Cache | None, Cache | None] = row(
+        "True: if an earlier job did the same, this job completes at once with its result and its "
+        "outputs. The code, arguments, `env`, contents of the inputs, results of the parents and "
+        'secrets count. Or `{version: "2", for: 7d, ignore: [LOG_LEVEL]}`: a text that counts, the '
+        "age up to which a result is used, and variables of `env` that do not count. See "
+        "[caching](caching.md).",
+        cache_of, default=None, form=Form.CACHE, aliases=("caching", "cached", "memoize"), template="cache",
+    )
     # fmt: on
 
     def __post_init__(self, port: int | None, health: object, restart: object, keep: bool) -> None:
@@ -379,6 +389,8 @@ class Job:
             raise InvalidGraph.of(self.id, error.field, str(error)) from None
         for field, problem in _problems(self):
             raise InvalidGraph.of(self.id, field, problem)
+        if self.cache is not None and self.is_array:
+            put(self, "cache", cache_of_array(self.cache, [args for _, args, _ in self.rows()]))
         if self.expand is not None and self.expand not in self.parents:
             put(self, "parents", (*self.parents, self.expand))
 
@@ -526,11 +538,17 @@ def _problems(job: Job) -> Iterator[tuple[str, str]]:
         yield "driver", problem
     if job.service is not None:
         yield from _service_problems(job)
+    if job.cache is not None and (problem := cache_problem(_cached_template(job))):
+        yield "cache", problem.removeprefix("cache: ")
     if job.expand is not None or job.pipeline is not None:
         yield from _planner_problems(job)
     yield from _gate_problems(job) if job.type == Type.GATE else _not_gate_problems(job)
     if job.is_array:
         yield from _array_problems(job)
+
+
+def _cached_template(job: Job) -> JobTemplate:
+    return JobTemplate(kind=Kind.SERVICE if job.service is not None else Kind.JOB, cwd=job.cwd or "", cache=job.cache)
 
 
 def _work_problems(job: Job) -> Iterator[tuple[str, str]]:
@@ -567,6 +585,8 @@ def _planner_problems(job: Job) -> Iterator[tuple[str, str]]:
         yield "pipeline", "give one of expand and pipeline, not both"
     if job.pipeline is not None and job.args:
         yield "args", "a saved pipeline takes no arguments: leave them out"
+    if job.pipeline is not None and job.cache is not None:
+        yield "cache", "a saved pipeline adds jobs, which have caches of their own: leave it out"
 
 
 def _gate_problems(job: Job) -> Iterator[tuple[str, str]]:

@@ -423,6 +423,20 @@ def _as_value(source: Source, key: str, line: int, node: Node) -> object:
     return value
 
 
+def _as_cache(source: Source, key: str, line: int, node: Node) -> object:
+    """Return a boolean, or a mapping whose values are texts, numbers or lists. `Job` checks it."""
+    if not isinstance(node, Entries):
+        return _as_value(source, key, line, node)
+    return {
+        name: [_as_written(source, key, item) for item in value.items]
+        if isinstance(value, Items)
+        else _as_written(source, key, value)
+        if name == "version"
+        else _as_value(source, key, at, value)
+        for name, (at, value) in node.entries.items()
+    }
+
+
 def _as_text(source: Source, key: str, line: int, node: Node) -> str:
     if not isinstance(node, Scalar):
         raise source.fault(line, key, f"must be a string, not {kind_of(node)}")
@@ -636,4 +650,5 @@ _READERS: Final[Mapping[Form, Callable[[Source, str, int, Node], Any]]] = {
     Form.OUTPUTS: partial(_as_files, "{model: out/model.bin}"),
     Form.CONDITION: _as_condition,
     Form.INPUTS: partial(_as_files, "{data/model.bin: train.model}"),
+    Form.CACHE: _as_cache,
 }

@@ -70,15 +70,15 @@ class AsyncPipelines:
         """Remove the pipeline. Its runs continue. Raises NotFound."""
         await self._client._connection.remove(lambda n: msg.RemovePipeline(n, name))
 
-    async def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None) -> AsyncRun:
+    async def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None, cache: bool = True) -> AsyncRun:
         """Submit a run of the pipeline. Raises NotFound.
 
-        `agent_run_id` and `deadline` override those of the pipeline.
+        `agent_run_id` and `deadline` override those of the pipeline. `cache` False: no job reuses
+        an earlier result.
         """
         spec = (await self.get(name)).dag
-        spec = msgspec.structs.replace(
-            spec, group=agent_run_id or spec.group, deadline_s=spec.deadline_s if deadline is None else deadline
-        )
+        deadline_s = spec.deadline_s if deadline is None else deadline
+        spec = msgspec.structs.replace(spec, group=agent_run_id or spec.group, deadline_s=deadline_s, fresh=not cache)
         answer = await submission.submit(self._client._connection, spec, resolve(spec), None)
         return AsyncRun(self._client, answer.run, spec.name)
 
@@ -111,6 +111,7 @@ class Pipelines:
         """Remove the pipeline. Its runs continue. Raises NotFound."""
         self._client._wait(self._async.remove(name))
 
-    def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None) -> Run:
+    def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None, cache: bool = True) -> Run:
         """Submit a run of the pipeline. Raises NotFound."""
-        return Run(self._client, self._client._wait(self._async.run(name, agent_run_id=agent_run_id, deadline=deadline)))
+        run = self._async.run(name, agent_run_id=agent_run_id, deadline=deadline, cache=cache)
+        return Run(self._client, self._client._wait(run))

@@ -77,6 +77,7 @@ _FORMS: Final[Mapping[Form, Schema]] = {
     Form.ON_FAILURE: _either({"enum": ["cancel", "continue"]}, {**_only(run=_TEXT), "required": ["run"]}, _PARAMETER),
     Form.LIMITS: _only(**dict.fromkeys(LIMITS, _WRITTEN)),
     Form.CONDITION: {"type": ["string", "boolean"]},
+    Form.CACHE: _either({"type": "boolean"}, _PARAMETER, _only(version=_WRITTEN, ignore=_list(_TEXT), **{"for": _SECONDS})),
     Form.OUTPUTS: {},
     Form.INPUTS: {},
 }

@@ -97,6 +97,7 @@ def _messages(
         deadline_s=spec.deadline_s,
         group=spec.group,
         source=spec.source,
+        fresh=spec.fresh,
     )
     begin = 0
     while begin < count:

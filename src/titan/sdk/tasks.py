@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypedDict, TypeVar, cast, overload
 
 from titan.errors import CallerError, InvalidGraph
-from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, DagSpec, JobTemplate
+from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, Cache, DagSpec, JobTemplate
 from titan.model.demand import MAX_GPUS
 from titan.model.names import NAME_RULE, match_name
 from titan.model.secrets import NOT_FOR_CALLS
+from titan.sdk.caching import cache_of
 from titan.sdk.field_table import BadField
 from titan.sdk.fields import Integer, timeout_of
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
@@ -48,6 +49,7 @@ class MapOptions(TypedDict, total=False):
     cpus: float
     memory: int | str
     gpus: int
+    cache: bool | Mapping[str, Any] | Cache
 
 
 class CallOptions(MapOptions, total=False):
@@ -64,6 +66,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "cpus": cpus_of,
     "memory": memory_of,
     "gpus": Integer(0, MAX_GPUS, "a whole number of GPUs"),
+    "cache": cache_of,
 }
 
 
@@ -80,6 +83,7 @@ class Options:
     cpus: float = 0.0
     memory: int = 0
     gpus: int = 0
+    cache: bool | Mapping[str, Any] | Cache | None = None
 
     def __post_init__(self) -> None:
         for field, check in _CHECKS.items():
@@ -229,6 +233,7 @@ def task(
     cpus: float = 0.0,
     memory: int | str = 0,
     gpus: int = 0,
+    cache: bool | Mapping[str, Any] | Cache = False,
 ) -> Callable[[Callable[..., T]], Task[T]]: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -243,6 +248,7 @@ def task(
     memory: int | str = 0,
     gpus: int = 0,
     secrets: Sequence[str] = (),
+    cache: bool | Mapping[str, Any] | Cache = False,
 ) -> Any:
     """Make a function a task: a call of it returns a node (TaskCall) instead of running.
 
@@ -258,6 +264,8 @@ def task(
     - `timeout`: in seconds, or a text such as "5m".
     - `requirement`: the capability that the worker must offer, or several.
     - `cpus`, `memory`, `gpus`: what a running call reserves on its worker, as in `Job`.
+    - `cache`: True to reuse the result of an earlier call of the same function with the same
+      arguments, or a mapping, as in `Job`. Also for `Client.call` and `Client.map`.
     - `secrets`: only for scripts, so it raises InvalidGraph here.
 
     >>> @task(retries=2)
@@ -275,8 +283,8 @@ def task(
         task_name = name or str(getattr(function, "__name__", None) or type(function).__name__)
         if secrets:
             raise InvalidGraph(f"task {task_name!r}: secrets: {NOT_FOR_CALLS}")
-        reserved = {"cpus": cpus, "memory": memory, "gpus": gpus}
-        changes = {"retries": retries, "timeout": timeout, "priority": priority, "requirement": requirement, **reserved}
+        others = {"cpus": cpus, "memory": memory, "gpus": gpus, "cache": cache}
+        changes = {"retries": retries, "timeout": timeout, "priority": priority, "requirement": requirement, **others}
         return Task(function, Options(task_name).changed(changes))
 
     return make if function is None else make(function)
@@ -390,6 +398,7 @@ def template_of_task(function: Function, options: Options) -> JobTemplate:
         retries=options.retries,
         timeout_s=float(options.timeout or 0.0),
         session=session(),
+        cache=cache_of(options.cache),
     )
 
 

@@ -71,7 +71,8 @@ class SimClient(SimUser):
             return
         self._parts += 1
         request, parents = PARTS + self._parts, resolve(dag)
-        self._send(pm.OpenRun(request, key, dag.name, dag.version, dag.templates, len(dag.ids), deadline_s=dag.deadline_s))
+        head = (request, key, dag.name, dag.version, dag.templates, len(dag.ids))
+        self._send(pm.OpenRun(*head, deadline_s=dag.deadline_s, fresh=dag.fresh))
         for at in range(0, len(dag.ids), size):
             part = slice(at, at + size)
             self._send(pm.AddJobs(request, at, dag.ids[part], dag.template_of[part], dag.args[part], parents[part]))

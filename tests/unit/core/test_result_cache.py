@@ -157,8 +157,8 @@ def test_a_service_ends_when_the_last_job_that_needed_it_reused_a_result() -> No
     assert picture(replay(master.events)) == picture(master.state)
 
 
-def test_no_result_is_reused_when_the_job_is_to_run_anew_but_its_own_is_kept() -> None:
-    anew = alike("a", msgspec.structs.replace(CACHED, cache=Cache(fresh=True)))
+def test_a_run_without_cache_reuses_nothing_but_its_results_are_kept() -> None:
+    anew = msgspec.structs.replace(ONE, fresh=True)
     master = cluster()
     ran(master, ONE, "r1", at=2.0)
     ran(master, anew, "r2", at=4.0, value=b"j2")

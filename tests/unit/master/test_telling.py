@@ -34,7 +34,7 @@ def test_names_stand_for_numbers() -> None:
     assert told() == [
         "MasterStarted term=1 cluster=c",
         "WorkerJoined worker=w1 name=w1 incarnation=1 capabilities=GENERAL slots=2",
-        "RunSubmitted run=r key=k name=d jobs=2 first_job=4294967296 deadline_s=0 scheduled_at=0",
+        "RunSubmitted run=r key=k name=d jobs=2 first_job=4294967296 deadline_s=0 scheduled_at=0 fresh=False",
         "JobsQueued jobs=r/a,r/b",
         "JobsDispatched worker=w1 jobs=r/a,r/b first_lease=4294967296",
         "JobsFailed worker=w1 jobs=r/b outcomes=EXITED exit_codes=3 reasons='exit code 3' started=3 finished=4 cpu_s=0.5"

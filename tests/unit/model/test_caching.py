@@ -20,7 +20,7 @@ SAME = {
     "requirement": "GPU", "priority": 9, "delay_s": 3.0, "affinity": True, "retries": 7, "timeout_s": 9.0,
     "needs": Needs(cpus=2.0), "retry": Retry(1.0), "limits": Limits(memory=1 << 30), "run_at": 5.0, "on_failure": "continue",
     "session": "s", "log_limit": 8192, "optional_inputs": (0,), "inputs": (("in/a", "p", "a"),),
-    "cache": Cache(max_age_s=5.0, fresh=True), "when": "always", "condition": "true", "secrets": ("KEY",),
+    "cache": Cache(max_age_s=5.0), "when": "always", "condition": "true", "secrets": ("KEY",),
 }  # fmt: skip
 """Fields that do not count, or that count by what the job gets, with other values."""
 OTHER = {
@@ -119,6 +119,7 @@ def test_a_version_counts_and_ignored_variables_do_not() -> None:
         (JobTemplate(command="x", kind="service", service=Service(), cache=Cache()), "a service does not end"),
         (JobTemplate(kind="gate", gate=Gate(), cache=Cache()), "decided by people"),
         (JobTemplate(command="x", kind="handler", cache=Cache()), "a failure handler runs because of a failure"),
+        (JobTemplate(command="x", when="always", cache=Cache()), "a job that also runs after failures"),
         (JobTemplate(command="x", cwd="/srv/data", cache=Cache()), "leave cwd out and name the files as inputs"),
         (JobTemplate(command="x", cwd="shared", cache=Cache()), "leave cwd out"),
         (JobTemplate(command="x", cache=Cache(version="x" * 257)), "version must be at most 256"),

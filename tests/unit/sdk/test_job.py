@@ -67,6 +67,7 @@ def test_defaults_are_the_contract() -> None:
         "stdin": None,
         "log_limit": 0,
         "description": "",
+        "cache": None,
     }
 
 

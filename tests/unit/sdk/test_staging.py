@@ -210,6 +210,7 @@ def test_the_examples_of_docstrings_run() -> None:
 
 # -- two jobs that differ in one field -------------------------------------------------------------
 DIFFERENT: dict[str, dict[str, Any]] = {
+    "cache": {"cache": True},
     "file": {"command": None, "file": "perm:other.py"},
     "command": {"command": "false"},
     "requirement": {"requirement": "GPU"},

@@ -17,7 +17,7 @@ WAITING = JobState.WAITING
 def _run_submitted(state: State, e: ev.RunSubmitted) -> None:
     run = Run(e.run, e.key, e.name, e.version, e.templates, e.first_job, len(e.ids), e.at)
     run.deadline_s, run.schedule, run.scheduled_at, run.group = e.deadline_s, e.schedule, e.scheduled_at, e.group
-    run.actor, run.source = e.actor, e.source
+    run.actor, run.source, run.fresh = e.actor, e.source, e.fresh
     _enter_run(state, run)
     _add_jobs(state, run, 0, e)
     _seal(state, run)
@@ -26,7 +26,7 @@ def _run_submitted(state: State, e: ev.RunSubmitted) -> None:
 def _run_opened(state: State, e: ev.RunOpened) -> None:
     run = Run(e.run, e.key, e.name, e.version, e.templates, e.first_job, e.count, e.at, RunState.OPENING, added=0)
     run.deadline_s, run.schedule, run.scheduled_at, run.group = e.deadline_s, e.schedule, e.scheduled_at, e.group
-    run.actor, run.source = e.actor, e.source
+    run.actor, run.source, run.fresh = e.actor, e.source, e.fresh
     if run.schedule:
         state.filling[run.schedule] = run.id
     _enter_run(state, run)

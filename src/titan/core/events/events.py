@@ -70,6 +70,7 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
     group: str = ""
     actor: str = ""
     source: str = ""
+    fresh: bool = False
 
 
 class RunOpened(_Fact, frozen=True, tag="run_opened"):
@@ -93,6 +94,7 @@ class RunOpened(_Fact, frozen=True, tag="run_opened"):
     group: str = ""
     actor: str = ""
     source: str = ""
+    fresh: bool = False
 
 
 class JobsAdded(_Fact, frozen=True, tag="jobs_added"):

@@ -59,7 +59,7 @@ def reuse(turn: Turn, queued: Iterable[int]) -> None:
 
 def _usable(turn: Turn, job: Job, key: str) -> CachedResult | None:
     cache, result = job.template.cache, turn.state.result_cache.results.get(key)
-    if cache is None or cache.fresh or result is None or _is_old(turn, result):
+    if cache is None or job.run.fresh or result is None or _is_old(turn, result):
         return None
     return None if cache.max_age_s and result.made_at + cache.max_age_s <= turn.now else result
 

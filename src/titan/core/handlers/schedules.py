@@ -273,7 +273,8 @@ def _fire(turn: Turn, schedule: Schedule, nominal: float, due: float) -> None:
     else:
         dag, first = schedule.dag, state.next_job
         head = (_new_run(turn), key, dag.name, dag.version, _templates(schedule, nominal))
-        turn.emit(ev.RunOpened(*head, first, len(dag.ids), now, dag.deadline_s, name, nominal, dag.group, source=dag.source))
+        tail = (dag.deadline_s, name, nominal, dag.group)
+        turn.emit(ev.RunOpened(*head, first, len(dag.ids), now, *tail, source=dag.source, fresh=dag.fresh))
 
 
 def _submit(turn: Turn, schedule: Schedule, run: str, key: str, nominal: float) -> None:
@@ -297,6 +298,7 @@ def _submit(turn: Turn, schedule: Schedule, run: str, key: str, nominal: float) 
             schedule=schedule.name,
             scheduled_at=nominal,
             source=dag.source,
+            fresh=dag.fresh,
         )
     )
 

@@ -38,6 +38,7 @@ def on_dag_submitted(turn: Turn, received: DagSubmitted) -> None:
             group=dag.group,
             actor=turn.actor,
             source=dag.source,
+            fresh=dag.fresh,
         )
     )
     turn.order(fx.ReplySubmitted(received.origin, received.request, received.run, len(dag.ids)))
@@ -74,6 +75,7 @@ def on_run_begun(turn: Turn, received: RunBegun) -> None:
             group=received.group,
             actor=turn.actor,
             source=received.source,
+            fresh=received.fresh,
         )
     )
 

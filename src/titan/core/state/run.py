@@ -81,6 +81,8 @@ class Run(msgspec.Struct):
     """Key -> versions that the run's jobs published under it, newest last."""
     source: str = ""
     """File or folder that the DAG was made from, on the submitter's machine; "" if unknown."""
+    fresh: bool = False
+    """True: no job of the run reuses an earlier result."""
     reused: int = 0
     """Number of jobs that reused an earlier result."""
 

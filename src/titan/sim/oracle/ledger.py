@@ -30,6 +30,8 @@ class Ledger:
         """(run, requesting job, key) -> names of the added jobs."""
         self.opening: dict[str, tuple[ev.RunOpened, list[ev.JobsAdded]]] = {}
         self.archived: dict[str, None] = {}
+        self.fresh: dict[str, None] = {}
+        """Runs whose jobs must not reuse a result."""
         self.keys: dict[str, str] = {}
         self.leases: dict[int, LeaseFacts] = {}
         self.workers: dict[int, WorkerFacts] = {}

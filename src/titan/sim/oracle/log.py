@@ -77,6 +77,8 @@ class LogOracle(Ledger):
             raise Violation(f"submission {e.key} became a second run {e.run}")
         self.runs[e.run] = list(range(e.first_job, e.first_job + len(e.ids)))
         self.keys[e.key] = e.run
+        if e.fresh:
+            self.fresh[e.run] = None
         for i, name in enumerate(e.ids):
             parents = tuple([e.first_job + p for p in e.parents[i]])
             number = e.first_job + i
@@ -113,6 +115,7 @@ class LogOracle(Ledger):
                 at=e.at,
                 schedule=head.schedule,
                 actor=head.actor,
+                fresh=head.fresh,
             )
         )
 

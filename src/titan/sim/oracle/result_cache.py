@@ -81,7 +81,7 @@ class CacheOracle:
 
     def _may_reuse(self, job: JobFacts, key: str, at: float) -> bool:
         cache, kept = job.template.cache, self._kept.get(key)
-        if cache is None or cache.fresh or kept is None:
+        if cache is None or job.run in self._log_oracle.fresh or kept is None:
             return False
         return not cache.max_age_s or at < kept[1] + cache.max_age_s
 
