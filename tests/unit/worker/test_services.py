@@ -230,3 +230,20 @@ def test_a_cut_leaves_it_as_it_is_and_all_is_said_again() -> None:
     node.see(m.Disconnected(), at=3.0)
     report = told(node.see(m.Welcomed("c"), m.Registered(5.0), at=60.0))
     assert report is not None and report.ready_ats == [1.05]
+
+
+def test_a_ready_service_does_not_report_a_failed_check_from_before() -> None:
+    node = serving()
+    healthy(node, 1.05, well=False)
+    assert node.machine.services.all[1].reason == "connection refused"
+    healthy(node, 2.5)
+    assert node.machine.services.all[1].reason == ""
+
+
+def test_a_ready_service_still_reports_why_it_was_restarted() -> None:
+    node = serving()
+    crash(node, 1.02)
+    watch = node.machine.services.all[1]
+    healthy(node, watch.due)
+    assert watch.ready_at
+    assert (watch.reason, watch.restarts) == ("exit code 7", 1)

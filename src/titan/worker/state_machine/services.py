@@ -307,6 +307,8 @@ class Services:
             watch.misses = 0
             if not watch.ready_at:
                 watch.ready_at = received.at
+                if not watch.restarts:  # the reason is a failed check from before the service was ready
+                    watch.reason = ""
                 watch.serial += 1
             watch.due = now + service.interval_s
         elif watch.ready_at:
