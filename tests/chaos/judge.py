@@ -1,5 +1,5 @@
 """Judge of a chaos: reads what happened to each job from the journal, and decides whether this was
-allowed. It must not know processes; `test_judge` tests it with false histories."""
+allowed. It reads only events and no processes, so `test_judge` can give it invented histories."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class JobStory:
     started: bool = False
     completions: int = 0
     dead: str = ""
-    """Reason why the job is DEAD although no fault explains this; "" if there is no such reason."""
+    """Why it is wrong that the job is DEAD; "" if it is right, or the job is not DEAD."""
     weights: dict[tuple[int, str], int] = field(default_factory=dict)
     """(worker, incarnation) that was lost -> 2 if the worker ran the job, 1 if the job was next to
     start."""
@@ -131,8 +131,8 @@ class Stories:
         job.state = "DEAD"
 
     def _why_not_failed(self, job: JobStory) -> str:
-        """Return why a job may not have failed; "" if faults explain all its failures. No job of a
-        chaos fails by itself."""
+        """Return why it is wrong that a job is DEAD after failures; "" if faults explain all
+        failures. No job of a chaos fails by itself."""
         if job.failures <= job.retries:
             return f"DEAD after {job.failures} failures with {job.retries} retries: {job.causes[-1][2]}"
         own = [reason for _, _, reason in job.causes if not reason.startswith((DIED, WARDEN_DIED, GUILTY))]
@@ -141,7 +141,7 @@ class Stories:
     def _why_not_poison(self, job: JobStory, e: ev.JobsDied) -> str:
         weight = sum(job.weights.values()) + (2 if job.started else 1)
         if not e.reason.startswith("poison") or weight < 2 * POISON_LOSSES:
-            return f"DEAD with losses that weigh {weight} halves, {2 * POISON_LOSSES} are poison: {e.reason}"
+            return f"DEAD with losses of weight {weight} (a loss is 2, a doubt 1); poison needs {2 * POISON_LOSSES}: {e.reason}"
         return self._why_no_fault(job)
 
     def _why_no_fault(self, job: JobStory) -> str:

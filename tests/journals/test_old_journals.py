@@ -1,9 +1,10 @@
 """Journals of every version stay readable, with and without their snapshot, and mean what they
 meant.
 
-`v1` is the oldest, written by `make_journal.py`. `v1.N` are what simulations left on the master's
-disk, by seed N, in the form that the log had before settings, actors and causes were journaled: 54
-of its 62 kinds of events, with the settings that were in force.
+`v1` is the oldest, written by `make_journal.py`. The simulation with seed N left `v1.N` on the
+master's disk. At that time settings, actors and causes were not journaled yet. Together these logs
+hold 54 of the 62 kinds of durable events of that time. `settings.json` holds the settings that were
+in force.
 """
 
 from __future__ import annotations
@@ -57,11 +58,12 @@ LATER: set[type] = {
     *(ev.StatusReported, ev.SettingsChanged, ev.JobsBound, ev.SecretChanged),
     *(ev.CacheMissed, ev.JobsReused, ev.ResultsCached, ev.CacheDropped),
 }
-"""Events that came after version 0.1.0, whose journal this is."""
+"""Events that were added after version 0.1.0, so `v1` has none of them."""
 
 
 def as_saved(state: State) -> list[bytes]:
-    """Without what is not durable, and what the oldest version did not write."""
+    """Return the dumped state after clearing fields that are not durable or that the oldest version
+    did not write."""
     state.decided_at = 0.0
     for worker in state.workers.values():
         worker.connection, worker.heard_at, worker.deadline, worker.watched = 0, 0.0, 0.0, False

@@ -114,7 +114,8 @@ class Stop(NamedTuple):
 
 
 def of_later_format(version: int) -> str:
-    """Return the reason for a file whose format version is above FORMAT_VERSION."""
+    """Return the text that says why a file with a format version above FORMAT_VERSION cannot be
+    read."""
     return f"format version {version}: written by a later Titan (this one reads up to {FORMAT_VERSION}): start the later version"
 
 
@@ -195,8 +196,9 @@ def find_witness(data: bytes | memoryview, *, offset: int, seq: int) -> Record |
     record was written; None if there is no such record.
 
     Record boundaries are unknown after a bad record, so a header may start at every byte. The
-    regular expression quickly discards all offsets whose `first_seq` and `synced_seq` cannot be
-    within 2**32 of `seq`. The CRC decides about the remaining offsets.
+    regular expression quickly discards each offset at which `first_seq` or `synced_seq` is 0, or
+    has upper 32 bits that are neither those of `seq` nor one more. The CRC decides about the
+    remaining offsets.
     """
     view, high = memoryview(data), seq >> 32
     near = b"(?!\\0{8})(?:" + b"|".join(re.escape(h.to_bytes(4, "big")) for h in (high, high + 1)) + b")"

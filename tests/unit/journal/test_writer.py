@@ -142,7 +142,7 @@ def test_full_segments_are_sealed_and_a_large_record_gets_its_own(tmp_path: Path
     assert [path.stat().st_size for path in sorted(tmp_path.glob("*.seg"))] == [overhead + len(payload) for payload in payloads]
 
 
-def test_a_large_record_takes_the_name_of_an_empty_segment(tmp_path: Path) -> None:
+def test_an_empty_segment_too_small_for_a_record_is_replaced_under_its_name(tmp_path: Path) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told)
     journal.append(b"x" * 10_000, 1)
@@ -157,9 +157,9 @@ def test_the_next_segment_is_allocated_when_half_of_this_one_is_used(tmp_path: P
     journal = start(tmp_path, told)
     journal.append(b"x" * 1000, 1)
     wait_for(told, 1)
-    journal.append(b"x" * 1200, 1)  # when this record is reported, the batch of record 1 is complete
+    journal.append(b"x" * 1200, 1)
     wait_for(told, 2)
-    journal.append(b"", 1)
+    journal.append(b"", 1)  # its report proves that the batch of record 2 is finished, with its allocation
     wait_for(told, 3)
     assert (tmp_path / "next.tmp").stat().st_size == 4096
     journal.append(b"x" * 3000, 1)

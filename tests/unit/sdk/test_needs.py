@@ -1,5 +1,5 @@
-"""Resources that a job requests from its worker: values of users, the template, and requests that
-no worker can meet."""
+"""Resources that a job requests from its worker: the values that users may write, their form in the
+template, and requests that no worker can meet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def template_of(job: Job) -> tuple[str, Needs | None]:
     return template.requirement, template.needs
 
 
-def test_one_capability_needs_nothing_more() -> None:
+def test_a_single_capability_leaves_needs_empty() -> None:
     assert template_of(Job("a", command="x", requirement="GPU")) == ("GPU", None)
     assert template_of(Job("a", command="x", requirement=["GPU", "GPU"])) == ("GPU", None)
 
@@ -89,7 +89,7 @@ def test_a_worker_that_says_nonsense_has_nothing(value: object) -> None:
     assert totals_of({"cpus": value, "memory_bytes": value, "gpus": value}) == (0, 0, 0)  # type: ignore[dict-item]
 
 
-def test_an_order_of_capabilities_is_no_difference() -> None:
+def test_the_order_of_capabilities_makes_no_difference() -> None:
     one, other = (stage(DAG("d", [Job("a", command="x", requirement=r)])).spec.templates[0] for r in (["A", "B"], ["B", "A"]))
     assert demand_of(one) == demand_of(other) == Demand(("A", "B"))
 
@@ -99,7 +99,7 @@ def worker(*capabilities: str, state: str = "ALIVE", cpus: float = 4, memory: in
     return WorkerStatus("w", state, capabilities, 1, 0, 0.0, 0.0, {"cpus": cpus, "memory_bytes": memory, "gpus": gpus})
 
 
-def test_what_somebody_can_do_is_not_mentioned() -> None:
+def test_a_job_that_some_worker_can_run_is_not_reported() -> None:
     jobs = [Job("a", command="x"), Job("b", command="x", requirement=["GENERAL", "GPU"], gpus=2), Job("c", command="x", cpus=4)]
     assert describe_unmet(DAG("d", jobs), [worker("GENERAL"), worker("GPU", "GENERAL", gpus=2)], "m:1") == []
 

@@ -66,7 +66,8 @@ def _service_replaced(state: State, e: ev.ServiceReplaced) -> None:
     s = job.service
     assert s is not None, job.name
     if e.template != job.template:
-        # an event holds the current list, and events must not change
+        # not appended in place: the run may share this list with the event that created it, and
+        # events must not change
         job.run.templates = [*job.run.templates, e.template]
         job.template = e.template
     job.args = e.args

@@ -158,7 +158,7 @@ class Oracle:
     def on_heard(self, host: Host, leases: list[int], strays: dict[int, int]) -> None:
         """Check the answer to a heartbeat that listed these leases.
 
-        `strays` counts, per connection, how often a fenced lease was listed.
+        `strays`: fenced lease -> number of heartbeats on this connection that listed it.
         """
         if self._patience is None:
             return
@@ -222,8 +222,8 @@ class Oracle:
                 raise Violation(f"{job.where} ended as {job.state.name}")
             if job.state is JobState.CANCELLED:
                 self._judge_cancelled(job.number)
-            # each retry of a service was checked already, and a service may be replaced any number
-            # of times
+            # services are exempt: `LogOracle` checked each retry, and failures during a rolling
+            # replacement are retried without limit
             elif job.state is JobState.COMPLETED and not job.is_service and job.template.retries < len(job.failures):
                 raise Violation(f"{job.where} is COMPLETED after {len(job.failures)} failures")
             for child in job.children:

@@ -6,8 +6,8 @@ the restart policy allows another process.
 
 The worker reports the current state of each service to the master, not each change of it. A new
 state is sent at once, but at most one per service in `REPORT_S`. All states are sent with each
-heartbeat. So a service that crashes ten times a second causes at most one report a second, and
-fewer because of the backoff.
+heartbeat. So a service that keeps crashing causes at most one report a second besides those with
+heartbeats. The backoff between restarts makes them rarer still.
 
     starting ── healthy ──► READY ── `misses` failed checks, or its end ──► backoff ──► starting
         └──── its end, or not healthy in time ─────────────────────────────────┘
@@ -127,7 +127,8 @@ class Watch(msgspec.Struct):
     """Number of restarts since the service was last READY for `STEADY_S`."""
     reason: str = ""
     killed_for: str = ""
-    """Reason why the worker is stopping the process in order to restart it, "" if it is not."""
+    """Reason why the worker is stopping the process, "" if it is not. When the process has exited,
+    the restart policy decides whether another one starts or the attempt ends."""
     due: float = 0.0
     """Time of the next health check, or of the next start if there is no process. 0: none."""
     serial: int = 1
