@@ -75,7 +75,7 @@ def test_the_answer_describes_the_file(project: Path, out: Path) -> None:
     assert list(out.iterdir()) == [path]
 
 
-def test_same_content_same_bytes(project: Path, tmp_path: Path, out: Path) -> None:
+def test_the_same_content_gives_the_same_bytes(project: Path, tmp_path: Path, out: Path) -> None:
     """The bytes do not depend on times, the order of creation, the umask or the name of the
     folder."""
     copy = plant(tmp_path / "q", {"pkg/sub/ü.txt": "3", "pkg/b.py": "2", "a.py": "1"})
@@ -86,7 +86,7 @@ def test_same_content_same_bytes(project: Path, tmp_path: Path, out: Path) -> No
     assert build_archive(project, out).sha256 != build_archive(copy, out).sha256
 
 
-def test_long_and_odd_names_travel(tmp_path: Path, out: Path) -> None:
+def test_long_and_unusual_names_are_packed_and_unpacked(tmp_path: Path, out: Path) -> None:
     deep = "/".join(["d" * 60] * 6)
     project = plant(tmp_path / "p", {f"{deep}/x": "1", "with space\nand line": "2", "n" * 200: "3"})
     with (project / os.fsdecode(b"not-\xff-utf8")).open("w") as file:
@@ -94,7 +94,7 @@ def test_long_and_odd_names_travel(tmp_path: Path, out: Path) -> None:
     assert travel(project, out) == tree(project)
 
 
-def test_what_is_left_out(project: Path, out: Path) -> None:
+def test_caches_environments_and_version_control_are_left_out(project: Path, out: Path) -> None:
     extra = [".git/HEAD", ".titan/x", "venv/bin/python", "pkg/__pycache__/b.pyc", "pkg/c.pyc", "node_modules/x/y", ".mypy_cache/z"]
     plant(project, dict.fromkeys(extra, "junk"))
     plant(project, {"venv.py": "kept"})
@@ -190,7 +190,7 @@ def test_a_project_that_is_no_folder_is_refused(project: Path, out: Path) -> Non
 
 
 @pytest.mark.parametrize("change", ["gone", "fifo", "link"])
-def test_a_change_while_it_is_packed(project: Path, out: Path, change: str) -> None:
+def test_a_change_during_the_packing_is_refused(project: Path, out: Path, change: str) -> None:
     found = survey(project)
     (project / "a.py").unlink()
     if change == "fifo":
@@ -202,7 +202,7 @@ def test_a_change_while_it_is_packed(project: Path, out: Path, change: str) -> N
     assert list(out.iterdir()) == []
 
 
-def test_a_file_that_never_ends_as_it_began(project: Path, out: Path) -> None:
+def test_a_file_whose_size_differs_from_its_content_is_refused(project: Path, out: Path) -> None:
     """The files of /proc have the size 0, but are not empty."""
     if not Path("/proc/self/status").exists():
         pytest.skip("no /proc")
@@ -330,7 +330,7 @@ def test_other_files_are_refused(out: Path, content: bytes) -> None:
         unpack_archive(out / "x", out / "into")
 
 
-def test_only_into_an_empty_folder(project: Path, out: Path) -> None:
+def test_an_archive_is_unpacked_only_into_an_empty_folder(project: Path, out: Path) -> None:
     packed = build_archive(project, out).path
     (out / "into").mkdir()
     unpack_archive(packed, out / "into")

@@ -134,7 +134,7 @@ def test_the_page_stands_alone_and_is_well_formed(library: Path, tmp_path: Path)
     assert not any(outside in page for outside in ("http:", "https:", "<script", "url(", "<link", "nan"))
 
 
-def test_twice_gives_the_same(library: Path, tmp_path: Path) -> None:
+def test_counting_twice_gives_the_same_report(library: Path, tmp_path: Path) -> None:
     """A job may run twice. Then nothing is counted twice, and no half-written file is left."""
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     printed = take_census(library, scratch, 3, out)
@@ -149,7 +149,7 @@ def test_the_census_of_an_empty_library_counts_nothing(tmp_path: Path) -> None:
     assert "0  functions" in take_census(tmp_path / "lib", tmp_path / "scratch", 2, tmp_path / "out")
 
 
-def test_what_was_not_counted_is_named(library: Path, tmp_path: Path) -> None:
+def test_the_report_names_the_parts_that_were_not_counted(library: Path, tmp_path: Path) -> None:
     run("list_modules.py", "2", folder=tmp_path, CENSUS_SOURCE=str(library))
     count(0, tmp_path)
     done = run("report.py", folder=tmp_path)

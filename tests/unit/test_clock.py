@@ -49,7 +49,7 @@ def test_after_a_jump_nothing_is_deleted_for_an_hour_but_what_was_due_before(han
     assert steady.confirmed() == steady.now()
 
 
-def test_without_a_jump_the_time_is_believed_at_once(hands: Hands) -> None:
+def test_without_a_jump_the_time_is_accepted_at_once(hands: Hands) -> None:
     assert SteadyClock(known=hands.wall - 3600.0).confirmed() == hands.wall
     assert SteadyClock().confirmed() == hands.wall
 

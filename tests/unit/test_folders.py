@@ -29,13 +29,13 @@ def deep(path: Path, depth: int = DEPTH) -> Path:
     return path
 
 
-def test_a_folder_that_is_nested_deeper_than_python_recurses(tmp_path: Path) -> None:
+def test_a_folder_nested_deeper_than_pythons_recursion_limit_is_removed(tmp_path: Path) -> None:
     folder = deep(tmp_path / "deep")
     remove_folder(folder)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_and_files_of_all_kinds(tmp_path: Path) -> None:
+def test_folders_with_files_of_all_kinds_are_removed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").write_text("x")
@@ -53,7 +53,7 @@ def test_folders_and_files_of_all_kinds(tmp_path: Path) -> None:
     assert (outside / "kept").read_text() == "x"
 
 
-def test_what_is_gone_is_no_error_and_a_link_or_a_file_is_one(tmp_path: Path) -> None:
+def test_removing_a_missing_folder_is_no_error_and_removing_a_link_or_file_is_one(tmp_path: Path) -> None:
     remove_folder(tmp_path / "nothing")
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
@@ -80,7 +80,7 @@ assert os.listdir(".") == [], os.listdir(".")
 """
 
 
-def test_a_folder_without_permissions_goes_for_its_owner(tmp_path: Path) -> None:
+def test_a_folder_without_permissions_is_removed_by_its_owner(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     done = subprocess.run([sys.executable, "-c", AS_NOBODY], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

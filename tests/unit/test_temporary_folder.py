@@ -48,7 +48,7 @@ def another_process(shared: Path) -> Iterator[tuple[subprocess.Popen[str], Path]
             process.kill()
 
 
-def test_it_is_private_and_removed(shared: Path) -> None:
+def test_a_temporary_folder_is_private_and_removed_at_the_end(shared: Path) -> None:
     with temporary_folder() as folder:
         assert folder.parent == shared
         (folder / "file").write_text("content")
@@ -56,7 +56,7 @@ def test_it_is_private_and_removed(shared: Path) -> None:
     assert os.listdir(shared) == []
 
 
-def test_closing_twice_removes_no_folder_of_others(shared: Path) -> None:
+def test_closing_twice_does_not_remove_a_new_folder_of_the_same_name(shared: Path) -> None:
     folder = TemporaryFolder()
     folder.close()
     folder.path.mkdir()
@@ -64,7 +64,7 @@ def test_closing_twice_removes_no_folder_of_others(shared: Path) -> None:
     assert folder.path.exists()
 
 
-def test_what_a_killed_process_left_goes_with_the_next_folder(shared: Path) -> None:
+def test_the_folder_of_a_killed_process_is_removed_with_the_next_folder(shared: Path) -> None:
     with another_process(shared) as (process, left):
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -74,7 +74,7 @@ def test_what_a_killed_process_left_goes_with_the_next_folder(shared: Path) -> N
         folder.close()
 
 
-def test_what_a_living_process_holds_stays(shared: Path) -> None:
+def test_the_folder_of_a_living_process_stays(shared: Path) -> None:
     with another_process(shared) as (_, held):
         own = TemporaryFolder()
         TemporaryFolder().close()
@@ -82,7 +82,7 @@ def test_what_a_living_process_holds_stays(shared: Path) -> None:
         own.close()
 
 
-def test_a_new_folder_that_another_process_takes_for_a_dead_one_is_made_again(
+def test_a_new_folder_that_another_process_removed_before_its_lock_is_made_again(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process sweeps between the creation of the folder and its lock, which is the worst
@@ -102,7 +102,7 @@ def test_a_new_folder_that_another_process_takes_for_a_dead_one_is_made_again(
     folder.close()
 
 
-def test_the_name_taken_by_another_user_stops_nobody(shared: Path) -> None:
+def test_a_shared_folder_of_another_user_is_not_used(shared: Path) -> None:
     """The folder may also belong to this user but be writable for all. Other users could then
     exchange its content."""
     shared.mkdir()
@@ -112,7 +112,7 @@ def test_the_name_taken_by_another_user_stops_nobody(shared: Path) -> None:
     assert not folder.exists()
 
 
-def test_a_link_in_its_place_is_not_followed(shared: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_shared_folder_is_not_followed(shared: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "precious").mkdir(parents=True)
     elsewhere.chmod(0o700)
@@ -131,7 +131,7 @@ def test_links_and_files_among_the_entries_are_left_alone(shared: Path, tmp_path
     assert sorted(os.listdir(shared)) == ["file", "link"] and precious.exists()
 
 
-def test_a_short_one_leaves_room_for_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_temporary_folder_leaves_room_for_the_path_of_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deep = tmp_path / ("deep" * 20)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))

@@ -66,12 +66,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text", [*WRONG, "²³", "--", "@nan"])
-def test_what_is_not_understood_is_refused(text: str) -> None:
+def test_an_unreadable_time_is_refused(text: str) -> None:
     with pytest.raises(click.UsageError, match="--at"):
         moment_of("--at", text, NOW)
 
 
-def test_a_time_is_told_with_its_milliseconds() -> None:
+def test_a_time_is_printed_with_its_milliseconds() -> None:
     text = local(1_700_000_000.257)
     assert text.endswith((".256", ".257"))
     assert time.strptime(text[:19], "%Y-%m-%d %H:%M:%S")

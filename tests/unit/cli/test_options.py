@@ -21,7 +21,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()), ids=lambda it: it if isinstance(it, str) else "")
-def test_no_option_is_there_twice_and_each_says_what_it_does(name: str, command: click.Command) -> None:
+def test_no_command_has_an_option_twice_and_each_option_has_a_help_text(name: str, command: click.Command) -> None:
     options = [option for option in command.params if isinstance(option, click.Option)]
     names = [spelled for option in options for spelled in option.opts]
     assert sorted(names) == sorted(set(names)), name

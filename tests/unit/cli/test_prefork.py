@@ -28,7 +28,7 @@ def run(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_crew_that_nobody_needs_ends_without_a_trace() -> None:
+def test_unused_forked_processes_end_and_leave_no_descriptor() -> None:
     done = run("""
 with ForkedServers(2) as crew:
     there = [crew.take(role) for role in ("master", "worker", "worker")]

@@ -32,7 +32,7 @@ def load(folder: Path, text: str, *, shared_cwd: bool = False) -> DAG:
     return load_dag(write(folder, text), shared_cwd=shared_cwd)
 
 
-def test_a_file_as_the_titan_sdk_accepts_it(folder: Path) -> None:
+def test_a_pipeline_file_of_the_titan_sdk_is_accepted(folder: Path) -> None:
     dag = load(
         folder,
         """
@@ -69,7 +69,7 @@ jobs:
     assert (server.service.port, server.service.keep, server.parents) == (9000, True, ("third",))
 
 
-def test_what_is_not_known_is_ignored_with_its_line(folder: Path) -> None:
+def test_unknown_keys_are_ignored_with_a_warning_that_names_the_line(folder: Path) -> None:
     text = "name: n\nowner: me\njobs:\n- {id: a, file: src/s.py, priorty: 3,\n   type: SPARK}\n"
     with pytest.warns(UnknownKey) as caught:
         dag = load(folder, text)
@@ -83,7 +83,7 @@ def test_what_is_not_known_is_ignored_with_its_line(folder: Path) -> None:
     assert (dag.jobs[0].priority, dag.jobs[0].type) == (1, "run")
 
 
-def test_keys_of_titan_count_too(folder: Path) -> None:
+def test_keys_of_titan_are_accepted_too(folder: Path) -> None:
     dag = load(
         folder,
         "jobs:\n- {id: a, command: 'echo $1', args: [a b], retries: 0, outputs: [x]}\n"
@@ -109,7 +109,7 @@ def test_a_gate_is_found_by_its_name_there(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("project", "cwd"), [("true", "script"), ("false", "shared"), ("no", "shared")])
-def test_files_run_where_those_of_the_titan_sdk_do(folder: Path, project: str, cwd: str) -> None:
+def test_files_run_in_the_same_folder_as_with_the_titan_sdk(folder: Path, project: str, cwd: str) -> None:
     text = f"project: {project}\njobs:\n- {{id: a, file: src/s.py}}\n"
     text += "- {id: b, file: src/s.py, cwd: /srv}\n- {id: c, command: 'true'}\n"
     assert [job.cwd for job in load(folder, text, shared_cwd=True).jobs] == [cwd, "/srv", None]
@@ -131,13 +131,13 @@ def test_files_run_where_those_of_the_titan_sdk_do(folder: Path, project: str, c
         ("jobs:\n- 3\n", "2: jobs: each job must be a mapping"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line(folder: Path, text: str, problem: str) -> None:
+def test_an_invalid_pipeline_file_is_an_error_of_one_line(folder: Path, text: str, problem: str) -> None:
     with pytest.raises(InvalidPipeline) as caught:
         load(folder, text)
     assert str(caught.value).startswith(f"{folder}/agent.yaml:{problem}")
 
 
-def test_a_file_that_is_not_there(folder: Path) -> None:
+def test_a_missing_pipeline_file_is_refused(folder: Path) -> None:
     for read in (TitanYAMLParser, load_dag):
         with pytest.raises(FileNotFoundError, match="check the path"):
             read(str(folder / "no.yaml"))
@@ -191,7 +191,7 @@ def test_the_parser_says_which_keys_its_jobs_do_not_have(folder: Path) -> None:
         ("{id: a, file: src/s.py, delay: soon}", "delay: must be a number"),
     ],
 )
-def test_the_parser_refuses_what_no_job_can_be(folder: Path, job: str, problem: str) -> None:
+def test_the_parser_refuses_invalid_jobs(folder: Path, job: str, problem: str) -> None:
     parser = TitanYAMLParser(write(folder, f"jobs:\n- {job}\n"))
     with pytest.raises(InvalidPipeline) as caught:
         parser.build_jobs()

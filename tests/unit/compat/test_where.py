@@ -16,7 +16,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(where, "_PORT", "")
 
 
-def test_without_a_word_the_default_of_titan_counts() -> None:
+def test_without_any_setting_titans_default_address_counts() -> None:
     assert where.find() is None
 
 
@@ -46,7 +46,7 @@ def test_arguments_count_most(monkeypatch: pytest.MonkeyPatch) -> None:
     assert where.find(None, 9400) == "10.0.0.1:9400"
 
 
-def test_in_a_job_only_what_the_job_set_itself_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_job_only_an_address_that_the_job_itself_set_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TITAN_JOB", "api")
     monkeypatch.setenv("TITAN_PORT", "8099")
     monkeypatch.setattr(where, "_PORT", "8099")

@@ -46,7 +46,7 @@ def test_a_part_becomes_a_blob_when_it_is_whole(store: DirectoryStore) -> None:
 
 
 @pytest.mark.parametrize(("data", "size"), [(b"abx", 3), (b"ab", 3), (b"", 3)])
-def test_a_part_that_is_another_content_is_dropped(store: DirectoryStore, data: bytes, size: int) -> None:
+def test_a_part_whose_content_does_not_match_its_hash_is_dropped(store: DirectoryStore, data: bytes, size: int) -> None:
     part = store.open_part(KEY, size)
     part.write([data])
     with pytest.raises(CallerError, match="send it again"):
@@ -55,7 +55,7 @@ def test_a_part_that_is_another_content_is_dropped(store: DirectoryStore, data: 
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_parked_part_goes_on_where_it_was(store: DirectoryStore, restarted: bool) -> None:
+def test_a_parked_part_continues_at_its_offset(store: DirectoryStore, restarted: bool) -> None:
     part = store.open_part(KEY, 6)
     part.write([b"abc"])
     part.park()
@@ -92,7 +92,7 @@ def test_a_write_that_failed_half_way_is_read_again(store: DirectoryStore, monke
     again.finish(hash_of(b"abcdef"))
 
 
-def test_what_is_no_key(store: DirectoryStore) -> None:
+def test_an_invalid_upload_key_is_refused(store: DirectoryStore) -> None:
     for key in ("../x", "", "0" * 15, "0" * 65, "G" * 32):
         with pytest.raises(CallerError, match="is not the key of an upload"):
             store.open_part(key, 1)
@@ -144,7 +144,7 @@ def test_content_is_stored_from_a_file(store: DirectoryStore, tmp_path: Path) ->
     assert content_of(store, hash_of(data)) == data and list(store.sizes()) == [(hash_of(data), len(data))]
 
 
-def test_what_nothing_refers_to_goes_unless_it_was_touched_of_late(store: DirectoryStore) -> None:
+def test_an_unreferenced_blob_is_removed_unless_it_was_touched_recently(store: DirectoryStore) -> None:
     a, b, c = (stored(store, data, aged=True) for data in (b"a", b"bb", b"ccc"))
     new = stored(store, b"new")
     assert store.touch(c)
@@ -162,7 +162,7 @@ def test_the_end_of_a_part_counts_and_not_when_its_last_piece_came(store: Direct
     assert store.remove_unreferenced(set(), before=time.time() - 60) == Removed(0, 0)
 
 
-def test_what_is_touched_between_the_look_and_the_removal_stays(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_touch_waits_while_a_blob_is_removed(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """`touch` waits while a blob is removed, and then returns that the blob is gone."""
     hash_ = stored(store, b"a", aged=True)
     real, answers = Path.rename, []
@@ -177,7 +177,7 @@ def test_what_is_touched_between_the_look_and_the_removal_stays(store: Directory
     assert answers == [False]
 
 
-def test_a_removal_that_was_cut_goes_on_at_the_next_start(store: DirectoryStore) -> None:
+def test_an_interrupted_removal_continues_at_the_next_start(store: DirectoryStore) -> None:
     (store.folder / f"{'a' * 64}.gone").write_bytes(b"x")
     DirectoryStore(store.folder)
     assert os.listdir(store.folder) == []

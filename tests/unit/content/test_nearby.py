@@ -77,7 +77,7 @@ def change(path: Path) -> None:
 
 
 # -- proof -----------------------------------------------------------------------------------------
-def test_who_reads_the_token_has_the_proof(tmp_path: Path) -> None:
+def test_a_process_that_can_read_the_token_has_the_proof(tmp_path: Path) -> None:
     offered = offer(tmp_path)
     proved = prove(str(tmp_path))
     assert proved == offered and is_proved(offered, offered.proof)
@@ -138,7 +138,7 @@ async def test_a_sender_without_proof_is_not_believed(ends: Ends, value: Path) -
 
 
 @scenario
-async def test_a_file_that_somebody_writes_to_is_sent(ends: Ends, value: Path) -> None:
+async def test_a_file_that_is_open_for_writing_is_sent(ends: Ends, value: Path) -> None:
     with value.open("r+b"):
         await send_file(ends, value, hash_=HASH, finished=True)
     assert "FilePiece" in kinds(ends) and not os.path.samefile(value, ends.store.folder / HASH)
@@ -201,7 +201,7 @@ async def test_a_file_with_another_content_is_refused(ends: Ends, value: Path) -
     assert not ends.store.has(HASH)
 
 
-def test_what_cannot_be_taken_is_to_be_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_or_an_irregular_file_is_not_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, value = DirectoryStore(tmp_path / "store", spare_bytes=0), tmp_path / "value"
     value.write_bytes(DATA)
     link = tmp_path / "link"
@@ -265,7 +265,7 @@ def test_a_master_that_is_killed_at_the_hand_over_has_a_whole_blob_or_none(tmp_p
 
 # -- from the master -------------------------------------------------------------------------------
 @scenario
-async def test_the_blob_is_opened_where_it_lies(ends: Ends, value: Path) -> None:
+async def test_the_client_opens_the_blob_in_the_masters_home(ends: Ends, value: Path) -> None:
     put(ends.store, HASH, DATA)
     file = await fetch_content(ends, HASH, len(DATA))
     assert isinstance(file, NearbyFile) and [type(m) for m, _ in ends.said()] == [msg.FileHere]
@@ -275,7 +275,7 @@ async def test_the_blob_is_opened_where_it_lies(ends: Ends, value: Path) -> None
 
 
 @scenario
-async def test_small_content_and_what_goes_into_a_file_comes_over_the_connection(ends: Ends, value: Path) -> None:
+async def test_small_content_and_downloads_into_a_file_come_over_the_connection(ends: Ends, value: Path) -> None:
     put(ends.store, HASH, DATA)
     small = DATA[:SMALL_BYTES]
     put(ends.store, hashlib.sha256(small).hexdigest(), small)

@@ -79,7 +79,7 @@ async def test_small_content_takes_one_message_each_way(ends: Ends, tmp: Path) -
 
 
 @scenario
-async def test_what_is_there_is_not_sent_again_and_stays_for_a_while(ends: Ends, tmp: Path) -> None:
+async def test_stored_content_is_not_sent_again_and_its_age_is_reset(ends: Ends, tmp: Path) -> None:
     hash_ = stored(ends, LARGE)
     os.utime(ends.store.folder / hash_, (1.0, 1.0))
     await send_data(ends, hash_, LARGE)
@@ -87,7 +87,7 @@ async def test_what_is_there_is_not_sent_again_and_stays_for_a_while(ends: Ends,
     assert (ends.store.folder / hash_).stat().st_mtime > 1.0
 
 
-def test_after_a_cut_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_continues_at_its_offset_after_a_disconnect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = os.urandom(msg.FILE_WINDOW * 2)
     real, cuts = FileWriter.write, list[int]()
 
@@ -116,7 +116,7 @@ def test_after_a_cut_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest
 
 
 @scenario
-async def test_a_cut_before_the_answer_costs_no_second_sending(ends: Ends, tmp: Path) -> None:
+async def test_a_disconnect_before_the_answer_causes_no_second_upload(ends: Ends, tmp: Path) -> None:
     """The sender did not know the hash at first. It knows the hash after it has sent everything
     once."""
     (tmp / "f").write_bytes(LARGE)
@@ -138,7 +138,7 @@ async def test_a_cut_before_the_answer_costs_no_second_sending(ends: Ends, tmp: 
 
 
 @scenario
-async def test_content_that_is_damaged_on_the_way_is_refused(ends: Ends, tmp: Path) -> None:
+async def test_content_damaged_in_transit_is_refused(ends: Ends, tmp: Path) -> None:
     for data in (b"x" * 10, LARGE):
         with pytest.raises(CallerError, match="another content than its hash says"):
             await send_data(ends, hash_of(b"y"), data)
@@ -147,7 +147,7 @@ async def test_content_that_is_damaged_on_the_way_is_refused(ends: Ends, tmp: Pa
 
 
 @scenario
-async def test_what_a_sender_may_not_say(ends: Ends, tmp: Path) -> None:
+async def test_invalid_messages_of_a_sender_are_refused(ends: Ends, tmp: Path) -> None:
     line = await ends.open()
 
     async def refused(*messages: tuple[msg.Message, bytes]) -> TitanError:
@@ -217,7 +217,7 @@ def test_a_sender_that_does_not_wait_is_refused(tmp_path: Path, monkeypatch: pyt
     asyncio.run(run())
 
 
-def test_a_sender_of_much_small_content_is_not_read_from_until_it_is_written(
+def test_a_sender_of_much_small_content_is_not_read_until_the_content_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
@@ -244,7 +244,7 @@ def test_a_sender_of_much_small_content_is_not_read_from_until_it_is_written(
     asyncio.run(run())
 
 
-def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_error_of_the_disk_is_reported_to_the_sender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: FileWriter, pieces: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -273,7 +273,7 @@ async def test_content_of_any_size_is_fetched(ends: Ends, tmp: Path) -> None:
 
 
 @scenario
-async def test_a_fetch_goes_on_where_a_cut_left_it(ends: Ends, tmp: Path) -> None:
+async def test_a_fetch_continues_at_its_offset_after_a_disconnect(ends: Ends, tmp: Path) -> None:
     hash_ = stored(ends, LARGE)
     for fetch in (fetch_file(ends, hash_, tmp / "part"), fetch_data(ends, hash_, len(LARGE))):
         work = asyncio.ensure_future(fetch)
@@ -304,7 +304,7 @@ async def test_a_damaged_copy_is_fetched_a_few_times(ends: Ends, tmp: Path) -> N
 
 
 @scenario
-async def test_who_asks_for_much_and_reads_nothing_costs_little(ends: Ends, tmp: Path) -> None:
+async def test_a_client_that_requests_much_and_reads_nothing_uses_little_memory(ends: Ends, tmp: Path) -> None:
     hash_ = stored(ends, LARGE)
     line = await ends.open()
     gate = asyncio.Event()

@@ -35,20 +35,20 @@ def released(why: str, at: float) -> ev.JobsReleased:
     return ev.JobsReleased([B], 1, f"affinity released: worker w1, where its parent ran, {why}", at)
 
 
-def test_it_waits_for_its_worker_though_another_has_room() -> None:
+def test_a_pinned_job_waits_for_its_worker_though_another_has_room() -> None:
     master = pinned()
     assert (master.job(1).state, master.job(1).pin) == (JobState.QUEUED, 1)
     assert master.see(succeeded(1, FIRST + 1), at=4.0).effects == [fx.SendAck(1, [FIRST + 1]), fx.SendDispatch(1, [B], FIRST + 2)]
     assert master.job(1).pin == -1
 
 
-def test_it_waits_for_a_worker_whose_connection_broke() -> None:
+def test_a_pinned_job_waits_for_a_worker_whose_connection_broke() -> None:
     master = pinned()
     assert master.see(inputs.WorkerDisconnected(1, 1), at=4.0) == ([ev.WorkerSuspected(1, 4.0)], [])
     assert master.job(1).pin == 1
 
 
-def test_it_is_released_when_its_worker_is_lost() -> None:
+def test_a_pinned_job_is_released_when_its_worker_is_lost() -> None:
     master = pinned()
     master.see(inputs.WorkerBeat(2, [], []), at=20.0)
     events, _ = master.see(inputs.TimePassed(), at=31.0)
@@ -61,7 +61,7 @@ def test_it_is_released_when_its_worker_is_lost() -> None:
     ]
 
 
-def test_it_is_released_when_its_worker_drains() -> None:
+def test_a_pinned_job_is_released_when_its_worker_drains() -> None:
     master = pinned()
     assert master.see(inputs.WorkerDraining(1), at=4.0) == (
         [ev.WorkerDrained(1, 4.0), released("is draining", 4.0), ev.JobsDispatched(2, [B], FIRST + 2, 4.0)],
@@ -69,7 +69,7 @@ def test_it_is_released_when_its_worker_drains() -> None:
     )
 
 
-def test_it_is_released_when_its_worker_leaves() -> None:
+def test_a_pinned_job_is_released_when_its_worker_leaves() -> None:
     master = pinned()
     events, _ = master.see(inputs.WorkerLeaving(1), at=4.0)
     assert events == [
@@ -80,7 +80,7 @@ def test_it_is_released_when_its_worker_leaves() -> None:
     ]
 
 
-def test_it_is_released_when_its_worker_comes_back_without_the_capability() -> None:
+def test_a_pinned_job_is_released_when_its_worker_returns_without_the_capability() -> None:
     master = pinned()
     master.see(inputs.WorkerDisconnected(1, 1))
     events, _ = master.see(register("w1", origin=3, capabilities=("GPU",), held={FIRST + 1: 3.5}), at=4.0)
@@ -88,7 +88,7 @@ def test_it_is_released_when_its_worker_comes_back_without_the_capability() -> N
     assert master.job(1).worker == 2
 
 
-def test_it_is_queued_for_any_worker_if_its_own_cannot_take_it_when_its_parent_ends() -> None:
+def test_affinity_is_released_at_once_if_the_worker_cannot_take_the_job_when_the_parent_ends() -> None:
     master = Master()
     master.see(register("w1"), submit(dag({"a": "", "b": "a"}, {"b": NEAR})))
     master.see(inputs.WorkerDraining(1))
@@ -136,7 +136,7 @@ def test_a_job_that_was_released_and_comes_back_to_its_node_is_dispatched_once()
 
 
 @pytest.mark.parametrize("reason", ["released", "kept"])
-def test_history_says_that_affinity_was_given_up(reason: str) -> None:
+def test_the_history_says_that_affinity_was_released(reason: str) -> None:
     master = pinned()
     if reason == "released":
         master.see(inputs.WorkerDraining(1))
@@ -159,7 +159,7 @@ def moved(parents: dict[str, str], *templates: JobTemplate, capabilities: tuple[
 
 @pytest.mark.parametrize("gate", [False, True])
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.EXITED])
-def test_it_goes_where_a_parent_that_was_retried_runs_now(*, gate: bool, outcome: Outcome) -> None:
+def test_a_job_is_pinned_to_the_worker_of_its_parents_latest_attempt(*, gate: bool, outcome: Outcome) -> None:
     """Earlier, the job stayed bound to the worker of its parent's earlier attempt."""
     if gate:
         master = moved({"a": "", "gate": "a", "b": "gate"}, JobTemplate(kind="gate", gate=Gate()), NEAR)
@@ -176,7 +176,7 @@ def test_it_goes_where_a_parent_that_was_retried_runs_now(*, gate: bool, outcome
     assert picture(replay(master.events)) == picture(master.state)
 
 
-def test_it_is_released_if_the_worker_that_its_parent_moved_to_cannot_take_it() -> None:
+def test_a_job_is_released_if_the_worker_that_its_parent_moved_to_cannot_take_it() -> None:
     master = moved({"a": "", "b": "a"}, JobTemplate(command="true", affinity=True, requirement="GPU"))
     assert master.job(1).pin == 1
     events, _ = master.see(inputs.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
@@ -185,7 +185,7 @@ def test_it_is_released_if_the_worker_that_its_parent_moved_to_cannot_take_it() 
     assert master.job(1).pin == -1
 
 
-def test_only_what_names_the_moved_job_is_bound_anew() -> None:
+def test_only_children_of_the_moved_job_are_pinned_anew() -> None:
     master = moved({"a": "", "c": "", "b": "c a"}, JobTemplate(command="x", priority=8), NEAR)
     master.see(succeeded(1, master.lease(1)))
     events, _ = master.see(inputs.DeadRetried(3, 3, "r", "a", by="ann", key="k"))

@@ -20,7 +20,7 @@ WAITING, DISPATCHED, COMPLETED = JobState.WAITING, JobState.DISPATCHED, JobState
 DEAD, CANCELLED, PAUSED = JobState.DEAD, JobState.CANCELLED, JobState.PAUSED
 
 
-def test_it_starts_when_all_parents_have_ended_and_not_before() -> None:
+def test_an_always_job_starts_when_all_parents_have_ended_and_not_before() -> None:
     master = fragile_run({"a": "", "b": "a", "c": "", "last": "a b c", "after": "last"}, {"last": LAST})
     master.end("a", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, CANCELLED, DISPATCHED, WAITING, WAITING]
@@ -33,14 +33,14 @@ def test_it_starts_when_all_parents_have_ended_and_not_before() -> None:
     assert master.run_state() is RunState.FAILED
 
 
-def test_it_runs_after_success_too_and_fails_the_run_if_it_fails() -> None:
+def test_an_always_job_also_runs_after_success_and_its_failure_fails_the_run() -> None:
     master = fragile_run({"a": "", "last": "a"}, {"last": LAST})
     master.end("a")
     master.end("last", outcome=Outcome.EXITED)
     assert master.states() == [COMPLETED, DEAD] and master.run_state() is RunState.FAILED
 
 
-def test_it_learns_which_parent_died_first() -> None:
+def test_an_always_job_gets_the_name_of_the_parent_that_died_first() -> None:
     master = fragile_run({"a": "", "b": "", "last": "a b"}, {"last": LAST})
     master.end("b", outcome=Outcome.EXITED)
     master.end("a", outcome=Outcome.EXITED)
@@ -48,14 +48,14 @@ def test_it_learns_which_parent_died_first() -> None:
     assert batch.message.templates[0].env == (("TITAN_FAILED_JOB", "b"),)
 
 
-def test_it_learns_that_no_parent_died() -> None:
+def test_an_always_job_gets_an_empty_name_if_no_parent_died() -> None:
     master = fragile_run({"a": "", "last": "a"}, {"last": LAST})
     master.end("a")
     batch = dispatches(master.state, SendDispatch(1, [FIRST + 1], master.lease(1)))[0]
     assert batch.message.templates[0].env == (("TITAN_FAILED_JOB", ""),)
 
 
-def test_cancelling_a_parent_starts_it_and_cancelling_the_run_cancels_it() -> None:
+def test_a_cancelled_parent_starts_an_always_job_and_a_cancelled_run_cancels_it() -> None:
     master = fragile_run({"a": "", "last": "a", "most": "last"}, {"last": LAST, "most": LAST})
     master.see(cancel("r", "a"))
     assert master.states() == [CANCELLED, DISPATCHED, WAITING]
@@ -64,7 +64,7 @@ def test_cancelling_a_parent_starts_it_and_cancelling_the_run_cancels_it() -> No
     assert master.run_state() is RunState.CANCELLED
 
 
-def test_the_deadline_of_the_run_cancels_it() -> None:
+def test_the_deadline_of_the_run_cancels_an_always_job() -> None:
     master = Master()
     spec = dag({"a": "", "last": "a"}, {"a": FRAGILE, "last": LAST})
     master.see(register(slots=8), submit(msgspec.structs.replace(spec, deadline_s=5.0)))
@@ -72,7 +72,7 @@ def test_the_deadline_of_the_run_cancels_it() -> None:
     assert master.states() == [CANCELLED, CANCELLED] and master.run_state() is RunState.FAILED
 
 
-def test_a_gate_may_open_after_a_failure_and_a_rejected_gate_starts_it() -> None:
+def test_an_always_gate_opens_after_a_failure_and_its_rejection_starts_an_always_job() -> None:
     ask = JobTemplate(kind="gate", gate=Gate("clean up?"), retries=0, when="always")
     master = fragile_run({"a": "", "ask": "a", "last": "ask"}, {"ask": ask, "last": LAST})
     master.end("a", outcome=Outcome.EXITED)
@@ -81,7 +81,7 @@ def test_a_gate_may_open_after_a_failure_and_a_rejected_gate_starts_it() -> None
     assert master.states() == [DEAD, CANCELLED, DISPATCHED]
 
 
-def test_a_retry_of_its_parent_makes_it_wait_again_unless_it_has_run() -> None:
+def test_a_retry_of_the_parent_makes_an_always_job_wait_again_unless_it_has_run() -> None:
     master = fragile_run({"a": "", "b": "", "last": "a b", "quick": "a"}, {"last": LAST, "quick": LAST})
     master.end("a", outcome=Outcome.EXITED)
     master.end("quick")
@@ -92,7 +92,7 @@ def test_a_retry_of_its_parent_makes_it_wait_again_unless_it_has_run() -> None:
     assert master.job(2).state is DISPATCHED
 
 
-def test_it_waits_for_every_job_of_an_addition() -> None:
+def test_an_always_job_waits_for_every_job_of_an_addition() -> None:
     """The last job of the addition is cancelled at once, while another one still runs."""
     master = fragile_run({"a": "", "last": "a"}, {"last": LAST})
     added = dag({"x": "", "y": "", "z": "x y"}, dict.fromkeys("xyz", JobTemplate(command="y", retries=0)))
@@ -122,7 +122,7 @@ def test_it_waits_for_every_job_of_an_addition() -> None:
         ),
     ],
 )
-def test_what_it_cannot_have_is_refused(template: JobTemplate, problem: str) -> None:
+def test_fields_that_an_always_job_cannot_have_are_refused(template: JobTemplate, problem: str) -> None:
     with pytest.raises(InvalidGraph) as caught:
         resolve(dag({"a": "", "b": "a"}, {"a": JobTemplate(command="x", outputs=(("out", "o"),)), "b": template}))
     assert problem in str(caught.value) and "\n" not in str(caught.value)

@@ -23,7 +23,7 @@ def finished(master: Master, run: str, key: str = "") -> None:
     master.see(succeeded(1, *master.state.workers[1].held))
 
 
-def test_only_what_is_over_leaves_and_all_of_it() -> None:
+def test_only_a_finished_run_is_archived_and_all_its_jobs_leave_the_state() -> None:
     master = Master()
     master.see(register(slots=1), submit(alike("x y", ONCE), run="r", key="k"))
     assert master.see(inputs.HistoryKept(["r", "unknown"])).events == []
@@ -33,14 +33,14 @@ def test_only_what_is_over_leaves_and_all_of_it() -> None:
     assert not master.state.jobs and not master.state.runs and not master.state.dead and not master.state.keys
 
 
-def test_it_may_leave_before_all_its_jobs_were_looked_at() -> None:
+def test_a_run_may_be_archived_before_all_its_jobs_were_released() -> None:
     master = Master(Settings(prefetch=0, release_slice=1))
     master.see(submit(alike("a b c", ONCE), run="r"), cancel("r"))
     assert master.see(inputs.HistoryKept(["r"])).events[0] == ev.RunArchived("r", 0.0)
     assert not master.state.releasing
 
 
-def test_its_key_still_finds_it_also_after_a_restart() -> None:
+def test_the_key_of_an_archived_run_still_finds_it_also_after_a_restart() -> None:
     master = Master()
     master.see(register())
     finished(master, "r", "k")
@@ -52,7 +52,7 @@ def test_its_key_still_finds_it_also_after_a_restart() -> None:
     assert master.see(submit(dag({"b": ""}), run="s", key="k")) == ([], [fx.ReplySubmitted(CLIENT, 5, "r", 1)])
 
 
-def test_keys_of_the_archived_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_of_archived_runs_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("titan.core.apply.runs.ARCHIVED_LIMIT", 2)
     assert core_state.ARCHIVED_LIMIT >= 10_000
     master = Master()

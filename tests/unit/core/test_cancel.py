@@ -12,7 +12,7 @@ from titan.model.states import JobState, Outcome, RunState
 USER = "cancelled by a user"
 
 
-def test_a_run_that_waits() -> None:
+def test_a_run_whose_jobs_wait_is_cancelled() -> None:
     master = Master()
     master.see(submit(dag({"a": "", "b": "a"})))
     assert master.see(cancel("r"), at=3.0) == (
@@ -25,7 +25,7 @@ def test_a_run_that_waits() -> None:
     )
 
 
-def test_a_job_takes_its_descendants_and_nobody_else_with_it() -> None:
+def test_cancelling_a_job_cancels_its_descendants_and_no_other_job() -> None:
     master = Master()
     master.see(submit(dag({"a": "", "b": "a", "c": "b", "d": "a c", "other": "", "e": "other"})))
     assert master.see(cancel("r", "b"), at=3.0) == (
@@ -37,7 +37,7 @@ def test_a_job_takes_its_descendants_and_nobody_else_with_it() -> None:
     )
 
 
-def test_what_runs_is_stopped_and_keeps_its_slot_until_its_worker_says_that_it_is_gone() -> None:
+def test_a_cancelled_attempt_keeps_its_slot_until_its_worker_reports_the_end() -> None:
     master = Master()
     master.see(register(), submit(alike("a b", JobTemplate(command="true"))))
     assert master.see(cancel("r", "a"), at=3.0) == (
@@ -70,7 +70,7 @@ def test_a_result_that_crosses_the_order_to_stop_does_not_count() -> None:
     assert master.states() == [JobState.CANCELLED, JobState.CANCELLED]
 
 
-def test_a_heartbeat_without_it_frees_the_slot_too() -> None:
+def test_a_heartbeat_without_the_cancelled_attempt_frees_its_slot() -> None:
     master = Master()
     master.see(register(), submit(alike("a b", JobTemplate(command="true"))))
     master.see(cancel("r", "a"))
@@ -82,7 +82,7 @@ def test_a_heartbeat_without_it_frees_the_slot_too() -> None:
     ]
 
 
-def test_cancelling_what_is_over_cancels_nothing() -> None:
+def test_cancelling_a_finished_run_cancels_nothing() -> None:
     master = Master()
     master.see(register(), submit(dag({"a": "", "b": "a"})))
     master.see(succeeded(1, FIRST))
@@ -92,21 +92,21 @@ def test_cancelling_what_is_over_cancels_nothing() -> None:
     assert master.state.runs["r"].state is RunState.COMPLETED
 
 
-def test_cancelling_what_is_not_there_is_refused() -> None:
+def test_cancelling_an_unknown_run_or_job_is_refused() -> None:
     master = Master()
     assert master.see(cancel("x")).effects == [fx.Refuse(CLIENT, 6, "not_found", "there is no run 'x': `titan runs` lists them")]
     master.see(submit(dag({"a": ""})))
     assert master.see(cancel("r", "x")).effects == [fx.Refuse(CLIENT, 6, "not_found", "run r has no job 'x'")]
 
 
-def test_a_run_of_which_one_job_was_cancelled_failed_and_is_not_cancelled() -> None:
+def test_a_run_with_one_cancelled_job_is_failed_and_not_cancelled() -> None:
     master = Master()
     master.see(register(), submit(dag({"a": "", "b": ""})))
     master.see(cancel("r", "b"))
     assert master.see(succeeded(1, FIRST), at=3.0).events[-1] == ev.RunFinished("r", RunState.FAILED, 3.0)
 
 
-def test_a_run_that_is_cancelled_while_a_job_is_done_keeps_it_and_is_cancelled() -> None:
+def test_a_cancelled_run_keeps_its_completed_jobs_and_is_cancelled() -> None:
     master = Master()
     master.see(register(), submit(dag({"a": "", "b": "a"})))
     master.see(succeeded(1, FIRST))

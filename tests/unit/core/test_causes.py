@@ -30,7 +30,7 @@ from titan.model.causes import Cause, cause_of_old
         ("the deadline of its run passed, 60 s after it was submitted", Cause.NONE),
     ],
 )
-def test_what_an_older_titan_meant(reason: str, cause: Cause) -> None:
+def test_the_reason_text_of_an_older_titan_gives_the_cause(reason: str, cause: Cause) -> None:
     assert cause_of_old(reason) is cause
     master = two_jobs()
     apply(master.state, ev.JobsCancelled([FIRST], reason, 1.0))

@@ -43,7 +43,7 @@ def test_a_schedule_goes_on_with_its_next_time_from_now_on() -> None:
     assert any(isinstance(e, ev.ScheduleFired) for e in events)
 
 
-def test_a_deadline_and_a_gate_keep_what_was_left() -> None:
+def test_a_deadline_and_a_gate_keep_their_remaining_time() -> None:
     master = Master()
     gate = JobTemplate(kind="gate", gate=Gate("go?", 600.0))
     master.see(submit(replace(alike("g", gate), deadline_s=900.0)), at=AHEAD)
@@ -53,7 +53,7 @@ def test_a_deadline_and_a_gate_keep_what_was_left() -> None:
     assert run.deadline == 1000.0 and run.state is RunState.RUNNING
 
 
-def test_it_is_told_and_a_replay_gives_the_same() -> None:
+def test_a_clock_that_was_set_back_is_recorded_and_a_replay_gives_the_same_state() -> None:
     master = Master()
     master.see(register(), submit(alike("a b", JobTemplate(command="x"))), at=AHEAD)
     events = boot(master, at=100.0, behind_s=AHEAD - 100.0)

@@ -24,7 +24,7 @@ def within(spec: DagSpec, seconds: float = 60.0) -> DagSpec:
     return msgspec.structs.replace(spec, deadline_s=seconds)
 
 
-def test_what_is_not_over_by_then_is_cancelled_and_the_run_has_failed() -> None:
+def test_the_deadline_cancels_unfinished_jobs_and_the_run_is_failed() -> None:
     master = Master(PATIENT)
     master.see(register(), submit(within(dag({"a": "", "b": "a", "c": "b"}))), at=100.0)
     master.see(succeeded(1, FIRST), at=110.0)
@@ -43,7 +43,7 @@ def test_what_is_not_over_by_then_is_cancelled_and_the_run_has_failed() -> None:
     assert told[-1] == f"160.000  CANCELLED: {WHY}"
 
 
-def test_a_run_that_is_over_in_time_hears_nothing_of_it() -> None:
+def test_a_deadline_changes_nothing_for_a_run_that_finished_in_time() -> None:
     master = Master(PATIENT)
     master.see(register(), submit(within(dag({"a": ""}))), at=100.0)
     master.see(succeeded(1, FIRST), at=110.0)
@@ -74,7 +74,7 @@ def test_a_job_whose_time_comes_with_the_deadline_is_cancelled() -> None:
     assert master.states() == [JobState.CANCELLED]
 
 
-def test_a_run_in_parts_has_its_deadline_from_when_it_is_whole() -> None:
+def test_the_deadline_of_a_run_in_parts_counts_from_the_last_part() -> None:
     master = Master(PATIENT)
     template = JobTemplate(command="x")
     master.see(inputs.RunBegun(CLIENT, 5, "r", "k", "d", "", [template], 1, 60.0), at=100.0)
@@ -83,7 +83,7 @@ def test_a_run_in_parts_has_its_deadline_from_when_it_is_whole() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), 1e12])
-def test_what_is_no_deadline(seconds: float) -> None:
+def test_an_invalid_deadline_is_refused(seconds: float) -> None:
     with pytest.raises(InvalidGraph, match="deadline must be 0 to"):
         resolve(within(dag({"a": ""}), seconds))
 
@@ -98,7 +98,7 @@ def test_a_job_does_not_run_before_its_time() -> None:
     assert isinstance(master.see(inputs.TimePassed(), at=50.0).events[0], ev.JobsQueued)
 
 
-def test_a_time_that_is_over_is_now_and_a_delay_still_counts() -> None:
+def test_a_start_time_in_the_past_means_now_and_a_delay_still_counts() -> None:
     master = Master(PATIENT)
     master.see(submit(alike("a", JobTemplate(command="x", run_at=5.0))), at=10.0)
     assert master.states() == [JobState.QUEUED]
@@ -107,6 +107,6 @@ def test_a_time_that_is_over_is_now_and_a_delay_still_counts() -> None:
 
 
 @pytest.mark.parametrize("at", [-1.0, float("nan"), 1e15])
-def test_what_is_no_time(at: float) -> None:
+def test_an_invalid_start_time_is_refused(at: float) -> None:
     with pytest.raises(InvalidGraph, match="run_at must be a time between the years"):
         resolve(alike("a", JobTemplate(command="x", run_at=at)))

@@ -25,7 +25,7 @@ def loaded(chunks: list[bytes]) -> State:
     return state
 
 
-def test_it_is_the_time_of_the_last_durable_event() -> None:
+def test_decided_at_is_the_time_of_the_last_durable_event() -> None:
     master = lived()
     assert master.state.decided_at == 20.0
     master.see(inputs.WorkerBeat(1, [], []), at=30.0)
@@ -33,13 +33,13 @@ def test_it_is_the_time_of_the_last_durable_event() -> None:
     assert replay(master.events).decided_at == 20.0
 
 
-def test_an_event_without_a_time_leaves_it() -> None:
+def test_an_event_without_a_time_leaves_decided_at_unchanged() -> None:
     master = lived()
     master.see(inputs.WorkerDraining(1), at=25.0)
     assert replay([*master.events[:-1], replace(master.events[-1], at=0.0)]).decided_at == 20.0
 
 
-def test_a_snapshot_keeps_it_and_an_older_snapshot_says_it_by_its_jobs() -> None:
+def test_a_snapshot_keeps_decided_at_and_an_older_snapshot_derives_it_from_its_jobs() -> None:
     master = lived()
     chunks = list(snapshot.dump(master.state))
     assert loaded(chunks).decided_at == 20.0
@@ -48,7 +48,7 @@ def test_a_snapshot_keeps_it_and_an_older_snapshot_says_it_by_its_jobs() -> None
     assert loaded(old).decided_at == 20.0
 
 
-def test_a_clock_that_is_set_back_sets_it_back() -> None:
+def test_a_clock_that_is_set_back_sets_decided_at_back() -> None:
     master = lived()
     master.see(booted(master.state, behind_s=15.0), at=5.0)
     assert isinstance(master.events[-1], ev.MasterStarted) and master.state.decided_at == 5.0

@@ -48,7 +48,7 @@ def leave(master: Master) -> list[bytes]:
     return chunks
 
 
-def test_a_retried_job_brings_back_what_was_cancelled_because_of_it_and_the_run_ends_well() -> None:
+def test_a_retried_job_revives_the_jobs_cancelled_because_of_it_and_the_run_completes() -> None:
     master = fragile_run({"a": "", "b": "a", "c": "b"})
     master.end("a", outcome=Outcome.EXITED)
     assert master.run_state() is RunState.FAILED
@@ -82,7 +82,7 @@ def test_the_same_request_is_answered_alike_and_another_is_refused() -> None:
     assert refusal(master.see(inputs.DeadRetried(CLIENT, 8, "nope", "", "ann", "")))[0] == "not_found"
 
 
-def test_what_another_dead_job_holds_back_stays() -> None:
+def test_a_job_with_another_dead_parent_stays_cancelled_after_a_retry() -> None:
     master = fragile_run({"a": "", "b": "", "c": "a b", "d": "a"})
     master.end("a", "b", outcome=Outcome.EXITED)
     master.see(retry("a"))
@@ -95,7 +95,7 @@ def test_what_another_dead_job_holds_back_stays() -> None:
     assert master.run_state() is RunState.COMPLETED
 
 
-def test_what_a_user_cancelled_stays_with_what_is_behind_it() -> None:
+def test_a_job_that_a_user_cancelled_stays_cancelled_with_its_descendants() -> None:
     master = fragile_run({"a": "", "b": "a", "c": "b", "d": "a c", "e": "a"})
     master.see(cancel("r", "b"))
     master.end("a", outcome=Outcome.EXITED)
@@ -105,7 +105,7 @@ def test_what_a_user_cancelled_stays_with_what_is_behind_it() -> None:
     assert master.run_state() is RunState.FAILED
 
 
-def test_all_dead_jobs_of_a_run_and_one_that_waits_for_another() -> None:
+def test_all_dead_jobs_of_a_run_are_retried_and_a_child_waits_for_its_parent() -> None:
     master = fragile_run({"a": "", "b": "a", "c": ""}, {"a": OPTIONAL})
     master.end("a", "b", "c", outcome=Outcome.EXITED)
     master.see(retry())
@@ -114,7 +114,7 @@ def test_all_dead_jobs_of_a_run_and_one_that_waits_for_another() -> None:
     assert master.run_state() is RunState.COMPLETED
 
 
-def test_what_went_on_without_a_job_is_not_run_again() -> None:
+def test_a_completed_child_of_an_optional_job_is_not_run_again_by_its_retry() -> None:
     master = fragile_run({"a": "", "b": "a", "c": "b"}, {"a": OPTIONAL})
     master.end("a", outcome=Outcome.EXITED)
     master.end("b")
@@ -126,7 +126,7 @@ def test_what_went_on_without_a_job_is_not_run_again() -> None:
     assert master.run_state() is RunState.FAILED
 
 
-def test_a_job_behind_one_that_will_never_come_is_not_retried() -> None:
+def test_a_dead_job_with_a_cancelled_parent_cannot_be_retried() -> None:
     master = fragile_run({"a": "", "b": "a"}, {"a": OPTIONAL})
     master.end("a", "b", outcome=Outcome.EXITED)
     master.see(retry("a"))
@@ -135,7 +135,7 @@ def test_a_job_behind_one_that_will_never_come_is_not_retried() -> None:
     assert refusal(master.see(retry("b")))[1] == "r/b cannot run again: its parent a is CANCELLED"
 
 
-def test_a_handler_that_ran_stays_and_one_that_was_not_needed_waits_again() -> None:
+def test_after_a_retry_a_completed_handler_stays_and_an_unneeded_handler_waits_again() -> None:
     master = fragile_run({"a": "", "b": "a", "ha": "a", "hb": "b", "after": "hb"}, {"ha": HANDLER, "hb": HANDLER})
     master.end("a", outcome=Outcome.EXITED)
     master.end("ha")
@@ -269,7 +269,7 @@ def test_a_purged_job_stays_dead_and_is_no_longer_listed() -> None:
     assert list(master.state.dead) == [FIRST + 1, FIRST]
 
 
-def test_what_was_changed_while_it_was_written_stays() -> None:
+def test_a_run_that_changed_while_the_history_stored_it_is_not_archived() -> None:
     master = fragile_run({"a": ""})
     master.end("a", outcome=Outcome.EXITED)
     master.see(purge(), inputs.HistoryKept(["r"], [0]))

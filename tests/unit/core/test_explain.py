@@ -31,7 +31,7 @@ def of_workers(told: Explanation) -> dict[str, list[str]]:
     return {w.worker: [r.text for r in w.reasons] for w in told.workers}
 
 
-def test_it_waits_for_its_parents() -> None:
+def test_a_waiting_job_names_its_open_parents() -> None:
     master = Master()
     names = {f"p{i}": "" for i in range(10)}
     master.see(register(slots=2), submit(dag({**names, "c": " ".join(names)})))
@@ -62,7 +62,7 @@ def test_a_job_that_failed_says_when_it_is_tried_again() -> None:
     assert reason.text.startswith("attempt 1 failed (why); the next one is due in 0.")
 
 
-def test_it_is_sent_runs_and_is_over() -> None:
+def test_a_job_says_whether_it_was_sent_runs_or_has_ended() -> None:
     master = Master()
     master.see(register(), submit(alike("a", PLAIN)))
     assert texts(master.explained()) == ["sent to w1 as attempt 1: its start has not been reported"]
@@ -75,7 +75,7 @@ def test_it_is_sent_runs_and_is_over() -> None:
     assert texts(master.explained(1)) == ["it is over: CANCELLED: cancelled by a user"]
 
 
-def test_it_waits_on_a_busy_worker_for_a_slot() -> None:
+def test_a_prefetched_job_waits_on_a_busy_worker_for_a_slot() -> None:
     master = Master(Settings(prefetch=1))
     master.see(register(), submit(alike("a b", PLAIN)))
     assert texts(master.explained(1)) == ["sent to w1 as attempt 1: it waits there for a slot"]
@@ -119,7 +119,7 @@ def test_no_worker_has_enough_in_all() -> None:
     }
 
 
-def test_its_resources_are_in_use() -> None:
+def test_a_job_names_the_resources_that_are_in_use() -> None:
     master = Master()
     master.see(rich("w1", origin=1), submit(alike("a b", BIG)))
     told = master.explained(1)
@@ -139,7 +139,7 @@ def test_room_is_held_for_another() -> None:
     assert of_workers(told) == {"w1": ["its room is reserved for a job that comes first"]}
 
 
-def test_every_worker_says_what_keeps_it() -> None:
+def test_each_worker_is_listed_with_the_reason_why_it_does_not_take_the_job() -> None:
     master = Master()
     master.see(*(register(f"w{i}", origin=i) for i in range(1, 6)), submit(alike("a b c d e f g", PLAIN)))
     master.see(inputs.WorkerDisconnected(2, 2), inputs.WorkerDraining(3), inputs.WorkerLeaving(4), at=1.0)
@@ -157,7 +157,7 @@ def test_every_worker_says_what_keeps_it() -> None:
     assert [w.worker for w in told.workers] == ["w1", "w5", "w2", "w3", "w4"], "those that could take it soonest first"
 
 
-def test_it_is_bound_to_a_node() -> None:
+def test_a_pinned_job_names_its_node() -> None:
     master = Master()
     near = JobTemplate(command="true", affinity=True)
     fill = JobTemplate(command="true", priority=5)
@@ -172,7 +172,7 @@ def test_it_is_bound_to_a_node() -> None:
     assert texts(master.explained(1))[0] == "bound by affinity to w1, whose connection broke"
 
 
-def test_its_affinity_was_released() -> None:
+def test_a_job_says_that_its_affinity_was_released() -> None:
     master = Master()
     near = JobTemplate(command="true", affinity=True)
     master.see(register(), submit(dag({"a": "", "b": "a"}, {"b": near})))

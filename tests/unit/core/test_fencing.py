@@ -99,7 +99,7 @@ def test_a_term_that_this_home_never_had_is_passed() -> None:
     assert home.state.notices[-1][1] == raised.notice
 
 
-def test_a_proof_is_told_once() -> None:
+def test_a_proof_of_another_history_is_noted_once() -> None:
     home, lease = run_in_both_pasts()
     assert home.raised(home.see(holding(lease, draw="b")))
     again = replace(inputs.WorkerBeat(1, [lease], [1.0]), draws=("b",), draw_of=[0])
@@ -107,7 +107,7 @@ def test_a_proof_is_told_once() -> None:
     assert len(home.state.notices) == 1
 
 
-def test_our_attempt_that_bears_the_number_of_a_foreign_one_is_lost_and_tried_again() -> None:
+def test_an_attempt_whose_lease_equals_a_foreign_one_is_lost_and_retried() -> None:
     """The worker ignored the dispatch, because it already held a lease of this number."""
     home, lease = run_in_both_pasts()
     home.see(holding(draw=""))

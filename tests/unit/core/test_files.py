@@ -33,7 +33,7 @@ def made() -> Master:
     return m
 
 
-def test_what_a_job_left_is_recorded_and_given() -> None:
+def test_outputs_of_a_job_are_recorded_and_given_to_its_children() -> None:
     m = made()
     decision = m.see(replace(succeeded(1, m.lease()), outputs=[LEFT]))
     (event,) = [e for e in decision.events if isinstance(e, ev.JobsCompleted)]
@@ -43,7 +43,7 @@ def test_what_a_job_left_is_recorded_and_given() -> None:
     assert picture(replay(m.events)) == picture(m.state)
 
 
-def test_a_result_without_what_was_to_be_left_is_none() -> None:
+def test_a_result_without_its_output_files_is_a_failure() -> None:
     for outputs in ([], [()], [LEFT[:1]]):
         m = made()
         m.see(replace(succeeded(1, m.lease()), outputs=outputs))
@@ -80,7 +80,7 @@ def test_the_newest_version_counts_and_few_older_ones_stay() -> None:
     assert [v.hash[0] for v in m.state.published[KEY]] == [*letters[-MAX_VERSIONS + 1 :], "0"]
 
 
-def test_what_cannot_be_published() -> None:
+def test_invalid_publications_are_refused() -> None:
     m = made()
     assert "is not a valid key" in refusal(m.see(publish("../x")))[1]
     assert "a shared key must not begin with a run id" in refusal(m.see(publish("1hf7yat00c1s/x")))[1]
@@ -92,7 +92,7 @@ def test_what_cannot_be_published() -> None:
     assert held(m.state) == set()
 
 
-def test_what_a_run_published_leaves_with_it() -> None:
+def test_the_publications_of_a_run_are_removed_with_the_run() -> None:
     m = made()
     m.see(publish(lease=m.lease(), worker=1, shared=False), inputs.CancelRequested(CLIENT, 6, "r", ""))
     m.see(inputs.HistoryKept(["r"]))

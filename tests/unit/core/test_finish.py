@@ -90,7 +90,7 @@ def test_a_report_of_an_old_attempt_is_fenced() -> None:
     assert (master.lease(), master.job().attempt) == (FIRST + 1, 2)
 
 
-def test_contradicting_reports_of_one_attempt_in_one_batch() -> None:
+def test_of_contradicting_reports_about_an_attempt_in_one_batch_the_first_counts() -> None:
     """The first report counts."""
     master = running({"a": ""})
     events, _ = master.see(results(1, (FIRST, Outcome.SUCCEEDED), (FIRST, Outcome.EXITED)), at=3.0)
@@ -104,7 +104,7 @@ def test_a_start_is_recorded_once() -> None:
     assert (master.job().state, master.job().started_at, master.job().since) == (JobState.RUNNING, 1.5, 1.5)
 
 
-def test_a_start_that_is_said_twice_in_one_report() -> None:
+def test_a_start_reported_twice_in_one_batch_is_recorded_once() -> None:
     master = running({"a": ""})
     said = inputs.AttemptsStarted(1, [FIRST, FIRST], [1.5, 1.75])
     assert master.see(said, at=2.0).events == [ev.JobsStarted(1, [FIRST], [1.5], 2.0)]
@@ -188,7 +188,7 @@ def test_jobs_that_fail_together_do_not_come_back_together() -> None:
     assert len({job.due for job in master.state.jobs.values()}) == 4
 
 
-def test_out_of_retries_a_job_is_dead_and_what_waits_for_it_is_cancelled() -> None:
+def test_a_job_without_retries_left_is_dead_and_its_descendants_are_cancelled() -> None:
     master = running({"a": "", "b": "a", "c": "b", "other": ""}, retries=0)
     assert master.see(results(1, (FIRST, Outcome.SIGNALED)), at=3.0).events == [
         failed(1, [FIRST], Outcome.SIGNALED, [0.0], 3.0),
@@ -199,7 +199,7 @@ def test_out_of_retries_a_job_is_dead_and_what_waits_for_it_is_cancelled() -> No
     assert master.see(succeeded(1, FIRST + 1), at=4.0).events[-1] == ev.RunFinished("r", RunState.FAILED, 4.0)
 
 
-def test_it_is_dead_after_its_last_retry_and_not_before() -> None:
+def test_a_job_is_dead_after_its_last_retry_and_not_before() -> None:
     master = running({"a": ""}, retries=2)
     for attempt in (1, 2, 3):
         assert master.job().attempt == attempt
@@ -209,7 +209,7 @@ def test_it_is_dead_after_its_last_retry_and_not_before() -> None:
     assert [p.attempt for p in master.job().history or ()] == [1, 2, 3]
 
 
-def test_what_can_never_start_is_not_retried() -> None:
+def test_a_job_that_can_never_start_is_not_retried() -> None:
     master = running({"a": ""})
     assert master.see(results(1, (FIRST, Outcome.REFUSED)), at=3.0).events == [
         failed(1, [FIRST], Outcome.REFUSED, [0.0], 3.0),

@@ -40,7 +40,7 @@ def test_a_ready_gate_is_paused_and_takes_no_slot() -> None:
     assert story(master.state, FIRST + 1)[-1] == "1.000  PAUSED until 101.000: ship it?"
 
 
-def test_approved_it_is_completed_and_its_children_run() -> None:
+def test_an_approved_gate_is_completed_and_its_children_run() -> None:
     master = opened()
     assert master.see(decision(), at=5.0) == (
         [
@@ -53,7 +53,7 @@ def test_approved_it_is_completed_and_its_children_run() -> None:
     assert "5.000  approved by ann: well" in story(master.state, FIRST + 1)
 
 
-def test_rejected_it_is_cancelled_with_what_waits_for_it_and_the_run_failed() -> None:
+def test_a_rejected_gate_is_cancelled_with_its_descendants_and_the_run_is_failed() -> None:
     master = opened()
     events, _ = master.see(decision(approve=False), at=5.0)
     assert events == [
@@ -64,7 +64,7 @@ def test_rejected_it_is_cancelled_with_what_waits_for_it_and_the_run_failed() ->
     assert not master.state.dead
 
 
-def test_decided_twice_is_a_conflict_unless_it_is_the_same_request() -> None:
+def test_a_second_decision_is_a_conflict_unless_it_is_the_same_request() -> None:
     master = opened()
     first = master.see(decision(), at=5.0)
     assert master.see(decision(), at=6.0) == ([], [first.effects[0]])
@@ -73,14 +73,14 @@ def test_decided_twice_is_a_conflict_unless_it_is_the_same_request() -> None:
     assert refusal(master.see(decision(approve=False))) == told
 
 
-def test_two_decisions_in_one_turn_are_one() -> None:
+def test_of_two_decisions_in_one_turn_the_first_counts() -> None:
     master = opened()
     decided = master.see(decision(key="a"), decision(approve=False, key="b", by="bob"), at=5.0)
     assert [type(e) for e in decided.effects[:2]] == [fx.ReplyDecided, fx.Refuse]
     assert master.job(1).state is COMPLETED
 
 
-def test_undecided_it_is_rejected_when_its_time_is_up() -> None:
+def test_an_undecided_gate_is_rejected_when_its_time_is_up() -> None:
     master = opened()
     master.see(inputs.TimePassed(), at=100.9)  # this also makes the worker LOST
     assert master.job(1).state is PAUSED
@@ -91,7 +91,7 @@ def test_undecided_it_is_rejected_when_its_time_is_up() -> None:
 
 
 @pytest.mark.parametrize("approve", [True, False])
-def test_its_time_survives_a_restart_and_so_does_its_decision(approve: bool) -> None:
+def test_the_time_limit_and_the_decision_of_a_gate_survive_a_restart(approve: bool) -> None:
     master = opened()
     master.state = replay(master.events)
     assert list(master.state.gates) == [FIRST + 1] and next_due(master.state) is not None
@@ -101,7 +101,7 @@ def test_its_time_survives_a_restart_and_so_does_its_decision(approve: bool) -> 
     assert master.see(decision(approve), at=6.0).effects == first.effects[:1]
 
 
-def test_what_is_not_there_or_not_open() -> None:
+def test_deciding_an_unknown_or_closed_gate_is_refused() -> None:
     master = Master()
     master.see(submit(dag({"a": "", "gate": "a"}, {"gate": GATE})))
     assert refusal(master.see(decision()))[1] == "gate r/gate is not open yet: it waits for 1 of its 1 parents"
@@ -123,7 +123,7 @@ def test_a_cancelled_gate_is_closed_and_its_timer_void() -> None:
     assert master.states()[1:] == [CANCELLED, CANCELLED]
 
 
-def test_a_gate_without_parents_and_one_with_a_delay() -> None:
+def test_a_gate_without_parents_opens_at_once_and_a_delayed_gate_opens_later() -> None:
     master = Master()
     late = JobTemplate(kind="gate", gate=Gate(), delay_s=5.0)
     master.see(submit(dag({"now": "", "late": ""}, {"now": GATE, "late": late})), at=1.0)
@@ -143,7 +143,7 @@ def test_affinity_looks_through_a_gate() -> None:
 
 
 # -- webhooks and tokens ---------------------------------------------------------------------------
-def test_its_webhook_is_announced_when_it_opens_and_at_each_start_until_that_is_recorded() -> None:
+def test_a_gates_webhook_is_announced_at_the_opening_and_at_each_start_until_the_delivery_is_recorded() -> None:
     master = Master()
     master.see(submit(dag({"gate": ""}, {"gate": HOOKED})))
     announce = fx.AnnounceGate(FIRST)

@@ -90,7 +90,7 @@ def test_a_job_adds_jobs_and_a_join_that_runs_once_after_all() -> None:
     assert picture(again) == picture(master.state)
 
 
-def test_an_addition_said_twice_is_one_whoever_runs_the_job_by_then() -> None:
+def test_an_addition_sent_twice_is_one_addition_even_from_a_later_attempt() -> None:
     master = running({"plan": ""})
     spec = dag({"a": "", "b": "a"})
     grow(master, spec)
@@ -117,7 +117,7 @@ def test_new_jobs_may_stand_behind_jobs_that_are_over_or_not() -> None:
     ]  # fmt: skip
 
 
-def test_a_job_that_still_waits_can_be_told_to_wait_for_the_addition() -> None:
+def test_a_job_that_still_waits_can_be_made_to_wait_for_the_addition() -> None:
     master = running({"plan": "", "long": "", "end": "long"})
     grow(master, dag({"a": "", "b": "a"}), before=("end",))
     end = master.job(2)
@@ -138,20 +138,20 @@ def test_a_job_that_still_waits_can_be_told_to_wait_for_the_addition() -> None:
         (DagSpec("d", "", [], [], [], [], []), (), "invalid_graph: DAG 'd' has no jobs"),
     ],
 )
-def test_what_cannot_be_added_is_refused_whole(spec: DagSpec, before: tuple[str, ...], says: str) -> None:
+def test_an_invalid_addition_is_refused_whole(spec: DagSpec, before: tuple[str, ...], says: str) -> None:
     master = running({"plan": "", "other": "", "mid": "plan", "end": "mid"})
     assert ": ".join(refusal(grow(master, spec, before=before))).startswith(says)
     assert len(master.state.jobs) == 4
 
 
-def test_nothing_is_added_behind_what_will_never_complete() -> None:
+def test_nothing_is_added_after_a_job_that_will_never_complete() -> None:
     master = running({"plan": "", "bad": ""}, {"bad": JobTemplate(command="false", retries=0)})
     master.see(cancel("r", "bad"), at=2.5)
     spec = DagSpec("d", "", [JobTemplate(command="true")], ["a"], [0], [()], [("bad",)])
     assert refusal(grow(master, spec)) == ("invalid_graph", "job 'a' depends on 'bad', which is CANCELLED: it would never run")
 
 
-def test_an_attempt_that_is_over_adds_nothing() -> None:
+def test_an_attempt_that_has_ended_adds_nothing() -> None:
     master = running({"plan": "", "other": ""})
     lease = master.lease()
     master.see(succeeded(1, lease), at=3.0)
@@ -159,7 +159,7 @@ def test_an_attempt_that_is_over_adds_nothing() -> None:
     assert ": ".join(refusal(decision)).startswith("conflict: this attempt is no longer current")
 
 
-def test_a_user_adds_to_a_run_that_runs_and_to_no_other() -> None:
+def test_a_user_can_add_jobs_only_to_a_run_that_is_running() -> None:
     master = running({"plan": ""})
     grow(master, dag({"a": ""}), by=None)
     assert master.state.runs["r"].grown[0].by == 0
@@ -179,7 +179,7 @@ def test_a_graph_does_not_grow_for_ever() -> None:
     assert "the limit is 5" in refusal(grow(master, alike("a b", JobTemplate(command="x")), by=None, at=9.0))[1]
 
 
-def test_what_it_grew_by_is_cancelled_retried_and_kept_with_the_rest() -> None:
+def test_added_jobs_are_cancelled_retried_and_archived_with_the_run() -> None:
     master = running({"plan": "", "other": ""})
     grow(master, dag({"bad": "", "behind": "bad"}, {"bad": JobTemplate(command="false", retries=0, priority=9)}), at=3.0)
     master.see(succeeded(1, master.lease(0)), at=4.0)
@@ -233,7 +233,7 @@ def test_a_pipeline_is_saved_replaced_and_removed() -> None:
 
 
 @pytest.mark.parametrize(("name", "spec"), [("no name", dag({"a": ""})), ("p", dag({"a": "b", "b": "a"}))])
-def test_what_cannot_be_saved(name: str, spec: DagSpec) -> None:
+def test_an_invalid_pipeline_cannot_be_saved(name: str, spec: DagSpec) -> None:
     master = Master()
     assert ": ".join(refusal(master.see(save(name, spec)))).startswith("invalid_graph: ")
 
@@ -277,7 +277,7 @@ def _bytecodes_of(what: Callable[[], object]) -> int:
     return count
 
 
-def test_a_cycle_far_behind_what_waits_is_found_and_named() -> None:
+def test_a_cycle_far_from_the_waiting_job_is_found_and_named() -> None:
     master = running({"plan": "", "end": "plan", "middle": "end", "last": "middle", "other": "plan"})
     _, refused = refusal(grow(master, dag({"x": "last", "y": "x", "z": ""}), before=("end",)))
     named = refused.rpartition("cycle: ")[2].split(" -> ")
@@ -299,7 +299,7 @@ def test_a_job_that_has_begun_cannot_wait_for_an_addition() -> None:
     assert by_name(master).keys() == {"plan", "free", "end"}
 
 
-def test_a_handler_waits_for_no_addition_and_an_addition_of_handlers_is_waited_for_by_nobody() -> None:
+def test_a_handler_cannot_wait_for_an_addition_and_no_job_can_wait_for_added_handlers() -> None:
     handler = JobTemplate(command="h", kind="handler")
     master = running({"plan": "", "alarm": "plan", "end": "plan"}, {"alarm": handler})
     code, text = refusal(grow(master, dag({"a": ""}), before=("alarm",)))
@@ -320,7 +320,7 @@ def test_children_that_are_over_or_handlers_do_not_wait_for_an_addition() -> Non
     assert [number for number, _ in grown.before] == [FIRST + 3], "`end` alone waits"
 
 
-def test_a_handler_of_what_is_over_cannot_be_added() -> None:
+def test_a_handler_of_a_finished_job_cannot_be_added() -> None:
     master = running({"plan": "", "other": ""}, settings=Settings(prefetch=0))
     master.see(cancel("r", "other"), at=2.5)
     spec = dag({"fix": "other"}, {"fix": JobTemplate(command="h", kind="handler")})
@@ -339,7 +339,7 @@ def test_an_addition_and_the_number_of_additions_are_limited(monkeypatch: pytest
     assert (code, text) == ("invalid_graph", "run r has grown 1 times, which is the limit: add more jobs at a time")
 
 
-def test_saved_pipelines_are_limited_and_one_that_is_there_may_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_saved_pipelines_is_limited_and_an_existing_one_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "MAX_SAVED", 1)
     master = Master()
     first, second = dag({"a": ""}), dag({"b": ""})

@@ -21,7 +21,7 @@ def full(*jobs: str) -> Master:
     return master
 
 
-def test_the_slot_of_a_call_that_waits_goes_to_the_next() -> None:
+def test_the_slot_of_a_waiting_call_goes_to_the_next_job() -> None:
     master = full("a", "b", "c")
     assert master.see(LeasesAwaiting(1, [FIRST]), at=2.0) == (
         [ev.SlotsLent(1, [FIRST], 2.0), ev.JobsDispatched(1, [FIRST + 1], FIRST + 1, 2.0)],
@@ -43,13 +43,13 @@ def test_a_call_that_ended_while_it_waited_frees_no_second_slot() -> None:
     assert master.state.workers[1].used == 1
 
 
-def test_what_the_worker_does_not_hold_is_nothing_to_it() -> None:
+def test_a_waiting_call_that_the_worker_does_not_hold_is_ignored() -> None:
     master = full("a", "b")
     assert master.see(LeasesAwaiting(1, [FIRST + 7]), at=2.0) == ([], [])
     assert master.state.workers[1].used == 1
 
 
-def test_it_is_said_again_to_a_master_that_starts_anew() -> None:
+def test_lent_slots_are_not_durable_because_workers_report_them_again() -> None:
     """Workers report the waiting calls again to the next master, so the event need not be
     durable."""
     master = full("a", "b", "c")
@@ -58,7 +58,7 @@ def test_it_is_said_again_to_a_master_that_starts_anew() -> None:
     assert not any(isinstance(e, ev.SlotsLent) for e in durable)
 
 
-def test_a_worker_that_comes_back_has_lent_nothing_until_it_says_so() -> None:
+def test_a_worker_that_returns_has_lent_no_slot_until_it_reports_one() -> None:
     master = full("a", "b", "c")
     master.see(LeasesAwaiting(1, [FIRST]), at=2.0)
     master.see(register(origin=2, held={FIRST: 1.0, FIRST + 1: 2.0}), at=100.0)

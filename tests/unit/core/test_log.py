@@ -167,7 +167,7 @@ def test_every_durable_event_comes_back_from_the_journal_as_it_was() -> None:
     assert ev.decode(memoryview(payload)) == events
 
 
-def test_what_a_restart_need_not_know_is_not_written() -> None:
+def test_volatile_events_are_not_written_to_the_journal() -> None:
     assert ev.encode(VOLATILE) == (b"", 0)
     assert ev.encode([]) == (b"", 0)
     payload, count = ev.encode([VOLATILE[0], ev.RunCancelled("r", 1.0), VOLATILE[1]])
@@ -192,7 +192,7 @@ def test_the_bytes_of_an_event_never_change() -> None:
     )
 
 
-def test_a_replay_knows_what_the_master_knew() -> None:
+def test_a_replay_gives_the_state_of_the_master() -> None:
     master = a_bit_of_everything()
     assert picture(replay(master.events)) == picture(master.state)
 

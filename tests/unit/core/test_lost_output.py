@@ -40,14 +40,14 @@ def status(master: Master) -> JobStatus:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.EXITED])
-def test_it_is_in_the_journal_and_in_the_row_of_the_job(outcome: Outcome) -> None:
+def test_lost_output_is_in_the_journal_and_in_the_row_of_the_job(outcome: Outcome) -> None:
     master = running(retries=0)
     master.see(ended(FIRST, outcome, WHY), at=3.0)
     assert status(master).lost == WHY
     assert picture(replay(master.events)) == picture(master.state)
 
 
-def test_the_next_attempt_has_its_own() -> None:
+def test_the_next_attempt_has_its_own_report_of_lost_output() -> None:
     master = running()
     master.see(ended(FIRST, Outcome.EXITED, WHY), at=3.0)
     assert status(master).lost == WHY
@@ -66,7 +66,7 @@ def test_a_job_that_is_tried_again_by_a_user_has_lost_nothing_yet() -> None:
     assert picture(replay(master.events)) == picture(master.state)
 
 
-def test_a_reason_that_reads_like_it_is_none() -> None:
+def test_a_reason_that_reads_like_lost_output_is_not_taken_for_it() -> None:
     """A call can raise an exception with any text."""
     master = running(retries=0)
     report = msgspec.structs.replace(ended(FIRST, Outcome.EXITED), reasons=[f"ValueError: {FULL}"])
@@ -75,7 +75,7 @@ def test_a_reason_that_reads_like_it_is_none() -> None:
     assert not follow.report_lost_output(_Shows([status(master)]), _summary(1))  # type: ignore[arg-type]
 
 
-def test_only_those_that_lost_something_cost_an_event_anything() -> None:
+def test_only_lost_output_adds_to_the_size_of_an_event() -> None:
     master = running("a b")
     report = msgspec.structs.replace(results(1, (FIRST, Outcome.SUCCEEDED), (FIRST + 1, Outcome.EXITED)), lost=[WHY, ""])
     events = master.see(report, at=3.0).events
@@ -92,7 +92,7 @@ def told(node: Node, *inputs: object) -> inputs.Input | None:
 
 
 @pytest.mark.parametrize(("code", "reason"), [(0, FULL), (3, f"exit code 3; {FULL}")])
-def test_a_worker_says_it_beside_the_reason(code: int, reason: str) -> None:
+def test_a_worker_reports_lost_output_beside_the_reason(code: int, reason: str) -> None:
     node = Node()
     node.run(1)
     report = told(node, m.AttemptExited(1, code, 2.0, 0.25, 4096, lost=WHY), m.LogsSent(1))
@@ -109,7 +109,7 @@ def test_an_attempt_whose_files_could_not_be_kept_either_says_both() -> None:
     assert (report.reasons, report.lost) == ([f"no room for 'o'; {FULL}"], [WHY])
 
 
-def test_what_a_worker_says_of_all_its_jobs_has_a_length() -> None:
+def test_the_column_of_lost_output_has_the_length_of_the_report_or_is_empty() -> None:
     node = Node()
     node.run(1)
     (report,) = [it for it in node.see(m.AttemptExited(1, 0, 2.0, 0.0, 0), m.LogsSent(1)) if isinstance(it, m.ReportResults)]
@@ -132,7 +132,7 @@ class _Shows:
         return RunStatus(run, "d", "COMPLETED", self._jobs, _summary(len(self._jobs)))
 
 
-def test_a_followed_run_ends_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_followed_run_ends_with_a_line_about_lost_output(capsys: pytest.CaptureFixture[str]) -> None:
     master = running("a")
     fine = status(master)
     master.see(ended(FIRST, lost=WHY), at=3.0)

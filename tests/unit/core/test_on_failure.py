@@ -29,7 +29,7 @@ def test_children_go_on_without_an_optional_parent_and_the_run_failed() -> None:
     assert master.run_state() is RunState.FAILED
 
 
-def test_an_optional_job_that_dies_first_leaves_its_children_to_the_others() -> None:
+def test_an_optional_job_that_dies_leaves_its_children_waiting_for_their_other_parents() -> None:
     master = fragile_run({"a": "", "b": "", "c": "a b"}, {"a": OPTIONAL})
     master.end("a", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, DISPATCHED, WAITING]
@@ -37,7 +37,7 @@ def test_an_optional_job_that_dies_first_leaves_its_children_to_the_others() -> 
     assert master.states() == [DEAD, DEAD, CANCELLED]
 
 
-def test_what_waits_for_a_cancelled_optional_job_is_cancelled() -> None:
+def test_the_child_of_a_cancelled_optional_job_is_cancelled() -> None:
     master = fragile_run({"a": "", "b": "a"}, {"a": OPTIONAL})
     master.see(cancel("r", "a"))
     assert master.states() == [CANCELLED, CANCELLED]
@@ -116,7 +116,7 @@ def test_a_poisonous_job_has_its_handler_run() -> None:
     assert master.states() == [DEAD, DISPATCHED]
 
 
-def test_a_handler_that_nobody_names_and_bad_words_are_refused() -> None:
+def test_an_unnamed_handler_and_unknown_values_are_refused() -> None:
     wrong = [
         (HANDLER, "is a handler that no job names"),
         (

@@ -26,12 +26,12 @@ def ahead(*jobs: str, template: JobTemplate = PLAIN) -> Master:
     return master
 
 
-def test_a_worker_holds_one_job_ready_for_each_slot() -> None:
+def test_a_worker_prefetches_one_job_for_each_slot() -> None:
     master = ahead("a", "b", "c")
     assert list(master.state.workers[1].held.values()) == [FIRST, FIRST + 1]
 
 
-def test_what_waits_is_asked_back_for_a_worker_that_has_nothing_to_do() -> None:
+def test_a_prefetched_job_is_recalled_for_an_idle_worker() -> None:
     master = ahead("a", "b")
     assert master.see(register("w2", origin=2), at=2.0) == (
         [joined(2, "w2", 2.0), ev.WorkerConnected(2, 2, 2.0), ev.LeasesRecalled(1, [FIRST + 1])],
@@ -44,18 +44,18 @@ def test_what_waits_is_asked_back_for_a_worker_that_has_nothing_to_do() -> None:
     )
 
 
-def test_a_recall_that_was_lost_is_said_again_after_the_next_heartbeat() -> None:
+def test_a_lost_recall_is_sent_again_after_the_next_heartbeat() -> None:
     master = ahead("a", "b")
     master.see(register("w2", origin=2), at=2.0)
     assert master.see(beat(1, {FIRST: 1.0, FIRST + 1: 0.0}), at=6.0).effects == [fx.SendRecall(1, [FIRST + 1])]
 
 
-def test_a_job_that_is_queued_goes_before_one_that_is_asked_back() -> None:
+def test_a_queued_job_is_dispatched_before_any_job_is_recalled() -> None:
     master = ahead("a", "b", "c", "d")
     assert master.see(register("w2", origin=2), at=2.0).effects[1:] == [fx.SendDispatch(2, [FIRST + 2, FIRST + 3], FIRST + 2)]
 
 
-def test_a_job_that_has_started_meanwhile_stays() -> None:
+def test_a_recalled_job_that_has_already_started_stays() -> None:
     master = ahead("a", "b")
     master.see(register("w2", origin=2), at=2.0)
     master.see(results(1, (FIRST, Outcome.SUCCEEDED)), started(1, {FIRST + 1: 2.5}), at=3.0)
@@ -74,7 +74,7 @@ def timed(lease: int, took_s: float) -> ResultsReported:
     return msgspec.structs.replace(whole, started=[10.0], finished=[10.0 + took_s])
 
 
-def test_where_attempts_are_short_more_of_them_wait() -> None:
+def test_a_worker_with_short_attempts_prefetches_more_jobs() -> None:
     master = ahead(*[f"j{i}" for i in range(100)])
     master.see(timed(FIRST, 0.01), at=11.0)
     assert len(master.state.workers[1].held) == 1 + 5, "50 ms of work, and what runs"
@@ -83,7 +83,7 @@ def test_where_attempts_are_short_more_of_them_wait() -> None:
     assert len(master.state.workers[1].held) == 5, "what is there stays, nothing is added"
 
 
-def test_never_more_than_the_limit_waits() -> None:
+def test_a_worker_never_prefetches_more_than_the_limit() -> None:
     master = Master(Settings(prefetch=1, prefetch_max=3))
     master.see(register(), submit(alike(" ".join(f"j{i}" for i in range(100)), PLAIN)))
     master.see(timed(FIRST, 0.0), at=2.0)

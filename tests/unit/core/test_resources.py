@@ -31,7 +31,7 @@ def on_worker(master: Master, worker: int = 1) -> list[int]:
     return [number - FIRST for number in master.state.workers[worker].held.values()]
 
 
-def test_no_more_run_than_there_is_for() -> None:
+def test_no_more_jobs_run_than_the_resources_allow() -> None:
     master = Master()
     master.see(rich(slots=9), submit(alike("a b c d e", HALF)))
     assert on_worker(master) == [0, 1, 2, 3]
@@ -41,7 +41,7 @@ def test_no_more_run_than_there_is_for() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.EXITED, Outcome.RETURNED])
-def test_what_ended_takes_nothing(outcome: Outcome) -> None:
+def test_an_ended_attempt_takes_no_resources(outcome: Outcome) -> None:
     master = Master()
     master.see(rich(), submit(alike("a b", ONE_GPU)))
     assert on_worker(master) == [0]
@@ -50,7 +50,7 @@ def test_what_ended_takes_nothing(outcome: Outcome) -> None:
     assert master.state.workers[1].taken == (0, 0, 1)
 
 
-def test_a_cancelled_attempt_takes_it_until_the_worker_says_that_it_is_gone() -> None:
+def test_a_cancelled_attempt_keeps_its_resources_until_the_worker_reports_its_end() -> None:
     master = Master()
     master.see(rich(), submit(alike("a b", ONE_GPU)))
     lease = master.lease(0)
@@ -61,7 +61,7 @@ def test_a_cancelled_attempt_takes_it_until_the_worker_says_that_it_is_gone() ->
     assert (on_worker(master), master.state.workers[1].fenced) == ([1], {})
 
 
-def test_an_attempt_that_was_given_up_counts_when_it_turns_out_to_be_there() -> None:
+def test_a_lost_attempt_takes_its_resources_again_when_its_worker_returns_with_it() -> None:
     """The worker was LOST, and comes back as the same process with its attempt."""
     master = Master()
     master.see(rich(), submit(alike("a b", ONE_GPU)))
@@ -83,7 +83,7 @@ def test_a_new_process_begins_with_nothing_taken() -> None:
     assert (on_worker(master), master.state.workers[1].fenced) == ([0], {})
 
 
-def test_what_is_remembered_of_attempts_that_were_given_up_is_bounded() -> None:
+def test_the_number_of_remembered_fenced_attempts_is_limited() -> None:
     master = Master()
     master.see(rich(), submit(alike(" ".join(f"j{i}" for i in range(FENCED_LIMIT + 50)), ONE_GPU)))
     for i in range(FENCED_LIMIT + 40):
@@ -91,7 +91,7 @@ def test_what_is_remembered_of_attempts_that_were_given_up_is_bounded() -> None:
     assert len(master.state.workers[1].fenced) == FENCED_LIMIT
 
 
-def test_a_worker_that_comes_back_with_more_is_given_more() -> None:
+def test_a_worker_that_returns_with_more_resources_gets_more_jobs() -> None:
     master = Master()
     master.see(rich(gpus=0), submit(alike("a", ONE_GPU)))
     assert on_worker(master) == []
@@ -113,7 +113,7 @@ def test_affinity_is_released_when_its_node_never_has_enough() -> None:
     ]
 
 
-def test_it_waits_for_what_its_node_has_in_use() -> None:
+def test_a_pinned_job_waits_for_the_resources_of_its_node() -> None:
     master = Master()
     near = msgspec.structs.replace(ONE_GPU, affinity=True)
     other = msgspec.structs.replace(ONE_GPU, priority=5)
@@ -124,7 +124,7 @@ def test_it_waits_for_what_its_node_has_in_use() -> None:
     assert fx.SendDispatch(1, [FIRST + 1], FIRST + 2) in master.see(succeeded(1, master.lease(2)), at=4.0).effects
 
 
-def test_one_that_asks_for_resources_is_never_asked_back() -> None:
+def test_an_attempt_that_needs_resources_is_never_recalled() -> None:
     """The attempt already has a slot. Only attempts that wait for a slot are recalled for an idle
     worker."""
     master = Master(Settings(prefetch=1))
@@ -153,13 +153,13 @@ def test_a_snapshot_of_an_older_version_is_counted_anew() -> None:
         (Needs(capabilities=tuple(f"c{i}" for i in range(16))), "at most 16 capabilities"),
     ],
 )
-def test_needs_that_cannot_be(needs: Needs, says: str) -> None:
+def test_invalid_needs_are_refused(needs: Needs, says: str) -> None:
     (refusal,) = Master().see(submit(alike("a", JobTemplate(command="true", needs=needs)))).effects
     assert isinstance(refusal, fx.Refuse)
     assert (refusal.code, says in refusal.message) == (InvalidGraph.code, True)
 
 
-def test_a_pinned_job_that_is_cancelled_makes_way_for_those_behind_it() -> None:
+def test_a_cancelled_pinned_job_makes_way_for_the_pinned_jobs_after_it() -> None:
     """Earlier, the jobs waited until something else changed on their worker."""
     master = Master()
     wide, narrow = (JobTemplate(command="x", affinity=True, needs=Needs(cpus=cpus)) for cpus in (2, 1))

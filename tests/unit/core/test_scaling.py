@@ -65,7 +65,7 @@ def test_a_queue_starts_burst_workers_by_names_of_their_own() -> None:
     assert it.see(LOOK, at=20.0).effects == []
 
 
-def test_they_take_work_and_leave_when_they_had_none_for_long() -> None:
+def test_burst_workers_take_jobs_and_leave_when_they_were_idle_for_long() -> None:
     it = scaled()
     assert [job.state for job in it.state.jobs.values()].count(JobState.DISPATCHED) == 3
     it.see(*(succeeded(n, *it.state.workers[n].held) for n in (1, 2, 3)), at=12.0)
@@ -77,7 +77,7 @@ def test_they_take_work_and_leave_when_they_had_none_for_long() -> None:
     assert it.see(inputs.WorkerBeat(2, [], []), at=52.0).effects == [fx.SendLeave(2, False)]
 
 
-def test_their_end_is_the_end_of_their_names() -> None:
+def test_a_burst_worker_that_ended_is_forgotten_with_its_name() -> None:
     it = retired()
     it.see(inputs.WorkerLeaving(2), at=51.0)
     decided = it.see(inputs.BurstGone("burst-1-1", "it ended with code 0"), at=52.0)
@@ -94,7 +94,7 @@ def test_their_end_is_the_end_of_their_names() -> None:
     assert it.state.worker_numbers == {"w1": 1, "burst-1-2": 3, "w2": 4}
 
 
-def test_one_that_dies_with_a_job_is_lost_and_the_job_counts_it() -> None:
+def test_a_burst_worker_that_dies_with_a_job_is_lost_and_the_job_counts_the_loss() -> None:
     it = scaled()
     (number,) = it.state.workers[2].held.values()
     it.see(inputs.AttemptsStarted(2, list(it.state.workers[2].held), [11.5]), at=11.5)
@@ -113,7 +113,7 @@ def restarted(it: Master, *bursts: str) -> tuple[State, list[ev.Event], list[fx.
     return state, events, effects
 
 
-def test_those_that_ended_with_the_master_are_to_blame_for_nothing() -> None:
+def test_burst_workers_that_ended_with_the_master_count_no_loss() -> None:
     it = scaled()
     it.see(inputs.AttemptsStarted(2, list(it.state.workers[2].held), [11.5]), at=11.5)
     state, events, effects = restarted(it)
@@ -124,14 +124,14 @@ def test_those_that_ended_with_the_master_are_to_blame_for_nothing() -> None:
     assert effects == []
 
 
-def test_those_that_live_on_are_known_and_others_are_stopped() -> None:
+def test_after_a_restart_known_burst_workers_are_kept_and_unknown_ones_are_stopped() -> None:
     state, events, effects = restarted(scaled(), "burst-1-1", "burst-1-2", "burst-0-9")
     assert list(state.bursts) == ["burst-1-1", "burst-1-2"]
     assert [type(e) for e in events] == [ev.MasterStarted]
     assert effects == [fx.StopBurst("burst-0-9")]
 
 
-def test_one_that_never_registers_is_given_up() -> None:
+def test_a_burst_worker_that_never_registers_is_stopped() -> None:
     it = master()
     it.see(LOOK, at=10.0)
     decided = it.see(LOOK, at=200.0)
@@ -141,7 +141,7 @@ def test_one_that_never_registers_is_given_up() -> None:
     assert orders(late.effects, fx.SendLeave) == [fx.SendLeave(2, False)]
 
 
-def test_nothing_is_looked_at_without_a_rule() -> None:
+def test_nothing_is_scaled_without_a_rule() -> None:
     it = Master(Settings(prefetch=0))
     it.see(submit(alike("a", PLAIN)), at=1.0)
     assert next_due(it.state) is None
@@ -152,7 +152,7 @@ def tell(name: str, *, now: bool = False) -> inputs.WorkerToldToLeave:
     return inputs.WorkerToldToLeave(8, 5, name, now)
 
 
-def test_a_worker_is_told_until_it_has_left() -> None:
+def test_the_order_to_leave_is_repeated_until_the_worker_has_left() -> None:
     it = master()
     decided = it.see(tell("w1"), at=3.0)
     assert decided.events == [ev.WorkerDrained(1, 3.0), ev.WorkerAsked(1, False, 3.0)]
@@ -175,7 +175,7 @@ def test_the_next_process_of_its_name_was_not_meant() -> None:
     assert it.state.workers[1].held
 
 
-def test_a_worker_that_is_unknown_or_gone() -> None:
+def test_the_order_to_leave_for_an_unknown_or_departed_worker_is_refused() -> None:
     it = master()
     (refusal,) = it.see(tell("w9"), at=3.0).effects
     assert isinstance(refusal, fx.Refuse)

@@ -78,7 +78,7 @@ def counts(master: Master) -> tuple[int, int, int]:
 
 
 # -- asking ----------------------------------------------------------------------------------------
-def test_a_schedule_is_an_event_that_says_when_it_is_first_due() -> None:
+def test_adding_a_schedule_is_an_event_with_its_first_due_time() -> None:
     master = Master(PATIENT)
     spec = dag({"a": "", "b": "a"})
     assert master.see(ask(spec=spec, key="k"), at=100.0) == (
@@ -102,7 +102,7 @@ def test_a_schedule_is_an_event_that_says_when_it_is_first_due() -> None:
     assert next_due(master.state) == 110.0
 
 
-def test_the_same_request_sent_twice_is_one() -> None:
+def test_the_same_schedule_request_sent_twice_adds_one_schedule() -> None:
     master = Master(PATIENT)
     master.see(ask(key="k"))
     assert master.see(ask(key="k")) == ([], [fx.ReplyScheduled(CLIENT, 3, "s")])
@@ -138,7 +138,7 @@ def test_bad_requests_for_schedules_are_refused(asked: inputs.Input, code: str, 
 
 
 # -- firing ----------------------------------------------------------------------------------------
-def test_when_its_time_comes_it_makes_a_run_that_knows_its_time() -> None:
+def test_a_due_schedule_submits_a_run_that_knows_its_nominal_time() -> None:
     master = Master(PATIENT)
     master.see(register())
     master.see(ask(timing=Timing("* * * * *", "Asia/Tokyo")), at=30.0)
@@ -153,7 +153,7 @@ def test_when_its_time_comes_it_makes_a_run_that_knows_its_time() -> None:
     assert next_due(master.state) is not None and the(master).due == 120.0
 
 
-def test_runs_made_in_one_turn_have_ids_of_their_own_and_none_that_the_shell_draws() -> None:
+def test_runs_submitted_in_one_turn_have_distinct_ids() -> None:
     master = Master(PATIENT)
     for i in range(50):
         master.see(ask(f"s{i}"), at=0.0)
@@ -162,7 +162,7 @@ def test_runs_made_in_one_turn_have_ids_of_their_own_and_none_that_the_shell_dra
     assert sorted(e.nominal for e in master.events if isinstance(e, ev.ScheduleFired)) == [10.0] * 50
 
 
-def test_a_run_by_hand_is_beside_the_timing() -> None:
+def test_a_run_by_hand_does_not_change_the_timing() -> None:
     master = Master(PATIENT)
     master.see(ask(paused=True), at=0.0)
     events, effects = master.see(inputs.ScheduleRunRequested(CLIENT, 4, "mine", "k", "s"), at=3.0)
@@ -172,14 +172,14 @@ def test_a_run_by_hand_is_beside_the_timing() -> None:
     assert (the(master).due, the(master).last_run) == (10.0, "mine")
 
 
-def test_a_run_that_is_there_under_its_key_is_not_made_again() -> None:
+def test_a_run_that_exists_under_its_key_is_not_submitted_again() -> None:
     master = Master(PATIENT)
     master.see(ask(), submit(ONE, run="foreign", key=key_of("s", 10.0)), at=0.0)
     assert tick(master, 10.0).events == [ev.ScheduleSkipped("s", 1, False, 10.0, 10.0, "made", 20.0, 10.0)]
 
 
 # -- overlap ---------------------------------------------------------------------------------------
-def test_skip_leaves_out_what_comes_while_a_run_is_open() -> None:
+def test_overlap_skip_skips_the_times_while_a_run_is_open() -> None:
     master = Master(PATIENT)
     master.see(register(), ask(overlap="skip"), at=0.0)
     tick(master, 10.0)
@@ -189,7 +189,7 @@ def test_skip_leaves_out_what_comes_while_a_run_is_open() -> None:
     assert counts(master) == (2, 1, 0)
 
 
-def test_queue_runs_them_one_after_the_other() -> None:
+def test_overlap_queue_runs_the_times_one_after_the_other() -> None:
     master = Master(PATIENT)
     master.see(register(), ask(overlap="queue"), at=0.0)
     tick(master, 10.0)
@@ -202,7 +202,7 @@ def test_queue_runs_them_one_after_the_other() -> None:
     assert (counts(master), the(master).waiting) == ((3, 0, 0), [])
 
 
-def test_no_more_than_so_many_wait() -> None:
+def test_the_number_of_waiting_times_is_limited() -> None:
     master = Master(PATIENT)
     master.see(ask(overlap="queue"), at=0.0)
     tick(master, 10.0)
@@ -215,7 +215,7 @@ def test_no_more_than_so_many_wait() -> None:
     assert isinstance(skipped, ev.ScheduleSkipped) and skipped.why == "full"
 
 
-def test_replace_cancels_the_run_that_is_open() -> None:
+def test_overlap_replace_cancels_the_open_run() -> None:
     master = Master(PATIENT)
     master.see(register(), ask(overlap="replace"), at=0.0)
     tick(master, 10.0)
@@ -243,7 +243,7 @@ def test_a_master_that_was_stopped_for_long_catches_up() -> None:
 
 
 # -- catching up -----------------------------------------------------------------------------------
-def test_skip_runs_nothing_of_what_was_missed() -> None:
+def test_catch_up_skip_runs_no_missed_time() -> None:
     master = Master(PATIENT)
     master.see(ask(catch_up="skip"), at=0.0)
     assert restart(master, 65.0).events[1:] == [ev.ScheduleSkipped("s", 6, False, 10.0, 60.0, "missed", 70.0, 65.0)]
@@ -252,14 +252,14 @@ def test_skip_runs_nothing_of_what_was_missed() -> None:
     assert counts(master) == (1, 0, 6)
 
 
-def test_last_runs_one_of_what_was_missed() -> None:
+def test_catch_up_last_runs_the_last_missed_time() -> None:
     master = Master(PATIENT)
     master.see(ask(catch_up="last"), at=0.0)
     assert nominal(restart(master, 65.0).events) == [60.0]
     assert (counts(master), the(master).due) == ((1, 0, 5), 70.0)
 
 
-def test_all_runs_what_was_missed_one_after_the_other() -> None:
+def test_catch_up_all_runs_the_missed_times_one_after_the_other() -> None:
     master = Master(PATIENT)
     master.see(ask(catch_up="all"), at=0.0)
     assert nominal(restart(master, 45.0).events) == [10.0]
@@ -269,7 +269,7 @@ def test_all_runs_what_was_missed_one_after_the_other() -> None:
     assert counts(master) == (4, 0, 0)
 
 
-def test_all_runs_no_more_than_so_many_the_newest() -> None:
+def test_catch_up_all_runs_a_limited_number_of_the_newest_missed_times() -> None:
     master = Master(PATIENT)
     master.see(ask(catch_up="all"), at=0.0)
     events = restart(master, 10.0 * (MAX_WAITING + 500)).events
@@ -277,7 +277,7 @@ def test_all_runs_no_more_than_so_many_the_newest() -> None:
     assert nominal(events) == [5010.0] and len(the(master).waiting) == MAX_WAITING - 1
 
 
-def test_what_was_missed_waits_for_a_run_that_is_open_whatever_the_overlap_policy() -> None:
+def test_a_missed_time_waits_for_the_open_run_under_each_overlap_policy() -> None:
     for overlap in ("skip", "queue", "replace"):
         master = Master(PATIENT)
         master.see(register(), ask(overlap=overlap, catch_up="last"), at=0.0)
@@ -299,7 +299,7 @@ def test_nothing_is_missed_by_a_restart_between_two_times() -> None:
     assert counts(master) == (1, 1, 0)
 
 
-def test_a_pause_is_caught_up_with() -> None:
+def test_the_times_of_a_pause_are_caught_up() -> None:
     master = Master(PATIENT)
     master.see(ask(catch_up="last"), at=0.0)
     assert master.see(pause(), at=5.0) == ([ev.ScheduleChanged("s", True, 5.0)], [fx.ReplyScheduled(CLIENT, 4, "s")])
@@ -309,7 +309,7 @@ def test_a_pause_is_caught_up_with() -> None:
 
 
 # -- changing --------------------------------------------------------------------------------------
-def test_another_one_under_its_name_keeps_its_counts_and_forgets_what_waits() -> None:
+def test_a_replaced_schedule_keeps_its_counts_and_forgets_its_waiting_times() -> None:
     master = Master(PATIENT)
     master.see(ask(overlap="queue"), at=0.0)
     tick(master, 20.0)
@@ -319,7 +319,7 @@ def test_another_one_under_its_name_keeps_its_counts_and_forgets_what_waits() ->
     assert tick(master, 28.0).events == []
 
 
-def test_a_removed_one_is_silent_and_its_run_goes_on() -> None:
+def test_a_removed_schedule_submits_nothing_and_its_open_run_continues() -> None:
     master = Master(PATIENT)
     master.see(register(), ask(overlap="queue"), at=0.0)
     tick(master, 20.0)
@@ -331,7 +331,7 @@ def test_a_removed_one_is_silent_and_its_run_goes_on() -> None:
     assert master.state.live == {}
 
 
-def test_timers_that_nobody_waits_for_do_not_pile_up() -> None:
+def test_void_timers_do_not_accumulate() -> None:
     master = Master(PATIENT)
     master.see(ask(), at=0.0)
     for _ in range(3 * STALE_TIMERS):
@@ -370,7 +370,7 @@ def test_a_large_run_comes_in_parts_and_all_or_nothing() -> None:
     assert (run.count, run.state, run.scheduled_at, the(master).waiting) == (2 * PART_JOBS + 10, RunState.RUNNING, 10.0, [])
 
 
-def test_a_large_run_that_is_being_made_goes_with_its_schedule() -> None:
+def test_a_large_run_in_submission_is_dropped_with_its_schedule() -> None:
     for last in (inputs.RemovalRequested(CLIENT, 4, "s"), ask(replace=True)):
         master = Master(PATIENT)
         master.see(ask(spec=large()), at=0.0)
@@ -388,7 +388,7 @@ def test_in_a_large_dag_parents_come_first() -> None:
 
 
 # -- the log ---------------------------------------------------------------------------------------
-def test_the_log_and_a_snapshot_tell_the_same() -> None:
+def test_the_log_and_a_snapshot_give_the_same_state() -> None:
     master = Master(PATIENT)
     master.see(register(), ask(overlap="queue", catch_up="all"), ask("t", timing=Timing("@hourly", "Europe/Berlin")), at=0.0)
     tick(master, 35.0)

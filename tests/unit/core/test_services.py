@@ -75,7 +75,7 @@ def test_a_late_report_changes_nothing() -> None:
     assert master.job(0).is_done
 
 
-def test_what_is_queued_waits_again_while_its_service_is_not_ready() -> None:
+def test_a_queued_child_waits_again_while_its_service_is_not_ready() -> None:
     master = Master()
     master.see(register(slots=1), submit(with_child()))
     lease = master.lease(0)
@@ -102,7 +102,7 @@ def test_a_service_moves_with_its_worker_lost_and_its_children_wait() -> None:
 
 
 # -- the end ---------------------------------------------------------------------------------------
-def test_it_ends_when_all_that_needed_it_is_over() -> None:
+def test_a_service_is_stopped_when_all_jobs_that_needed_it_have_ended() -> None:
     master = Master()
     master.see(register(slots=2), submit(with_child()))
     lease = master.lease(0)
@@ -117,7 +117,7 @@ def test_it_ends_when_all_that_needed_it_is_over() -> None:
 
 
 @pytest.mark.parametrize("service", [KEPT, SERVICE], ids=["keep", "nothing depends on it"])
-def test_it_goes_on_until_it_is_stopped(service: JobTemplate) -> None:
+def test_a_kept_or_unneeded_service_runs_until_it_is_stopped(service: JobTemplate) -> None:
     master = Master()
     graph = {"s": "", "c": "s"} if service is KEPT else {"s": "", "c": ""}
     master.see(register(slots=2), submit(dag(graph, {"s": service})))
@@ -130,7 +130,7 @@ def test_it_goes_on_until_it_is_stopped(service: JobTemplate) -> None:
     assert fx.ReplyServicesStopped(CLIENT, 8, 0) in master.see(stop()).effects, "stopping what is over is no error"
 
 
-def test_stopping_cancels_what_has_not_begun() -> None:
+def test_stopping_a_service_cancels_its_descendants_that_have_not_started() -> None:
     master = Master()
     master.see(register(slots=1), submit(dag({"s": "", "c": "s", "d": "c"}, {"s": KEPT})))
     master.see(stop())
@@ -145,7 +145,7 @@ def test_only_a_service_is_stopped() -> None:
         assert refusal.code == code and text in refusal.message, refusal
 
 
-def test_what_waits_behind_the_handler_of_a_service_is_no_helper_and_keeps_its_own() -> None:
+def test_a_job_after_the_handler_of_a_service_keeps_the_services_that_it_needs() -> None:
     """`a` runs only if `s` dies. `late` would follow `a` and need `db`, and `web` would serve jobs
     after `a`."""
     master = Master()
@@ -160,7 +160,7 @@ def test_what_waits_behind_the_handler_of_a_service_is_no_helper_and_keeps_its_o
     assert master.state.runs["r"].open == 0
 
 
-def test_what_waits_in_a_circle_of_services_ends() -> None:
+def test_jobs_that_wait_in_a_circle_for_the_ends_of_services_are_cancelled() -> None:
     """`x` needs `t` and waits for the end of `s`. `y` needs `s` and waits for the end of `t`."""
     master = Master()
     graph = {"s": "", "t": "", "hs": "s", "ht": "t", "x": "hs t", "y": "ht s"}
@@ -169,7 +169,7 @@ def test_what_waits_in_a_circle_of_services_ends() -> None:
     assert master.states() == [COMPLETED, COMPLETED, CANCELLED, CANCELLED, CANCELLED, CANCELLED]
 
 
-def test_a_service_that_is_awaited_only_by_what_is_over_is_stopped_with_the_others() -> None:
+def test_a_service_whose_dependents_have_ended_is_stopped_with_the_others() -> None:
     """`x` waits for the end of `s` and for `c`. `c` needed `s` and has ended."""
     master = Master()
     graph = {"s": "", "t": "", "c": "s", "d": "t", "h": "s", "x": "h c"}
@@ -189,7 +189,7 @@ def test_a_circle_of_services_is_seen_behind_a_helper_that_is_stopped() -> None:
     assert master.state.runs["r"].open == 0
 
 
-def test_its_end_by_itself_unblocks_no_child_twice() -> None:
+def test_a_service_that_ends_by_itself_unblocks_no_child_twice() -> None:
     once = JobTemplate(command="serve", kind="service", service=Service(restart="never"))
     master = Master()
     master.see(register(slots=2), submit(dag({"s": "", "c": "s x", "x": ""}, {"s": once})))
@@ -199,7 +199,7 @@ def test_its_end_by_itself_unblocks_no_child_twice() -> None:
     assert (master.job(0).state, master.job(1).missing) == (COMPLETED, 1)
 
 
-def test_one_that_its_worker_cannot_start_goes_to_another_and_is_dead_when_there_is_none() -> None:
+def test_a_service_that_its_worker_cannot_start_moves_and_is_dead_when_no_worker_is_left() -> None:
     master = Master()
     master.see(register(slots=2), register("w2", origin=2, slots=2), submit(with_child(FIXED)))
     assert master.job(0).worker == 1
@@ -211,7 +211,7 @@ def test_one_that_its_worker_cannot_start_goes_to_another_and_is_dead_when_there
 
 
 # -- replacement -----------------------------------------------------------------------------------
-def test_the_old_one_serves_until_the_new_one_is_ready() -> None:
+def test_the_old_service_process_serves_until_its_replacement_is_ready() -> None:
     master = Master()
     master.see(register(slots=3), submit(with_child(KEPT)))
     old = master.lease(0)
@@ -230,7 +230,7 @@ def test_the_old_one_serves_until_the_new_one_is_ready() -> None:
     assert picture(replay(master.events)) == picture(master.state)
 
 
-def test_what_it_takes_up_counts_until_the_old_process_has_ended() -> None:
+def test_a_replaced_service_keeps_its_resources_until_the_old_process_has_ended() -> None:
     master = Master()
     master.see(rich(gpus=2), submit(with_child(GPU)))
     old = master.lease(0)
@@ -245,7 +245,7 @@ def test_what_it_takes_up_counts_until_the_old_process_has_ended() -> None:
     assert worker.taken == (0, 0, 1)
 
 
-def test_without_room_for_both_the_old_one_is_stopped_first() -> None:
+def test_without_room_for_both_the_old_service_process_is_stopped_first() -> None:
     master = Master()
     master.see(rich(gpus=1), submit(with_child(GPU)))
     old = master.lease(0)
@@ -267,7 +267,7 @@ def test_a_fixed_port_needs_another_worker() -> None:
     assert (master.job(0).worker, list(master.state.workers[1].retiring.values())) == (2, [FIRST])
 
 
-def test_an_old_one_that_is_lost_leaves_the_children_waiting() -> None:
+def test_the_loss_of_the_old_service_process_leaves_the_children_waiting() -> None:
     master = Master()
     master.see(register(slots=1), register("w2", origin=2, slots=1), submit(with_child(FIXED)))
     old = master.lease(0)
@@ -280,7 +280,7 @@ def test_an_old_one_that_is_lost_leaves_the_children_waiting() -> None:
 
 
 # -- slots -----------------------------------------------------------------------------------------
-def test_nothing_waits_behind_services_for_a_slot() -> None:
+def test_nothing_is_prefetched_behind_services() -> None:
     master = Master(Settings(prefetch=1))
     master.see(register(slots=1), submit(dag({"s": ""}, {"s": KEPT})))
     master.see(submit(dag({"a": ""}), run="q"))
@@ -289,7 +289,7 @@ def test_nothing_waits_behind_services_for_a_slot() -> None:
     assert master.job(1).state is DISPATCHED
 
 
-def test_what_waits_where_a_service_takes_the_slot_is_asked_back() -> None:
+def test_a_prefetched_job_is_recalled_when_a_service_takes_its_slot() -> None:
     master = Master(Settings(prefetch=2))
     master.see(register(slots=1), submit(dag({"a": "", "s": "", "b": ""}, {"s": KEPT})))
     a, b = master.lease(0), master.lease(2)
@@ -342,7 +342,7 @@ def test_why_tells_where_a_service_was_refused() -> None:
 
 
 # -- durability ------------------------------------------------------------------------------------
-def test_a_snapshot_and_the_log_tell_the_same() -> None:
+def test_a_snapshot_and_the_log_give_the_same_state() -> None:
     master = Master()
     gate = msgspec.structs.replace(JobTemplate(command="true"), on_failure="continue")
     master.see(register(slots=2), submit(dag({"s": "", "c": "s", "d": ""}, {"s": KEPT, "d": gate})))
@@ -371,7 +371,7 @@ def test_a_cancelled_run_ends_its_services_and_what_they_replace() -> None:
 
 
 # -- refusals --------------------------------------------------------------------------------------
-def test_stopping_what_is_not_there_or_no_service_is_refused() -> None:
+def test_stopping_an_unknown_job_or_a_job_that_is_no_service_is_refused() -> None:
     master = Master()
     master.see(register(slots=2), submit(with_child()))
     for job, code, text in (
@@ -384,7 +384,7 @@ def test_stopping_what_is_not_there_or_no_service_is_refused() -> None:
     assert refusal(master.see(gone)) == ("not_found", "there is no run 'none': `titan runs` lists them")
 
 
-def test_a_service_that_is_over_or_would_be_malformed_cannot_be_replaced() -> None:
+def test_a_finished_service_or_an_invalid_replacement_is_refused() -> None:
     master = Master()
     master.see(register(slots=2), submit(with_child()))
     code, text = refusal(master.see(inputs.ServiceReplaceRequested(CLIENT, 8, "r", "s", "", "", "x" * 2_000_000, (), None)))

@@ -25,7 +25,7 @@ def wait_for(master: Master, n: int = 0) -> None:
     master.see(inputs.TimePassed(), at=max(master.now, master.job(n).due))
 
 
-def test_a_broken_attempt_costs_no_retry_and_the_next_goes_elsewhere() -> None:
+def test_a_broken_attempt_costs_no_retry_and_the_next_attempt_runs_elsewhere() -> None:
     master = Master(NO_PREFETCH)
     master.see(register("sick"), submit(alike("a", ONCE)))
     master.see(register("well", origin=2), register("other", origin=3))
@@ -37,7 +37,7 @@ def test_a_broken_attempt_costs_no_retry_and_the_next_goes_elsewhere() -> None:
     assert master.job().state is JobState.COMPLETED
 
 
-def test_with_one_worker_it_is_tried_there_again_and_in_the_end_it_is_dead_with_words() -> None:
+def test_a_job_with_broken_attempts_on_the_only_worker_is_retried_there_and_dead_in_the_end() -> None:
     master = Master(NO_PREFETCH)
     master.see(register(), submit(alike("a", ONCE)))
     for _ in range(200):
@@ -51,7 +51,7 @@ def test_with_one_worker_it_is_tried_there_again_and_in_the_end_it_is_dead_with_
     assert master.job().attempt == BREAKS_LIMIT and f"workers broke {BREAKS_LIMIT} attempts" in master.job().reason
 
 
-def test_a_call_whose_runner_never_came_up_costs_no_retry_and_one_that_killed_its_runner_does() -> None:
+def test_a_runner_that_never_started_costs_its_call_no_retry_and_a_killed_runner_does() -> None:
     master = Master(NO_PREFETCH)
     master.see(register("sick"), submit(alike("a b", JobTemplate(function="f" * 64, retries=0))))
     master.see(register("well", origin=2))
@@ -78,7 +78,7 @@ def sick_cluster() -> Master:
     return master
 
 
-def test_a_worker_that_breaks_several_in_a_row_is_set_aside_and_shown() -> None:
+def test_a_worker_that_breaks_several_attempts_in_a_row_is_set_aside_and_shown() -> None:
     master = sick_cluster()
     worker = master.state.workers[1]
     assert worker.aside_until == master.now + ASIDE_MIN_S and not worker.takes_work
@@ -88,7 +88,7 @@ def test_a_worker_that_breaks_several_in_a_row_is_set_aside_and_shown() -> None:
     assert [master.job(n).state for n in range(3)] == [JobState.QUEUED] * 3
 
 
-def test_it_gets_one_on_trial_and_is_taken_back_when_that_ends_well() -> None:
+def test_a_worker_set_aside_gets_one_trial_job_and_returns_when_the_job_succeeds() -> None:
     master = sick_cluster()
     master.see(inputs.WorkerBeat(1, [], []), inputs.TimePassed(), at=master.now + ASIDE_MIN_S)
     on_trial = [n for n in range(3) if master.job(n).state is JobState.DISPATCHED]
@@ -98,7 +98,7 @@ def test_it_gets_one_on_trial_and_is_taken_back_when_that_ends_well() -> None:
     assert sum(master.job(n).state is JobState.DISPATCHED for n in range(3)) == 2
 
 
-def test_a_trial_that_breaks_sets_it_aside_for_longer() -> None:
+def test_a_broken_trial_job_sets_its_worker_aside_for_longer() -> None:
     master = sick_cluster()
     master.see(inputs.WorkerBeat(1, [], []), inputs.TimePassed(), at=master.now + ASIDE_MIN_S)
     (n,) = [n for n in range(3) if master.job(n).state is JobState.DISPATCHED]
@@ -125,7 +125,7 @@ def test_a_new_process_of_the_worker_begins_anew() -> None:
     assert master.state.workers[1].takes_work
 
 
-def test_what_ran_before_the_trial_does_not_take_its_slot() -> None:
+def test_a_job_that_ran_before_the_trial_does_not_use_up_the_trial() -> None:
     master = Master(NO_PREFETCH)
     master.see(register("sick", slots=SICK_AFTER + 1), submit(alike("a b c d", ONCE)))
     make_sick(master)

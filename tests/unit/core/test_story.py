@@ -32,7 +32,7 @@ def told(master: Master, n: int = 0) -> list[str]:
     return story(master.state, FIRST + n)
 
 
-def test_a_life_is_told_in_the_order_of_time() -> None:
+def test_a_story_is_in_the_order_of_time() -> None:
     master = Master()
     master.see(register(), submit(alike("a", JobTemplate(command="true", retries=1))), at=1.0)
     master.see(started(1, {master.lease(): 1.5}), at=2.0)
@@ -49,7 +49,7 @@ def test_a_life_is_told_in_the_order_of_time() -> None:
     assert [line.partition("  ")[2] for line in told(master)][2:] == ["attempt 2 started on w1", "COMPLETED"]
 
 
-def test_what_a_job_waits_for_is_told_in_each_state() -> None:
+def test_a_story_says_in_each_state_what_the_job_waits_for() -> None:
     templates = {
         "gate": JobTemplate(kind="gate", gate=Gate("Ship it?\nReally?", 60.0), retries=0),
         "late": JobTemplate(command="true", delay_s=5.0),
@@ -76,7 +76,7 @@ def test_a_job_of_many_parents_names_the_first_eight() -> None:
     assert "1.000  depends on p0, p1, p2, p3, p4, p5, p6, p7, ..." in told(master, 9)
 
 
-def test_the_schedule_and_the_deadline_of_a_run_are_told() -> None:
+def test_a_story_names_the_schedule_and_the_deadline_of_the_run() -> None:
     master = Master(PATIENT)
     spec = msgspec.structs.replace(alike("a", TRUE), deadline_s=90.0)
     timing = Timing(every_s=60.0, start=60.0)
@@ -89,7 +89,7 @@ def test_the_schedule_and_the_deadline_of_a_run_are_told() -> None:
     ]
 
 
-def test_a_job_that_its_worker_lost_says_so() -> None:
+def test_a_story_says_that_the_worker_lost_the_job() -> None:
     master = Master()
     master.see(register(), submit(alike("a", TRUE)), at=1.0)
     master.see(beat(1, {}), at=100.0)

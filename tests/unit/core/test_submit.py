@@ -38,7 +38,7 @@ def test_jobs_without_parents_are_queued_and_the_others_wait() -> None:
     assert master.states() == [JobState.WAITING, JobState.QUEUED, JobState.QUEUED]
 
 
-def test_a_worker_with_room_gets_them_in_the_same_turn() -> None:
+def test_a_worker_with_free_slots_gets_the_submitted_jobs_in_the_same_turn() -> None:
     master = Master()
     master.see(register(slots=2))
     events, effects = master.see(submit(alike("a b c", JobTemplate(command="true"))), at=5.0)

@@ -27,7 +27,7 @@ def part(position: int, ids: str, parents: list[tuple[int, ...]] | None = None, 
     return inputs.JobsArrived(CLIENT, 5, run, position, names, [0] * len(names), [()] * len(names), parents or [()] * len(names))
 
 
-def test_nothing_of_it_runs_before_the_last_part_and_then_all_does() -> None:
+def test_no_job_runs_before_the_last_part_of_a_submission_has_arrived() -> None:
     master = Master()
     master.see(register(slots=9))
     assert master.see(begun(), part(0, "a b")).effects == []
@@ -56,7 +56,7 @@ def test_a_part_that_comes_twice_counts_once() -> None:
         (part(2, "c", [(-1,)]), "parents must be distinct positions before the job's own"),
     ],
 )
-def test_a_bad_part_ends_it_all(bad: inputs.JobsArrived, says: str) -> None:
+def test_a_bad_part_ends_the_whole_submission(bad: inputs.JobsArrived, says: str) -> None:
     master = Master()
     master.see(begun(), part(0, "a b"))
     (refusal,) = master.see(bad).effects
@@ -66,12 +66,12 @@ def test_a_bad_part_ends_it_all(bad: inputs.JobsArrived, says: str) -> None:
 
 
 @pytest.mark.parametrize(("count", "says"), [(0, "has no jobs"), (1_000_001, "the limit is 1,000,000")])
-def test_a_bad_head_is_refused(count: int, says: str) -> None:
+def test_a_submission_with_a_bad_first_message_is_refused(count: int, says: str) -> None:
     (refusal,) = Master().see(begun(count=count)).effects
     assert isinstance(refusal, fx.Refuse) and says in refusal.message
 
 
-def test_its_submitter_goes_and_it_is_gone() -> None:
+def test_a_partial_submission_is_dropped_when_its_submitter_disconnects() -> None:
     master = Master()
     master.see(begun(), part(0, "a b"))
     assert master.see(inputs.SubmitterGone("r")).events == [ev.RunDropped("r")]
@@ -79,7 +79,7 @@ def test_its_submitter_goes_and_it_is_gone() -> None:
     assert master.see(inputs.SubmitterGone("r")) == ([], [])
 
 
-def test_the_master_ends_and_it_is_gone_and_its_numbers_are_not_given_out_again() -> None:
+def test_a_restart_drops_a_partial_submission_and_does_not_reuse_its_numbers() -> None:
     master = Master()
     master.see(begun(), part(0, "a b"))
     state = State(master.state.settings)
@@ -92,7 +92,7 @@ def test_the_master_ends_and_it_is_gone_and_its_numbers_are_not_given_out_again(
     assert list(state.runs) == ["s"] and min(state.jobs) >= 2 << 32
 
 
-def test_begun_again_under_its_key_it_replaces_the_first() -> None:
+def test_a_submission_begun_again_under_its_key_replaces_the_first() -> None:
     master = Master()
     master.see(begun(), part(0, "a b"))
     master.see(begun("s"), part(0, "a b c", run="s"))
@@ -100,14 +100,14 @@ def test_begun_again_under_its_key_it_replaces_the_first() -> None:
     assert master.see(begun("t")) == ([], [fx.ReplySubmitted(CLIENT, 5, "s", 3)])
 
 
-def test_while_it_comes_in_it_cannot_be_cancelled() -> None:
+def test_a_partial_submission_cannot_be_cancelled() -> None:
     master = Master()
     master.see(begun(), part(0, "a b"))
     (refusal,) = master.see(cancel("r")).effects
     assert isinstance(refusal, fx.Refuse) and "there is no run" in refusal.message
 
 
-def test_a_large_run_is_made_ready_in_slices_and_others_are_not_held_up() -> None:
+def test_a_large_run_is_made_ready_in_slices_and_does_not_delay_other_runs() -> None:
     master = Master(Settings(prefetch=0, release_slice=2))
     master.see(begun(count=5), part(0, "a b c d e", [(), (), (), (2,), ()]))
     assert [s is JobState.QUEUED for s in master.states()] == [True, True, False, False, False]
@@ -117,7 +117,7 @@ def test_a_large_run_is_made_ready_in_slices_and_others_are_not_held_up() -> Non
     assert not master.state.releasing and master.job(4).state is JobState.QUEUED and master.job(3).state is JobState.WAITING
 
 
-def test_cancelled_between_two_slices() -> None:
+def test_a_run_cancelled_between_two_slices_is_cancelled_whole() -> None:
     master = Master(Settings(prefetch=0, release_slice=2))
     master.see(begun(), part(0, "a b c"))
     master.see(cancel("r"))
@@ -125,7 +125,7 @@ def test_cancelled_between_two_slices() -> None:
     assert not master.state.releasing
 
 
-def test_after_a_restart_the_rest_is_made_ready() -> None:
+def test_after_a_restart_the_remaining_slices_are_made_ready() -> None:
     master = Master(Settings(prefetch=0, release_slice=2))
     master.see(begun(), part(0, "a b c"))
     state = State(master.state.settings)

@@ -31,7 +31,7 @@ def test_free_slots_are_filled_before_anything_is_prefetched() -> None:
     assert [e.jobs for e in decision.events if isinstance(e, ev.JobsDispatched)] == [[FIRST, FIRST + 2], [FIRST + 1]]
 
 
-def test_a_worker_with_nothing_to_do_gets_what_waits_behind_a_long_job() -> None:
+def test_an_idle_worker_gets_the_job_prefetched_behind_a_long_job() -> None:
     master = two_busy_workers()
     master.see(succeeded(2, FIRST + 2))
     decision = master.see(started(2, {FIRST + 3: 2.0}), succeeded(2, FIRST + 3))
@@ -44,7 +44,7 @@ def test_a_worker_with_nothing_to_do_gets_what_waits_behind_a_long_job() -> None
     assert master.state.jobs[FIRST + 2].failures == 0
 
 
-def test_what_has_started_meanwhile_stays() -> None:
+def test_a_recalled_job_that_has_already_started_stays() -> None:
     master = two_busy_workers()
     master.see(succeeded(2, FIRST + 2, FIRST + 3))
     master.see(succeeded(1, FIRST), started(1, {FIRST + 1: 2.0}))
@@ -52,20 +52,20 @@ def test_what_has_started_meanwhile_stays() -> None:
     assert master.see(succeeded(1, FIRST + 1)).effects[0] == fx.SendAck(1, [FIRST + 1])
 
 
-def test_a_lost_recall_is_said_again_after_a_heartbeat() -> None:
+def test_a_lost_recall_is_sent_again_after_a_heartbeat() -> None:
     master = two_busy_workers()
     assert fx.SendRecall(1, [FIRST + 1]) in master.see(succeeded(2, FIRST + 2, FIRST + 3)).effects
     decision = master.see(inputs.WorkerBeat(1, [FIRST, FIRST + 1], [1.0, 0.0]))
     assert decision.effects == [fx.SendRecall(1, [FIRST + 1])]
 
 
-def test_nothing_is_taken_back_for_a_worker_that_cannot_run_it_or_from_the_node_it_is_bound_to() -> None:
+def test_no_job_is_recalled_for_a_worker_that_cannot_run_it_or_from_its_own_node() -> None:
     master = Master(Settings(prefetch=1))
     decision = master.see(register("w1"), register("w2", origin=2, capabilities=("GPU",)), submit(alike("a b", TRUE)))
     assert not [e for e in decision.effects if isinstance(e, fx.SendRecall)]
 
 
-def test_of_quick_work_an_even_share_is_taken_back_at_once() -> None:
+def test_an_even_share_of_quick_jobs_is_recalled_at_once() -> None:
     master = Master(Settings(prefetch=1, prefetch_s=1.0, prefetch_max=100))
     master.see(register("w1"), register("w2", origin=2), submit(alike("a b", TRUE)))
 

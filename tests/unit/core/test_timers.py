@@ -26,7 +26,7 @@ def test_a_delay_starts_when_the_job_could_run() -> None:
     ]
 
 
-def test_those_that_are_due_together_are_queued_in_one_event_in_order_of_their_time() -> None:
+def test_jobs_whose_delays_are_due_together_are_queued_in_one_event_in_order_of_time() -> None:
     master = Master()
     templates = {name: JobTemplate(command="true", delay_s=s) for name, s in (("a", 3.0), ("b", 1.0), ("c", 2.0), ("d", 9.0))}
     master.see(submit(dag(dict.fromkeys("abcd", ""), templates)))

@@ -58,7 +58,7 @@ def test_a_new_worker_joins_and_is_accepted() -> None:
     )
 
 
-def test_the_same_process_on_a_new_connection_keeps_what_it_runs() -> None:
+def test_the_same_worker_process_on_a_new_connection_keeps_its_attempts() -> None:
     master = busy()
     master.see(inputs.WorkerDisconnected(1, 1), at=2.0)
     assert master.see(register(origin=4, held={FIRST: 1.0}), at=3.0) == (
@@ -68,7 +68,7 @@ def test_the_same_process_on_a_new_connection_keeps_what_it_runs() -> None:
     assert (master.job().state, master.job().attempt) == (JobState.RUNNING, 1)
 
 
-def test_a_registration_tells_what_started_meanwhile() -> None:
+def test_a_registration_reports_the_starts_during_the_disconnect() -> None:
     master = busy(runs=False)
     events, _ = master.see(register(origin=4, held={FIRST: 1.5}), at=3.0)
     assert events == [ev.WorkerConnected(1, 4, 3.0), ev.JobsStarted(1, [FIRST], [1.5], 3.0)]
@@ -86,7 +86,7 @@ def test_a_registration_without_an_attempt_means_that_its_dispatch_was_lost() ->
     )
 
 
-def test_a_new_process_of_a_name_starts_with_nothing_and_is_blamed_for_what_ran() -> None:
+def test_a_new_process_of_a_worker_starts_empty_and_its_running_attempts_count_as_lost() -> None:
     master = busy()
     master.see(inputs.WorkerDisconnected(1, 1), at=2.0)
     assert master.see(register(origin=4, incarnation="2"), at=3.0).events == [
@@ -104,7 +104,7 @@ def test_a_name_that_is_connected_is_taken() -> None:
     assert master.see(register(origin=4, incarnation="2"), at=9.0) == ([], [fx.Refuse(4, 7, "conflict", refusal)])
 
 
-def test_a_name_is_given_away_when_its_owner_was_not_heard_for_a_while() -> None:
+def test_a_worker_name_is_given_away_when_its_owner_was_silent_for_a_while() -> None:
     master = busy()
     assert master.see(register(origin=4, incarnation="2"), at=10.0).effects[0] == fx.AcceptWorker(4, 7, 1)
 
@@ -142,7 +142,7 @@ def test_a_heartbeat_that_agrees() -> None:
     assert master.see(beat(1, {FIRST: 1.0}), at=60.0) == ([ev.WorkerHeard(1, 60.0)], [])
 
 
-def test_an_attempt_that_was_sent_a_moment_ago_may_be_on_its_way() -> None:
+def test_a_heartbeat_may_lack_an_attempt_that_was_sent_a_moment_ago() -> None:
     master = busy(runs=False)
     assert master.see(beat(1, {}), at=10.0) == ([ev.WorkerHeard(1, 10.0)], [])
     assert master.see(beat(1, {}), at=10.5).events[1:] == [
@@ -151,7 +151,7 @@ def test_an_attempt_that_was_sent_a_moment_ago_may_be_on_its_way() -> None:
     ]
 
 
-def test_an_attempt_that_the_master_gave_up_is_stopped_and_takes_a_slot_until_then() -> None:
+def test_a_fenced_attempt_is_stopped_and_takes_a_slot_until_then() -> None:
     master = Master()
     master.see(register(), at=1.0)
     assert master.see(beat(1, {77: 1.0, 78: 0.0}), at=2.0) == (
@@ -166,14 +166,14 @@ def test_an_attempt_that_the_master_gave_up_is_stopped_and_takes_a_slot_until_th
     assert master.see(beat(1, {}), at=4.0).events[1:] == [ev.LeasesEnded(1, [78], 4.0), ev.JobsDispatched(1, [FIRST], FIRST, 4.0)]
 
 
-def test_a_heartbeat_of_a_worker_that_is_lost_is_not_heard() -> None:
+def test_a_heartbeat_of_a_lost_worker_is_ignored() -> None:
     master = busy()
     lost(master, at=31.0)
     assert master.see(beat(1, {FIRST: 1.0}), at=32.0) == ([], [])
 
 
 # -- silence ---------------------------------------------------------------------------------------
-def test_a_broken_connection_is_a_suspicion() -> None:
+def test_a_worker_whose_connection_broke_is_suspect() -> None:
     master = busy()
     assert master.see(inputs.WorkerDisconnected(1, 1), at=2.0) == ([ev.WorkerSuspected(1, 2.0)], [])
     assert master.states() == [JobState.RUNNING]
@@ -186,7 +186,7 @@ def test_the_end_of_an_older_connection_means_nothing() -> None:
     assert master.see(inputs.WorkerDisconnected(1, 1)) == ([], [])
 
 
-def test_silence_is_measured_from_the_last_word() -> None:
+def test_silence_is_measured_from_the_last_message() -> None:
     master = busy()
     master.see(beat(1, {FIRST: 1.0}), at=20.0)
     assert master.see(inputs.TimePassed(), at=30.0) == ([], [])
@@ -209,7 +209,7 @@ def test_a_lost_worker_is_cut_off_and_its_attempts_go_elsewhere() -> None:
     )
 
 
-def test_a_lost_job_stands_in_the_queue_where_it_stood() -> None:
+def test_a_lost_job_returns_to_its_old_place_in_the_queue() -> None:
     master = Master()
     master.see(register("w1", slots=2), submit(alike("a b c d", JobTemplate(command="true"))))
     lost(master, at=30.0)
@@ -218,7 +218,7 @@ def test_a_lost_job_stands_in_the_queue_where_it_stood() -> None:
     )
 
 
-def test_what_had_not_started_is_not_blamed_for_the_loss() -> None:
+def test_a_job_that_had_not_started_counts_a_doubt_and_no_loss() -> None:
     master = busy(runs=False)
     lost(master, at=30.0)
     assert (master.job().losses, master.job().doubts) == (0, 1)
@@ -239,7 +239,7 @@ def test_a_job_that_took_down_two_workers_is_poison() -> None:
     ]
 
 
-def test_poison_takes_what_waits_for_it_along() -> None:
+def test_the_descendants_of_a_poison_job_are_cancelled() -> None:
     master = Master()
     master.see(register(), submit(dag({"a": "", "b": "a"})))
     for round_ in (1, 2):
@@ -268,7 +268,7 @@ def test_the_blame_stays_when_another_process_comes() -> None:
 
 
 # -- leaving ---------------------------------------------------------------------------------------
-def test_a_draining_worker_finishes_what_it_has_and_gets_nothing_new() -> None:
+def test_a_draining_worker_finishes_its_attempts_and_gets_no_new_ones() -> None:
     master = busy(slots=2)
     assert master.see(inputs.WorkerDraining(1), at=2.0) == ([ev.WorkerDrained(1, 2.0)], [])
     assert master.see(inputs.WorkerDraining(1), at=3.0) == ([], [])
@@ -276,7 +276,7 @@ def test_a_draining_worker_finishes_what_it_has_and_gets_nothing_new() -> None:
     assert master.see(succeeded(1, FIRST)).events[-1] == ev.RunFinished("r", RunState.COMPLETED, 3.0)
 
 
-def test_a_worker_that_leaves_is_gone_and_nobody_waits_for_it() -> None:
+def test_a_worker_that_left_is_not_awaited() -> None:
     master = Master()
     master.see(register(), at=1.0)
     assert master.see(inputs.WorkerLeaving(1), at=2.0) == ([ev.WorkerLeft(1, 2.0)], [])
@@ -285,7 +285,7 @@ def test_a_worker_that_leaves_is_gone_and_nobody_waits_for_it() -> None:
     assert master.state.workers[1].state is WorkerState.LEFT
 
 
-def test_what_a_leaving_worker_held_all_the_same_is_queued_and_blames_nobody() -> None:
+def test_an_attempt_of_a_worker_that_leaves_is_queued_again_without_a_loss() -> None:
     master = busy()
     assert master.see(inputs.WorkerLeaving(1), at=2.0).events == [
         ev.WorkerLeft(1, 2.0),
@@ -320,7 +320,7 @@ def test_after_a_restart_every_worker_has_until_its_deadline_to_come_back() -> N
     assert lost(master, at=130.0).reason == "worker w1 was silent for 30 s"
 
 
-def test_after_a_restart_what_still_runs_keeps_running_and_what_finished_is_recorded() -> None:
+def test_after_a_restart_running_attempts_continue_and_finished_ones_are_recorded() -> None:
     master = busy()
     master.state = replay(master.events)
     master.see(inputs.MasterBooted("ignored", 2), at=100.0)
@@ -347,7 +347,7 @@ def test_losses_before_a_start_was_reported_count_half() -> None:
     assert master.job().reason.startswith("poison: 0 workers were lost while they ran it, 4 when they were about to")
 
 
-def test_what_waits_behind_the_slots_of_a_lost_worker_is_innocent() -> None:
+def test_attempts_prefetched_behind_the_next_one_are_not_blamed_for_a_lost_worker() -> None:
     master = Master(Settings(prefetch=3))
     master.see(register(slots=2), submit(alike("a b c d", JobTemplate(command="true"))))
     master.see(started(1, {FIRST: 1.0}))

@@ -84,7 +84,7 @@ def test_the_free_disk_alone_changes_while_a_worker_is_connected() -> None:
             facts(**{FREE_DISK: bad})
 
 
-def test_a_worker_is_reached_at_what_it_advertises_or_where_it_came_from() -> None:
+def test_the_address_of_a_worker_is_the_advertised_host_or_the_source_of_its_connection() -> None:
     assert admission.facts_of(REGISTER, "10.0.0.7")["address"] == "node-7"
     plain = changed(REGISTER, facts={"os": "Linux \x1b[2J", "cpus": 4})
     facts = admission.facts_of(plain, "10.0.0.7")  # type: ignore[arg-type]

@@ -56,7 +56,7 @@ class Leader:
         self.engine.prune(keep_snapshots=1)
 
 
-def test_it_has_the_leaders_state_after_every_turn() -> None:
+def test_a_follower_has_the_leaders_state_after_every_turn() -> None:
     leader = Leader()
     standby, late = follower(leader.engine, live=True), follower(leader.engine, live=True)
     for turn in leader.turns:
@@ -72,7 +72,7 @@ def test_it_has_the_leaders_state_after_every_turn() -> None:
     assert picture(late.state) == picture(standby.state) and late.events == standby.events == standby.seq
 
 
-def test_it_begins_at_the_newest_snapshot() -> None:
+def test_a_follower_begins_at_the_newest_snapshot() -> None:
     leader = Leader()
     for turn in leader.turns[:3]:
         turn()
@@ -86,7 +86,7 @@ def test_it_begins_at_the_newest_snapshot() -> None:
     assert picture(new.state) == picture(leader.master.state)
 
 
-def test_it_stops_at_the_end_of_a_record() -> None:
+def test_a_follower_stops_at_the_end_of_a_record() -> None:
     leader = Leader()
     ends = []
     for turn in leader.turns:
@@ -101,7 +101,7 @@ def test_it_stops_at_the_end_of_a_record() -> None:
     assert new.seq == ends[-1]
 
 
-def test_one_that_was_left_behind_by_a_compaction_goes_on_from_the_snapshot() -> None:
+def test_a_follower_left_behind_by_a_compaction_continues_from_the_snapshot() -> None:
     leader = Leader()
     standby = follower(leader.engine, live=True)
     leader.turns[0]()
@@ -115,7 +115,7 @@ def test_one_that_was_left_behind_by_a_compaction_goes_on_from_the_snapshot() ->
     assert picture(standby.state) == picture(leader.master.state) and standby.seq == leader.log.next_seq - 1
 
 
-def test_records_that_are_missing_are_damage_for_whoever_owns_the_log() -> None:
+def test_missing_records_are_damage_for_the_owner_of_the_log() -> None:
     leader = Leader()
     owner = follower(leader.engine)
     leader.turns[0]()
@@ -127,7 +127,7 @@ def test_records_that_are_missing_are_damage_for_whoever_owns_the_log() -> None:
         owner.follow()
 
 
-def test_what_a_later_titan_wrote_is_refused() -> None:
+def test_an_event_of_a_later_titan_is_refused() -> None:
     engine = MemoryEngine(origin=b"99.0 later")
     payload, count = ev.encode(Master().events)
     opened(engine).append(payload.replace(b"master_started", b"master_stirred"), count)

@@ -49,12 +49,12 @@ def test_results_are_plain_text() -> None:
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_what_does_not_fit_together_is_refused(message: msg.Message) -> None:
+def test_a_message_with_contradicting_fields_is_refused(message: msg.Message) -> None:
     with pytest.raises(ProtocolError):
         worker_says(message)
 
 
-def test_what_a_worker_holds_of_another_cluster_is_not_heard() -> None:
+def test_attempts_of_another_cluster_in_a_registration_are_ignored() -> None:
     it = msg.Register(1, "w", "1", "other", ("GENERAL", "GENERAL"), 2, {}, [9], [1.0], draws=("x",), draw_of=[0])
     of_another = registration(it, origin=3, host="10.0.0.7", cluster="ours")
     assert (of_another.leases, of_another.started, of_another.draws, of_another.draw_of) == ([], [], (), [])
@@ -95,7 +95,7 @@ def test_a_message_of_a_client_becomes_an_input_with_its_origin_and_actor(messag
     assert worker_says(message) is None, "a worker does not ask it"
 
 
-def test_what_is_no_question_is_refused() -> None:
+def test_a_message_that_is_no_request_of_a_client_is_refused() -> None:
     assert client_input(msg.Ping(1), origin=8) is None
     with pytest.raises(ProtocolError, match="a Heartbeat is not a request of a client"):
         request_input(msg.Heartbeat(0, [], []), origin=8, actor="")
@@ -113,7 +113,7 @@ def test_only_a_job_puts_jobs_before_its_children() -> None:
     assert not growth_input(it, origin=8, worker=0).before_children
 
 
-def test_whatever_changes_something_says_who_asked() -> None:
+def test_every_message_that_changes_the_state_becomes_an_input_with_an_actor() -> None:
     """Every message that changes the core's state becomes an input with an actor. A new message
     must be added to one of the lists above."""
     changing = {route.message for route in ROUTES.values() if route.changes}

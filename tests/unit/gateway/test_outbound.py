@@ -37,7 +37,7 @@ def master() -> Master:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in typing.get_args(fx.Effect) if kind not in OF_THE_SHELL])
-def test_every_effect_is_told_to_one(master: Master, kind: type[msgspec.Struct]) -> None:
+def test_every_message_effect_has_exactly_one_receiver(master: Master, kind: type[msgspec.Struct]) -> None:
     effect = made(kind)
     order, reply = order_of(master.state, effect), reply_of(master.state, effect)
     assert (order is None) is not (reply is None)
@@ -49,11 +49,11 @@ def test_every_effect_is_told_to_one(master: Master, kind: type[msgspec.Struct])
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OF_THE_SHELL if kind is not fx.SendDispatch])
-def test_what_is_done_is_not_told(master: Master, kind: type[msgspec.Struct]) -> None:
+def test_effects_of_the_shell_send_no_message(master: Master, kind: type[msgspec.Struct]) -> None:
     assert messages_of(master.state, made(kind)) == []
 
 
-def test_a_worker_that_was_forgotten_is_told_nothing(master: Master) -> None:
+def test_a_forgotten_worker_gets_no_message(master: Master) -> None:
     for effect in (fx.SendAck(99, [1]), fx.SendStop(99, [1]), fx.SendDispatch(99, [], FIRST)):
         assert messages_of(master.state, effect) == []
 
@@ -73,7 +73,7 @@ def test_templates_are_sent_once(master: Master) -> None:
     assert message.leases == list(range(first_lease, first_lease + 4))
 
 
-def test_what_is_large_goes_in_several(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_dispatch_is_sent_in_several_messages(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbound, "DISPATCH_BYTES", 2000)
     master.see(register("w1", slots=9))
     spec = msgspec.structs.replace(dag(dict.fromkeys("abcdefghi", "")), args=[("x" * 900,)] * 9)
@@ -84,7 +84,7 @@ def test_what_is_large_goes_in_several(master: Master, monkeypatch: pytest.Monke
     assert [name for part in parts for name in part.message.jobs] == list("abcdefghi")
 
 
-def test_a_handler_is_told_which_job_is_dead(master: Master) -> None:
+def test_a_handler_gets_the_name_of_the_dead_job(master: Master) -> None:
     handler = JobTemplate(command="tell", kind="handler", env=(("K", "v"),))
     master.see(submit(dag({"a": "", "h": "a"}, {"a": JobTemplate(command="false", retries=0), "h": handler})))
     decision = master.see(results(1, (master.lease(), Outcome.EXITED)))
@@ -92,7 +92,7 @@ def test_a_handler_is_told_which_job_is_dead(master: Master) -> None:
     assert message.templates[0].env == (("K", "v"), ("TITAN_FAILED_JOB", "a"))
 
 
-def test_a_call_has_what_its_parents_came_to(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_gets_the_values_of_its_parents(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     call = JobTemplate(function="f" * 64)
     spec = msgspec.structs.replace(dag({"a": "", "b": "a"}, {"a": call, "b": call}), payloads=[b"one", b"two"])
     ((message, _, _),) = dispatched(master, master.see(submit(spec)).effects)

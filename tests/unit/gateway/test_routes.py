@@ -40,7 +40,7 @@ def test_each_opcode_has_a_row_and_each_row_an_opcode() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.message.__name__)
-def test_a_message_is_taken_from_whoever_may_say_it_and_from_nobody_else(route: Route) -> None:
+def test_a_message_is_accepted_only_from_the_senders_of_its_row(route: Route) -> None:
     assert route.senders
     made = handlers()
     router = Router(made)
@@ -56,13 +56,13 @@ def test_a_message_is_taken_from_whoever_may_say_it_and_from_nobody_else(route: 
     assert not any(handler.taken for handler in made.values())
 
 
-def test_what_peers_say_to_the_master_has_a_desk() -> None:
+def test_every_message_to_the_master_except_hello_has_a_handler() -> None:
     said = [route for route in ROUTES.values() if route.senders & (Party.CLIENT | Party.WORKER)]
     assert [route.message for route in said if not route.handler] == [msg.Hello]
     assert all(route.senders & (Party.CLIENT | Party.WORKER) for route in ROUTES.values() if route.handler)
 
 
-def test_a_desk_without_a_handler_is_a_bug() -> None:
+def test_a_row_whose_handler_is_missing_is_a_bug() -> None:
     made: dict[str, object] = {**handlers()}
     made["runs"] = object()
     with pytest.raises(Bug, match="the handler 'runs' has no method on_submit"):
@@ -72,7 +72,7 @@ def test_a_desk_without_a_handler_is_a_bug() -> None:
         Router(made)
 
 
-def test_only_what_a_client_or_a_job_asks_changes_anything() -> None:
+def test_only_requests_of_clients_and_jobs_change_the_state() -> None:
     """Workers only report. The core records their reports under the worker's name."""
     changing = [route for route in ROUTES.values() if route.changes]
     assert all(route.senders & (Party.CLIENT | Party.JOB) or route.message is msg.StoreStream for route in changing)

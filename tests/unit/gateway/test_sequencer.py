@@ -22,7 +22,7 @@ def let_go(order: Sequencer) -> None:
         call()
 
 
-def test_what_follows_waits_for_its_record() -> None:
+def test_messages_wait_until_their_record_is_durable() -> None:
     order, said = Sequencer(7), list[int]()
     order.wrote(9)
     order.hold([say(said, 1), say(said, 2)])
@@ -36,7 +36,7 @@ def test_what_follows_waits_for_its_record() -> None:
     assert said == [1, 2] and order.is_idle
 
 
-def test_what_was_decided_later_is_told_later_though_it_wrote_nothing() -> None:
+def test_a_later_message_without_a_record_is_still_sent_later() -> None:
     order, said = Sequencer(), list[int]()
     order.wrote(1)
     order.hold([say(said, 1)])
@@ -49,7 +49,7 @@ def test_what_was_decided_later_is_told_later_though_it_wrote_nothing() -> None:
     assert said == [1, 2]
 
 
-def test_a_record_that_is_durable_at_once_holds_up_nothing() -> None:
+def test_a_record_that_is_durable_at_once_delays_no_message() -> None:
     order, said = Sequencer(), list[int]()
     order.wrote(3, durable=True)
     order.hold([say(said, 1)])
@@ -57,14 +57,14 @@ def test_a_record_that_is_durable_at_once_holds_up_nothing() -> None:
     assert said == [1]
 
 
-def test_what_is_let_go_may_add_to_it() -> None:
+def test_a_released_message_may_hold_further_messages() -> None:
     order, said = Sequencer(), list[int]()
     order.hold([lambda: order.hold([say(said, 2)]), say(said, 1)])
     let_go(order)
     assert said == [1, 2]
 
 
-def test_a_drop_forgets_what_rests_on_what_is_gone() -> None:
+def test_a_drop_discards_held_messages_and_inputs() -> None:
     order, said = Sequencer(), list[int]()
     order.see(cancel("r"))
     order.hold([say(said, 1)])
@@ -74,7 +74,7 @@ def test_a_drop_forgets_what_rests_on_what_is_gone() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(("write", "hold", "sync")), st.integers(0, 3)), max_size=60))
-def test_nothing_is_told_before_it_is_durable_and_all_is_in_the_end(steps: list[tuple[str, int]]) -> None:
+def test_no_message_is_sent_before_it_is_durable_and_all_are_sent_in_the_end(steps: list[tuple[str, int]]) -> None:
     order, said, number = Sequencer(), list[int](), 0
     rests_on: list[int] = []
     for what, n in steps:

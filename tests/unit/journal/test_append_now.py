@@ -45,7 +45,7 @@ def settled(journal: JournalWriter, payload: bytes = b"x") -> int:
     raise AssertionError("the thread is never done")
 
 
-def test_it_is_durable_when_it_returns_and_the_order_is_kept(tmp_path: Path) -> None:
+def test_append_now_returns_durable_records_and_keeps_the_order(tmp_path: Path) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told)
     assert journal.append_now(b"two", 2) == 2
@@ -57,7 +57,7 @@ def test_it_is_durable_when_it_returns_and_the_order_is_kept(tmp_path: Path) -> 
         journal.append_now(b"z", 1)
 
 
-def test_behind_what_waits_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append_now_is_refused_while_records_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told)
     held, entered, real = threading.Event(), threading.Event(), os.fdatasync
@@ -77,7 +77,9 @@ def test_behind_what_waits_it_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert [r.payload for r in read_records(tmp_path)] == [b"first"]
 
 
-def test_what_is_large_slow_or_needs_a_new_segment_goes_to_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append_now_leaves_large_slow_or_segment_filling_records_to_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told, segment_bytes=2 * writer.DIRECT_BYTES)
     assert journal.append_now(bytes(writer.DIRECT_BYTES), 1) is None
@@ -98,7 +100,7 @@ def test_the_thread_keeps_the_time_of_a_sync_that_is_due_later(tmp_path: Path) -
     journal.close()
 
 
-def test_an_error_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_append_now_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told)
     assert journal.append_now(b"good", 1) == 1

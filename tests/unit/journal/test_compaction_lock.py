@@ -45,7 +45,7 @@ def test_a_second_compaction_is_refused_and_names_the_first(tmp_path: Path) -> N
     assert compact(open_storage(tmp_path), 1) is None
 
 
-def test_a_start_waits_for_one_that_ends(tmp_path: Path) -> None:
+def test_a_start_waits_for_a_compaction_that_ends(tmp_path: Path) -> None:
     child = holder(tmp_path)
     assert child.stdin is not None
     child.stdin.close()

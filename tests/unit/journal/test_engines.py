@@ -196,7 +196,7 @@ def test_the_term_is_above_what_the_caller_knows_and_stays_so(place: Place, lead
 
 
 # -- records ---------------------------------------------------------------------------------------
-def test_what_is_appended_is_read_in_order_with_all_that_is_known_of_it(place: Place, leaders: Lead) -> None:
+def test_appended_records_are_read_in_order_with_all_their_fields(place: Place, leaders: Lead) -> None:
     leader = leaders(place.engine())
     assert leader.log.append(b"one", 1) == 1
     assert leader.log.append(b"three more", 3, synced=True) == 4
@@ -256,7 +256,7 @@ def test_many_threads_append_to_one_sequence(place: Place, leaders: Lead) -> Non
         assert mine == [record.last_seq for record in records if record.payload == b"%d" % n]
 
 
-def test_what_is_no_record_is_refused(place: Place, leaders: Lead) -> None:
+def test_an_append_without_events_is_refused(place: Place, leaders: Lead) -> None:
     leader = leaders(place.engine())
     with pytest.raises(Bug):
         leader.log.append(b"nothing", 0)
@@ -290,7 +290,7 @@ def test_the_next_leader_goes_on_where_the_log_ends(place: Place, leaders: Lead,
     assert payloads(place.engine().tail()) == [b"a", b"b", b"c"]
 
 
-def test_what_was_reported_survives_a_crash_whenever_it_comes(place: Place, leaders: Lead) -> None:
+def test_reported_records_survive_a_crash_at_any_moment(place: Place, leaders: Lead) -> None:
     """Unreported records that survive are a prefix of the appended records. The next leader's
     records follow them."""
     expected: list[bytes] = []
@@ -311,7 +311,7 @@ def test_what_was_reported_survives_a_crash_whenever_it_comes(place: Place, lead
         expected = (found + sent)[:reported]
 
 
-def test_who_opens_is_told_of_what_he_has_not_followed(place: Place, leaders: Lead) -> None:
+def test_a_leader_that_opens_the_log_can_read_the_records_it_has_not_followed(place: Place, leaders: Lead) -> None:
     leader = leaders(place.engine())
     leader.write(b"a", b"b", b"c")
     place.crash()
@@ -320,7 +320,7 @@ def test_who_opens_is_told_of_what_he_has_not_followed(place: Place, leaders: Le
     assert late.log.next_seq == 4 and payloads(engine.tail(1)) == [b"b", b"c"]
 
 
-def test_who_has_applied_what_a_crash_took_does_not_lead(place: Place, leaders: Lead) -> None:
+def test_a_follower_that_applied_records_lost_in_a_crash_cannot_lead(place: Place, leaders: Lead) -> None:
     """Otherwise the log would have a hole, which the next start would find as damage."""
     leader = leaders(place.engine())
     leader.write(b"a", b"b")
@@ -412,7 +412,7 @@ def test_pruning_keeps_the_newest_snapshots_and_the_log_behind_the_oldest_of_the
     assert leaders(place.engine(), after_seq=121).log.next_seq == 122
 
 
-def test_pruning_leaves_the_log_if_it_is_to_stay(place: Place, leaders: Lead) -> None:
+def test_pruning_with_keep_log_leaves_the_log(place: Place, leaders: Lead) -> None:
     leader = leaders(place.engine())
     for i in range(3):
         place.engine().put_snapshot(seq=sealed(leader, b"%d" % i), term=1, chunks=[])

@@ -62,7 +62,7 @@ def test_a_torn_tail_is_a_note_and_nothing_is_changed(tmp_path: Path) -> None:
     assert last.read_bytes() == half
 
 
-def test_the_end_of_what_was_closed_in_order_is_missed(tmp_path: Path) -> None:
+def test_a_missing_end_of_a_closed_journal_is_a_problem(tmp_path: Path) -> None:
     fill(tmp_path)
     last = tmp_path / segment_name(6)
     whole = last.read_bytes()

@@ -44,7 +44,7 @@ while True:
 
 
 @pytest.mark.parametrize("policy", ["always", "everysec", "no"])
-def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, policy: str) -> None:
+def test_acknowledged_records_survive_kill_9(tmp_path: Path, policy: str) -> None:
     moments = random.Random(7)
     acknowledged = 0
     for _ in range(4):

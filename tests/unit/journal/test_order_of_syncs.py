@@ -72,7 +72,7 @@ def test_a_segment_is_named_and_synced_before_a_report_and_synced_before_the_nex
     ]
 
 
-def test_a_repair_syncs_also_what_it_does_not_cut(tmp_path: Path, calls: list[str]) -> None:
+def test_a_repair_also_syncs_a_segment_that_it_does_not_cut(tmp_path: Path, calls: list[str]) -> None:
     journal = JournalWriter(
         tmp_path, next_seq=1, term=1, policy=SyncPolicy.NO, on_synced=lambda seq: None, on_failed=lambda failure: None
     )
@@ -83,7 +83,7 @@ def test_a_repair_syncs_also_what_it_does_not_cut(tmp_path: Path, calls: list[st
     assert calls == [f"ftruncate {FIRST}", f"fsync {FIRST}", f"fsync {tmp_path.name}"]
 
 
-def test_what_was_not_synced_is_before_the_next_segment_exists(tmp_path: Path, calls: list[str]) -> None:
+def test_unsynced_records_are_synced_before_the_next_segment_exists(tmp_path: Path, calls: list[str]) -> None:
     journal = JournalWriter(
         tmp_path, next_seq=1, term=1, policy=SyncPolicy.NO, on_synced=lambda seq: None, on_failed=lambda failure: None
     )

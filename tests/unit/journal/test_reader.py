@@ -136,13 +136,13 @@ def test_a_repair_says_what_it_dropped_and_leaves_out_the_preallocation(tmp_path
     assert path.stat().st_size == offset + END_MARK_BYTES
 
 
-def test_zeros_behind_the_last_record_are_cut_without_a_word(tmp_path: Path) -> None:
+def test_zeros_after_the_last_record_are_cut_without_a_report(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, 2, bytes(5000))
     assert repair_tail(tmp_path) is None
     assert path.stat().st_size == SEGMENT_HEADER_BYTES + 2 * len(record(1)) + END_MARK_BYTES
 
 
-def test_damage_to_what_was_acknowledged_is_not_repaired(tmp_path: Path) -> None:
+def test_damage_to_acknowledged_records_is_not_repaired(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, 3)
     data = bytearray(path.read_bytes())
     data[SEGMENT_HEADER_BYTES + len(record(1)) + 40] ^= 1

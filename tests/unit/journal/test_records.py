@@ -61,7 +61,7 @@ def test_the_header_of_version_1_is_read_and_of_a_later_one_its_version() -> Non
     assert decode_segment_header(b"TITANJNL" + b"\0\3" + (9).to_bytes(8, "big") + b"whatever") == SegmentHeader(3, 9)
 
 
-def test_an_end_mark_ends_a_scan_and_proves_what_is_before_it() -> None:
+def test_an_end_mark_ends_a_scan_and_proves_the_records_before_it() -> None:
     for mark in EndMark:
         data = record(1) + encode_end_mark(mark, next_seq=2, term=3)
         found, stop = scan(data + b"rubbish")

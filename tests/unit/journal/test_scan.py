@@ -112,7 +112,7 @@ def test_a_last_segment_whose_successor_is_missing_is_corrupt() -> None:
     assert str(verdict) == f"corrupt at {len(data)}: the next segment, from sequence 2 on, is missing"
 
 
-def test_what_is_known_to_have_been_synced_makes_a_torn_tail_and_a_clean_end_damage() -> None:
+def test_a_torn_or_clean_end_before_the_synced_sequence_is_damage() -> None:
     data = HEADER + record(1, synced_seq=0) + record(2, synced_seq=1)
     for end in (len(data), len(data) - 5):
         there = 2 if end == len(data) else 1

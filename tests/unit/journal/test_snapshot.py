@@ -87,7 +87,7 @@ def test_the_newest_snapshot_is_taken(tmp_path: Path) -> None:
     assert (choice.path, choice.seq, choice.term, choice.damaged) == (path.with_name(snapshot_name(9)), 9, 90, ())
 
 
-def test_a_damaged_newest_falls_back_and_says_so(tmp_path: Path) -> None:
+def test_a_damaged_newest_snapshot_is_reported_and_an_older_one_is_used(tmp_path: Path) -> None:
     older = write_snapshot(tmp_path, seq=5, term=1, chunks=[])
     newest = write_snapshot(tmp_path, seq=9, term=1, chunks=[])
     damage(newest)

@@ -78,7 +78,7 @@ def test_close_cuts_the_segment_to_its_true_size_and_leaves_nothing_else(tmp_pat
         journal.rotate()
 
 
-def test_what_is_queued_goes_out_in_one_write_and_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queued_records_are_written_in_one_write_and_one_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told, segment_bytes=1 << 20)
     held, entered, syncs = threading.Event(), threading.Event(), []
@@ -152,7 +152,7 @@ def test_an_empty_segment_too_small_for_a_record_is_replaced_under_its_name(tmp_
     assert names(tmp_path) == [f"{1:020d}.seg", f"{2:020d}.seg", "synced"]
 
 
-def test_the_next_segment_is_allocated_when_half_of_this_one_is_used(tmp_path: Path) -> None:
+def test_the_next_segment_is_allocated_when_half_of_the_current_one_is_used(tmp_path: Path) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told)
     journal.append(b"x" * 1000, 1)
@@ -169,7 +169,7 @@ def test_the_next_segment_is_allocated_when_half_of_this_one_is_used(tmp_path: P
     assert "next.tmp" not in names(tmp_path)
 
 
-def test_rotate_seals_what_was_appended(tmp_path: Path) -> None:
+def test_rotate_seals_the_appended_records(tmp_path: Path) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told, policy=SyncPolicy.NO)
     journal.append(b"a", 5)
@@ -253,7 +253,7 @@ def test_bad_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("policy", SyncPolicy)
-def test_what_must_be_synced_is_on_the_disk_when_it_is_reported_whatever_the_policy(tmp_path: Path, policy: SyncPolicy) -> None:
+def test_a_synced_append_is_on_the_disk_when_it_is_reported_under_each_policy(tmp_path: Path, policy: SyncPolicy) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told, policy=policy)
     seq = journal.append(b"a term began", 1, synced=True)

@@ -89,16 +89,14 @@ class Bench:
         return asyncio.run(self.collector.collect())
 
 
-def test_what_a_run_of_the_history_needs_stays_as_long_as_that_is_there(tmp_path: Path) -> None:
+def test_content_of_an_archived_run_stays_as_long_as_the_run_is_in_the_history(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     assert not bench.state.runs and bench.collect() == Removed(0, 0)
     bench.history.prune(before=4.0, most_bytes=1 << 40)
     assert bench.collect() == Removed(1, 3) and not bench.store.has(HASH)
 
 
-def test_a_run_that_leaves_and_comes_back_while_the_state_is_looked_at_is_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_leaves_and_returns_during_a_collection_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The collection reads the run in the state while none of its jobs is there. When the
     collection then reads the history, the run is no longer in it."""
     bench = Bench(tmp_path)
@@ -138,7 +136,7 @@ def test_nothing_is_removed_before_the_history_is_whole(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_after_a_start_the_grace_is_waited_for(tmp_path: Path) -> None:
+def test_a_collection_waits_for_the_grace_time_after_a_start(tmp_path: Path) -> None:
     """A client that was told before the restart that the content is on the master may not have come
     back yet."""
     bench = Bench(tmp_path, grace_s=0.3)

@@ -23,7 +23,7 @@ def test_a_home_is_the_original_until_it_is_copied(tmp_path: Path) -> None:
     assert why_copied(copy) == ""
 
 
-def test_what_is_left_of_a_mark_is_no_proof(tmp_path: Path) -> None:
+def test_an_incomplete_mark_does_not_prove_a_copy(tmp_path: Path) -> None:
     (tmp_path / "origin.json").write_text("{")
     assert why_copied(tmp_path) == ""
     mark(tmp_path)

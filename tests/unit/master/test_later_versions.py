@@ -70,7 +70,7 @@ def refused(home: Path) -> str:
     return problems
 
 
-def test_what_this_titan_writes_is_its_own(tmp_path: Path) -> None:
+def test_data_written_by_this_version_is_accepted(tmp_path: Path) -> None:
     for payload in written():
         check_events(payload)
     write(tmp_path / "store", written(), by=origin())
@@ -80,24 +80,24 @@ def test_what_this_titan_writes_is_its_own(tmp_path: Path) -> None:
     assert verified(tmp_path) == (0, "") and len(origin()) <= 32
 
 
-def test_an_older_titan_that_knew_less_is_read(tmp_path: Path) -> None:
+def test_data_of_an_older_version_with_fewer_fields_is_accepted(tmp_path: Path) -> None:
     write(tmp_path / "store", written(), by=b"0.0.1 00000000")
     assert recover(open_storage(tmp_path / "store"), Settings()).state.runs
 
 
-def test_an_event_that_is_not_known_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_event_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "store", [*written(), msgspec.msgpack.encode([["job_teleported", 7, 1.0]])])
     assert "this Titan does not know 'job_teleported'" in refused(tmp_path)
 
 
-def test_one_more_field_of_a_known_event_is_not_dropped(tmp_path: Path) -> None:
+def test_an_unknown_field_of_a_known_event_is_refused(tmp_path: Path) -> None:
     *before, last = written()
     full = ev.encode(ev.decode(last))[0]
     write(tmp_path / "store", [*before, with_more(full, "run_submitted", {"priority": 3})])
     assert "RunSubmitted has 1 more fields than this Titan knows" in refused(tmp_path)
 
 
-def test_nor_is_one_of_a_part_of_an_event(tmp_path: Path) -> None:
+def test_an_unknown_field_inside_a_part_of_an_event_is_refused(tmp_path: Path) -> None:
     *before, last = written()
     events = msgspec.msgpack.decode(last)
     (submitted,) = [one for one in events if one[0] == "run_submitted"]

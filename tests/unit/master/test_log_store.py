@@ -39,12 +39,12 @@ def test_jobs_attempts_and_runs_are_kept_apart(store: LogStore) -> None:
     assert told(store, run="s") == [(1, 0, b"sa1")]
 
 
-def test_what_comes_twice_is_kept_once(store: LogStore) -> None:
+def test_output_that_arrives_twice_is_kept_once(store: LogStore) -> None:
     assert [store.append("r", "a", 1, 1, *piece) for piece in ((0, b"abc"), (0, b"abc"), (1, b"bcde"), (0, b"a"))] == [3, 0, 2, 0]
     assert told(store) == [(1, 0, b"abc"), (1, 3, b"de")]
 
 
-def test_a_reader_goes_on_from_what_it_has_seen(store: LogStore) -> None:
+def test_a_reader_continues_at_its_offsets(store: LogStore) -> None:
     seen: dict[int, int] = {}
     store.append("r", "a", 1, 1, 0, b"one")
     assert told(store, seen=seen) == [(1, 0, b"one")]
@@ -72,14 +72,14 @@ def test_logs_that_are_not_there_are_empty_and_make_no_file(store: LogStore) -> 
         ("r", "a", 1, 1, 1 << 64),
     ],
 )
-def test_what_no_honest_worker_sends_is_not_kept(
+def test_output_with_invalid_fields_is_not_kept(
     store: LogStore, run: str, job: str, attempt: int, stream: int, offset: int
 ) -> None:
     assert store.append(run, job, attempt, stream, offset, b"x") == 0
     assert list(store.folder.iterdir()) == []
 
 
-def test_all_is_there_again_after_a_restart(store: LogStore) -> None:
+def test_all_output_is_readable_after_a_restart(store: LogStore) -> None:
     store.append("r", "a", 1, 1, 0, b"one")
     store.append("r", "b", 2, 2, 0, memoryview(b"two"))
     store.close()
@@ -126,7 +126,7 @@ def test_a_reader_that_pauses_while_its_file_is_closed_goes_on(store: LogStore) 
     assert list(pieces) == [(1, 3, b"two")]
 
 
-def test_a_disk_that_refuses_leaves_the_log_as_it_was(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_error_leaves_the_log_unchanged(store: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.append("r", "a", 1, 1, 0, b"one")
     write = os.write
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
@@ -139,7 +139,7 @@ def test_a_disk_that_refuses_leaves_the_log_as_it_was(store: LogStore, monkeypat
     again.close()
 
 
-def test_sync_is_for_what_was_written(store: LogStore) -> None:
+def test_a_write_marks_the_log_for_the_next_sync(store: LogStore) -> None:
     assert not store.written.is_set()
     store.append("r", "a", 1, 1, 0, b"one")
     assert store.written.is_set() and store._open["r"].dirty

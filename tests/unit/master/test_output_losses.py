@@ -23,7 +23,7 @@ def logs(tmp_path: Path) -> Iterator[LogStore]:
     made.close()
 
 
-def test_what_was_refused_and_did_not_come_again_is_lost(logs: LogStore) -> None:
+def test_refused_output_that_did_not_arrive_again_is_lost(logs: LogStore) -> None:
     losses = OutputLosses(logs)
     assert not losses and losses.take("r", "j", 1) == ""
     logs.append("r", "j", 1, STDOUT, 0, b"x" * 100)
@@ -37,14 +37,14 @@ def test_what_was_refused_and_did_not_come_again_is_lost(logs: LogStore) -> None
     assert not losses
 
 
-def test_what_came_again_is_not(logs: LogStore) -> None:
+def test_refused_output_that_arrived_again_is_not_lost(logs: LogStore) -> None:
     losses = OutputLosses(logs)
     losses.refused("r", "j", 1, STDOUT, 300, FULL)
     logs.append("r", "j", 1, STDOUT, 0, b"x" * 300)
     assert losses.take("r", "j", 1) == ""
 
 
-def test_what_the_disk_did_not_sync_is_doubted(logs: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_the_disk_did_not_sync_is_reported_as_doubtful(logs: LogStore, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = OutputLosses(logs)
     logs.append("r", "j", 1, STDOUT, 0, b"x")
     error = OSError(errno.EIO, os.strerror(errno.EIO))
@@ -60,7 +60,7 @@ def test_what_the_disk_did_not_sync_is_doubted(logs: LogStore, monkeypatch: pyte
     assert logs.sync() == []
 
 
-def test_it_remembers_so_many(logs: LogStore) -> None:
+def test_the_number_of_remembered_losses_is_limited(logs: LogStore) -> None:
     losses = OutputLosses(logs)
     for number in range(MOST + 10):
         losses.refused("r", f"j{number}", 1, STDOUT, 5, FULL)

@@ -69,7 +69,7 @@ def test_an_empty_home_recovers_to_an_empty_state(tmp_path: Path) -> None:
     assert recovered.state.jobs == {} and recovered.state.term == 0
 
 
-def test_the_log_gives_the_state_that_wrote_it(tmp_path: Path) -> None:
+def test_the_log_gives_the_state_of_its_master(tmp_path: Path) -> None:
     master, turns = life()
     last = write(tmp_path, turns)
     recovered = recover(open_storage(tmp_path), Settings())
@@ -106,7 +106,7 @@ def test_replay_can_stop_early(tmp_path: Path) -> None:
     assert replay(open_storage(tmp_path), Settings(), 0).state.jobs == {}
 
 
-def test_a_snapshot_and_the_log_behind_it(tmp_path: Path) -> None:
+def test_a_snapshot_and_the_log_after_it_give_the_state(tmp_path: Path) -> None:
     master, turns = life()
     middle = write(tmp_path, turns[:4])
     made = compact(open_storage(tmp_path), middle)
@@ -152,7 +152,7 @@ def all_of(state: State) -> list[object]:
     return [list(snapshot.dump(state)), sorted(state.timers), state.scale_due, depths]
 
 
-def test_a_journal_means_the_same_whatever_is_set_today(tmp_path: Path) -> None:
+def test_a_journal_is_replayed_with_its_own_settings_and_not_with_todays(tmp_path: Path) -> None:
     master = Master(Settings(loss_s=7.0, forget_s=70.0, prefetch=3, scale={"GPU": (0, 2)}, scale_every_s=5.0))
     master.see(register(), register("w2", origin=2), submit(dag({"a": ""})), at=1.0)
     master.see(inputs.WorkerLeaving(2), at=2.0)
@@ -164,7 +164,7 @@ def test_a_journal_means_the_same_whatever_is_set_today(tmp_path: Path) -> None:
     assert first.workers[1].deadline == 10.0 and first.scale_due == 8.0
 
 
-def test_a_journal_that_says_no_settings_is_replayed_with_those_of_today_until_a_start_says_them(tmp_path: Path) -> None:
+def test_a_journal_without_settings_is_replayed_with_todays_until_a_start_records_them(tmp_path: Path) -> None:
     master = Master(Settings(loss_s=7.0))
     master.see(register(), at=1.0)
     master.see(booted(master.state), at=3.0)
@@ -179,7 +179,7 @@ def test_a_journal_that_says_no_settings_is_replayed_with_those_of_today_until_a
     assert not any(isinstance(e, ev.SettingsChanged) for e in step(state, 5.0, [booted(state)]).events)
 
 
-def test_a_snapshot_says_what_was_set(tmp_path: Path) -> None:
+def test_a_snapshot_holds_the_settings(tmp_path: Path) -> None:
     master = Master(Settings(loss_s=7.0, prefetch=3))
     master.see(register(), at=1.0)
     master.see(booted(master.state), at=3.0)

@@ -56,7 +56,7 @@ BAD_NAMES = ["", "/etc/passwd", "..", "../x", "a/../../x", "a/..", ".objects/x",
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-def test_a_name_that_leads_out_or_into_what_is_hidden(registry: Registry, name: str) -> None:
+def test_a_name_that_leads_out_of_the_folder_or_into_a_hidden_one_is_refused(registry: Registry, name: str) -> None:
     with pytest.raises(CallerError, match="is not a valid name inside perm_files/"):
         registry.resolve(name)
     with pytest.raises(CallerError, match="is not a valid name inside perm_files/"):
@@ -64,7 +64,7 @@ def test_a_name_that_leads_out_or_into_what_is_hidden(registry: Registry, name: 
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "../.."])
-def test_a_link_that_leads_out(registry: Registry, target: str) -> None:
+def test_a_link_that_leads_out_of_the_folder_is_refused(registry: Registry, target: str) -> None:
     (registry.folder.parent / "outside").write_text("secret")
     (registry.folder / "link").symlink_to(target)
     for name in ("link", "link/x"):
@@ -75,7 +75,7 @@ def test_a_link_that_leads_out(registry: Registry, target: str) -> None:
     assert (registry.folder.parent / "outside").read_text() == "secret"
 
 
-def test_a_link_that_stays_inside(registry: Registry) -> None:
+def test_a_link_that_stays_inside_the_folder_is_followed(registry: Registry) -> None:
     (registry.folder / "x.sh").write_bytes(DATA)
     (registry.folder / "link").symlink_to("x.sh")
     assert registry.resolve("link") == (HASH, len(DATA))
@@ -94,7 +94,7 @@ def test_a_folder_is_no_file(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("name", ["x", "x/y", "n" * 300])
-def test_nothing_of_that_name(registry: Registry, name: str) -> None:
+def test_an_unknown_name_is_refused(registry: Registry, name: str) -> None:
     with pytest.raises(NotFound, match="put the file there, or submit it from your own disk"):
         registry.resolve(name)
 

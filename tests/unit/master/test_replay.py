@@ -18,7 +18,7 @@ RECORDS = 1_000
 NOW = 4e9
 
 
-def test_a_journal_that_is_being_written_gives_a_prefix_of_it(tmp_path: Path) -> None:
+def test_a_replay_of_a_journal_that_is_being_written_gives_a_prefix(tmp_path: Path) -> None:
     synced = threading.Event()
     writer = JournalWriter(
         tmp_path / "store", next_seq=1, term=1, policy=SyncPolicy.NO, segment_bytes=1 << 14,
@@ -57,7 +57,7 @@ def test_a_journal_that_is_being_written_gives_a_prefix_of_it(tmp_path: Path) ->
     assert [args for _, args in state.store.rewrite()] == [[b"SET", b"n", b"500"], [b"SET", b"m", b"500"]]
 
 
-def test_a_journal_of_old_is_played(tmp_path: Path) -> None:
+def test_an_old_journal_is_replayed(tmp_path: Path) -> None:
     """Some events of this old journal have no time. They count with the events before them."""
     store = tmp_path / "store"
     shutil.copytree(ROOT / "journals" / "v1", store)

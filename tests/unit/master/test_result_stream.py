@@ -51,7 +51,7 @@ def master() -> Master:
     return master
 
 
-def test_jobs_are_told_as_they_end_and_the_last_says_so(master: Master) -> None:
+def test_results_are_sent_as_jobs_end_and_the_last_is_marked(master: Master) -> None:
     stream, told = ResultStream(master.state), Told()
     stream.expect(told.peer, 5, [])
     assert stream.expected(9, 5) == (told.peer, None)
@@ -66,7 +66,7 @@ def test_jobs_are_told_as_they_end_and_the_last_says_so(master: Master) -> None:
     assert told.take() == []
 
 
-def test_one_who_comes_late_is_told_what_is_over_already(master: Master) -> None:
+def test_a_late_client_gets_the_results_of_ended_jobs_at_once(master: Master) -> None:
     stream, told = ResultStream(master.state), Told()
     master.see(succeeded(1, master.lease(0)), at=2.0)
     stream.expect(told.peer, 6, [])
@@ -82,7 +82,7 @@ def test_one_who_comes_late_is_told_what_is_over_already(master: Master) -> None
     assert sorted(whole.positions) == [0, 1, 2] and whole.last
 
 
-def test_of_jobs_that_are_not_wanted_only_the_dead_are_told(master: Master) -> None:
+def test_of_unwanted_jobs_only_dead_ones_are_reported(master: Master) -> None:
     """Jobs are CANCELLED because of a DEAD job. A client that wants only the cancelled jobs must
     learn the reason."""
     stream, told = ResultStream(master.state), Told()
@@ -95,7 +95,7 @@ def test_of_jobs_that_are_not_wanted_only_the_dead_are_told(master: Master) -> N
     assert sorted(zip(rest[1], rest[2], strict=True)) == [(1, DEAD), (2, CANCELLED)] and rest[3]
 
 
-def test_one_who_left_or_was_refused_is_told_nothing(master: Master) -> None:
+def test_a_client_that_left_or_was_refused_gets_no_results(master: Master) -> None:
     stream, told, other = ResultStream(master.state), Told(9), Told(10)
     for request in (5, 6):
         stream.expect(told.peer, request, [])
@@ -130,7 +130,7 @@ def test_values_of_chosen_jobs_are_read_once_they_are_over(master: Master) -> No
         stream.some_of(msg.ReadValues(5, "none", ["a"]))
 
 
-def test_many_jobs_come_in_pages_of_which_the_last_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_many_jobs_come_in_pages_and_the_last_page_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result_stream, "PAGE", 3)
     monkeypatch.setattr(result_stream, "PAGE_BYTES", 100)
     names = " ".join(f"j{n}" for n in range(8))

@@ -37,7 +37,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_it_follows_a_master_that_works_and_then_leads(tmp_path: Path) -> None:
+def test_a_standby_follows_a_running_master_and_then_leads(tmp_path: Path) -> None:
     home, taken = tmp_path / "home", tmp_path / "taken"
 
     async def main() -> None:

@@ -45,7 +45,7 @@ def test_names_stand_for_numbers() -> None:
     ]
 
 
-def test_of_a_job_only_what_is_about_it() -> None:
+def test_only_events_about_the_requested_job_are_shown() -> None:
     assert [line.split()[0] for line in told("r", "a")] == ["RunSubmitted", "JobsQueued", "JobsDispatched", "RunFinished"]
     assert told("r", "a")[2] == "JobsDispatched worker=w1 jobs=r/a first_lease=4294967296"
     assert told("other") == []

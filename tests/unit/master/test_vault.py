@@ -118,7 +118,7 @@ def test_names_and_sizes_of_secrets_are_limited(tmp_path: Path, monkeypatch: pyt
     assert vault.put("A", b"aaaa", 0.0).has("A")
 
 
-def test_a_disk_that_refuses_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_error_leaves_all_secrets_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vault = filled(tmp_path)
 
     def full(fd: int) -> None:

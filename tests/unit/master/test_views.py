@@ -63,7 +63,7 @@ def test_a_run_is_shown_in_pages() -> None:
     assert page(-3, 0) == (["a"], 1), "nonsense is put right"
 
 
-def test_what_is_not_there_says_where_to_look() -> None:
+def test_an_unknown_run_or_job_is_an_error_that_names_the_command_to_list_them() -> None:
     state = master_at_work().state
     with pytest.raises(NotFound, match="there is no run 'x': `titan runs` lists them"):
         views.run_status(state, msg.GetRun(1, "x"))
@@ -80,7 +80,7 @@ def test_the_newest_runs_first_and_page_by_page() -> None:
     assert [row.run for row in views.runs(master.state, msg.ListRuns(1, 2, "r2"))] == ["r1"]
 
 
-def test_a_row_is_a_picture_and_does_not_change() -> None:
+def test_a_row_is_a_copy_and_does_not_change() -> None:
     master = master_at_work()
     row = views.run_row(master.state.runs["r"])
     master.see(succeeded(1, FIRST + 1))

@@ -75,7 +75,7 @@ DISPATCHED, RUNNING, COMPLETED, WAITING = JobState.DISPATCHED, JobState.RUNNING,
 
 
 @in_loop
-async def test_first_the_picture_then_every_change_then_the_end() -> None:
+async def test_a_watcher_gets_the_current_state_then_every_change_then_the_end() -> None:
     hub = Hub()
     watcher = hub.watch(4)
     assert watcher.take() == [(4, [("a", DISPATCHED), ("b", WAITING)], True, False)]
@@ -93,7 +93,7 @@ async def test_first_the_picture_then_every_change_then_the_end() -> None:
 
 
 @in_loop
-async def test_nothing_is_told_before_it_is_durable() -> None:
+async def test_no_change_is_sent_before_it_is_durable() -> None:
     hub = Hub()
     watcher = hub.watch(4)
     watcher.take()
@@ -104,7 +104,7 @@ async def test_nothing_is_told_before_it_is_durable() -> None:
 
 
 @in_loop
-async def test_changes_that_follow_closely_are_told_together_by_their_newest_state() -> None:
+async def test_close_changes_are_sent_together_with_their_newest_state() -> None:
     hub = Hub()
     watcher = hub.watch(4)
     with mock.patch.object(watch, "EVERY_S", 0.5):  # longer than a machine under load needs between two lines of this test
@@ -121,7 +121,7 @@ async def test_changes_that_follow_closely_are_told_together_by_their_newest_sta
 
 
 @in_loop
-async def test_who_wants_no_jobs_gets_the_run_only() -> None:
+async def test_a_watcher_without_jobs_gets_only_the_run() -> None:
     hub = Hub()
     both = Watcher()
     hub.watch(4, jobs=False, watcher=both)
@@ -133,7 +133,7 @@ async def test_who_wants_no_jobs_gets_the_run_only() -> None:
 
 
 @in_loop
-async def test_a_run_that_is_over_is_told_at_once_and_not_watched() -> None:
+async def test_the_end_of_a_finished_run_is_sent_at_once_and_the_run_is_not_watched() -> None:
     hub = Hub()
     hub.see(inputs.CancelRequested(9, 1, "r", ""))
     assert hub.watch(4).take() == [(4, [("a", JobState.CANCELLED), ("b", JobState.CANCELLED)], True, True)]
@@ -142,7 +142,7 @@ async def test_a_run_that_is_over_is_told_at_once_and_not_watched() -> None:
 
 
 @in_loop
-async def test_a_large_run_is_told_in_pages() -> None:
+async def test_a_large_run_is_sent_in_pages() -> None:
     hub = Hub()
     page, watch.PAGE = watch.PAGE, 1
     try:
@@ -152,7 +152,7 @@ async def test_a_large_run_is_told_in_pages() -> None:
 
 
 @in_loop
-async def test_whoever_stops_watching_or_goes_is_told_nothing_more() -> None:
+async def test_a_watcher_that_stops_or_disconnects_gets_no_more_changes() -> None:
     hub = Hub()
     one, other = hub.watch(4), hub.watch(4)
     hub.see(started(1, {FIRST: 1.0}))
@@ -173,7 +173,7 @@ def said(watcher: Watcher) -> list[tuple[list[str], list[float], list[str]]]:
 
 
 @in_loop
-async def test_progress_is_told_by_its_newest_and_to_the_slow_when_they_have_read() -> None:
+async def test_only_the_newest_progress_is_sent_and_slow_watchers_get_it_after_reading() -> None:
     hub = Hub()
     quick, slow = hub.watch(4), hub.watch(5)
     hub.see(started(1, {FIRST: 1.0}))

@@ -13,7 +13,7 @@ def test_full_is_below_the_bound() -> None:
     assert free_disk({FREE_DISK: 7}) == 7 and free_disk({FREE_DISK: -1}) is None
 
 
-def test_a_crossing_is_news_and_so_is_half_or_double() -> None:
+def test_a_crossed_bound_and_half_or_double_the_space_are_reported() -> None:
     assert is_news(FULL_DISK_BYTES - 1, FULL_DISK_BYTES) and is_news(FULL_DISK_BYTES, FULL_DISK_BYTES - 1)
     told = 1024 * MIB
     assert not is_news(told, told) and not is_news(told // 2, told) and not is_news(2 * told, told)
@@ -21,6 +21,6 @@ def test_a_crossing_is_news_and_so_is_half_or_double() -> None:
     assert not is_news(0, MIB) and not is_news(2 * MIB, 0) and is_news(5 * MIB, 0), "what is below 1 MiB is all the same"
 
 
-def test_what_somebody_does_not_know_is_news() -> None:
+def test_the_first_free_space_of_a_worker_is_reported() -> None:
     assert news_of({FREE_DISK: 7, "cpus": 4}, {}) == {FREE_DISK: 7}
     assert news_of({FREE_DISK: 7}, {FREE_DISK: 8}) == {} == news_of({}, {FREE_DISK: 8})

@@ -60,7 +60,7 @@ def test_durations_of_options(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
-def test_an_option_that_is_no_duration(text: str) -> None:
+def test_an_option_that_is_no_duration_is_refused(text: str) -> None:
     done = CliRunner().invoke(command, ["--timeout", text])
     assert done.exit_code == 2 and "Invalid value for '--timeout'" in done.output and "90s, 1h30m" in done.output
 

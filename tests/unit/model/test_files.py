@@ -41,7 +41,7 @@ def test_of_two_paths_neither_lies_in_the_other(paths: list[str]) -> None:
     assert bool(nested_problem(paths)) == clash
 
 
-def test_keys_are_told_from_paths_and_run_ids() -> None:
+def test_keys_are_distinguished_from_paths_and_run_ids() -> None:
     assert all(map(is_key, ("a", "models/best", "v1.2/x@y", "A=1,b+c:d")))
     assert not any(map(is_key, ("", "/a", "a/", "a//b", ".a", "a/.b", "a b", "a/../b", "x" * 257, "ü")))
     assert is_run(run_id(1_700_000_000_000, 12345)) and not is_run("models")
@@ -66,7 +66,7 @@ def test_keys_are_told_from_paths_and_run_ids() -> None:
         (JobTemplate(command="x", kind="handler", inputs=(("a", "j", "o"),)), "have not succeeded"),
     ],
 )
-def test_templates_that_cannot_be(template: JobTemplate, words: str) -> None:
+def test_invalid_inputs_and_outputs_of_templates_are_refused(template: JobTemplate, words: str) -> None:
     assert words in files_problem(template)
 
 
@@ -87,7 +87,7 @@ def test_an_input_is_an_output_of_a_parent() -> None:
             resolve(wrong)
 
 
-def test_each_job_of_an_array_takes_from_the_one_of_its_position() -> None:
+def test_each_job_of_an_array_takes_its_input_from_the_member_at_its_position() -> None:
     assert giver_of("use[7]", "make[${index}]") == "make[7]" and giver_of("use", "make[${index}]") == "make[${index}]"
     take = takes(("in.bin", "make[${index}]", "model"))
     check_inputs("use[1]", take, [4], {4: ("make[1]", MAKE)}.__getitem__)
@@ -95,7 +95,7 @@ def test_each_job_of_an_array_takes_from_the_one_of_its_position() -> None:
         check_inputs("use[2]", take, [4], {4: ("make[1]", MAKE)}.__getitem__)
 
 
-def test_in_parts_a_giver_may_have_come_before() -> None:
+def test_in_a_submission_in_parts_the_giver_may_be_in_an_earlier_part() -> None:
     from titan.core.inputs import JobsArrived
 
     take = takes(("in.bin", "make", "model"))

@@ -35,16 +35,16 @@ def test_parents_become_positions_without_repeats() -> None:
     assert resolve(dag({"sink": "left right left", "left": "root", "right": "root", "root": ""})) == [(1, 2), (3,), (3,), ()]
 
 
-def test_a_cycle_is_told_as_a_path_from_parent_to_child() -> None:
+def test_a_cycle_is_reported_as_a_path_from_parent_to_child() -> None:
     message, job = refusal(dag({"start": "", "a": "start c", "b": "a", "c": "b", "behind": "c"}))
     assert (message, job) == ("the jobs depend on each other in a cycle: b -> c -> a -> b", "b")
 
 
-def test_a_cycle_of_two() -> None:
+def test_a_cycle_of_two_jobs_is_refused() -> None:
     assert refusal(dag({"a": "b", "b": "a"})) == ("the jobs depend on each other in a cycle: b -> a -> b", "b")
 
 
-def test_a_job_that_depends_on_itself() -> None:
+def test_a_job_that_depends_on_itself_is_refused() -> None:
     assert refusal(dag({"a": "", "b": "a b"})) == ("job 'b' depends on itself", "b")
 
 
@@ -52,7 +52,7 @@ def test_an_unknown_parent_is_refused() -> None:
     assert refusal(dag({"a": "", "b": "nobody"})) == ("job 'b' depends on 'nobody', which is no job of this DAG", "b")
 
 
-def test_an_id_that_is_used_twice() -> None:
+def test_a_job_id_used_twice_is_refused() -> None:
     spec = replace(dag({"a": "", "b": ""}), ids=["a", "a"])
     assert refusal(spec) == ("job id 'a' is used twice; ids must be unique within a DAG", "a")
 
@@ -68,7 +68,7 @@ def test_a_graph_without_jobs_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "n" * 257, "a\nb"])
-def test_a_malformed_name_of_a_dag(name: str) -> None:
+def test_a_malformed_name_of_a_dag_is_refused(name: str) -> None:
     assert refusal(dag({"a": ""}, name=name)) == ("a DAG's name is 1 to 256 printable characters", "")
 
 
@@ -78,36 +78,36 @@ def test_a_graph_of_too_many_jobs_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("column", ["template_of", "args", "parents"])
-def test_columns_that_differ_in_length(column: str) -> None:
+def test_columns_of_different_length_are_refused(column: str) -> None:
     spec = dag({"a": "", "b": ""})
     assert refusal(replace(spec, **{column: getattr(spec, column)[:1]})) == ("the columns of the DAG differ in length", "")
 
 
 @pytest.mark.parametrize("position", [-1, 1])
-def test_a_template_that_is_not_there(position: int) -> None:
+def test_an_unknown_template_is_refused(position: int) -> None:
     assert refusal(replace(dag({"a": ""}), template_of=[position])) == ("a job names a template that does not exist", "")
 
 
-def test_arguments_that_are_too_long_in_sum() -> None:
+def test_arguments_that_are_too_long_in_sum_are_refused() -> None:
     half = "x" * (limits.MAX_ARGS_BYTES // 2)
     assert resolve(replace(dag({"a": ""}), args=[(half, half)]))
     message, job = refusal(replace(dag({"a": ""}), args=[(half, half, "x")]))
     assert (message, job) == ("the arguments of job 'a' exceed 131,072 characters: pass a file", "a")
 
 
-def test_a_nul_in_an_argument() -> None:
+def test_a_nul_in_an_argument_is_refused() -> None:
     assert refusal(replace(dag({"a": ""}), args=[("x\0",)])) == ("an argument of job 'a' holds a NUL character", "a")
 
 
 @pytest.mark.parametrize(
     "template", [JobTemplate(), JobTemplate(command="a", argv=("b",)), JobTemplate(command="a", file="b", file_hash="0")]
 )
-def test_a_template_says_one_thing_to_run(template: JobTemplate) -> None:
+def test_a_template_has_exactly_one_of_file_and_command(template: JobTemplate) -> None:
     assert refused_template(template).endswith(": give exactly one of file and command")
 
 
 @pytest.mark.parametrize("template", [JobTemplate(file="x.py"), JobTemplate(file="x.py", file_hash="0", archive="1")])
-def test_a_file_comes_from_one_place(template: JobTemplate) -> None:
+def test_a_file_comes_from_a_hash_or_from_an_archive_but_not_from_both(template: JobTemplate) -> None:
     message = refused_template(template)
     assert message == "job specification 'x.py': a file is either staged by hash or part of a project archive"
 
@@ -131,7 +131,7 @@ def test_dots_in_the_name_of_a_file_lead_nowhere() -> None:
         replace(GOOD, env=(("a", "\0"),)),
     ],
 )
-def test_what_no_process_can_be_given(template: JobTemplate) -> None:
+def test_an_environment_that_no_process_can_have_is_refused(template: JobTemplate) -> None:
     assert refused_template(template).endswith(": a NUL character, or an environment name that is empty or holds '='")
 
 
@@ -155,12 +155,12 @@ def test_a_malformed_requirement_is_refused(word: str) -> None:
         ({"timeout_s": math.nan}, "timeout must be 0 to 316,224,000 seconds"),
     ],
 )
-def test_numbers_out_of_range(change: dict[str, float], rule: str) -> None:
+def test_numbers_out_of_range_are_refused(change: dict[str, float], rule: str) -> None:
     assert refused_template(replace(GOOD, **change)) == f"job specification 'true': {rule}"
 
 
 @pytest.mark.parametrize("change", [{"retries": 1000}, {"priority": -1_000_000}, {"delay_s": 316_224_000.0}, {"timeout_s": 0.0}])
-def test_numbers_at_the_edge(change: dict[str, float]) -> None:
+def test_numbers_at_the_limits_are_accepted(change: dict[str, float]) -> None:
     assert resolve(dag({"a": ""}, {"a": replace(GOOD, **change)})) == [()]
 
 

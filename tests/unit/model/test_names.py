@@ -16,11 +16,11 @@ def test_a_name_is_taken(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-x", ".x", "a/b", "a b", "a\n", "\n", "a\0", "é", "x" * 129])
-def test_what_is_no_name_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     assert not is_name(name)
 
 
-def test_capabilities_are_told_from_other_text() -> None:
+def test_valid_and_invalid_capabilities_are_distinguished() -> None:
     assert all(map(is_capability, ["GENERAL", "GPU", "HIGH_MEM", "site:rack-1.a", "x" * 64]))
     assert not any(map(is_capability, ["", "-", "a@b", "a[0]", "GPU\n", "x" * 65]))
 

@@ -45,7 +45,7 @@ def test_names_of_matches_lead_back_to_their_paths() -> None:
     assert root_of("a/b/*.c") == "a/b" and root_of("a*/b") == ""
 
 
-def test_what_a_job_must_have_left() -> None:
+def test_a_job_must_leave_each_declared_output_and_nothing_else() -> None:
     job = JobTemplate(command="x", outputs=(("log", "log"), ("parts", "p/*.csv")))
     log, part = StoredFile("log", "a" * 64, 1), StoredFile("parts/a.csv", "b" * 64, 1, of="parts")
     assert has_left_all(job, [log, part])

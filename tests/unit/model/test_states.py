@@ -29,13 +29,13 @@ def test_every_state_leads_to_an_end_and_can_be_cancelled_until_then() -> None:
         assert JobState.CANCELLED in TRANSITIONS[state]
 
 
-def test_the_masks_say_the_same() -> None:
+def test_the_masks_agree_with_the_transition_tables() -> None:
     assert {(old, new) for old in JobState for new in JobState if ALLOWED[old] >> new & 1} == {
         (old, new) for old in JobState for new in TRANSITIONS[old]
     }
 
 
-def test_the_numbers_are_on_the_wire_and_in_journals() -> None:
+def test_the_numbers_of_states_never_change() -> None:
     assert [(s.name, s.value) for s in JobState] == [
         ("WAITING", 0), ("DELAYED", 1), ("QUEUED", 2), ("DISPATCHED", 3), ("RUNNING", 4), ("PAUSED", 5), ("COMPLETED", 6),
         ("FAILED", 7), ("DEAD", 8), ("CANCELLED", 9), ("SKIPPED", 10),

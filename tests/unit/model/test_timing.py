@@ -69,7 +69,7 @@ def test_a_fixed_hour_that_falls_into_the_gap_comes_when_the_gap_is_over() -> No
     ]
 
 
-def test_several_that_fall_into_the_gap_come_once() -> None:
+def test_several_fixed_times_in_the_gap_run_once() -> None:
     assert told("0,20,40 2 * * *", "2026-03-29T00:00:00", 2, BERLIN) == ["2026-03-29T03:00:00+02:00", "2026-03-30T02:00:00+02:00"]
 
 
@@ -87,11 +87,11 @@ def test_a_fixed_hour_that_comes_twice_runs_once() -> None:
     assert told("30 2 * * *", "2026-10-24T12:00:00", 2, BERLIN) == ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]
 
 
-def test_asked_for_within_the_second_hour_it_is_tomorrow() -> None:
+def test_in_the_repeated_hour_the_next_fixed_time_is_tomorrow() -> None:
     assert told("45 2 * * *", "2026-10-25T01:30:00", 1, BERLIN) == ["2026-10-26T02:45:00+01:00"]
 
 
-def test_a_wildcard_goes_by_elapsed_time_through_both() -> None:
+def test_a_wildcard_goes_by_elapsed_time_through_both_repeated_hours() -> None:
     assert told("*/30 * * * *", "2026-10-25T00:15:00", 4, BERLIN) == [
         "2026-10-25T02:30:00+02:00",
         "2026-10-25T02:00:00+01:00",
@@ -116,7 +116,7 @@ AROUND = st.sampled_from([at(f"2026-{day}T00:00:00") for day in DAYS])
 
 @settings(deadline=None)
 @given(TIMINGS, AROUND, st.floats(-90_000, 90_000))
-def test_times_are_the_same_from_wherever_one_looks(timing: Timing, day: float, off: float) -> None:
+def test_times_are_the_same_for_every_start_of_the_search(timing: Timing, day: float, off: float) -> None:
     """If the search starts anywhere between two times, it finds the later one."""
     after = day + off
     found = list(islice(times(timing, after), 4))
@@ -186,7 +186,7 @@ def test_an_interval_does_not_drift() -> None:
         (Timing(every_s=5.0, start=1e30), "between the years 1970 and 9999"),
     ],
 )
-def test_what_is_no_timing(timing: Timing, says: str) -> None:
+def test_an_invalid_timing_is_refused(timing: Timing, says: str) -> None:
     with pytest.raises(CallerError) as caught:
         check_timing(timing, at("2026-01-01T00:00:00"))
     assert says in str(caught.value)

@@ -20,7 +20,7 @@ def test_waits_double_up_to_the_limit_and_lose_up_to_half_to_jitter() -> None:
     assert len(set(waits[4:])) > 40, "many peers that lost one server do not return together"
 
 
-def test_after_a_success_the_first_wait_comes_again() -> None:
+def test_a_success_resets_the_backoff() -> None:
     backoff = Backoff(0.1, 10.0)
     for _ in range(8):
         backoff.next_s()

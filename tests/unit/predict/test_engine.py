@@ -59,7 +59,7 @@ def test_a_chain_takes_the_sum() -> None:
 @pytest.mark.parametrize(
     ("workers", "slots", "expected"), [(1, 1, 12.0), (2, 1, 6.0), (3, 2, 2.0), (1, 12, 1.0), (40, 1, 1.0), (5, 1, 3.0)]
 )
-def test_equal_jobs_go_in_rounds(workers: int, slots: int, expected: float) -> None:
+def test_equal_jobs_run_in_rounds(workers: int, slots: int, expected: float) -> None:
     it = plan(wide(12), groups=[Group(workers, slots)])
     timeline = predict(it)
     assert round(timeline.makespan_s, 4) == expected
@@ -115,7 +115,7 @@ def test_failures_are_repeated_with_their_backoff() -> None:
     assert (dead.state, dead.tally) == ("FAILED", {"DEAD": 1, "CANCELLED": 1})
 
 
-def test_what_exceeds_its_timeout_fails() -> None:
+def test_a_job_that_exceeds_its_timeout_fails() -> None:
     timeline = predict(plan({"a": ""}, 9.0, templates={"a": JobTemplate(command="x", timeout_s=2.0, retries=0)}))
     assert (timeline.state, round(timeline.makespan_s, 4)) == ("FAILED", 2.0)
 
@@ -154,7 +154,7 @@ def test_resources_are_shared_out() -> None:
     assert sum(predict(none).stuck.values()) == 1
 
 
-def test_work_on_one_machine_shares_its_cpus() -> None:
+def test_jobs_on_one_machine_share_its_cpus() -> None:
     busy = plan(wide(4), cpu=1.0, groups=[Group(4)], shared_cpus=2.0)
     timeline = predict(busy)
     assert round(timeline.makespan_s, 2) == 2.0
@@ -165,26 +165,26 @@ def test_work_on_one_machine_shares_its_cpus() -> None:
     assert 1.4 < half.makespan_s < 2.1
 
 
-def test_files_between_jobs_and_secrets_hold_up_nothing() -> None:
+def test_files_between_jobs_and_secrets_add_no_delay() -> None:
     made = JobTemplate(command="x", outputs=(("rows", "rows.csv"),), secrets=("TOKEN",))
     used = JobTemplate(command="y", inputs=(("rows.csv", "a", "rows"),))
     it = plan({"a": "", "b": "a"}, templates={"a": made, "b": used})
     assert predict(it).state == "COMPLETED" and ends(it) == {"a": 1.0, "b": 2.0}
 
 
-def test_a_deadline_ends_it() -> None:
+def test_a_deadline_ends_the_predicted_run() -> None:
     it = plan({"a": "", "b": "a"}, 5.0)
     it.pipeline.deadline_s = 7.0
     timeline = predict(it)
     assert (timeline.state, round(timeline.makespan_s, 3)) == ("FAILED", 7.0)
 
 
-def test_what_a_master_would_refuse_is_refused() -> None:
+def test_a_pipeline_that_a_master_would_refuse_is_refused() -> None:
     with pytest.raises(InvalidGraph, match="retries"):
         predict(plan({"a": ""}, templates={"a": JobTemplate(command="x", retries=-1)}))
 
 
-def test_many_jobs_are_told_of() -> None:
+def test_the_progress_of_a_prediction_of_many_jobs_is_reported() -> None:
     told: list[tuple[int, int]] = []
     timeline = predict(plan(wide(12_000), groups=[Group(10, 10)]), lambda done, count: told.append((done, count)))
     assert told == [(5_000, 12_000), (10_000, 12_000)]
@@ -213,7 +213,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 @settings(max_examples=150, deadline=None)
 @given(plans())
-def test_no_prediction_is_better_than_it_can_be(it: Plan) -> None:
+def test_no_prediction_is_faster_than_its_lower_bound(it: Plan) -> None:
     timeline = predict(it)
     assert timeline.state == "COMPLETED"
     work = sum(sum(t.attempts) for t in it.durations)

@@ -71,7 +71,7 @@ def test_the_median_of_several_runs_counts() -> None:
     assert recorded_durations(runs) == {"a": JobDuration((2.0, 2.0, 2.0), 0.0)}
 
 
-def test_of_nothing_nothing_is_learnt() -> None:
+def test_an_empty_recording_gives_no_durations() -> None:
     assert recorded_durations([]) == {}
     assert recorded_durations([Recording(0.0, [Row("a", "w", 1.0, 1.0, 0.0)], {"w": Host("h", 2.0, 1)})]) == {
         "a": JobDuration((0.0,), 0.0)

@@ -130,7 +130,7 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
     assert len(OPCODE_OF) == len(OPCODES)
 
 
-def test_messages_of_a_peer_that_knows_no_files_of_one_machine_are_read() -> None:
+def test_messages_of_an_older_peer_without_local_file_exchange_are_read() -> None:
     """Older peers send neither `proof` nor `path` nor `content`."""
     short: list[tuple[msg.Message, int]] = [
         (msg.SendFile(9, "n", 3, "00"), 4), (msg.SendFile(9, "n", 3, "00", "p", "/f"), 6),
@@ -176,7 +176,7 @@ def test_an_unknown_opcode_is_answered() -> None:
     [((5, 1), "Expected `str`, got `int` - at `$[1]`"), ((5,), "Expected `array` of at least length 2, got 1")],
     ids=["a wrong type", "a field too few"],
 )
-def test_a_payload_that_is_no_such_message_is_answered_to_whoever_asked(fields: tuple[object, ...], why: str) -> None:
+def test_an_invalid_payload_is_answered_to_its_request(fields: tuple[object, ...], why: str) -> None:
     error = misfit(frame(msg.Cancel, *fields))
     assert (error.request, error.message) == (5, f"opcode 18 (Cancel) has an invalid payload: {why}")
 
@@ -184,7 +184,7 @@ def test_a_payload_that_is_no_such_message_is_answered_to_whoever_asked(fields: 
 @pytest.mark.parametrize(
     "payload", [b"", b"\xc1", b"\x91", b"\x80", b"\x90", b"\xc3", b"\x91\xc3", b"\x91\xa1a", b"\xdd\xff\xff\xff\xff"]
 )
-def test_a_payload_without_a_request_is_answered_to_nobody(payload: bytes) -> None:
+def test_an_invalid_payload_without_a_request_id_is_answered_with_the_id_0(payload: bytes) -> None:
     assert misfit(encode_frame(18, payload)).request == 0
 
 
@@ -198,7 +198,7 @@ def test_nesting_without_end_is_answered() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\0\0\0", struct.pack(">I", 2) + b"\x90"], ids=["none", "torn", "too long"])
-def test_a_blob_frame_without_a_message(payload: bytes) -> None:
+def test_a_blob_frame_without_a_message_is_refused(payload: bytes) -> None:
     assert misfit(encode_frame(200, payload, BLOB)).message == "opcode 200: a blob frame whose message is longer than the frame"
 
 
@@ -211,7 +211,7 @@ def test_an_error_frame_is_marked() -> None:
     assert encode(msg.Error(1, "bug", "x"))[2] == ERROR
 
 
-def test_an_error_says_what_its_exception_says() -> None:
+def test_an_error_message_has_the_text_of_its_exception() -> None:
     assert error_of(3, Conflict("taken")) == msg.Error(3, "conflict", "taken", "", False)
     assert error_of(3, InvalidGraph("cycle", "a")) == msg.Error(3, "invalid_graph", "cycle", "a", False)
     assert error_of(3, InvalidGraph("cycle", "a"), "b").job == "b"
@@ -230,12 +230,12 @@ def test_features_that_both_know_are_used() -> None:
     assert answer(msg.Hello(1, "worker", 1, "x"), software="y", cluster="c", term=1).features == ()
 
 
-def test_versions_may_differ_by_one_and_the_lower_is_spoken() -> None:
+def test_versions_may_differ_by_one_and_the_lower_is_used() -> None:
     assert answer(msg.Hello(1, "worker", 2, "x"), software="y", cluster="c", term=1).version == 1
 
 
 @pytest.mark.parametrize("version", [3, -1, 1000])
-def test_a_version_that_is_too_far_away(version: int) -> None:
+def test_a_version_that_differs_by_more_than_one_is_refused(version: int) -> None:
     with pytest.raises(VersionMismatch) as caught:
         answer(msg.Hello(1, "worker", version, "x"), software="y", cluster="c", term=1)
     assert str(caught.value) == (
@@ -243,11 +243,11 @@ def test_a_version_that_is_too_far_away(version: int) -> None:
     )
 
 
-def test_who_does_not_say_hello_first() -> None:
+def test_a_peer_whose_first_message_is_no_hello_is_refused() -> None:
     with pytest.raises(ProtocolError, match="the first message must be a Hello, not a Ping"):
         answer(msg.Ping(1), software="y", cluster="c", term=1)
 
 
-def test_a_role_that_does_not_exist() -> None:
+def test_an_unknown_role_is_refused() -> None:
     with pytest.raises(ProtocolError, match="a Hello with the role 'admin': roles are client and worker"):
         answer(msg.Hello(1, "admin", 1, "x"), software="y", cluster="c", term=1)

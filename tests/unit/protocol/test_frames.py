@@ -52,13 +52,13 @@ def test_large_frames_come_out_too_whether_bytes_are_given_or_put_in_place() -> 
         assert decoder.receive_data(data[9 + head :]) == wanted[1:]
 
 
-def test_pending_counts_what_is_not_whole() -> None:
+def test_pending_counts_the_bytes_of_incomplete_frames() -> None:
     decoder = FrameDecoder()
     decoder.receive_data(raw(b"abc", flags=MORE) + raw(b"defg")[:10])
     assert decoder.pending == 3 + 10
 
 
-def test_the_limit_is_checked_as_soon_as_it_is_announced() -> None:
+def test_a_frame_over_the_limit_is_refused_when_its_size_is_announced() -> None:
     decoder = FrameDecoder()
     with pytest.raises(ProtocolError, match=r"a frame of 67,108,865 bytes was announced; the limit is 67,108,864"):
         decoder.receive_data(raw(b"", length=MAX_FRAME + 1))
@@ -74,20 +74,20 @@ def test_the_limit_holds_when_the_header_comes_in_pieces() -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2, ord("G"), 0x16])
-def test_another_version_or_another_protocol(version: int) -> None:
+def test_another_version_or_another_protocol_is_refused(version: int) -> None:
     with pytest.raises(
         VersionMismatch, match=f"the peer speaks TITAN_PROTO {version}, or another protocol; this side speaks version 1"
     ):
         FrameDecoder().receive_data(raw(b"", version=version))
 
 
-def test_more_joins_frames_of_one_message() -> None:
+def test_the_flag_more_joins_frames_of_one_message() -> None:
     data = raw(b"ab", flags=MORE) + raw(b"", flags=MORE) + raw(b"cd") + raw(b"e")
     assert FrameDecoder().receive_data(data) == [Frame(4, 0, b"abcd"), Frame(4, 0, b"e")]
 
 
 @pytest.mark.parametrize("other", [raw(b"x", opcode=5), raw(b"x", flags=BLOB), raw(b"x", flags=COMPRESSED | MORE)])
-def test_another_message_in_the_middle_of_one(other: bytes) -> None:
+def test_another_message_between_the_frames_of_a_message_is_refused(other: bytes) -> None:
     with pytest.raises(ProtocolError, match="arrived within a message of opcode 4"):
         FrameDecoder().receive_data(raw(b"ab", flags=MORE) + other)
 
@@ -99,7 +99,7 @@ def test_a_joined_message_has_a_limit_too() -> None:
         decoder.receive_data(raw(b"x" * 10, flags=MORE) * 3)
 
 
-def test_a_message_over_the_size_of_a_frame_goes_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_larger_than_a_frame_is_sent_in_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "MAX_FRAME", 100)
     monkeypatch.setattr(frames, "MAX_MESSAGE", 300)
     monkeypatch.setattr(frames, "_PART", 40)
@@ -111,7 +111,7 @@ def test_a_message_over_the_size_of_a_frame_goes_as_several(monkeypatch: pytest.
         encode_frame(4, bytes(301))
 
 
-def test_what_compresses_well_is_compressed_if_the_peer_can_read_it() -> None:
+def test_a_compressible_payload_is_compressed_if_the_peer_can_read_it() -> None:
     payload = b"abcd" * COMPRESS_FROM
     packed = encode_frame(4, payload, BLOB, compress=True)
     assert packed[2] == BLOB | COMPRESSED and len(packed) < 1000
@@ -119,7 +119,7 @@ def test_what_compresses_well_is_compressed_if_the_peer_can_read_it() -> None:
     assert encode_frame(4, payload, BLOB)[2] == BLOB
 
 
-def test_what_is_small_or_compresses_badly_is_not() -> None:
+def test_a_small_or_incompressible_payload_is_not_compressed() -> None:
     noise = b"".join(struct.pack(">Q", n * 0x9E3779B97F4A7C15 & (1 << 64) - 1) for n in range(COMPRESS_FROM // 8))
     assert encode_frame(4, b"a" * (COMPRESS_FROM - 1), compress=True)[2] == 0
     assert encode_frame(4, noise, compress=True)[2] == 0
@@ -136,12 +136,12 @@ def test_what_is_small_or_compresses_badly_is_not() -> None:
     ],
     ids=["a bomb", "no size", "torn", "noise", "nothing"],
 )
-def test_a_compressed_payload_that_cannot_be_trusted(payload: bytes) -> None:
+def test_an_invalid_compressed_payload_is_refused(payload: bytes) -> None:
     with pytest.raises(ProtocolError, match="a compressed payload"):
         FrameDecoder(max_message=1000).receive_data(raw(payload, flags=COMPRESSED))
 
 
-def test_a_bomb_that_lies_about_its_size() -> None:
+def test_a_compression_bomb_with_a_false_size_is_refused() -> None:
     honest = zstandard.ZstdCompressor().compress(bytes(1 << 20))
     size_at = honest.index(struct.pack("<I", 1 << 20))
     liar = honest[:size_at] + struct.pack("<I", 512) + honest[size_at + 4 :]

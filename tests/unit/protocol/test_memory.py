@@ -20,7 +20,7 @@ HEADER = struct.Struct(">BBBBI")
 
 
 @pytest.mark.parametrize("step", [1000, 128 * 1024])
-def test_a_large_frame_takes_what_has_come_of_it(step: int) -> None:
+def test_a_large_frame_uses_memory_only_for_the_bytes_received(step: int) -> None:
     decoder, size = FrameDecoder(), 20 << 20
     data = HEADER.pack(VERSION, 4, 0, 0, size) + bytes(size)
     frames, came = decoder.receive_data(data[:9]), 9
@@ -37,7 +37,7 @@ def test_a_large_frame_takes_what_has_come_of_it(step: int) -> None:
     assert (came, len(frames[0].payload), decoder.memory) == (len(data), size, 0)
 
 
-def test_somebody_who_still_looks_at_the_memory_does_not_stop_the_growth() -> None:
+def test_a_buffer_grows_although_a_view_of_it_exists() -> None:
     decoder = FrameDecoder()
     data = HEADER.pack(VERSION, 4, 0, 0, 1 << 20) + bytes(range(256)) * 4096
     decoder.receive_data(data[:9])
@@ -52,7 +52,7 @@ def test_somebody_who_still_looks_at_the_memory_does_not_stop_the_growth() -> No
     assert frames[0].payload == data[8:]
 
 
-def test_what_compresses_too_well_can_be_read_all_the_same() -> None:
+def test_a_payload_above_the_compression_ratio_can_still_be_read() -> None:
     """Readers of older versions can read it too: they ignore the bytes after the compressed
     frame."""
     message = msg.Values(1, [0], [6], [bytes(4 << 20)], [""])
@@ -63,13 +63,13 @@ def test_what_compresses_too_well_can_be_read_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("size", [FREE_BYTES + 1, 60 << 20])
-def test_a_payload_that_becomes_too_much_is_a_fault(size: int) -> None:
+def test_a_payload_that_decompresses_above_the_limit_is_a_fault(size: int) -> None:
     bomb = zstandard.ZstdCompressor().compress(bytes(size))
     with pytest.raises(ProtocolError, match="over 100 times as many"):
         FrameDecoder().receive_data(encode_frame(4, bomb, COMPRESSED))
 
 
-def test_a_payload_that_announces_more_than_it_has_is_a_fault() -> None:
+def test_a_payload_with_a_wrong_announced_size_is_a_fault() -> None:
     good = bytearray(zstandard.ZstdCompressor().compress(bytes(1000)))
     at = good.index((1000 - 256).to_bytes(2, "little"))
     good[at : at + 2] = (900 - 256).to_bytes(2, "little")
@@ -77,7 +77,7 @@ def test_a_payload_that_announces_more_than_it_has_is_a_fault() -> None:
         FrameDecoder().receive_data(encode_frame(4, bytes(good), COMPRESSED))
 
 
-def test_a_stranger_has_small_frames_until_it_has_said_who_it_is() -> None:
+def test_only_small_frames_are_accepted_before_the_handshake() -> None:
     decoder = MessageDecoder.before_handshake()
     with pytest.raises(ProtocolError, match="the limit is 4,096"):
         decoder.receive_data(HEADER.pack(VERSION, 1, 0, 0, 4097))
@@ -101,7 +101,7 @@ class _Recorded(Peer):
         self.reads = True
 
 
-def test_beyond_the_budget_the_oldest_goes_on_and_the_others_when_there_is_room() -> None:
+def test_above_the_budget_the_oldest_peer_is_read_and_the_others_wait_for_room() -> None:
     asyncio.run(_beyond_the_budget())
 
 
@@ -123,7 +123,7 @@ async def _beyond_the_budget() -> None:
     assert flow.total == 0
 
 
-def test_nobody_who_takes_much_gets_beyond_the_budget_once_more() -> None:
+def test_above_the_budget_only_the_oldest_and_small_peers_are_read() -> None:
     asyncio.run(_all_are_held_at_once())
 
 

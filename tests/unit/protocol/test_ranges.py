@@ -90,14 +90,14 @@ def result(**changed: Any) -> msg.Results:
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_what_is_out_of_its_range_is_refused_by_the_decoder(message: msg.Message) -> None:
+def test_a_value_out_of_its_range_is_refused_by_the_decoder(message: msg.Message) -> None:
     (answer,) = MessageDecoder().receive_data(encode(message))
     assert isinstance(answer, Misfit)
     assert answer.error.request == message.request
     assert answer.error.code == "protocol"
 
 
-def test_the_request_id_of_an_answer_is_one_that_a_peer_can_read() -> None:
+def test_the_answer_to_an_unreadable_request_id_has_the_id_0() -> None:
     (answer,) = MessageDecoder().receive_data(encode(msg.Ping(2**64 - 1)))
     assert isinstance(answer, Misfit)
     assert answer.error.request == 0

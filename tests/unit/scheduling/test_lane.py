@@ -20,7 +20,7 @@ def test_priority_goes_before_age() -> None:
     assert drain(lane) == [2, 4, 1, 3, 5]
 
 
-def test_a_job_that_comes_back_stands_where_it_stood() -> None:
+def test_a_job_that_returns_has_its_old_place_in_the_lane() -> None:
     lane = Lane(lambda _: True)
     for job in range(1, 5):
         lane.push(1, job)
@@ -29,7 +29,7 @@ def test_a_job_that_comes_back_stands_where_it_stood() -> None:
     assert drain(lane) == [1, 2, 3, 4]
 
 
-def test_who_is_gone_is_dropped_when_its_turn_comes() -> None:
+def test_a_job_that_is_no_longer_ready_is_dropped_at_its_turn() -> None:
     gone = {1, 3}
     lane = Lane(lambda job: job not in gone)
     for job in (2, 3, 1):

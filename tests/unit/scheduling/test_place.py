@@ -35,27 +35,27 @@ def test_lanes_that_share_a_worker_take_turns_by_priority_and_age() -> None:
     assert place(lanes, {}, [], pool_of((("A", "B"), 4))) == {1: [4, 2, 1, 3]}
 
 
-def test_a_lane_that_nobody_serves_blocks_nobody() -> None:
+def test_a_lane_without_a_capable_worker_blocks_no_other_lane() -> None:
     assert place({"C": lane_of((9, 1)), "A": lane_of((1, 2))}, {}, [], pool_of((("A",), 1))) == {1: [2]}
 
 
-def test_a_pinned_job_leads_those_behind_it_and_follows_those_before_it() -> None:
+def test_a_pinned_job_keeps_its_place_between_other_jobs() -> None:
     lanes: dict[LaneKey, Lane] = {"A": lane_of((9, 3), (1, 4))}
     assert place(lanes, {1: lane_of((5, 2))}, [1], pool_of((("A",), 2))) == {1: [3, 2]}
     lanes = {"A": lane_of((1, 4), (1, 5))}
     assert place(lanes, {1: lane_of((1, 2))}, [1], pool_of((("A",), 2))) == {1: [2, 4]}
 
 
-def test_a_pinned_job_goes_before_a_lesser_one_also_behind_a_greater_one_that_goes_elsewhere() -> None:
+def test_a_pinned_job_precedes_a_lower_job_although_a_higher_job_goes_to_another_worker() -> None:
     lanes: dict[LaneKey, Lane] = {"A": lane_of((9, 3), (1, 4))}
     assert place(lanes, {2: lane_of((5, 2))}, [2], pool_of((("A",), 1), (("A",), 1))) == {1: [3], 2: [2]}
 
 
-def test_a_pinned_job_waits_for_its_worker_alone_and_blocks_nobody() -> None:
+def test_a_pinned_job_waits_only_for_its_worker_and_blocks_no_other_job() -> None:
     pool = pool_of((("A",), 1), (("A",), 1))
     pool.use(1, 1)
     assert place({"A": lane_of((1, 4))}, {1: lane_of((9, 2))}, [1, 2], pool) == {2: [4]}
 
 
-def test_pinned_jobs_of_a_worker_that_is_gone() -> None:
+def test_a_pinned_job_of_an_unknown_worker_is_not_placed() -> None:
     assert place({}, {7: lane_of((1, 1))}, [7], Pool()) == {}

@@ -17,11 +17,11 @@ def test_the_least_loaded_is_best_by_share_of_its_slots() -> None:
     assert pool_of(w1=(4, 2), w2=(10, 3), w3=(2, 1)).best("GENERAL") == 2
 
 
-def test_among_equals_the_one_that_joined_first() -> None:
+def test_of_equally_loaded_workers_the_first_to_join_is_best() -> None:
     assert pool_of(w3=(2, 1), w2=(4, 2), w1=(2, 2)).best("GENERAL") == 2
 
 
-def test_among_equals_of_different_groups_the_one_that_joined_first() -> None:
+def test_of_equally_loaded_workers_in_different_groups_the_first_to_join_is_best() -> None:
     pool = Pool()
     pool.put(2, ("GENERAL",), 1, 0, open_=True)
     pool.put(1, ("GENERAL", "GPU"), 1, 0, open_=True)
@@ -29,7 +29,7 @@ def test_among_equals_of_different_groups_the_one_that_joined_first() -> None:
     assert pool.best("GPU") == 1
 
 
-def test_who_is_full_closed_or_cannot_is_never_best() -> None:
+def test_a_full_closed_or_incapable_worker_is_never_best() -> None:
     pool = pool_of(w1=(1, 1), w2=(0, 0))
     pool.put(3, ("GENERAL",), 8, 0, open_=False)
     assert pool.best("GENERAL") is None
@@ -63,7 +63,7 @@ def test_a_worker_that_was_dropped_is_gone() -> None:
     assert (pool.best("GENERAL"), pool.room(1)) == (2, 0)
 
 
-def test_an_attempt_too_many_leaves_less_than_no_room() -> None:
+def test_a_worker_with_an_attempt_too_many_has_negative_room() -> None:
     """A worker that comes back with attempts that the master had given up holds too many attempts
     for a while."""
     pool = pool_of(w1=(1, 2))
@@ -71,7 +71,7 @@ def test_an_attempt_too_many_leaves_less_than_no_room() -> None:
     assert pool.best("GENERAL") is None
 
 
-def test_what_a_worker_may_hold_ready_is_given_to_it_only_when_no_slot_is_free() -> None:
+def test_jobs_are_prefetched_only_when_no_slot_is_free() -> None:
     pool = Pool()
     for worker, used in ((1, 1), (2, 0)):
         pool.put(worker, ("GENERAL",), 1, used, open_=True, depth=1)
@@ -84,7 +84,7 @@ def test_what_a_worker_may_hold_ready_is_given_to_it_only_when_no_slot_is_free()
     assert pool.best("GENERAL") is None
 
 
-def test_who_has_a_free_slot_and_who_holds_more_than_its_slots() -> None:
+def test_idle_workers_and_workers_with_prefetched_jobs_are_tracked() -> None:
     pool = Pool()
     for worker, used, is_open in ((1, 0, True), (2, 1, True), (3, 2, True), (4, 0, False), (5, 2, False)):
         pool.put(worker, ("GENERAL",), 1, used, open_=is_open, depth=1)

@@ -66,20 +66,20 @@ def test_a_worker_takes_as_many_as_its_resources_are_enough_for() -> None:
     assert queue.place() == {1: [4]}
 
 
-def test_they_never_wait_on_a_worker_for_a_slot() -> None:
+def test_jobs_with_resources_are_never_prefetched() -> None:
     queue = Queue(pool_of((1, (9, 9, 9)), depth=4))
     queue.add(wants(cpus=1), count=3)
     queue.add(PLAIN, count=3)
     assert queue.place() == {1: [1]}, "and nothing that comes later goes before them"
 
 
-def test_the_least_loaded_of_those_where_it_fits() -> None:
+def test_a_job_goes_to_the_least_loaded_worker_that_has_room() -> None:
     queue = Queue(pool_of((4, (1, 9, 0)), (4, (8, 9, 0)), (4, (8, 9, 0))))
     queue.add(wants(cpus=2), count=4)
     assert queue.place() == {2: [1, 3], 3: [2, 4]}
 
 
-def test_several_capabilities_have_to_be_on_one_worker() -> None:
+def test_several_capabilities_must_be_on_one_worker() -> None:
     pool = Pool()
     both = Demand(("A", "B"))
     for number, capabilities in enumerate((("A",), ("B",), ("B", "C", "A")), 1):
@@ -94,7 +94,7 @@ def test_several_capabilities_have_to_be_on_one_worker() -> None:
     assert pool.best(both) is None
 
 
-def test_one_that_fits_nowhere_blocks_nobody() -> None:
+def test_a_job_that_fits_on_no_worker_blocks_no_other_job() -> None:
     queue = Queue(pool_of((2, (4, 0, 0)), (2, (4, 0, 0))))
     queue.add(wants(gpus=1), priority=9)
     queue.add(PLAIN, count=2)
@@ -104,7 +104,7 @@ def test_one_that_fits_nowhere_blocks_nobody() -> None:
 
 
 # -- room that is held -----------------------------------------------------------------------------
-def test_a_large_one_is_not_passed_for_ever_by_small_ones() -> None:
+def test_a_large_job_is_not_overtaken_for_ever_by_small_jobs() -> None:
     """Four small jobs run. Each that ends is followed by another small job, until the large job has
     waited long enough."""
     queue = Queue(pool_of((8, (4, 0, 0))))
@@ -125,7 +125,7 @@ def test_a_large_one_is_not_passed_for_ever_by_small_ones() -> None:
     assert queue.place(now=18.0) == {1: [7, 8, 9, 10]}
 
 
-def test_what_needs_nothing_that_is_held_goes_on() -> None:
+def test_jobs_that_need_no_held_resource_continue_to_run() -> None:
     """While a GPU is busy for long, jobs without a GPU lose one slot, and no more."""
     queue = Queue(pool_of((4, (4, 0, 1))))
     queue.add(wants(gpus=1), count=2)
@@ -139,7 +139,7 @@ def test_what_needs_nothing_that_is_held_goes_on() -> None:
     assert queue.place(now=10.0) == {1: [2, 8]}
 
 
-def test_nothing_waits_where_room_is_held() -> None:
+def test_no_job_is_prefetched_where_room_is_held() -> None:
     queue = Queue(pool_of((1, (4, 0, 0)), (1, (0, 0, 0)), depth=3))
     queue.add(PLAIN, count=2)
     queue.place()
@@ -150,7 +150,7 @@ def test_nothing_waits_where_room_is_held() -> None:
     assert queue.place(now=1.1) == {1: [3, 7, 8, 9]}, "with room for it nothing is held any more"
 
 
-def test_a_greater_one_takes_room_that_is_held_for_a_lesser_one() -> None:
+def test_a_job_of_higher_priority_takes_the_room_held_for_a_lower_one() -> None:
     queue = Queue(pool_of((2, (4, 0, 0))), patience_s=0.0)
     queue.add(wants(cpus=3))
     queue.place()
@@ -163,7 +163,7 @@ def test_a_greater_one_takes_room_that_is_held_for_a_lesser_one() -> None:
     assert queue.place(now=3.0) == {1: [4]}
 
 
-def test_the_same_worker_holds_room_as_long_as_it_can() -> None:
+def test_room_is_held_on_the_same_worker_as_long_as_possible() -> None:
     queue = Queue(pool_of((2, (4, 0, 0)), (2, (4, 0, 0))), patience_s=0.0)
     queue.add(wants(cpus=3), count=2)
     queue.place()
@@ -178,7 +178,7 @@ def test_the_same_worker_holds_room_as_long_as_it_can() -> None:
     assert list(queue.pool.holds) == [3 - home]
 
 
-def test_room_is_held_for_one_that_is_bound_to_its_node() -> None:
+def test_room_is_held_for_a_pinned_job() -> None:
     queue = Queue(pool_of((2, (4, 0, 0)), (2, (4, 0, 0))), patience_s=0.0)
     queue.add(wants(cpus=3), count=2)
     queue.place()
@@ -189,7 +189,7 @@ def test_room_is_held_for_one_that_is_bound_to_its_node() -> None:
     assert queue.place(now=2.0) == {1: [3, 5]}
 
 
-def test_those_bound_to_one_node_go_in_their_order() -> None:
+def test_jobs_pinned_to_one_worker_run_in_their_order() -> None:
     queue = Queue(pool_of((4, (4, 0, 0))))
     queue.add(wants(cpus=3))
     queue.place()
@@ -211,7 +211,7 @@ def test_demands_that_reserve_workers_are_bounded() -> None:
 
 
 # -- views -----------------------------------------------------------------------------------------
-def test_a_view_that_fell_behind_is_made_anew() -> None:
+def test_an_outdated_view_of_the_pool_is_rebuilt() -> None:
     pool = pool_of((1, (4, 0, 0)), (1, (8, 0, 0)))
     assert pool.best(wants(cpus=6)) == 2
     for i in range(5000):
@@ -229,14 +229,14 @@ def test_without_demands_for_resources_nothing_is_logged() -> None:
     assert pool._log == []
 
 
-def test_how_many_come_before() -> None:
+def test_the_number_of_jobs_before_a_job_is_counted() -> None:
     lane = Lane(lambda job: job % 2 == 0)
     for job in (2, 4, 5, 6, 8, 3, 7):
         lane.push(1, job)
     assert [lane.ahead(sort_key(1, job)) for job in (2, 3, 6, 9)] == [0, 1, 2, 4]
 
 
-def test_who_waits_behind_a_hold_has_room_when_a_lesser_job_has_it_instead() -> None:
+def test_a_pinned_job_behind_a_hold_gets_the_room_before_a_later_job() -> None:
     queue = Queue(pool_of((1, (4, 9, 9)), depth=1), patience_s=0.0)
     queue.add(PLAIN)
     queue.place()  # the slot is taken, and one attempt may wait behind it

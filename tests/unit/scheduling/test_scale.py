@@ -19,20 +19,20 @@ def look(**changes: Any) -> Look:
     return CALM._replace(**changes)
 
 
-def test_a_long_queue_starts_as_many_as_there_may_be() -> None:
+def test_a_long_queue_starts_burst_workers_up_to_the_maximum() -> None:
     assert plan(RULE, look(demand=59), KNOBS) == Plan(8, (), "59 queued for 1 slot")
 
 
-def test_no_more_than_the_queue_needs() -> None:
+def test_no_more_burst_workers_start_than_the_queue_needs() -> None:
     assert plan(RULE, look(demand=5), KNOBS).start == 5
     assert plan(RULE, look(demand=5), KNOBS._replace(slots=4)).start == 2
 
 
-def test_where_no_worker_can_take_them_one_job_is_enough() -> None:
+def test_without_a_capable_worker_one_queued_job_starts_a_burst_worker() -> None:
     assert plan(RULE, look(demand=1, slots=0), KNOBS) == Plan(1, (), "1 queued for 0 slots")
 
 
-def test_those_on_their_way_are_slots_already() -> None:
+def test_starting_burst_workers_count_as_slots() -> None:
     it = plan(RULE, look(demand=4, coming=4, bursts=4), KNOBS)
     assert it == Plan(0, (), "4 queued for 5 slots, of which 4 are starting")
 
@@ -43,18 +43,18 @@ def test_a_short_queue_has_to_last() -> None:
     assert plan(RULE, few._replace(waited_s=60.0), KNOBS) == Plan(1, (), "1 queued for 4 slots")
 
 
-def test_after_a_change_it_cools_down() -> None:
+def test_no_burst_worker_starts_during_the_cool_down_after_a_change() -> None:
     it = plan(RULE, look(demand=9, bursts=2, since_change_s=10.0), KNOBS)
     assert it == Plan(0, (), "9 queued for 1 slot; the last change was 10 s ago, the next comes after 30 s")
 
 
-def test_the_maximum_counts_those_that_are_leaving() -> None:
+def test_leaving_burst_workers_count_towards_the_maximum() -> None:
     assert plan(RULE, look(demand=99, bursts=4, leaving=3), KNOBS).start == 1
     it = plan(RULE, look(demand=99, bursts=5, leaving=3), KNOBS)
     assert it == Plan(0, (), "99 queued for 1 slot, and the maximum of 8 is reached")
 
 
-def test_idle_ones_leave_when_nothing_is_queued() -> None:
+def test_idle_burst_workers_leave_when_nothing_is_queued() -> None:
     idle = (("a", 50.0), ("b", 45.0), ("c", 44.0))
     assert plan(RULE, look(bursts=3, idle=idle), KNOBS) == Plan(
         0, ("a", "b"), "nothing is queued and 2 workers had nothing to do for 45 s"
@@ -72,7 +72,7 @@ def test_the_minimum_is_kept_whatever_is_queued() -> None:
     assert it == Plan(0, (), "1 burst worker, and the minimum is 2; workers that are leaving must end first")
 
 
-def test_a_maximum_that_was_lowered_lets_idle_ones_go() -> None:
+def test_idle_burst_workers_leave_when_the_maximum_was_lowered() -> None:
     it = plan(Rule(("GENERAL",), 0, 1), look(bursts=3, demand=5, idle=(("a", 1.0),)), KNOBS)
     assert it == Plan(0, ("a",), "3 burst workers, and the maximum is 1")
 
@@ -81,7 +81,7 @@ def test_a_maximum_that_was_lowered_lets_idle_ones_go() -> None:
     st.integers(0, 9), st.integers(0, 9), st.integers(0, 200), st.integers(0, 20), st.integers(0, 9), st.integers(0, 9),
     st.integers(0, 9), st.floats(0, 100), st.floats(0, 100), st.integers(1, 4),
 )  # fmt: skip
-def test_never_above_the_maximum_nor_below_the_minimum(
+def test_the_number_of_burst_workers_stays_between_the_minimum_and_the_maximum(
     least: int, more: int, demand: int, slots: int, bursts: int, leaving: int, idle: int, since: float, waited: float, each: int
 ) -> None:
     rule = Rule(("X",), least, max(1, least + more))

@@ -22,12 +22,12 @@ def job(name: str, *parents: str, **more: Any) -> Job:
     return Job(name, command="true", parents=parents, **more)
 
 
-def test_with_parents_it_waits_for_these_only() -> None:
+def test_an_always_job_with_parents_waits_only_for_them() -> None:
     found = parents_of(job("a"), job("b"), job("last", "a", always=True))
     assert found["last"] == ["a"]
 
 
-def test_without_parents_it_waits_for_all_but_services_other_always_jobs_and_what_is_behind_it() -> None:
+def test_an_always_job_without_parents_waits_for_all_jobs_but_services_always_jobs_and_dependents() -> None:
     found = parents_of(
         job("last", always=True),
         job("a", hitl_message="well?"),
@@ -42,7 +42,7 @@ def test_without_parents_it_waits_for_all_but_services_other_always_jobs_and_wha
     assert found["clean"] == ["db"] and found["part[1]"] == ["a.gate"]
 
 
-def test_without_parents_it_waits_for_calls_too() -> None:
+def test_an_always_job_without_parents_also_waits_for_calls() -> None:
     @task
     def add(a: int, b: int) -> int:
         return a + b
@@ -59,7 +59,7 @@ def test_an_array_may_be_always() -> None:
     assert found["last[0]"] == found["last[1]"] == ["a"]
 
 
-def test_gates_and_jobs_have_it_in_their_template() -> None:
+def test_always_is_in_the_templates_of_gates_and_jobs() -> None:
     spec = stage(DAG("d", [job("a"), Gate("ask", "clean up?", [job("a")], always=True), job("last", always=True)])).spec
     assert [spec.templates[t].when for t in spec.template_of] == ["", "always", "always"]
 

@@ -27,7 +27,7 @@ def test_the_examples_of_docstrings_run() -> None:
     assert doctest.testmod(titan.sdk.arrays).failed == 0
 
 
-def test_one_job_for_each_item_and_what_waits_for_all() -> None:
+def test_an_array_has_one_job_for_each_item_and_its_dependents_wait_for_all() -> None:
     found = table(
         Job("start", command="true"),
         Job("part", command="true", foreach=["a b", 7, Path("x/y")], args=["--in", "${item}", "${index}"], parents=["start"]),
@@ -62,7 +62,7 @@ def test_a_matrix_and_items_that_are_mappings() -> None:
     ]  # fmt: skip
 
 
-def test_what_is_no_place_stays() -> None:
+def test_text_that_is_no_placeholder_stays() -> None:
     assert table(Job("a", command="true", args=["${item}", "$HOME"]))["a"][0] == ("${item}", "$HOME"), "no array, no places"
     found = table(Job("a", command="true", foreach=1, args=["$${item}", "${HOME}", "$$", "${item"]))
     assert found["a[0]"][0] == ("${item}", "${HOME}", "$$", "${item")
@@ -104,13 +104,13 @@ def test_a_member_can_be_a_parent_by_its_id() -> None:
         ({"id": "i" * 126, "foreach": 1}, "the last job of the array, is malformed"),
     ],
 )
-def test_what_is_wrong_is_said(job: dict[str, object], says: str) -> None:
+def test_an_invalid_array_is_refused_with_its_problem(job: dict[str, object], says: str) -> None:
     with pytest.raises(InvalidGraph) as caught:
         Job(**{"id": "a", "command": "true", **job})  # type: ignore[arg-type]
     assert says in str(caught.value)
 
 
-def test_what_only_the_whole_graph_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_that_only_the_whole_graph_shows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     array = Job("a", command="true", foreach=2)
     for jobs, says in (
         ([array, Job("a", command="true")], "job id 'a' is used twice: for an array, and for a job"),
@@ -126,7 +126,7 @@ def test_what_only_the_whole_graph_shows(monkeypatch: pytest.MonkeyPatch) -> Non
         stage(DAG("d", [array, Job("b", command="true", foreach=3, parents=["a"])]))
 
 
-def test_members_of_arrays_are_told_by_their_names() -> None:
+def test_members_of_arrays_are_recognised_by_their_names() -> None:
     for name in ("a[]", "a[-1]", "a[01]", "a[1", "a1]", "a[1]x", "a[" + "9" * 30 + "]", "a[\u0661]"):
         assert array_of(name) == ("", 0)
     assert array_of("a[0][12]") == ("a[0]", 12)

@@ -116,7 +116,7 @@ def test_a_registered_module_travels_by_value(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("module", ["no_such_module", 3, "titan.sdk"])
-def test_what_is_no_module_is_not_registered(module: Any) -> None:
+def test_registering_something_that_is_no_module_is_refused(module: Any) -> None:
     with pytest.raises(CallerError, match="register_by_value: "):
         titan.register_by_value(module)
 

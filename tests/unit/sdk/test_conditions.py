@@ -74,7 +74,7 @@ def test_the_conditions_of_a_saved_pipeline_are_renamed_with_its_jobs() -> None:
         ),
     ],
 )
-def test_what_cannot_work_is_refused(jobs: list[Job], problem: str) -> None:
+def test_an_impossible_condition_is_refused(jobs: list[Job], problem: str) -> None:
     with pytest.raises(InvalidGraph) as caught:
         staged(*jobs)
     assert problem in str(caught.value) and "\n" not in str(caught.value)

@@ -29,7 +29,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.s
     listening.close()
 
 
-def test_outside_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_of_a_job_the_context_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TITAN_CONTEXT", "TITAN_LEASE", "TITAN_RUN"):
         monkeypatch.delenv(name, raising=False)
     assert not context.in_job()

@@ -28,7 +28,7 @@ def parents(dag: model.DagSpec) -> dict[str, tuple[str, ...]]:
     return dict(zip(dag.ids, dag.parents, strict=True))
 
 
-def test_what_a_template_says() -> None:
+def test_failure_fields_of_a_job_are_in_its_template() -> None:
     made = spec(Job("a", command="x", backoff=2, backoff_max=30, no_retry=[64, 2, 2], on_failure="continue"), Job("b", command="x"))
     assert template(made, "a").retry == model.Retry(2.0, 30.0, (2, 64))
     assert template(made, "a").on_failure == "continue"
@@ -160,7 +160,7 @@ def test_bad_fields_of_gates_are_refused(fields: dict[str, Any], says: str) -> N
         ),
     ],
 )
-def test_what_only_the_whole_graph_shows(jobs: list[Job], says: str) -> None:
+def test_faults_that_only_the_whole_graph_shows_are_refused(jobs: list[Job], says: str) -> None:
     with pytest.raises(InvalidGraph) as error:
         stage(DAG("d", jobs))
     assert str(error.value).startswith(says), error.value
@@ -203,7 +203,7 @@ def pipeline(folder: Path, text: str) -> DAG:
     return load_pipeline(path)
 
 
-def test_a_pipeline_with_all_of_it(tmp_path: Path) -> None:
+def test_a_pipeline_file_reads_all_failure_fields(tmp_path: Path) -> None:
     made = pipeline(
         tmp_path,
         "  - {id: a, command: x, backoff: 1.5, backoff_max: 9, no_retry: [2, 64], on_failure: {run: alarm}}\n"

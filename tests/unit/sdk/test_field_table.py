@@ -66,7 +66,7 @@ print(make_job_table.job_table().splitlines()[-1])
 """
 
 
-def test_a_new_scalar_field_is_one_row_and_its_use(tmp_path: Path) -> None:
+def test_a_new_scalar_field_needs_only_one_row_and_its_use(tmp_path: Path) -> None:
     """The test adds the field to a copy of the package. The code that uses it is the field of the
     template, which carries the value to the worker."""
     shutil.copytree(SOURCE, tmp_path / "titan", ignore=shutil.ignore_patterns("__pycache__"))
@@ -100,7 +100,7 @@ def test_the_constructor_has_a_signature() -> None:
     assert typing.get_type_hints(Job.__init__)["retries"] is int
 
 
-def test_a_job_has_only_values_that_it_keeps() -> None:
+def test_a_job_has_no_attributes_for_the_fields_of_its_service() -> None:
     job = Job("a", command="x", type="service", port=80)
     assert not any(hasattr(job, name) for name in ("port", "health", "restart", "keep"))
     assert job.service is not None and job.service.port == 80
@@ -120,7 +120,7 @@ def test_every_row_is_whole() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, row in Job.ROWS.items() if row.use is Use.WORK and row.default is not ...])
-def test_a_gate_has_no_field_that_it_would_pass_over(name: str, tmp_path: Path) -> None:
+def test_a_field_that_a_gate_would_ignore_is_refused(name: str, tmp_path: Path) -> None:
     """In a pipeline the key alone is refused. In Python every value except the default is
     refused."""
     path = tmp_path / "p.yaml"
@@ -144,7 +144,7 @@ def test_a_gate_has_no_field_that_it_would_pass_over(name: str, tmp_path: Path) 
         ({"max_wait_seconds": 60}, "max_wait_seconds"),
     ],
 )
-def test_a_gate_refuses_what_it_did_not_look_at(fields: dict[str, typing.Any], field: str) -> None:
+def test_a_gate_refuses_fields_of_other_types(fields: dict[str, typing.Any], field: str) -> None:
     with pytest.raises(InvalidGraph, match=f"job 'a': {field}: does not apply to a gate"):
         Job("a", type="gate", **fields)
 

@@ -23,7 +23,7 @@ def test_an_input_makes_its_job_a_parent() -> None:
     assert spec.templates[0].outputs == (("model", "out/model.bin"), ("v1.2/log", "log"))
 
 
-def test_without_a_path_it_lies_where_it_was() -> None:
+def test_an_input_without_a_path_has_the_path_of_its_output() -> None:
     spec = stage(DAG("d", [TRAIN, Job("use", command="true", inputs=["train.model", TRAIN.output("v1.2/log")])])).spec
     assert spec.templates[1].inputs == (("out/model.bin", "train", "model"), ("log", "train", "v1.2/log"))
 
@@ -51,7 +51,7 @@ def test_the_outputs_of_a_whole_array() -> None:
         stage(DAG("d", [parts, Job("use", command="true", inputs={"in": "part.data", "in/0/x": "part[0].data"})]))
 
 
-def test_behind_a_gate_it_waits_for_both() -> None:
+def test_an_input_from_a_gated_job_waits_for_the_job_and_its_gate() -> None:
     gated = Job("train", command="true", outputs=["m"], hitl_message="well?")
     spec = stage(DAG("d", [gated, Job("use", command="true", inputs=["train.m"])])).spec
     assert spec.parents == [(), ("train",), ("train.gate", "train")]
@@ -72,7 +72,7 @@ def test_behind_a_gate_it_waits_for_both() -> None:
         ({"outputs": [f"o{i}" for i in range(257)]}, "the limit is 256"),
     ],
 )
-def test_fields_that_cannot_be(fields: dict[str, object], words: str) -> None:
+def test_invalid_file_fields_are_refused(fields: dict[str, object], words: str) -> None:
     with pytest.raises(InvalidGraph) as caught:
         Job("j", command="true", **fields)  # type: ignore[arg-type]
     assert words in str(caught.value) and str(caught.value).startswith("job 'j': ")
@@ -87,7 +87,7 @@ def test_fields_that_cannot_be(fields: dict[str, object], words: str) -> None:
         (["train[${index}].model"], "this is a single job"),
     ],
 )
-def test_inputs_that_nobody_gives(inputs: list[str], words: str) -> None:
+def test_an_input_that_no_job_gives_is_refused(inputs: list[str], words: str) -> None:
     with pytest.raises(InvalidGraph) as caught:
         stage(DAG("d", [TRAIN, Job("use", command="true", inputs=inputs)]))
     assert words in str(caught.value)
@@ -153,6 +153,6 @@ def test_an_expansion_gives_the_files_of_the_jobs_that_it_will_make() -> None:
 
 
 @pytest.mark.parametrize("item", [{"path": "a", "optional": "yes"}, {"optional": True}, {"path": "a", "often": True}])
-def test_options_of_a_file_that_cannot_be(item: dict[str, object]) -> None:
+def test_invalid_options_of_a_file_are_refused(item: dict[str, object]) -> None:
     with pytest.raises(InvalidGraph, match="must have path, and may have optional: true or false"):
         Job("j", command="x", outputs=[item])

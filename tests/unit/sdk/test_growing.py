@@ -30,7 +30,7 @@ WORK = Shape("work", JobTemplate(command="work"), ("--in", "${item}"))
         (3, [("--in", "0"), ("--in", "1"), ("--in", "2")]),
     ],
 )
-def test_a_job_for_each_item(items: object, args: list[tuple[str, ...]]) -> None:
+def test_an_expansion_makes_a_job_for_each_item(items: object, args: list[tuple[str, ...]]) -> None:
     spec = expanded(WORK, items)
     assert spec is not None
     assert spec.args == args and spec.ids == [f"work[{i}]" for i in range(len(args))]
@@ -59,13 +59,13 @@ def test_no_items_make_no_jobs(nothing: object) -> None:
         ([{"a": 1}], "item 0 is a mapping: write ${item.a}"),
     ],
 )
-def test_what_is_no_list_of_items(items: object, says: str) -> None:
+def test_a_value_that_is_no_list_of_items_is_refused(items: object, says: str) -> None:
     with pytest.raises(CallerError) as error:
         expanded(WORK, items)
     assert says in str(error.value) and str(error.value).startswith("work: expand: ")
 
 
-def test_an_addition_is_known_by_the_jobs_it_adds() -> None:
+def test_the_key_of_an_addition_depends_on_its_ids_and_not_on_its_templates() -> None:
     one = DagSpec("d", "", [JobTemplate(command="true")], ["a"], [0], [()], [()])
     other = msgspec.structs.replace(one, templates=[JobTemplate(command="false")])
     assert key_of(one, (), before_children=True) == key_of(other, (), before_children=True)
@@ -73,7 +73,7 @@ def test_an_addition_is_known_by_the_jobs_it_adds() -> None:
     assert len(key_of(one, (), before_children=False)) == 40
 
 
-def test_grow_says_what_was_asked() -> None:
+def test_grow_sends_the_request_and_returns_the_number_of_jobs() -> None:
     said: list[msg.Message] = []
 
     def ask(message: msg.Message, kind: type[msg.Message]) -> msg.Message:
@@ -143,7 +143,7 @@ def test_a_saved_pipeline_is_staged_as_a_call_that_adds_it() -> None:
         (lambda: stage(DAG("d", [Job("b", command="x"), Job("a", command="x", expand="b", args="${matrix.x}")])), "has no matrix"),
     ],
 )  # fmt: skip
-def test_what_cannot_stand_for_jobs(make: object, says: str) -> None:
+def test_invalid_placeholders_for_jobs_are_refused(make: object, says: str) -> None:
     with pytest.raises(InvalidGraph) as error:
         make()  # type: ignore[operator]
     assert says in str(error.value)

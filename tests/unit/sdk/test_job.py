@@ -129,7 +129,7 @@ def test_a_job_cannot_be_changed() -> None:
         Job("a", command="true").id = "b"  # type: ignore[misc]
 
 
-def test_a_name_of_a_permanent_file_is_told_by_its_prefix() -> None:
+def test_a_permanent_file_is_recognised_by_its_prefix() -> None:
     assert perm_name("perm:tools/x.sh") == "tools/x.sh"
     assert perm_name("x.sh") == ""
 
@@ -273,7 +273,7 @@ def test_any_value_is_taken_or_refused(fields: dict[str, Any]) -> None:
 
 @_patient
 @given(st.sampled_from([row for row in Job.ROWS.values() if row.make is not None]), _ANYTHING)
-def test_each_field_takes_a_value_or_says_what_is_wrong_with_it(row: Row, value: object) -> None:
+def test_each_field_accepts_a_value_or_returns_its_problem(row: Row, value: object) -> None:
     assert row.make is not None
     assert isinstance(problem_of(row.make, value), str)
 

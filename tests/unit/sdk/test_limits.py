@@ -45,13 +45,13 @@ def test_limits_are_normalised_to_bytes_and_numbers(given: object, meant: Limits
         ({"processes": 1.5}, "processes: must be an integer, not '1.5'"),
     ],
 )
-def test_what_is_said_of_the_rest(given: object, problem: str) -> None:
+def test_invalid_limits_are_refused_with_their_problem(given: object, problem: str) -> None:
     with pytest.raises(InvalidGraph) as said:
         Job("a", command="true", limits=given)  # type: ignore[arg-type]
     assert str(said.value).startswith(f"job 'a': limits: {problem}")
 
 
-def test_it_travels_in_the_template() -> None:
+def test_limits_are_in_the_template() -> None:
     jobs = [Job("a", command="true", limits={"cpus": 1}), Job("b", command="true"), Job("c", command="true", limits={"cpus": 1.0})]
     with_limits, without = stage(DAG("d", jobs)).spec.templates
     assert (with_limits.limits, without.limits) == (Limits(cpus=1.0), None)
@@ -76,7 +76,7 @@ def test_limits_are_read_from_a_pipeline_file(tmp_path: Path) -> None:
         ("{cpu: 1}", "limits: 'cpu' is not a limit: did you mean 'cpus'?"),
     ],
 )
-def test_a_pipeline_that_says_it_wrong(tmp_path: Path, written: str, problem: str) -> None:
+def test_invalid_limits_in_a_pipeline_file_are_refused_with_their_line(tmp_path: Path, written: str, problem: str) -> None:
     path = pipeline(tmp_path, written)
     with pytest.raises(InvalidPipeline) as said:
         load_pipeline(path)
@@ -92,7 +92,7 @@ def test_a_pipeline_that_says_it_wrong(tmp_path: Path, written: str, problem: st
         (JobTemplate(function="f" * 64, limits=Limits(processes=1)), "a call shares its process with others"),
     ],
 )
-def test_the_master_looks_too(template: JobTemplate, problem: str) -> None:
+def test_the_master_checks_limits_itself(template: JobTemplate, problem: str) -> None:
     with pytest.raises(InvalidGraph, match=problem):
         graph.resolve(DagSpec("d", "", [template], ["a"], [0], [()], [()]))
 

@@ -31,7 +31,7 @@ def test_a_single_capability_leaves_needs_empty() -> None:
     assert template_of(Job("a", command="x", requirement=["GPU", "GPU"])) == ("GPU", None)
 
 
-def test_several_capabilities_and_resources() -> None:
+def test_several_capabilities_and_resources_are_in_the_template() -> None:
     job = Job("a", command="x", requirement=["GPU", "HIGH_MEM"], cpus=0.5, memory="4GiB", gpus=1)
     assert (job.requirement, job.cpus, job.memory, job.gpus) == (("GPU", "HIGH_MEM"), 0.5, 4 * GIB, 1)
     assert template_of(job) == ("GPU", Needs(0.5, 4 * GIB, 1, ("HIGH_MEM",)))
@@ -42,7 +42,7 @@ def test_jobs_that_ask_for_different_things_have_different_templates() -> None:
     assert len(stage(DAG("d", jobs)).spec.templates) == 6
 
 
-def test_a_pipeline_says_the_same(tmp_path: Path) -> None:
+def test_a_pipeline_file_reads_capabilities_and_resources(tmp_path: Path) -> None:
     lines = "requirement: [GPU, HIGH_MEM]", "cpus: 1.5", "memory: 512MiB", "gpus: 2"
     text = "name: x\nproject: false\njobs:\n  - id: a\n    command: 'true'\n" + "".join(f"    {line}\n" for line in lines)
     (tmp_path / "p.yaml").write_text(text)
@@ -79,13 +79,13 @@ def test_sizes_are_parsed_with_their_units(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1", "1 PiB", "1e99", "0x10", "1.2.3", "9999TiB", "nan", "inf", "1_000"])
-def test_what_is_no_size(text: str) -> None:
+def test_an_invalid_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"size|must be"):
         size_of(text)
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), "8", True, None])
-def test_a_worker_that_says_nonsense_has_nothing(value: object) -> None:
+def test_invalid_totals_of_a_worker_count_as_zero(value: object) -> None:
     assert totals_of({"cpus": value, "memory_bytes": value, "gpus": value}) == (0, 0, 0)  # type: ignore[dict-item]
 
 
@@ -104,7 +104,7 @@ def test_a_job_that_some_worker_can_run_is_not_reported() -> None:
     assert describe_unmet(DAG("d", jobs), [worker("GENERAL"), worker("GPU", "GENERAL", gpus=2)], "m:1") == []
 
 
-def test_several_capabilities_have_to_be_on_one_worker() -> None:
+def test_capabilities_spread_over_several_workers_are_reported() -> None:
     dag = DAG("d", [Job(f"j{i}", command="x", requirement=["A", "B"]) for i in range(3)])
     assert describe_unmet(dag, [worker("A"), worker("B"), worker("A", "B", state="LOST")], "m:1") == [
         "no worker offers A and B; jobs that require it wait until one does. Start one: "
@@ -112,7 +112,7 @@ def test_several_capabilities_have_to_be_on_one_worker() -> None:
     ]
 
 
-def test_resources_that_no_worker_has() -> None:
+def test_resources_that_no_worker_has_are_reported() -> None:
     dag = DAG("d", [Job("a", command="x", memory="16GiB", cpus=0.5)])
     assert describe_unmet(dag, [worker("GENERAL"), worker("GENERAL", cpus=1)], "m:1") == [
         "no worker with GENERAL has enough for jobs that need cpus 0.5 (the most is 4), memory 16 GiB (the most is 8 GiB); "

@@ -18,7 +18,7 @@ from titan.sdk.pipeline import load_pipeline
 from titan.sdk.staging import stage
 
 
-def test_the_names_there_can_be() -> None:
+def test_valid_names_of_secrets_are_accepted() -> None:
     for good in ("A", "_", "a1_B", "TITAN", "X" * 128):
         assert is_secret_name(good)
     for bad in ("", "1A", "A-B", "A B", "A=", "Ä", "TITAN_X", "X" * 129, "A\n", "A\0"):
@@ -36,31 +36,31 @@ def test_the_names_there_can_be() -> None:
         ([f"S{n}" for n in range(65)], "65 are too many for a job: the limit is 64"),
     ],
 )
-def test_what_is_said_of_what_is_wrong(given: Any, problem: str) -> None:
+def test_an_invalid_value_is_refused_with_its_problem(given: Any, problem: str) -> None:
     with pytest.raises(InvalidGraph) as said:
         Job("a", command="true", secrets=given)
     assert str(said.value).startswith(f"job 'a': secrets: {problem}")
 
 
-def test_a_variable_has_one_value() -> None:
+def test_a_secret_and_env_cannot_set_the_same_variable() -> None:
     with pytest.raises(InvalidGraph, match="job 'a': secrets: B is in env too"):
         Job("a", command="true", secrets=["A", "B"], env={"B": 1})
 
 
-def test_a_gate_has_none() -> None:
+def test_a_gate_cannot_have_secrets() -> None:
     with pytest.raises(InvalidGraph, match="secrets: does not apply to a gate"):
         Job("a", type="gate", secrets=["A"])
     assert Gate("a", "go?").secrets == ()
 
 
-def test_a_call_has_none() -> None:
+def test_a_call_cannot_have_secrets() -> None:
     with pytest.raises(InvalidGraph, match=r"task 'f': secrets: a call shares its process with others.*make it a script"):
         task(name="f", secrets=["A"])(len)  # type: ignore[call-overload]
     with pytest.raises(InvalidGraph, match="make it a script"):
         task(len).options(secrets=["A"])
 
 
-def test_they_travel_in_the_template() -> None:
+def test_the_names_of_secrets_are_in_the_template() -> None:
     jobs = [Job("a", command="true", secrets=["B", "A"]), Job("b", command="true"), Job("c", command="true", secrets=("B", "A"))]
     spec = stage(DAG("d", jobs)).spec
     assert [template.secrets for template in spec.templates] == [("B", "A"), ()] and spec.template_of == [0, 1, 0]
@@ -77,7 +77,7 @@ def test_they_travel_in_the_template() -> None:
         (JobTemplate(command="x", secrets=tuple([f"S{n}" for n in range(65)])), "the limit is 64"),
     ],
 )
-def test_the_master_does_not_rely_on_its_clients(template: JobTemplate, why: str) -> None:
+def test_the_master_checks_secrets_itself(template: JobTemplate, why: str) -> None:
     with pytest.raises(InvalidGraph, match=f"secrets: .*{why}"):
         graph.resolve(DagSpec("d", "", [template], ["a"], [0], [()], [()]))
     graph.resolve(DagSpec("d", "", [replace(template, secrets=())], ["a"], [0], [()], [()]))
@@ -102,7 +102,7 @@ def test_secrets_of_a_job_are_read_from_a_pipeline_file(tmp_path: Path) -> None:
         ("[1]", "quote it"),
     ],
 )
-def test_a_wrong_one_in_a_pipeline(tmp_path: Path, given: str, said: str) -> None:
+def test_invalid_secrets_in_a_pipeline_file_are_refused_with_their_line(tmp_path: Path, given: str, said: str) -> None:
     with pytest.raises(InvalidPipeline) as caught:
         load_pipeline(pipeline(tmp_path, given))
     assert ":6: secrets: " in str(caught.value) and said in str(caught.value)

@@ -88,7 +88,7 @@ def test_equal_content_is_one_artifact_under_two_names(tmp_path: Path) -> None:
     assert len(staged.artifacts) == 1
 
 
-def test_project_travels_as_one_archive(project: Path, tmp_path: Path) -> None:
+def test_a_project_is_staged_as_one_archive(project: Path, tmp_path: Path) -> None:
     jobs = [
         Job("a", file="steps/one.py"),
         Job("b", file="./steps/../steps/one.py"),
@@ -109,7 +109,7 @@ def test_project_travels_as_one_archive(project: Path, tmp_path: Path) -> None:
     assert not archive.exists()
 
 
-def test_archive_goes_when_nothing_refers_to_it(project: Path) -> None:
+def test_the_archive_is_deleted_when_nothing_refers_to_it(project: Path) -> None:
     staged = stage(DAG("d", [Job("a", command="true")], project=project))
     archive = next(iter(staged.artifacts.values()))
     resolved = staged.resolve({})
@@ -175,7 +175,7 @@ def test_a_file_that_cannot_be_read_is_refused(project: Path) -> None:
         assert caught.value.job == "j"
 
 
-def test_outside_or_left_out_of_the_project(project: Path, tmp_path: Path) -> None:
+def test_a_file_outside_or_left_out_of_the_project_is_refused(project: Path, tmp_path: Path) -> None:
     (tmp_path / "out.py").write_text("")
     for file in ("../out.py", str(tmp_path / "out.py")):
         with pytest.raises(InvalidGraph, match="outside of the project"):

@@ -73,7 +73,7 @@ def test_options_of_tasks_make_templates() -> None:
         ({"colour": 1}, "unknown option 'colour'"),
     ],
 )
-def test_bad_options_are_told(options: dict[str, Any], says: str) -> None:
+def test_invalid_options_of_a_task_are_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidGraph, match=says):
         inc.options(**options)
 
@@ -97,7 +97,7 @@ def test_a_result_that_is_used_twice_is_one_object() -> None:
     assert first is second
 
 
-def test_none_travels_as_nothing() -> None:
+def test_the_value_none_needs_no_payload() -> None:
     assert Arguments(total(inc(1)).payload, [b""]).load() == (None,)
 
 
@@ -118,7 +118,7 @@ def test_a_long_chain_needs_no_recursion() -> None:
     del node, made
 
 
-def test_what_is_no_node_and_what_does_not_travel() -> None:
+def test_values_that_are_no_node_or_cannot_be_pickled_are_refused() -> None:
     with pytest.raises(CallerError, match=r"@titan\.task"):
         plan([3], Function)  # type: ignore[list-item]
     with pytest.raises(CallerError, match="not 3"):
@@ -184,7 +184,7 @@ def raised(error: Exception) -> bytes:
     return b"e" + pickle.dumps((pickle.dumps(error), type(error).__name__, str(error), "the traceback"))
 
 
-def test_a_node_behind_a_failure_names_it() -> None:
+def test_a_node_after_a_failure_names_the_failed_node() -> None:
     a = inc(0)
     b = inc(a)
     sink = Computed(planned(a, inc(inc(b))), settle, FakeJobs())
@@ -197,21 +197,21 @@ def test_a_node_behind_a_failure_names_it() -> None:
     assert isinstance(error.__cause__, KeyError) and "the traceback" in str(error.__cause__.__cause__)
 
 
-def test_a_node_that_somebody_cancelled_is_cancelled() -> None:
+def test_the_future_of_a_cancelled_node_is_cancelled() -> None:
     sink = Computed(planned(inc(0)), settle, FakeJobs())
     sink.take(values((0, JobState.CANCELLED, b"", "cancelled by a user")))
     with pytest.raises(CancelledError, match="by a user"):
         sink.futures[0].result(0)
 
 
-def test_what_is_told_twice_counts_once() -> None:
+def test_a_value_that_arrives_twice_counts_once() -> None:
     sink = Computed(planned(inc(0)), settle, FakeJobs())
     for n in (1, 2):
         sink.take(values((0, JobState.COMPLETED, b"i" + pickle.dumps(n), "")))
     assert sink.futures[0].result(0) == 1
 
 
-def test_cancelling_spares_what_another_result_needs() -> None:
+def test_cancelling_spares_the_nodes_that_another_result_needs() -> None:
     a = inc(0)
     jobs = FakeJobs()
     sink = Computed(planned(a, inc(a), inc(5)), settle, jobs)

@@ -26,13 +26,13 @@ def test_a_time_is_a_datetime_or_seconds(given: Any) -> None:
 
 
 @pytest.mark.parametrize("given", [True, "2030-01-31", -1.0, 0, float("nan"), float("inf"), 1e12])
-def test_what_is_no_time(given: Any) -> None:
+def test_an_invalid_run_at_is_refused(given: Any) -> None:
     with pytest.raises(InvalidGraph, match=r"job 'a': run_at: must be a time"):
         Job("a", command="x", run_at=given)
 
 
 @pytest.mark.parametrize("given", [True, "60", -1.0, 0, float("nan"), 1e12])
-def test_what_is_no_deadline(given: Any) -> None:
+def test_an_invalid_deadline_is_refused(given: Any) -> None:
     with pytest.raises(InvalidGraph, match=r"DAG 'd': deadline: must be"):
         DAG("d", [Job("a", command="x")], deadline=given)
 
@@ -50,7 +50,7 @@ def pipeline(folder: Path, root: str, job: str) -> DAG:
 
 
 @pytest.mark.parametrize("text", ["2030-01-31T12:00+01:00", "'2030-01-31T11:00:00Z'", "2030-01-31 12:00:00+01:00", f"{EPOCH:.0f}"])
-def test_a_pipeline_says_when(tmp_path: Path, text: str) -> None:
+def test_a_pipeline_file_reads_times_and_the_deadline(tmp_path: Path, text: str) -> None:
     dag = pipeline(tmp_path, "deadline: 90", f"run_at: {text}")
     assert (dag.deadline, dag.jobs[0].run_at) == (90.0, EPOCH)
 
@@ -75,7 +75,7 @@ def test_a_time_without_a_zone_is_local(tmp_path: Path) -> None:
         ("", "run_at: -5", "7: run_at: must be a time between the years 1970 and 9999"),
     ],
 )
-def test_a_pipeline_that_says_it_wrong(tmp_path: Path, root: str, job: str, says: str) -> None:
+def test_invalid_times_in_a_pipeline_file_are_refused(tmp_path: Path, root: str, job: str, says: str) -> None:
     with pytest.raises(InvalidPipeline) as caught:
         pipeline(tmp_path, root, job)
     assert says in str(caught.value)
@@ -98,7 +98,7 @@ def test_the_timing_of_a_schedule() -> None:
         (("@daily", "??", None, None), "use a name such as Europe/Berlin"),
     ],
 )
-def test_what_is_no_timing(given: tuple[Any, ...], says: str) -> None:
+def test_invalid_timing_arguments_are_refused(given: tuple[Any, ...], says: str) -> None:
     with pytest.raises(CallerError) as caught:
         _timing(*given)
     assert says in str(caught.value)

@@ -86,7 +86,7 @@ def test_results_and_errors_come_back(waiting: Waiting) -> None:
         waiting._wait(fail())
 
 
-def test_a_closed_client_says_so() -> None:
+def test_a_closed_client_says_that_it_is_closed() -> None:
     client = Client("127.0.0.1:1")
     client.close()
     client.close()
@@ -95,7 +95,7 @@ def test_a_closed_client_says_so() -> None:
             use()
 
 
-def test_a_client_without_a_master_says_so_at_each_use() -> None:
+def test_a_client_without_a_master_raises_at_each_use() -> None:
     client = Client("127.0.0.1:1")
     for use in (client.workers, client.open, lambda: client.call(pow, 2, 3), lambda: client.map(abs, [1])):
         with pytest.raises(MasterUnreachable, match=r"no master answers at 127\.0\.0\.1:1"):

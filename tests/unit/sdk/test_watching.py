@@ -15,7 +15,7 @@ def moved(**told: float) -> tuple[msg.Changes, bytes]:
     return msg.Changes(1, RUN, [], False, False, names, list(told.values()), [f"{name} says so" for name in names]), b""
 
 
-def test_progress_that_nobody_took_gives_way_to_newer() -> None:
+def test_unread_progress_is_replaced_by_newer_progress() -> None:
     async def live() -> None:
         queue = NewsQueue()
         picture = (msg.Changes(1, RUN, [], True, False), b"")

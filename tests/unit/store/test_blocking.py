@@ -7,7 +7,7 @@ from support.store import Talk
 from titan.store.replies import BLOCKED, NULL_ARRAY, Error, Keyed
 
 
-def test_who_came_first_is_served_first() -> None:
+def test_the_first_waiting_session_is_served_first() -> None:
     talk = Talk()
     assert talk("BLPOP a b 0", 2) is BLOCKED
     assert talk("BRPOP a 0", 3) is BLOCKED
@@ -50,7 +50,7 @@ def test_a_move_to_what_is_no_list_is_an_error_and_takes_nothing() -> None:
     assert talk("LRANGE a 0 -1") == [b"x"]
 
 
-def test_nobody_is_served_in_the_middle_of_a_transaction() -> None:
+def test_waiting_sessions_are_served_only_after_a_transaction() -> None:
     talk = Talk()
     talk("BLPOP k 0", 2)
     for line in ("MULTI", "RPUSH k x", "LPOP k", "BLPOP k 0", "RPUSH k y", "EXEC"):
@@ -72,7 +72,7 @@ def test_a_wait_ends_with_its_time() -> None:
     assert talk.store.next_due() is None
 
 
-def test_a_session_that_goes_does_not_wait_any_more() -> None:
+def test_a_closed_session_no_longer_waits() -> None:
     talk = Talk()
     talk("BLPOP k 0.5", 2)
     talk.store.close_session(talk.session(2))
@@ -93,7 +93,7 @@ def test_a_stream_is_followed() -> None:
     assert talk.heard() == []
 
 
-def test_a_group_shares_what_comes_and_its_end_is_told() -> None:
+def test_a_group_shares_new_entries_and_its_removal_ends_the_waits() -> None:
     talk = Talk()
     talk("XGROUP CREATE s g $ MKSTREAM")
     talk("XREADGROUP GROUP g ann BLOCK 0 STREAMS s >", 2)
@@ -116,7 +116,7 @@ def test_a_wait_is_ended_by_another_session() -> None:
     assert talk.heard() == [(2, Error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK"))]
 
 
-def test_a_thousand_who_wait_cost_a_push_little() -> None:
+def test_a_push_to_a_thousand_waiting_sessions_serves_them_in_order() -> None:
     talk = Talk()
     for number in range(2, 1_002):
         talk("BLPOP k 0", number)
@@ -135,7 +135,7 @@ def test_a_move_whose_time_is_over_gives_no_list_and_in_a_transaction_no_element
         assert talk("EXEC") == [None]
 
 
-def test_a_group_that_is_set_back_wakes_nobody() -> None:
+def test_setting_a_group_back_wakes_no_waiting_session() -> None:
     talk = Talk()
     talk("XADD s 1-1 f v")
     talk("XGROUP CREATE s g $")

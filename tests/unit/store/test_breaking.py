@@ -30,7 +30,9 @@ def half(ctx: Context, args: list[bytes]) -> Reply:
 
 @pytest.mark.parametrize("transaction", [False, True])
 @pytest.mark.parametrize("word", ["APPEND", "aPPend"])
-def test_what_broke_off_is_journaled_as_it_is(monkeypatch: pytest.MonkeyPatch, word: str, *, transaction: bool) -> None:
+def test_the_partial_effect_of_a_failed_command_is_journaled(
+    monkeypatch: pytest.MonkeyPatch, word: str, *, transaction: bool
+) -> None:
     talk, log = Talk(), Log()
     talk.store.attach(log, 1)
     talk("SET k v PX 100000")
@@ -51,7 +53,7 @@ def test_what_broke_off_is_journaled_as_it_is(monkeypatch: pytest.MonkeyPatch, w
     assert replayed(talk.store.take_changes()).digest() == snapshot(talk.store).digest() == talk.store.digest()
 
 
-def test_memory_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_memory_allocation_is_an_error_reply(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(ctx: Context, args: list[bytes]) -> Reply:
         raise MemoryError
 

@@ -8,7 +8,7 @@ from support.store import Talk, replayed
 from titan.store.replies import OK, QUEUED, SYNTAX, WRONG_TYPE, Error
 
 
-def test_only_who_knows_the_old_value_sets_the_new() -> None:
+def test_cas_sets_the_new_value_only_if_the_old_value_matches() -> None:
     talk = Talk()
     assert talk("CAS k '' a") == 0, "what is not there has no value, not even an empty one"
     assert talk("SET k a") == OK
@@ -21,7 +21,7 @@ def test_only_who_knows_the_old_value_sets_the_new() -> None:
     assert talk.changes() == ["SET k b"]
 
 
-def test_it_keeps_the_expiry_or_sets_another() -> None:
+def test_cas_keeps_the_expiry_or_sets_another() -> None:
     talk = Talk()
     talk("SET k a PX 500")
     assert talk("CAS k a b") == 1
@@ -55,7 +55,7 @@ def test_strings_that_were_changed_in_place_are_compared_as_well() -> None:
         ("CAS k a", Error(b"ERR wrong number of arguments for 'cas' command")),
     ],
 )
-def test_a_wrong_compare_and_set_changes_nothing(line: str, reply: Error) -> None:
+def test_an_invalid_cas_changes_nothing(line: str, reply: Error) -> None:
     talk = Talk()
     talk("SET k a")
     talk("RPUSH l x")
@@ -65,7 +65,7 @@ def test_a_wrong_compare_and_set_changes_nothing(line: str, reply: Error) -> Non
     assert talk.changes() == []
 
 
-def test_watchers_and_transactions_know_it() -> None:
+def test_cas_aborts_watching_transactions_and_works_inside_transactions() -> None:
     talk = Talk()
     talk("SET k a")
     talk("WATCH k", 2)

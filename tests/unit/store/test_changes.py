@@ -39,7 +39,7 @@ from titan.store.store import Store
         ("", "GET k", []),
     ],
 )
-def test_a_change_is_one_that_can_be_repeated(before: str, command: str, changes: list[str]) -> None:
+def test_each_change_is_recorded_in_a_repeatable_form(before: str, command: str, changes: list[str]) -> None:
     talk = Talk()
     if before:
         talk(before)
@@ -73,14 +73,14 @@ def test_the_owner_expires_keys_when_they_are_due_and_replay_never_does() -> Non
     assert talk("GET k0") == b"v"
 
 
-def test_old_times_of_expiry_do_not_pile_up() -> None:
+def test_old_expiry_times_do_not_accumulate() -> None:
     talk = Talk()
     for i in range(1_000):
         talk(f"SET k v PX {i + 1}")
     assert len(talk.store._ctx.databases[0]._due) <= 67
 
 
-def test_what_a_transaction_did_stands_together() -> None:
+def test_the_changes_of_a_transaction_are_adjacent() -> None:
     talk = Talk()
     for line in ("MULTI", "SET a 1", "INCR a", "SADD s x", "EXEC"):
         talk(line)
@@ -98,7 +98,7 @@ def test_what_a_transaction_did_stands_together() -> None:
 @pytest.mark.parametrize(
     "change", [(0, [b"NONSENSE"]), (0, [b"SET", b"k"]), (99, [b"SET", b"k", b"v"]), (0, [b"INCR"]), (0, []), (0, [b"XGROUP"])]
 )
-def test_what_is_no_change_is_reported(change: tuple[int, list[bytes]]) -> None:
+def test_a_replay_of_something_that_is_no_change_is_an_error(change: tuple[int, list[bytes]]) -> None:
     store = Store()
     with pytest.raises(JournalCorrupt):
         store.replay(*change)

@@ -53,14 +53,14 @@ def call(command: Command) -> list[bytes]:
     return [*words, *[b"0"] * (abs(command.arity) - len(words))]
 
 
-def test_the_table_says_what_is_not_for_jobs() -> None:
+def test_the_table_marks_the_commands_that_jobs_cannot_use() -> None:
     assert {command.name.decode().upper() for command in EVERY if command.administers} == REFUSED
     assert [command.name for command in EVERY if command.empties] == [b"flushdb"]
 
 
 @pytest.mark.parametrize("database", [0, SPACES + 7])
 @pytest.mark.parametrize("queued", [False, True])
-def test_whatever_administers_is_refused_in_the_session_of_a_job(database: int, *, queued: bool) -> None:
+def test_administrative_commands_are_refused_in_the_session_of_a_job(database: int, *, queued: bool) -> None:
     for command in EVERY:
         if command.run is None:
             continue
@@ -81,7 +81,7 @@ def test_whatever_administers_is_refused_in_the_session_of_a_job(database: int, 
         check(talk.store)
 
 
-def test_nobody_else_is_refused() -> None:
+def test_administrative_commands_are_allowed_in_other_sessions() -> None:
     for command in EVERY:
         if command.run is not None:
             reply = Talk().say(call(command))
@@ -123,7 +123,7 @@ def test_a_password_in_the_session_of_a_job_makes_it_no_administrator() -> None:
     assert talk("PING") == b"PONG", "the worker lets it in, not the password"
 
 
-def test_the_password_is_kept_and_shown_by_nobody() -> None:
+def test_no_command_shows_the_password_and_only_its_hash_is_kept() -> None:
     talk = Talk(requirepass="secret")
     assert talk("AUTH secret") == OK
     assert talk("CONFIG GET requirepass") == {b"requirepass": HIDDEN.encode()}

@@ -103,7 +103,7 @@ def test_a_derived_stream_is_followed() -> None:
     assert talk.heard() == [(2, [(b"titan:events", [[b"5-0", [b"job", b"done"]]])])]
 
 
-def test_when_memory_is_full_what_adds_is_refused() -> None:
+def test_when_memory_is_full_commands_that_add_data_are_refused() -> None:
     talk = Talk(maxmemory="20kb")
     for i in range(1_000):
         if talk(f"SET k{i} v") == OUT_OF_MEMORY:
@@ -118,7 +118,7 @@ def test_when_memory_is_full_what_adds_is_refused() -> None:
     assert talk("SET k0 v") == OK
 
 
-def test_what_was_not_used_for_longest_goes() -> None:
+def test_the_least_recently_used_key_is_evicted() -> None:
     talk = Talk(maxmemory="20kb", maxmemory_policy="allkeys-lru")
     for i in range(1_000):
         assert talk(f"SET k{i} v") == OK
@@ -145,7 +145,7 @@ def test_a_limit_can_be_set_later_and_lifted() -> None:
     assert talk("HSET h g v") == 1
 
 
-def test_a_transaction_writes_no_derived_key_in_the_database_that_it_comes_to() -> None:
+def test_a_transaction_cannot_write_a_derived_key_after_select() -> None:
     talk, _ = mounted()
     talk("SELECT 1")
     talk.changes()
@@ -187,7 +187,7 @@ def test_when_memory_is_full_a_transaction_is_refused() -> None:
     assert talk("GET a") == b"x"
 
 
-def test_what_is_read_or_written_last_stays() -> None:
+def test_recently_used_keys_are_not_evicted() -> None:
     talk = Talk(maxmemory="12kb", maxmemory_policy="allkeys-lru")
     for i in range(12):
         talk(f"RPUSH l{i} x")
@@ -200,7 +200,7 @@ def test_what_is_read_or_written_last_stays() -> None:
     check(talk.store)
 
 
-def test_who_watches_a_key_that_goes_is_told() -> None:
+def test_an_evicted_key_fails_the_transactions_that_watch_it() -> None:
     talk = Talk(maxmemory="3kb", maxmemory_policy="allkeys-lru")
     talk("SET k v")
     talk("WATCH k", 2)

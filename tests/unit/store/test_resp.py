@@ -79,7 +79,7 @@ REPLIES = st.recursive(
 
 
 @given(st.lists(REPLIES, min_size=1, max_size=5))
-def test_whatever_is_said_is_read_as_it_was_meant(replies: list[Reply]) -> None:
+def test_any_reply_is_read_back_by_a_client_library(replies: list[Reply]) -> None:
     reader = hiredis.Reader()
     reader.feed(b"".join(wire(reply, 3) for reply in replies))
     assert [reader.gets() for _ in replies] == replies

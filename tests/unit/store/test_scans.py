@@ -45,7 +45,7 @@ def test_all_members_are_returned(add: str, line: str, each: int) -> None:
     assert sorted(found[::each]) == sorted(b"m%d" % i for i in range(1_000))
 
 
-def test_a_scan_whose_list_is_gone_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_whose_cursor_was_dropped_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_positions, "MOST", 2)
     talk = Talk()
     for i in range(100):
@@ -58,7 +58,7 @@ def test_a_scan_whose_list_is_gone_begins_anew(monkeypatch: pytest.MonkeyPatch) 
     assert set(found) >= {b"k%d" % i for i in range(100)}
 
 
-def test_types_are_told_apart() -> None:
+def test_a_scan_can_be_limited_to_one_type() -> None:
     talk = Talk()
     talk("SET a v")
     talk("SADD b v")

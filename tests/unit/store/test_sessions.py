@@ -7,7 +7,7 @@ from titan.store.replies import NO_REPLY, NULL_ARRAY, OK, PONG, QUEUED, Error, P
 from titan.store.resp import encode
 
 
-def test_a_watched_key_that_changes_spoils_the_transaction() -> None:
+def test_a_changed_watched_key_aborts_the_transaction() -> None:
     talk = Talk()
     talk("WATCH k")
     talk("SET k 1", 2)
@@ -22,7 +22,7 @@ def test_a_watched_key_that_changes_spoils_the_transaction() -> None:
     assert not talk.store._ctx.observed
 
 
-def test_what_watches_notices_expiry_flushes_and_exchanges() -> None:
+def test_expiry_flush_swap_and_rename_abort_a_watching_transaction() -> None:
     for spoil in ("", "FLUSHALL", "SWAPDB 0 1", "RENAME k l"):
         talk = Talk()
         talk("SET k 1 PX 10")
@@ -35,7 +35,7 @@ def test_what_watches_notices_expiry_flushes_and_exchanges() -> None:
         assert talk("EXEC") is NULL_ARRAY, spoil
 
 
-def test_a_wrong_command_aborts_the_transaction_and_one_that_fails_does_not() -> None:
+def test_a_wrong_command_aborts_the_transaction_and_a_failing_command_does_not() -> None:
     talk = Talk()
     talk("MULTI")
     talk("NONSENSE")
@@ -71,7 +71,7 @@ def test_messages_go_to_channels_and_patterns() -> None:
     assert talk("PUBLISH news hello") == 0
 
 
-def test_a_password_is_asked_for() -> None:
+def test_commands_without_the_password_are_refused() -> None:
     talk = Talk(requirepass="secret")
     assert talk("GET k") == Error(b"NOAUTH Authentication required.")
     assert talk("AUTH wrong") == Error(b"WRONGPASS invalid username-password pair or user is disabled.")
@@ -106,7 +106,7 @@ def test_connections_are_listed_and_closed() -> None:
     assert [session.id for session in talk.store.take_closing()] == [2, 1]
 
 
-def test_what_reads_for_a_group_is_no_change_of_the_stream() -> None:
+def test_reads_for_a_group_do_not_count_as_changes_of_a_watched_stream() -> None:
     talk = Talk()
     talk("XADD s 1-1 f v")
     for line in ("XGROUP CREATE s g 0", "XREADGROUP GROUP g c STREAMS s >", "XACK s g 1-1", "XSETID s 5-0", "XGROUP DESTROY s g"):
@@ -120,7 +120,7 @@ def test_what_reads_for_a_group_is_no_change_of_the_stream() -> None:
     assert talk("EXEC") is NULL_ARRAY, "it made the key"
 
 
-def test_what_may_not_be_queued_spoils_the_transaction() -> None:
+def test_a_command_that_cannot_be_queued_aborts_the_transaction() -> None:
     for line in ("SAVE", "SHUTDOWN NOSAVE"):
         talk = Talk()
         talk("MULTI")
@@ -137,14 +137,14 @@ def test_a_wrong_exec_ends_the_transaction() -> None:
     assert talk("EXISTS k") == 0
 
 
-def test_who_has_no_password_learns_of_wrong_commands_all_the_same() -> None:
+def test_a_session_without_the_password_gets_errors_for_wrong_commands() -> None:
     talk = Talk(requirepass="secret")
     assert talk("NONSENSE") == Error(b"ERR unknown command 'NONSENSE', with args beginning with: ")
     assert talk("GET") == Error(b"ERR wrong number of arguments for 'get' command")
     assert talk("MULTI") == Error(b"NOAUTH Authentication required.")
 
 
-def test_a_password_that_is_set_later_does_not_touch_who_is_there() -> None:
+def test_a_password_set_later_does_not_affect_existing_sessions() -> None:
     talk = Talk()
     talk("PING", 2)
     assert talk("CONFIG SET requirepass secret") == OK
@@ -156,7 +156,7 @@ def test_a_password_that_is_set_later_does_not_touch_who_is_there() -> None:
     )
 
 
-def test_a_connection_tells_of_itself() -> None:
+def test_a_connection_can_read_its_own_id_and_name() -> None:
     talk = Talk()
     for line in ("CLIENT SETNAME me", "CLIENT SETINFO LIB-NAME lib", "CLIENT SETINFO LIB-VER 1.2", "SELECT 3", "MULTI"):
         talk(line)
@@ -195,7 +195,7 @@ def test_a_closed_session_leaves_nothing_behind() -> None:
     check(talk.store)
 
 
-def test_messages_of_a_transaction_come_in_order_and_in_resp3_to_whoever_says_other_things() -> None:
+def test_messages_of_a_transaction_arrive_in_order_also_in_resp3() -> None:
     talk = Talk()
     talk("HELLO 3", 2)
     talk("SUBSCRIBE c", 2)
@@ -206,7 +206,7 @@ def test_messages_of_a_transaction_come_in_order_and_in_resp3_to_whoever_says_ot
     assert talk.heard() == [(2, Push([b"message", b"c", b"1"])), (2, Push([b"message", b"c", b"2"]))]
 
 
-def test_who_is_to_go_gets_no_element_and_no_message_any_more() -> None:
+def test_a_session_to_be_closed_gets_no_further_element_or_message() -> None:
     talk = Talk()
     talk("BLPOP k 0", 2)
     talk("SUBSCRIBE c", 3)

@@ -17,7 +17,7 @@ def spaced(number: int = RUN) -> Talk:
     return talk
 
 
-def test_keys_of_runs_and_those_of_all_do_not_meet() -> None:
+def test_keys_of_runs_and_shared_keys_are_separate() -> None:
     talk = spaced()
     talk("SET k everyone")
     talk("SET k own", 2)
@@ -29,7 +29,7 @@ def test_keys_of_runs_and_those_of_all_do_not_meet() -> None:
     assert talk.store.spaces() == [RUN]
 
 
-def test_no_command_leads_into_a_space() -> None:
+def test_no_command_can_select_the_space_of_a_run() -> None:
     talk = spaced()
     talk("SET k own", 2)
     for line in (f"SELECT {RUN}", f"SWAPDB 0 {RUN}", f"MOVE k {RUN}", f"COPY k l DB {RUN}"):
@@ -40,7 +40,7 @@ def test_no_command_leads_into_a_space() -> None:
     assert b"db" not in talk("INFO keyspace")  # type: ignore[operator]
 
 
-def test_each_is_emptied_alone() -> None:
+def test_each_space_is_flushed_separately() -> None:
     talk = spaced()
     for number in (1, 2):
         talk("SET k v", number)
@@ -53,7 +53,7 @@ def test_each_is_emptied_alone() -> None:
     assert replayed(talk.store.take_changes()).digest() == talk.store.digest()
 
 
-def test_who_waits_in_a_space_hears_what_is_pushed_there() -> None:
+def test_a_session_that_waits_in_a_space_gets_only_elements_pushed_there() -> None:
     talk = spaced()
     assert talk("BLPOP q 0", 2) is BLOCKED
     talk("RPUSH q x")
@@ -72,7 +72,7 @@ def test_keys_expire_in_spaces_too() -> None:
     assert talk.store.next_due() is None
 
 
-def test_a_space_goes_with_its_run_and_comes_back_from_a_snapshot() -> None:
+def test_a_space_is_removed_with_its_run_and_restored_from_a_snapshot() -> None:
     talk = spaced()
     talk("RPUSH l a b", 2)
     talk("EXPIRE l 100", 2)

@@ -12,7 +12,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["put", "put", "drop", "first", "last
 
 
 @given(STEPS, IDS, IDS)
-def test_ids_stay_in_order_whatever_comes_and_goes(steps: list[tuple[str, int]], low: int, high: int) -> None:
+def test_ids_stay_in_order_during_insertions_and_removals(steps: list[tuple[str, int]], low: int, high: int) -> None:
     it: IdMap[str] = IdMap()
     model: dict[int, str] = {}
     for at, (what, number) in enumerate(steps):
@@ -34,7 +34,7 @@ def test_ids_stay_in_order_whatever_comes_and_goes(steps: list[tuple[str, int]],
         assert list(it.span_back(high, low)) == within[::-1]
 
 
-def test_what_is_put_in_and_taken_out_a_thousand_times_takes_no_room() -> None:
+def test_removed_ids_take_no_memory() -> None:
     it: IdMap[int] = IdMap()
     it.put(1, 0)
     for number in range(2, 1000):

@@ -155,7 +155,7 @@ def test_commands_of_a_type_reply_and_leave_changes_that_repeat_them(name: str) 
     assert replayed(changes).digest() == talk.store.digest()
 
 
-def test_a_set_gives_its_members_by_chance_evenly_while_it_changes() -> None:
+def test_random_members_of_a_changing_set_are_picked_evenly() -> None:
     members, dice = SetValue(b"%d" % i for i in range(100)), Dice(3)
     members.pick(dice)
     for i in range(50):
@@ -185,7 +185,7 @@ def test_a_sorted_set_is_in_order_however_it_was_changed() -> None:
         assert step >= 0
 
 
-def test_ids_are_in_order_however_they_come_and_go() -> None:
+def test_ids_of_a_stream_stay_in_order_during_changes() -> None:
     ids: IdMap[int] = IdMap()
     dice = Dice(9)
     for step in range(20_000):

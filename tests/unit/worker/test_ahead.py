@@ -30,14 +30,14 @@ def quick(*leases: int, slots: int = 1) -> Node:
     return node
 
 
-def test_nothing_stands_behind_what_nothing_is_known_of_or_what_was_slow() -> None:
+def test_no_attempt_is_queued_behind_an_unmeasured_or_slow_template() -> None:
     node = Node()
     assert node.see(dispatched(1, 2, 3), at=1.0) == [start(1)]
     node.see(m.AttemptStarted(1, 1.0))
     assert node.see(exited(1, at=1.0 + 2 * QUICK_S), at=1.05) == [start(2)]
 
 
-def test_who_stands_behind_has_the_slot_when_it_is_free_and_the_next_stands_behind_it() -> None:
+def test_an_attempt_queued_behind_another_gets_its_slot_and_the_next_is_queued_behind_it() -> None:
     node = quick(1, 2, 3, 4)
     assert node.see(m.AttemptStarted(2, 1.01), exited(2, at=1.012), at=1.012) == [behind(4, 3)]
     assert node.phases() == {1: Phase.ENDED, 2: Phase.ENDED, 3: Phase.STARTING, 4: Phase.AHEAD}
@@ -47,7 +47,7 @@ def test_who_stands_behind_has_the_slot_when_it_is_free_and_the_next_stands_behi
     assert node.machine.busy == 0
 
 
-def test_one_stands_behind_each_that_has_a_slot() -> None:
+def test_one_attempt_is_queued_behind_each_running_attempt() -> None:
     node = Node(slots=2)
     node.see(dispatched(*range(1, 8)), at=1.0)
     node.see(m.AttemptStarted(1, 1.0), m.AttemptStarted(2, 1.0))
@@ -56,7 +56,7 @@ def test_one_stands_behind_each_that_has_a_slot() -> None:
     assert node.machine.busy == 2
 
 
-def test_one_that_turns_out_slow_keeps_nobody() -> None:
+def test_the_attempt_behind_a_slow_attempt_is_withdrawn() -> None:
     node = quick(1, 2, 3)
     due = node.machine.next_due()
     assert due == pytest.approx(1.01 + QUICK_S / 2)
@@ -66,7 +66,7 @@ def test_one_that_turns_out_slow_keeps_nobody() -> None:
     assert start(3) in node.see(m.AttemptStarted(2, 1.01), exited(2, at=9.0), at=9.0)
 
 
-def test_nothing_stands_behind_what_has_run_for_longer_than_what_is_quick() -> None:
+def test_no_attempt_is_queued_behind_one_that_has_already_run_long() -> None:
     node = Node(slots=2)
     node.see(dispatched(1, 2), at=1.0)
     node.see(m.AttemptStarted(1, 1.0), m.AttemptStarted(2, 1.0))
@@ -74,14 +74,14 @@ def test_nothing_stands_behind_what_has_run_for_longer_than_what_is_quick() -> N
     assert node.see(dispatched(3, 4), at=2.0) == [start(3), behind(4, 3)]
 
 
-def test_one_that_is_asked_back_too_late_goes_on() -> None:
+def test_an_attempt_withdrawn_too_late_continues() -> None:
     node = quick(1, 2, 3)
     node.see(m.TimePassed(), at=1.021)
     node.see(m.AttemptStarted(2, 1.01), exited(2, at=1.021), m.AttemptStarted(3, 1.021), at=1.022)
     assert node.phases()[3] is Phase.RUNNING
 
 
-def test_one_that_is_stopped_behind_another_never_started() -> None:
+def test_an_attempt_stopped_behind_another_is_reported_as_never_started() -> None:
     node = quick(1, 2, 3)
     assert m.StopAttempt(3, 5.0) in node.see(m.StopOrdered([3], 5.0), at=1.012)
     out = node.see(m.AttemptWithdrawn(3), at=1.013)
@@ -91,7 +91,7 @@ def test_one_that_is_stopped_behind_another_never_started() -> None:
     assert node.machine.busy == 1
 
 
-def test_one_that_is_recalled_from_behind_another_is_returned() -> None:
+def test_an_attempt_recalled_from_behind_another_is_returned() -> None:
     node = quick(1, 2, 3)
     assert m.WithdrawAttempt(3) in node.see(m.RecallOrdered([3]), at=1.012)
     node.see(m.AttemptWithdrawn(3), at=1.013)
@@ -99,7 +99,7 @@ def test_one_that_is_recalled_from_behind_another_is_returned() -> None:
     assert held.result is not None and held.result.outcome is Outcome.RETURNED
 
 
-def test_drain_takes_it_back_and_quit_costs_it_nothing() -> None:
+def test_a_drain_returns_an_attempt_queued_behind_another_and_quit_costs_it_nothing() -> None:
     node = quick(1, 2, 3)
     assert m.WithdrawAttempt(3) in node.see(m.DrainOrdered(), at=1.012)
     node.see(m.AttemptWithdrawn(3), at=1.013)
@@ -110,14 +110,14 @@ def test_drain_takes_it_back_and_quit_costs_it_nothing() -> None:
     assert (result := node.machine.held[3].result) is not None and result.outcome is Outcome.RETURNED
 
 
-def test_one_that_stood_behind_when_the_warden_died_waits_again_and_is_not_to_blame() -> None:
+def test_an_attempt_queued_behind_another_waits_again_without_blame_when_the_warden_dies() -> None:
     node = quick(1, 2, 3)
     assert start(3) in node.see(m.WardenDied([2, 3], 1.013), at=1.013)
     assert node.phases()[3] is Phase.STARTING
     assert (result := node.machine.held[2].result) is not None and result.outcome is Outcome.BROKEN
 
 
-def test_one_whose_sandbox_could_not_be_made_leaves_its_place() -> None:
+def test_an_attempt_without_a_sandbox_leaves_its_place_behind_another() -> None:
     node = quick(1, 2, 3, 4)
     node.see(m.AttemptRefused(3, "disk full", False, 1.012), at=1.012)
     assert node.phases()[3] is Phase.DONE
@@ -125,7 +125,7 @@ def test_one_whose_sandbox_could_not_be_made_leaves_its_place() -> None:
     assert start(4) in node.see(m.AttemptStarted(2, 1.01), exited(2, at=1.013), at=1.013)
 
 
-def test_another_cluster_knows_nothing_of_it() -> None:
+def test_a_new_cluster_stops_attempts_queued_behind_another() -> None:
     node = quick(1, 2, 3)
     node.see(m.Disconnected())
     assert m.StopAttempt(3, 0.0) in node.see(m.Welcomed("other"), at=1.02)
@@ -144,7 +144,7 @@ def test_another_cluster_knows_nothing_of_it() -> None:
         JobTemplate(command="true", service=Service()),
     ],
 )
-def test_what_needs_more_than_a_slot_waits(template: JobTemplate) -> None:
+def test_an_attempt_that_needs_more_than_a_slot_is_not_queued_behind_another(template: JobTemplate) -> None:
     assert not starts_at_once(template)
     node = Node()
     node.machine.have["f" * 64] = None

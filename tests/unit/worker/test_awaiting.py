@@ -22,7 +22,7 @@ def runners(instructions: list[m.Instruction]) -> list[tuple[int, list[int]]]:
     return [(one.runner, [a.lease for a in one.assignments]) for one in instructions if isinstance(one, m.StartCalls)]
 
 
-def test_another_runner_takes_what_the_call_waits_for() -> None:
+def test_another_runner_runs_the_call_that_a_call_waits_for() -> None:
     it = node()
     assert runners(it.see(dispatched(1, template=CALL))) == [(0, [1])]
     assert runners(it.see(m.RunnerUp(0), dispatched(2, template=CALL))) == []
@@ -36,7 +36,7 @@ def test_another_runner_takes_what_the_call_waits_for() -> None:
     assert it.machine.runners.busy == 0
 
 
-def test_a_call_that_ends_or_dies_while_it_waits_gives_nothing_up_twice() -> None:
+def test_a_waiting_call_that_ends_or_dies_releases_its_slot_once() -> None:
     it = node()
     it.see(dispatched(1, 2, template=CALL))
     it.see(m.RunnerUp(0), CallWaits(0, True))
@@ -46,14 +46,14 @@ def test_a_call_that_ends_or_dies_while_it_waits_gives_nothing_up_twice() -> Non
     assert it.see(CallWaits(1, False), CallWaits(7, True)) == []
 
 
-def test_what_is_waited_for_goes_before_what_came_earlier() -> None:
+def test_an_awaited_call_runs_before_earlier_calls() -> None:
     it = node()
     it.see(dispatched(1, template=CALL))
     it.see(dispatched(2, 3, template=CALL), dispatched(4, template=JobTemplate(function="f" * 64, priority=2)))
     assert runners(it.see(m.RunnerUp(0), CallWaits(0, True))) == [(1, [4])]
 
 
-def test_too_many_that_wait_are_an_error_and_not_a_hang() -> None:
+def test_too_many_waiting_calls_are_an_error_and_not_a_hang() -> None:
     it = node()
     for lease in range(1, WAITING_MAX + 2):
         it.see(dispatched(lease, template=CALL), m.RunnerUp(lease - 1))
@@ -63,7 +63,7 @@ def test_too_many_that_wait_are_an_error_and_not_a_hang() -> None:
     assert report.results[0].outcome is Outcome.EXITED and "use fewer levels of calls" in report.results[0].reason
 
 
-def test_a_master_that_starts_anew_is_told() -> None:
+def test_waiting_calls_are_reported_again_to_a_new_master() -> None:
     it = node()
     it.see(dispatched(1, template=CALL))
     it.see(m.RunnerUp(0), CallWaits(0, True))

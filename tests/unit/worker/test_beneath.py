@@ -69,7 +69,7 @@ def test_paths_that_lead_out_are_refused(folder: Path, by: str, path: str) -> No
 
 
 @pytest.mark.parametrize("path", ["gone", "sub/gone"])
-def test_paths_that_are_not_there_are_errors(folder: Path, by: str, path: str) -> None:
+def test_missing_paths_are_errors(folder: Path, by: str, path: str) -> None:
     with pytest.raises(FileNotFoundError):
         content(folder, path)
 

@@ -59,7 +59,7 @@ def test_nothing_printed_makes_no_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("splices", [True, False], ids=["splice", "read and write"])
 @pytest.mark.parametrize("size", [1, 700, 750, 751, 1000, 1001, 20_000])
-def test_both_ways_write_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splices: bool, size: int) -> None:
+def test_splice_and_copy_write_the_same_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splices: bool, size: int) -> None:
     if not splices:
         monkeypatch.delattr(os, "splice")
     data = bytes(i % 251 for i in range(size))

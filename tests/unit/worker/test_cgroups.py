@@ -90,7 +90,7 @@ def test_limits_are_set_in_cgroups_of_version_2(machine: Machine) -> None:
     assert not own.exists()
 
 
-def test_version_2_where_the_controllers_have_to_be_handed_down(machine: Machine) -> None:
+def test_controllers_of_cgroups_version_2_are_enabled_for_the_children(machine: Machine) -> None:
     base = machine.mount("cgroup2", "", "/user.slice/x.scope")
     for folder in (base, base.parent):
         (folder / "cgroup.controllers").write_text("cpu memory pids")
@@ -100,7 +100,7 @@ def test_version_2_where_the_controllers_have_to_be_handed_down(machine: Machine
     assert (base / "cgroup.subtree_control").read_text() == "+memory +cpu +pids"
 
 
-def test_a_worker_that_is_alone_in_its_group_moves_down(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_alone_in_its_group_moves_into_a_child_group(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group that contains processes cannot delegate controllers to its children."""
     base = machine.mount("cgroup2", "", "/titan.service")
     (base / "cgroup.controllers").write_text("cpu memory pids")
@@ -165,7 +165,7 @@ def test_without_cgroups_limits_hold_for_each_process_and_the_log_says_so_once(
     assert limiter.end(1) == Usage(False, 0)
 
 
-def test_what_dead_workers_left_goes_and_what_lives_stays(machine: Machine) -> None:
+def test_groups_of_dead_workers_are_removed_and_others_stay(machine: Machine) -> None:
     pids = machine.mount("cgroup", "pids", "/")
     machine.live(4000, 11)
     names = ("titan-4026531836-4000-11", "titan-4026531836-4000-10", "titan-4026531836-4001-5", "titan-1-4001-5", "other")
@@ -176,7 +176,7 @@ def test_what_dead_workers_left_goes_and_what_lives_stays(machine: Machine) -> N
     assert left == sorted(["other", "titan-1-4001-5", "titan-4026531836-4000-11", f"titan-4026531836-{os.getpid()}-777"])
 
 
-def test_what_is_still_to_go_is_not_used_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_that_is_being_removed_is_not_used_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next process of a service may begin while its last process is being killed. The removal
     of the old group must not kill the new process."""
     for kind in ("memory", "cpu", "pids"):
@@ -200,7 +200,7 @@ def test_what_is_still_to_go_is_not_used_again(machine: Machine, monkeypatch: py
     limiter.close()
 
 
-def test_groups_that_a_job_made_in_its_own_go_however_deep_they_are(machine: Machine) -> None:
+def test_nested_groups_that_a_job_made_are_removed(machine: Machine) -> None:
     machine.mount("cgroup", "pids", "/")
     limiter = open_limiter(machine.proc)
     (procs,) = limiter.prepare(5, Limits(processes=64))["cgroups"]
@@ -222,7 +222,7 @@ def test_groups_that_a_job_made_in_its_own_go_however_deep_they_are(machine: Mac
     limiter.close()
 
 
-def test_a_group_that_stays_is_tried_again_ever_later_and_told_of_once(
+def test_the_removal_of_a_busy_group_is_retried_at_growing_intervals_and_logged_once(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine.mount("cgroup", "pids", "/")
@@ -242,7 +242,7 @@ def test_a_group_that_stays_is_tried_again_ever_later_and_told_of_once(
     assert limiter.left == 1
 
 
-def test_a_group_that_cannot_be_set_up_leaves_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_setup_leaves_no_group(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     pids = machine.mount("cgroup", "pids", "/")
     limiter = open_limiter(machine.proc)
 
@@ -255,7 +255,7 @@ def test_a_group_that_cannot_be_set_up_leaves_nothing(machine: Machine, monkeypa
     assert not list(pids.glob("*/3"))
 
 
-def test_a_process_enters_its_groups_and_takes_its_limits_on(tmp_path: Path) -> None:
+def test_a_process_enters_its_groups_and_sets_its_limits(tmp_path: Path) -> None:
     procs = tmp_path / "cgroup.procs"
     procs.write_text("")
     enter = limits_setter({"cgroups": [str(procs)], "affinity": sorted(os.sched_getaffinity(0))})

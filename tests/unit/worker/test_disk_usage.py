@@ -58,7 +58,7 @@ def test_each_sort_of_files_and_each_run_is_measured(root: Path) -> None:
     assert 0 < usage.free <= usage.total
 
 
-def test_workers_of_one_shared_folder_name_it_alike(root: Path, tmp_path: Path) -> None:
+def test_workers_of_one_shared_folder_report_the_same_name(root: Path, tmp_path: Path) -> None:
     put(tmp_path / "both" / "run9" / "file", 1)
     first, second = (measure(root, tmp_path / "both", FolderSizes()) for _ in range(2))
     assert first.shared == second.shared != measure(root, root / "shared", FolderSizes()).shared

@@ -23,7 +23,7 @@ SCRIPT = b"echo hello\n"
 HASH = hashlib.sha256(SCRIPT).hexdigest()
 
 
-def test_content_is_fetched_once_and_a_failure_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_fetched_once_and_a_failure_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         ends, cache = Ends(tmp_path / "store"), tmp_path / "cache"
         cache.mkdir()

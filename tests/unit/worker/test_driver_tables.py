@@ -55,7 +55,7 @@ def test_a_job_can_ask_for_each_driver_that_has_a_text(tmp_path: Path, monkeypat
         (JobTemplate(command="x", driver="function"), ""),
     ],
 )
-def test_who_has_a_job(template: JobTemplate, name: str) -> None:
+def test_each_template_has_its_driver(template: JobTemplate, name: str) -> None:
     assert driver_of(template) == name
 
 
@@ -71,7 +71,9 @@ def test_who_has_a_job(template: JobTemplate, name: str) -> None:
         (JobTemplate(command="x", driver="lua"), "driver lua runs no command: give it file"),
     ],
 )
-def test_what_a_template_may_ask_for(template: JobTemplate, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_can_name_only_a_driver_that_runs_it(
+    template: JobTemplate, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(DRIVERS, "lua", DriverRow("of this test", runs=("file",), suffix=".lua"))
     assert driver_problem(template) == problem
     assert named_in_template("lua") == "lua" and named_in_template("python") == named_in_template(None) == ""
@@ -95,7 +97,7 @@ def test_no_two_drivers_follow_one_instruction(monkeypatch: pytest.MonkeyPatch) 
         Drivers(host)
 
 
-def test_what_has_no_attempts_is_not_started_by_the_launcher() -> None:
+def test_a_driver_without_attempts_is_no_attempt_driver() -> None:
     assert not isinstance(Follower(), AttemptDriver)
 
 

@@ -53,5 +53,5 @@ def test_a_script_runs_by_its_first_line_whether_executable_or_not(
     assert run(JobTemplate(file=name, archive="0"), tmp_path) == wanted
 
 
-def test_a_script_that_is_not_there_is_started_so_that_the_system_says_so(tmp_path: Path) -> None:
+def test_a_missing_script_is_still_started_so_that_the_system_reports_it(tmp_path: Path) -> None:
     assert run(JobTemplate(file="x.sh", archive="0"), tmp_path) == ["./x.sh"]

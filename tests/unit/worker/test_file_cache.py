@@ -34,7 +34,7 @@ def entered(cache: FileCache, content: bytes) -> str:
     return hash_
 
 
-def test_what_a_job_is_given_is_its_own(tmp_path: Path) -> None:
+def test_a_job_gets_private_copies_of_its_files(tmp_path: Path) -> None:
     cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
     folder.mkdir()
     large, small = entered(cache, LARGE), entered(cache, b"small")
@@ -51,7 +51,7 @@ def test_what_a_job_is_given_is_its_own(tmp_path: Path) -> None:
     assert not (folder / "in/large").exists() and (folder / "small").exists()
 
 
-def test_without_room_a_job_gets_the_file_itself_and_a_change_of_it_is_found(tmp_path: Path) -> None:
+def test_on_a_full_disk_a_job_gets_the_cached_file_itself_and_a_change_is_found(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=False).returncode:
@@ -80,7 +80,7 @@ def test_without_room_a_job_gets_the_file_itself_and_a_change_of_it_is_found(tmp
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_very_large_file_is_lent_to_one_and_looked_at_when_it_is_back(tmp_path: Path) -> None:
+def test_a_very_large_file_is_lent_to_one_job_at_a_time_and_checked_on_return(tmp_path: Path) -> None:
     cache = FileCache(tmp_path / "files")
     content = os.urandom(LEND_FROM)
     hash_ = entered(cache, content)
@@ -104,7 +104,7 @@ def test_a_very_large_file_is_lent_to_one_and_looked_at_when_it_is_back(tmp_path
     assert not (folders[1] / "a").exists() and not cache.path(hash_).exists()
 
 
-def test_a_file_that_somebody_can_still_change_is_not_taken_back(tmp_path: Path) -> None:
+def test_a_lent_file_that_can_still_be_changed_is_not_taken_back(tmp_path: Path) -> None:
     cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
     folder.mkdir()
     hash_ = entered(cache, bytes(LEND_FROM))
@@ -119,7 +119,7 @@ def test_a_file_that_somebody_can_still_change_is_not_taken_back(tmp_path: Path)
     assert cache.verify(hash_)
 
 
-def test_what_was_changed_while_nobody_looked_is_found(tmp_path: Path) -> None:
+def test_a_change_between_two_processes_is_found(tmp_path: Path) -> None:
     hash_ = entered(FileCache(tmp_path / "files"), b"as it came")
     again = FileCache(tmp_path / "files")
     assert again.is_unsure(hash_) and again.verify(hash_) and again.is_intact(hash_)
@@ -134,7 +134,7 @@ def test_what_was_changed_while_nobody_looked_is_found(tmp_path: Path) -> None:
     assert third.is_unsure(hash_) and not third.verify(hash_) and not third.is_intact(hash_)
 
 
-def test_an_output_that_somebody_still_writes_to_is_copied(tmp_path: Path) -> None:
+def test_an_output_that_is_still_open_for_writing_is_copied(tmp_path: Path) -> None:
     cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
     folder.mkdir()
     for name in ("open", "mapped", "read"):
@@ -152,7 +152,7 @@ def test_an_output_that_somebody_still_writes_to_is_copied(tmp_path: Path) -> No
         pages.close()
 
 
-def test_what_lies_there_already_is_replaced(tmp_path: Path) -> None:
+def test_an_existing_file_or_folder_is_replaced(tmp_path: Path) -> None:
     cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
     (folder / "a").mkdir(parents=True)
     hash_ = entered(cache, b"new")
@@ -160,7 +160,7 @@ def test_what_lies_there_already_is_replaced(tmp_path: Path) -> None:
     assert (folder / "a").read_bytes() == b"new"
 
 
-def test_outputs_are_moved_unless_somebody_else_has_them(tmp_path: Path) -> None:
+def test_outputs_are_moved_unless_they_are_shared(tmp_path: Path) -> None:
     cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
     (folder / "d/sub").mkdir(parents=True)
     (folder / "a").write_text("a")
@@ -195,7 +195,7 @@ def test_outputs_are_moved_unless_somebody_else_has_them(tmp_path: Path) -> None
         (lambda f: os.mkfifo(f / "o"), "neither a file nor a folder"),
     ],
 )
-def test_outputs_that_cannot_be_taken(tmp_path: Path, make: object, words: str) -> None:
+def test_invalid_outputs_are_refused(tmp_path: Path, make: object, words: str) -> None:
     cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
     folder.mkdir()
     (folder / "first").write_text("x")
@@ -237,7 +237,7 @@ def test_too_many_files_that_match_are_refused(tmp_path: Path) -> None:
         cache.take_outputs(leaves("*.y"), str(folder))
 
 
-def test_files_beyond_the_limit_go_the_oldest_first(tmp_path: Path) -> None:
+def test_above_the_limit_the_oldest_files_are_removed_first(tmp_path: Path) -> None:
     cache = FileCache(tmp_path / "files", most_bytes=25)
     hashes = [entered(cache, bytes([n]) * 10) for n in range(3)]
     cache.use(hashes[0])
@@ -251,7 +251,7 @@ def test_files_beyond_the_limit_go_the_oldest_first(tmp_path: Path) -> None:
         cache_size("1")
 
 
-def test_a_file_that_was_changed_shows(tmp_path: Path) -> None:
+def test_a_changed_file_is_detected(tmp_path: Path) -> None:
     cache = FileCache(tmp_path / "files")
     hash_ = entered(cache, b"as it came")
     assert cache.is_intact(hash_) and not cache.is_intact("0" * 64)

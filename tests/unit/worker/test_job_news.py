@@ -18,7 +18,7 @@ def statuses(**texts: str) -> msg.Statuses:
     return msg.Statuses(0, [int(name[1:]) for name in texts], list(texts.values()))
 
 
-def test_only_the_newest_of_each_attempt_is_told() -> None:
+def test_only_the_newest_report_of_each_attempt_is_sent() -> None:
     news = ReportOutbox()
     for fraction in (0.1, 0.2, 0.3):
         news.progress(1, fraction, "one")
@@ -30,7 +30,7 @@ def test_only_the_newest_of_each_attempt_is_told() -> None:
     assert news.due(20.0) == []
 
 
-def test_what_is_first_goes_at_once_and_the_next_batch_a_while_later() -> None:
+def test_the_first_report_is_sent_at_once_and_the_next_batch_later() -> None:
     news = ReportOutbox()
     assert news.progress(1, 0.1, "") < 10.0
     assert news.due(10.0) == [progress((1, 0.1, ""))]
@@ -39,7 +39,7 @@ def test_what_is_first_goes_at_once_and_the_next_batch_a_while_later() -> None:
     assert news.due(10.0 + EVERY_S) == [progress((1, 0.2, ""), (2, 0.5, ""))]
 
 
-def test_a_status_changes_once_in_a_while_and_others_do_not_wait_for_it() -> None:
+def test_changes_of_a_status_are_sent_at_intervals_that_delay_no_other_report() -> None:
     news = ReportOutbox()
     news.status(1, "a")
     assert news.due(10.0) == [statuses(_1="a")]
@@ -53,7 +53,7 @@ def test_a_status_changes_once_in_a_while_and_others_do_not_wait_for_it() -> Non
     assert news.due(10.0 + STATUS_EVERY_S) == [statuses(_1="c")]
 
 
-def test_a_status_that_is_known_is_not_told_again() -> None:
+def test_an_unchanged_status_is_not_sent_again() -> None:
     news = ReportOutbox()
     news.status(1, "a")
     news.due(10.0)
@@ -63,13 +63,13 @@ def test_a_status_that_is_known_is_not_told_again() -> None:
     assert news.next_due() is None
 
 
-def test_an_empty_status_is_one() -> None:
+def test_an_empty_status_is_sent() -> None:
     news = ReportOutbox()
     news.status(1, "")
     assert news.due(10.0) == [statuses(_1="")]
 
 
-def test_before_results_every_status_goes() -> None:
+def test_all_statuses_are_sent_before_results() -> None:
     news = ReportOutbox()
     news.status(1, "a")
     news.due(10.0)
@@ -82,7 +82,7 @@ def test_before_results_every_status_goes() -> None:
     assert news.status(1, "c") == 10.1 + STATUS_EVERY_S
 
 
-def test_after_a_cut_all_that_is_known_is_told_again_at_once() -> None:
+def test_after_a_disconnect_all_current_reports_are_sent_again_at_once() -> None:
     news = ReportOutbox()
     for lease in (1, 2):
         news.progress(lease, lease / 10, "")
@@ -95,7 +95,7 @@ def test_after_a_cut_all_that_is_known_is_told_again_at_once() -> None:
     assert news.due(20.0) == []
 
 
-def test_a_cut_before_results_leaves_no_status_out() -> None:
+def test_a_disconnect_before_results_loses_no_status() -> None:
     news = ReportOutbox()
     news.status(1, "a")
     news.all_statuses(10.0)
@@ -103,7 +103,7 @@ def test_a_cut_before_results_leaves_no_status_out() -> None:
     assert news.all_statuses(10.1) == [statuses(_1="a")]
 
 
-def test_of_an_attempt_that_is_over_nothing_is_told() -> None:
+def test_nothing_is_sent_about_a_forgotten_attempt() -> None:
     news = ReportOutbox()
     for lease in (1, 2):
         news.progress(lease, 0.5, "")
@@ -117,7 +117,7 @@ def test_of_an_attempt_that_is_over_nothing_is_told() -> None:
     assert news.due(20.0) == news.all_statuses(20.0) == []
 
 
-def test_a_message_has_so_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_rows_of_a_message_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_news, "ROWS", 2)
     news = ReportOutbox()
     for lease in (1, 2, 3):

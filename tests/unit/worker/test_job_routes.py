@@ -44,7 +44,7 @@ def test_each_row_of_a_job_has_a_handler_and_each_handler_a_row(tmp_path: Path, 
     assert taken(tmp_path, monkeypatch).keys() == FROM_JOBS
 
 
-def test_what_goes_on_to_the_master_has_a_desk_there() -> None:
+def test_the_master_handles_every_message_that_a_worker_forwards() -> None:
     """The worker forwards these messages, so the master must accept them from a worker."""
     on = {kind for kind in FROM_JOBS if ROUTES[kind].handler}
     assert on == {msg.Grow, msg.GetPipeline, msg.Stage, msg.SendFile, msg.FindArtifact, msg.ReadValue}

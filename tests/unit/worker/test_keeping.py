@@ -23,7 +23,7 @@ def running() -> Node:
     return node
 
 
-def test_a_result_waits_for_what_was_left_and_for_the_output() -> None:
+def test_a_result_waits_for_the_output_files_and_the_printed_output() -> None:
     node = running()
     assert node.see(exited(1), m.LogsSent(1)) == [messages.KeepOutputs(1)]
     assert node.machine.busy == 0  # the slot is free
@@ -31,19 +31,19 @@ def test_a_result_waits_for_what_was_left_and_for_the_output() -> None:
     assert node.see(m.LogsSent(1)) == [m.ReportResults([replace(DONE, outputs=LEFT)])]
 
 
-def test_what_was_not_written_makes_it_fail() -> None:
+def test_a_missing_output_file_fails_the_attempt() -> None:
     node = running()
     node.see(exited(1))
     told = node.see(messages.OutputsKept(1, (), "output 'o' (o.bin) was not written", Outcome.EXITED), m.LogsSent(1))
     assert told == [m.ReportResults([replace(DONE, outcome=Outcome.EXITED, reason="output 'o' (o.bin) was not written")])]
 
 
-def test_an_attempt_that_failed_leaves_nothing() -> None:
+def test_a_failed_attempt_uploads_no_outputs() -> None:
     node = running()
     assert node.see(exited(1, 3), m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.EXITED, 3, "exit code 3")])]
 
 
-def test_one_that_is_stopped_meanwhile_is_given_up() -> None:
+def test_a_stop_during_the_upload_gives_up_the_outputs() -> None:
     node = running()
     node.see(exited(1))
     assert node.see(m.StopOrdered([1], 1.0)) == [messages.GiveUpOutputs(1)]
@@ -51,7 +51,7 @@ def test_one_that_is_stopped_meanwhile_is_given_up() -> None:
     assert node.see(m.LogsSent(1)) == [m.ReportResults([replace(DONE, outcome=Outcome.STOPPED, reason="stopped")])]
 
 
-def test_a_cut_between_changes_nothing() -> None:
+def test_a_disconnect_during_the_upload_changes_nothing() -> None:
     node = running()
     node.see(exited(1))
     node.see(m.Disconnected(), m.Welcomed("c"), m.Registered(5.0), m.LogsSent(1))
@@ -60,7 +60,7 @@ def test_a_cut_between_changes_nothing() -> None:
     assert node.see(m.LogsSent(1)) == [m.ReportResults([replace(DONE, outputs=LEFT)])]
 
 
-def test_an_attempt_waits_for_what_it_is_given() -> None:
+def test_an_attempt_waits_for_its_input_files() -> None:
     node = Node()
     given = (StoredFile("in", "a" * 64, 5), StoredFile("too", "a" * 64, 5), StoredFile("more", "b" * 64, 5))
     it = replace(assignment(1, JobTemplate(command="use", inputs=(("in", "j", "o"),))), files=given)

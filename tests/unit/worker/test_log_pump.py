@@ -47,7 +47,7 @@ def test_an_attempt_that_never_opened_a_log_is_done_at_once(link: Link) -> None:
     assert link.done == [9]
 
 
-def test_a_master_that_does_not_read_gets_it_later_from_the_file(link: Link) -> None:
+def test_a_master_that_does_not_read_gets_the_output_later_from_the_file(link: Link) -> None:
     link.congested = True
     link.write(1, 1, b"out")
     link.pump.on_ended(1)
@@ -59,7 +59,7 @@ def test_a_master_that_does_not_read_gets_it_later_from_the_file(link: Link) -> 
     assert link.received == link.written
 
 
-def test_catching_up_goes_in_chunks_so_that_nobody_is_stalled(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_catching_up_sends_one_chunk_at_a_time(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_pump, "CHUNK", 4)
     link.congested = True
     link.write(1, 1, b"0123456789")
@@ -71,7 +71,7 @@ def test_catching_up_goes_in_chunks_so_that_nobody_is_stalled(link: Link, monkey
     assert not link.pump.catch_up()
 
 
-def test_what_was_in_flight_when_the_connection_broke_is_sent_again(link: Link) -> None:
+def test_output_in_flight_at_a_disconnect_is_sent_again(link: Link) -> None:
     link.write(1, 1, b"one")
     link.pump.flush()
     link.deliver()
@@ -98,7 +98,7 @@ def test_a_log_file_that_was_taken_away_blocks_nothing(link: Link) -> None:
     assert (link.done, link.received) == ([1], {("j2", 1): b"out"})
 
 
-def test_what_is_forgotten_is_not_sent(link: Link) -> None:
+def test_output_of_a_forgotten_attempt_is_not_sent(link: Link) -> None:
     link.congested = True
     link.write(1, 1, b"out")
     link.pump.forget(1)

@@ -15,7 +15,7 @@ TIMED = JobTemplate(command="true", timeout_s=10.0)
 
 
 # -- one attempt's way -----------------------------------------------------------------------------
-def test_from_dispatch_to_acknowledgement() -> None:
+def test_an_attempt_goes_from_dispatch_to_acknowledgement() -> None:
     node = Node()
     assert node.see(dispatched(1)) == [start(1)]
     assert node.see(m.AttemptStarted(1, 1.0), at=1.0) == [m.ReportStarted([1], [1.0])]
@@ -37,13 +37,13 @@ def test_reports_of_one_turn_go_out_together() -> None:
     ]
 
 
-def test_a_start_and_its_end_in_one_turn_is_no_start_any_more() -> None:
+def test_a_start_and_its_end_in_one_turn_are_reported_as_the_result_only() -> None:
     node = Node()
     node.see(dispatched(1))
     assert node.see(m.AttemptStarted(1, 1.0), exited(1), m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
 
 
-def test_while_others_wait_for_a_slot_reports_are_gathered_for_a_moment() -> None:
+def test_reports_are_gathered_briefly_while_attempts_wait_for_a_slot() -> None:
     node = Node(slots=1)
     node.see(dispatched(1, 2, 3), at=1.0)
     assert node.see(m.AttemptStarted(1, 1.0), at=1.0) == []
@@ -54,7 +54,7 @@ def test_while_others_wait_for_a_slot_reports_are_gathered_for_a_moment() -> Non
     assert not node.machine.gathering, "3 has its slot: nothing waits here any more"
 
 
-def test_what_is_gathered_goes_before_a_heartbeat() -> None:
+def test_gathered_reports_are_sent_before_a_heartbeat() -> None:
     node = Node(slots=1)
     node.see(dispatched(1, 2, 3), m.AttemptStarted(1, 1.0), at=4.999)
     node.see(exited(1), m.LogsSent(1), at=4.999)
@@ -64,7 +64,7 @@ def test_what_is_gathered_goes_before_a_heartbeat() -> None:
     ]
 
 
-def test_what_finds_no_slot_waits_in_order() -> None:
+def test_attempts_without_a_slot_wait_in_order() -> None:
     node = Node(slots=1)
     assert node.see(dispatched(1, 2, 3)) == [start(1)]
     assert node.phases() == {1: Phase.STARTING, 2: Phase.WAITING, 3: Phase.WAITING}
@@ -95,7 +95,7 @@ def test_an_exit_becomes_an_outcome_with_its_reason(code: int, outcome: Outcome,
 
 
 @pytest.mark.parametrize(("final", "outcome"), [(True, Outcome.REFUSED), (False, Outcome.BROKEN)])
-def test_what_could_not_be_started(final: bool, outcome: Outcome) -> None:
+def test_an_attempt_that_could_not_be_started_is_reported(final: bool, outcome: Outcome) -> None:
     node = Node()
     node.see(dispatched(1, 2))
     assert node.see(m.AttemptRefused(1, "no such file", final, 2.0), at=3.0) == [start(2)]
@@ -111,7 +111,7 @@ def test_reports_about_attempts_that_are_not_there_are_ignored() -> None:
 
 
 # -- artifacts -------------------------------------------------------------------------------------
-def test_a_script_is_fetched_once_for_all_that_want_it() -> None:
+def test_a_script_is_fetched_once_for_all_attempts() -> None:
     node = Node(slots=2)
     assert node.see(dispatched(1, 2, template=SCRIPT)) == [m.FetchArtifact(HASH)]
     assert node.see(dispatched(3, template=SCRIPT)) == []
@@ -121,13 +121,13 @@ def test_a_script_is_fetched_once_for_all_that_want_it() -> None:
     assert node.phases()[4] is Phase.WAITING
 
 
-def test_what_waits_for_its_script_holds_up_nobody() -> None:
+def test_an_attempt_that_waits_for_its_script_delays_no_other() -> None:
     node = Node()
     assert node.see(dispatched(1, template=SCRIPT), dispatched(2)) == [m.FetchArtifact(HASH), start(2)]
 
 
 @pytest.mark.parametrize(("retryable", "outcome"), [(True, Outcome.BROKEN), (False, Outcome.REFUSED)])
-def test_a_script_that_cannot_be_had(retryable: bool, outcome: Outcome) -> None:
+def test_an_attempt_whose_script_cannot_be_fetched_is_reported_with_the_reason(retryable: bool, outcome: Outcome) -> None:
     node = Node()
     node.see(dispatched(1, 2, template=SCRIPT))
     assert node.see(m.ArtifactFailed(HASH, "gone", retryable), at=3.0) == [
@@ -143,7 +143,7 @@ def test_an_artifact_that_was_here_at_the_start_is_not_fetched() -> None:
 
 
 # -- stop ------------------------------------------------------------------------------------------
-def test_stop_while_it_waits_or_fetches() -> None:
+def test_a_stop_of_a_waiting_or_fetching_attempt_is_reported_at_once() -> None:
     node = Node()
     node.see(dispatched(1, 2), dispatched(3, template=SCRIPT))
     why = "stopped before it started"
@@ -154,7 +154,7 @@ def test_stop_while_it_waits_or_fetches() -> None:
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_stop_while_its_process_is_there(running: bool) -> None:
+def test_a_stop_of_a_running_attempt_stops_its_process(running: bool) -> None:
     node = Node()
     node.see(dispatched(1, 2))
     if running:
@@ -168,14 +168,14 @@ def test_stop_while_its_process_is_there(running: bool) -> None:
 
 
 @pytest.mark.parametrize("sent", [True, False])
-def test_stop_when_it_is_over_changes_nothing(sent: bool) -> None:
+def test_a_stop_of_an_ended_attempt_changes_nothing(sent: bool) -> None:
     node = Node()
     node.run(1)
     node.see(exited(1), *([m.LogsSent(1)] if sent else []))
     assert node.see(m.StopOrdered([1], 5.0)) == []
 
 
-def test_what_has_not_started_is_handed_back_for_an_idle_worker() -> None:
+def test_recalled_attempts_that_have_not_started_are_returned() -> None:
     node = Node()
     node.see(dispatched(1, 2), dispatched(3, template=SCRIPT))
     why = "taken back for an idle worker"
@@ -187,7 +187,7 @@ def test_what_has_not_started_is_handed_back_for_an_idle_worker() -> None:
 
 
 # -- time limits -----------------------------------------------------------------------------------
-def test_an_attempt_that_takes_too_long() -> None:
+def test_an_attempt_that_exceeds_its_time_limit_is_stopped() -> None:
     node = Node()
     node.run(1, template=TIMED)
     assert node.machine.next_due() == 5.0
@@ -226,7 +226,7 @@ def test_the_time_limit_counts_from_the_start_and_not_from_the_dispatch() -> Non
 
 
 # -- the connection --------------------------------------------------------------------------------
-def test_a_heartbeat_lists_what_is_held_and_not_reported() -> None:
+def test_a_heartbeat_lists_the_attempts_held_and_not_yet_reported() -> None:
     node = Node(slots=3)
     node.run(1, 2)
     node.see(dispatched(3, 4), exited(2), m.LogsSent(2))
@@ -236,7 +236,7 @@ def test_a_heartbeat_lists_what_is_held_and_not_reported() -> None:
     assert node.machine.holdings() == m.Beat([1, 2, 3, 4], [1.0, 1.0, 0.0, 0.0])
 
 
-def test_while_nobody_listens_nothing_is_said_and_work_goes_on() -> None:
+def test_without_a_connection_nothing_is_reported_and_attempts_continue() -> None:
     node = Node()
     node.see(dispatched(1, 2), at=1.0)
     node.see(m.Disconnected())
@@ -275,7 +275,7 @@ def test_an_acknowledgement_that_comes_twice() -> None:
     assert node.see(m.ResultsAcked([1])) == []
 
 
-def test_an_acknowledgement_of_what_is_not_over_is_ignored() -> None:
+def test_an_acknowledgement_of_a_running_attempt_is_ignored() -> None:
     node = Node()
     node.run(1)
     assert node.see(m.ResultsAcked([1])) == []
@@ -298,7 +298,7 @@ def of_an_old_cluster() -> Node:
     return node
 
 
-def test_a_master_of_another_cluster_knows_nothing_of_what_is_held() -> None:
+def test_attempts_of_the_old_cluster_are_stopped_and_not_reported_to_a_new_one() -> None:
     node = of_an_old_cluster()
     assert node.see(m.Welcomed("other")) == [
         m.Forget([1]),
@@ -315,7 +315,7 @@ def test_a_master_of_another_cluster_knows_nothing_of_what_is_held() -> None:
     assert node.machine.busy == 2
 
 
-def test_the_numbers_of_another_cluster_may_be_those_of_the_old_one() -> None:
+def test_a_new_cluster_may_use_the_leases_of_the_old_one() -> None:
     """The time limit of the old cluster's attempt must not stop the new attempt with the same
     lease. The script of the old attempt must not start the new one."""
     node = of_an_old_cluster()
@@ -328,7 +328,7 @@ def test_the_numbers_of_another_cluster_may_be_those_of_the_old_one() -> None:
     assert node.see(m.TimePassed(), at=60.0) == [m.Beat([3, 8], [6.0, 0.0])]
 
 
-def test_the_same_cluster_keeps_all() -> None:
+def test_a_reconnection_to_the_same_cluster_keeps_all_attempts() -> None:
     node = Node()
     node.run(1)
     node.see(m.Disconnected())
@@ -337,7 +337,7 @@ def test_the_same_cluster_keeps_all() -> None:
 
 
 # -- drain and quit --------------------------------------------------------------------------------
-def test_drain_hands_back_what_waits_and_finishes_what_runs() -> None:
+def test_a_drain_returns_waiting_attempts_and_finishes_running_ones() -> None:
     node = Node()
     node.run(1)
     node.see(dispatched(2))
@@ -355,14 +355,14 @@ def test_drain_hands_back_what_waits_and_finishes_what_runs() -> None:
     assert node.see(m.TimePassed(), at=4.5) == [], "it leaves once"
 
 
-def test_a_dispatch_that_crosses_the_drain_is_handed_back() -> None:
+def test_a_dispatch_that_crosses_the_drain_is_returned() -> None:
     node = Node()
     node.run(1)
     node.see(m.DrainOrdered())
     assert node.see(dispatched(2), at=4.0) == [m.ReportResults([unstarted(2, Outcome.RETURNED, "the worker drains", 4.0)])]
 
 
-def test_who_drains_says_so_on_each_connection() -> None:
+def test_a_draining_worker_announces_the_drain_on_each_connection() -> None:
     node = Node()
     node.run(1)
     node.see(m.Disconnected())
@@ -395,7 +395,7 @@ def test_quit_stops_all_and_costs_the_jobs_nothing() -> None:
     assert node.see(m.ResultsAcked([1, 2, 3])) == [m.Forget([1, 2, 3]), m.Leave()]
 
 
-def test_what_the_master_had_stopped_is_stopped_though_the_worker_quits() -> None:
+def test_an_attempt_stopped_by_the_master_is_reported_as_stopped_although_the_worker_quits() -> None:
     node = Node()
     node.run(1)
     node.see(m.StopOrdered([1], 5.0), m.QuitOrdered())
@@ -404,7 +404,7 @@ def test_what_the_master_had_stopped_is_stopped_though_the_worker_quits() -> Non
 
 
 # -- the warden ------------------------------------------------------------------------------------
-def test_when_a_warden_dies_its_attempts_are_broken_and_the_next_ones_start() -> None:
+def test_when_a_warden_dies_its_attempts_are_broken_and_waiting_ones_start() -> None:
     node = Node(slots=2)
     node.run(1)
     node.see(dispatched(2, 3))
@@ -414,7 +414,7 @@ def test_when_a_warden_dies_its_attempts_are_broken_and_the_next_ones_start() ->
     assert node.see(m.LogsSent(1), m.LogsSent(2)) == [m.ReportResults(broken)]
 
 
-def test_what_ran_when_its_warden_died_is_handed_back_and_runs_alone_when_it_comes_again() -> None:
+def test_an_attempt_of_a_dead_warden_is_returned_and_its_retry_runs_alone() -> None:
     node = Node(slots=2)
     node.run(1)
     node.run(2)
@@ -428,7 +428,7 @@ def test_what_ran_when_its_warden_died_is_handed_back_and_runs_alone_when_it_com
     assert [node.machine.held[lease].alone for lease in (3, 4)] == [True, False]
 
 
-def test_one_that_takes_its_own_warden_down_has_failed() -> None:
+def test_an_attempt_that_kills_its_own_warden_has_failed() -> None:
     node = Node(slots=1)
     node.run(1)
     node.see(m.WardenDied([1], 3.0, [1]), m.LogsSent(1))
@@ -440,7 +440,7 @@ def test_one_that_takes_its_own_warden_down_has_failed() -> None:
     assert "a job must not kill its parent" in report.results[0].reason
 
 
-def test_nothing_stands_behind_or_before_one_that_is_suspect() -> None:
+def test_a_suspect_attempt_has_no_attempt_queued_behind_or_before_it() -> None:
     node = Node(slots=1)
     node.run(1)
     node.see(m.WardenDied([1], 1.001, [1]), m.LogsSent(1))
@@ -464,7 +464,9 @@ def test_a_call_that_ran_when_its_warden_died_runs_again_and_is_not_to_blame() -
 
 
 @pytest.mark.parametrize(("ran", "unfit", "outcome"), [(0, True, Outcome.BROKEN), (1, False, Outcome.SIGNALED)])
-def test_a_runner_that_never_came_up_is_the_workers_fault_one_that_died_the_calls(ran: int, unfit: bool, outcome: Outcome) -> None:
+def test_a_runner_that_never_started_blames_the_worker_and_a_dead_runner_blames_the_call(
+    ran: int, unfit: bool, outcome: Outcome
+) -> None:
     node = Node(slots=1)
     node.see(dispatched(1, template=JobTemplate(function="f" * 64)))
     (order,) = node.see(m.ArtifactReady("f" * 64))
@@ -476,7 +478,7 @@ def test_a_runner_that_never_came_up_is_the_workers_fault_one_that_died_the_call
     assert (report.results[0].outcome, report.results[0].reason) == (outcome, "why")
 
 
-def test_what_another_warden_runs_goes_on() -> None:
+def test_attempts_of_another_warden_continue() -> None:
     node = Node(slots=2)
     node.run(1)
     node.run(2)
@@ -484,7 +486,7 @@ def test_what_another_warden_runs_goes_on() -> None:
     assert [node.machine.held[lease].phase for lease in (1, 2)] == [m.Phase.RUNNING, m.Phase.ENDED]
 
 
-def test_what_was_being_stopped_when_the_warden_died_was_stopped() -> None:
+def test_an_attempt_being_stopped_when_the_warden_dies_is_reported_as_stopped() -> None:
     node = Node()
     node.run(1)
     node.see(m.StopOrdered([1], 5.0), m.WardenDied([1], 3.0))
@@ -493,7 +495,7 @@ def test_what_was_being_stopped_when_the_warden_died_was_stopped() -> None:
     assert (report.results[0].outcome, report.results[0].reason) == (Outcome.STOPPED, "stopped")
 
 
-def test_what_had_timed_out_when_the_warden_died_timed_out() -> None:
+def test_an_attempt_timed_out_when_the_warden_dies_is_reported_as_timed_out() -> None:
     """The warden was stopped, so it could not end the attempt in time. The reason of the end is
     still the time-out."""
     node = Node()
@@ -505,14 +507,14 @@ def test_what_had_timed_out_when_the_warden_died_timed_out() -> None:
     assert (report.results[0].outcome, report.results[0].reason) == (Outcome.TIMED_OUT, "timed out after 10 s")
 
 
-def test_what_had_ended_before_the_warden_died_keeps_its_result() -> None:
+def test_an_attempt_that_ended_before_the_warden_died_keeps_its_result() -> None:
     node = Node()
     node.run(1)
     node.see(exited(1), m.WardenDied([1], 3.0))
     assert node.see(m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
 
 
-def test_a_result_for_the_old_cluster_is_not_told_to_a_new_one_that_uses_its_number() -> None:
+def test_a_result_of_the_old_cluster_is_not_reported_to_a_new_cluster_with_the_same_lease() -> None:
     node = Node()
     inputs = [m.DrainOrdered(), dispatched(1), m.Welcomed("d"), dispatched(1)]
     assert [one for one in node.see(*inputs) if isinstance(one, m.ReportResults)] == [
@@ -520,7 +522,7 @@ def test_a_result_for_the_old_cluster_is_not_told_to_a_new_one_that_uses_its_num
     ]
 
 
-def test_calls_ordered_after_a_runner_died_are_its_successors() -> None:
+def test_calls_ordered_after_the_death_of_a_runner_go_to_its_successor() -> None:
     """The new runner executes these calls once, whatever is reported later about the old runner."""
     from titan.worker.state_machine.calls import Runners
 
@@ -544,7 +546,7 @@ def test_calls_ordered_after_a_runner_died_are_its_successors() -> None:
         (0, Outcome.SUCCEEDED, 0, ""),
     ],
 )
-def test_a_job_that_is_killed_for_memory_says_so(code: int, outcome: Outcome, exit_code: int, reason: str) -> None:
+def test_the_result_of_a_job_killed_for_memory_names_the_limit(code: int, outcome: Outcome, exit_code: int, reason: str) -> None:
     """If a job survives the death of its child process, its own exit code and reason count."""
     node = Node()
     node.see(dispatched(1, template=JobTemplate(command="true", limits=Limits(memory=512 << 20))), m.AttemptStarted(1, 1.0))

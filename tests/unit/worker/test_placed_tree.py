@@ -73,7 +73,7 @@ def test_a_changed_file_stays(tmp_path: Path, change: Callable[[Path], None]) ->
     assert (folder / "lib" / "a.py").read_text() == content
 
 
-def test_a_change_in_the_tick_of_the_placement_is_seen(tmp_path: Path) -> None:
+def test_a_change_in_the_clock_tick_of_the_placement_is_seen(tmp_path: Path) -> None:
     for n in range(50):
         tree = placed(tmp_path / str(n))
         write_in_place(tmp_path / str(n))

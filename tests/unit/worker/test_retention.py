@@ -31,7 +31,7 @@ def leave(workspace: Workspace, run: str, lease: int, *, age_s: float, size: int
         os.utime(parent / run, (time.time() - age_s,) * 2)
 
 
-def test_runs_are_kept_for_the_time(tmp_path: Path) -> None:
+def test_runs_are_kept_for_the_configured_time(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     leave(workspace, "old", 1, age_s=2 * DAY)
     leave(workspace, "new", 2, age_s=DAY / 2)
@@ -39,7 +39,7 @@ def test_runs_are_kept_for_the_time(tmp_path: Path) -> None:
     assert os.listdir(workspace.jobs) == os.listdir(workspace.shared) == ["new"]
 
 
-def test_the_oldest_runs_above_the_size_go(tmp_path: Path) -> None:
+def test_above_the_size_limit_the_oldest_runs_are_removed(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     for lease in range(1, 6):
         leave(workspace, f"r{lease}", lease, age_s=1000 - lease)

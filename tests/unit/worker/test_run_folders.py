@@ -25,7 +25,7 @@ def there(tmp_path: Path) -> list[str]:
     return sorted(f"{parent}/{name}" for parent in ("jobs", "shared") for name in os.listdir(tmp_path / parent))
 
 
-def test_what_is_left_empty_goes_with_the_last_attempt(folders: RunFolders, tmp_path: Path) -> None:
+def test_an_empty_run_folder_is_removed_with_the_last_attempt(folders: RunFolders, tmp_path: Path) -> None:
     assert folders.use("r", 1) == folders.use("r", 2) == str(tmp_path / "shared/r")
     folders.use("s", 3)
     folders.done(1)
@@ -38,7 +38,7 @@ def test_what_is_left_empty_goes_with_the_last_attempt(folders: RunFolders, tmp_
     assert there(tmp_path) == [] and not folders.idle
 
 
-def test_what_is_not_empty_stays(folders: RunFolders, tmp_path: Path) -> None:
+def test_a_run_folder_with_files_stays(folders: RunFolders, tmp_path: Path) -> None:
     for lease, run in enumerate(("a", "b")):
         folders.use(run, lease)
     (tmp_path / "jobs/a/left").touch()
@@ -66,7 +66,7 @@ def test_a_shared_folder_that_another_worker_uses_stays(folders: RunFolders, tmp
     assert there(tmp_path) == []
 
 
-def test_what_an_earlier_process_left_empty_goes(folders: RunFolders, tmp_path: Path) -> None:
+def test_an_empty_run_folder_of_an_earlier_process_is_removed(folders: RunFolders, tmp_path: Path) -> None:
     folders.use("r", 1)
     again = RunFolders(str(tmp_path / "jobs"), str(tmp_path / "shared"))
     folders.done(1)
@@ -85,7 +85,7 @@ def quick_turns() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("quick_turns")
-def test_it_may_be_tidied_while_runs_come_and_go(folders: RunFolders, tmp_path: Path) -> None:
+def test_folders_may_be_tidied_while_runs_begin_and_end(folders: RunFolders, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = RunFolders(str(tmp_path / "other"), str(tmp_path / "shared"))
     over = threading.Event()

@@ -55,7 +55,7 @@ def test_logs_lie_beside_the_folder_and_runs_share_one(workspace: Workspace) -> 
     assert os.path.isdir(place.shared) and os.listdir(place.cwd) == []
 
 
-def test_what_an_earlier_process_left_of_the_attempt_is_gone(workspace: Workspace) -> None:
+def test_files_of_the_attempt_from_an_earlier_process_are_removed(workspace: Workspace) -> None:
     place = workspace.prepare(attempt(JobTemplate(command="true")))
     Path(place.cwd, "half").touch()
     Path(place.stdout).write_text("old")
@@ -64,12 +64,12 @@ def test_what_an_earlier_process_left_of_the_attempt_is_gone(workspace: Workspac
     assert os.listdir(place.cwd) == [] and not Path(place.stdout).exists()
 
 
-def test_a_script_that_is_not_in_the_cache(workspace: Workspace) -> None:
+def test_a_script_that_is_not_in_the_cache_is_an_error(workspace: Workspace) -> None:
     with pytest.raises(FileNotFoundError):
         workspace.prepare(attempt(JobTemplate(file="x.sh", file_hash=HASH)))
 
 
-def test_old_runs_are_swept_and_those_in_use_are_not(workspace: Workspace) -> None:
+def test_old_runs_are_swept_unless_they_are_in_use(workspace: Workspace) -> None:
     for lease, run in enumerate(("old", "used", "new")):
         workspace.prepare(Assignment(lease, run, "job", 1, JobTemplate(command="true"), ()))
         if run != "new":
@@ -96,7 +96,7 @@ def test_artifacts_that_nothing_ran_for_long_are_swept(workspace: Workspace) -> 
     assert sorted(os.listdir(workspace.cache)) == sorted([HASH, "notes"])
 
 
-def test_the_cache_is_what_has_a_hash_for_a_name(tmp_path: Path) -> None:
+def test_only_files_named_by_a_hash_belong_to_the_cache(tmp_path: Path) -> None:
     cache = Workspace(tmp_path).cache
     for name in (HASH, f"{HASH}.part", "notes", HASH[:-1]):
         (cache / name).touch()

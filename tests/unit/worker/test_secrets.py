@@ -20,7 +20,7 @@ def assignment(lease: int, *names: str) -> Assignment:
     return Assignment(lease, "r", "j", 1, JobTemplate(command="x", secrets=names), ())
 
 
-def test_an_attempt_has_what_came_with_its_lease_until_that_is_forgotten() -> None:
+def test_an_attempt_has_the_secrets_of_its_lease_until_the_lease_is_forgotten() -> None:
     given = AttemptSecrets()
     given.take(GiveSecrets(0, ["A", "B"], [b"aaaa", b"bbbb"], [7, 8], [(0, 1), (1,)]))
     assert given.of(assignment(7, "B", "A")) == {"B": b"bbbb", "A": b"aaaa"}
@@ -35,7 +35,7 @@ def test_an_attempt_has_what_came_with_its_lease_until_that_is_forgotten() -> No
         given.of(assignment(8, "B"))
 
 
-def test_a_secret_that_is_gone_is_final() -> None:
+def test_an_attempt_whose_secret_is_gone_fails_finally() -> None:
     given = AttemptSecrets()
     given.take(GiveSecrets(0, ["A"], [b""], [7], [(0,)]))
     with pytest.raises(MissingSecret, match=r"the secret A was removed after .* then `titan dlq retry r/j`") as caught:
@@ -43,11 +43,11 @@ def test_a_secret_that_is_gone_is_final() -> None:
     assert caught.value.final
 
 
-def test_no_message_with_a_value_shows_it() -> None:
+def test_the_repr_of_a_message_shows_no_secret_value() -> None:
     assert "hush" not in repr(GiveSecrets(0, ["A"], [b"hush"], [7], [(0,)]))
 
 
-def test_an_attempt_with_secrets_stands_behind_none() -> None:
+def test_an_attempt_with_secrets_is_not_queued_behind_another() -> None:
     assert starts_at_once(JobTemplate(command="x"))
     assert not starts_at_once(JobTemplate(command="x", secrets=("A",)))
 
@@ -73,6 +73,6 @@ def test_the_forms_of_a_value(value: bytes) -> None:
     assert {line for line in base64.encodebytes(value).splitlines() if len(line) >= 4} <= set(forms)
 
 
-def test_forms_of_several_values_come_once() -> None:
+def test_equal_forms_of_several_values_are_listed_once() -> None:
     assert forms_of([b"abcd", b"abcd"]) == forms_of([b"abcd"])
     assert forms_of([]) == []

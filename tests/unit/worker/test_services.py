@@ -55,7 +55,7 @@ def after_logs(node: Node) -> list[tuple[Outcome, str]]:
 
 
 # -- READY -----------------------------------------------------------------------------------------
-def test_it_is_ready_when_a_check_finds_it_so() -> None:
+def test_a_service_is_ready_after_a_successful_health_check() -> None:
     node = serving()
     assert node.machine.next_due() == 1.0 + FIRST_CHECK_S
     healthy(node, 1.05, well=False)
@@ -66,12 +66,12 @@ def test_it_is_ready_when_a_check_finds_it_so() -> None:
     assert (report.leases, report.started, report.ready_ats, report.ports, report.restarts) == ([1], [1.0], [2.5], [8080], [0])
 
 
-def test_without_a_check_it_is_ready_when_it_runs() -> None:
+def test_a_service_without_a_health_check_is_ready_when_its_process_runs() -> None:
     node = serving(msgspec.structs.replace(TCP, health="none"))
     assert node.machine.services.all[1].ready_at == 1.0
 
 
-def test_it_has_so_long_to_become_healthy() -> None:
+def test_a_service_that_is_not_healthy_in_time_is_restarted() -> None:
     node = serving()
     at = 1.0
     orders: list[m.Instruction] = []
@@ -85,7 +85,7 @@ def test_it_has_so_long_to_become_healthy() -> None:
     assert restarts(node.see(m.TimePassed(), at=at + 0.5))
 
 
-def test_one_that_falls_ill_is_restarted_after_so_many_checks() -> None:
+def test_a_service_is_restarted_after_several_failed_checks_in_a_row() -> None:
     node = serving(msgspec.structs.replace(TCP, misses=2))
     healthy(node, 1.05)
     assert m.StopAttempt(1, 5.0) not in healthy(node, 2.05, well=False, why="503")
@@ -117,7 +117,7 @@ def crash(node: Node, at: float, code: int = 7) -> float:
     return due - at
 
 
-def test_each_restart_waits_twice_as_long_up_to_the_most() -> None:
+def test_the_backoff_doubles_with_each_restart_up_to_its_maximum() -> None:
     node = serving()
     waits = [crash(node, node.now + 0.1) for _ in range(6)]
     assert waits == pytest.approx([0.5, 1.0, 2.0, 4.0, 4.0, 4.0])
@@ -125,7 +125,7 @@ def test_each_restart_waits_twice_as_long_up_to_the_most() -> None:
 
 
 @pytest.mark.parametrize("ill", [False, True], ids=["it ends", "it falls ill"])
-def test_the_backoff_begins_anew_after_a_long_good_time(ill: bool) -> None:
+def test_the_backoff_is_reset_after_a_long_healthy_time(ill: bool) -> None:
     node = serving(msgspec.structs.replace(TCP, misses=1))
     for _ in range(3):
         crash(node, node.now + 0.1)
@@ -136,7 +136,7 @@ def test_the_backoff_begins_anew_after_a_long_good_time(ill: bool) -> None:
     assert crash(node, later + 1) == pytest.approx(0.5)
 
 
-def test_it_says_when_it_starts_again_but_not_more_than_once_a_second() -> None:
+def test_the_next_start_is_reported_at_most_once_a_second() -> None:
     node = serving(msgspec.structs.replace(TCP, backoff_s=0.05, backoff_max_s=0.05))
     reports = []
     for _ in range(200):
@@ -149,7 +149,7 @@ def test_it_says_when_it_starts_again_but_not_more_than_once_a_second() -> None:
     assert any(report.next_starts[0] > 0 for report in reports if report is not None)
 
 
-def test_before_its_first_start_nothing_is_due() -> None:
+def test_a_service_has_no_timer_before_its_first_start() -> None:
     """A service that still waits for its port must not wake the machine for a report that it cannot
     make."""
     node = Node()
@@ -159,21 +159,21 @@ def test_before_its_first_start_nothing_is_due() -> None:
     assert due is not None and due >= 5.0, "but for the heartbeat"
 
 
-def test_one_that_is_killed_for_memory_says_so() -> None:
+def test_a_service_killed_for_memory_names_the_limit() -> None:
     node = serving(limits=Limits(memory=64 << 20))
     node.see(m.AttemptExited(1, -9, 2.0, 0.25, 4096, True), at=2.0)
     assert node.machine.services.all[1].reason == "used more than its memory limit of 64 MiB"
 
 
 @pytest.mark.parametrize(("policy", "code"), [("never", 0), ("never", 3), ("on-failure", 0)])
-def test_a_policy_that_lets_it_end(policy: str, code: int) -> None:
+def test_a_restart_policy_can_let_a_service_end(policy: str, code: int) -> None:
     node = serving(msgspec.structs.replace(TCP, restart=policy))
     assert messages.CloseService(1) in node.see(exited(1, code), at=2.0)
     expected = (Outcome.EXITED, f"exit code {code}") if code else (Outcome.SUCCEEDED, "")
     assert after_logs(node) == [expected] and node.machine.busy == 0 and not node.machine.services.all
 
 
-def test_so_many_restarts_are_the_last() -> None:
+def test_a_service_ends_after_its_maximum_of_restarts() -> None:
     node = serving(msgspec.structs.replace(TCP, max_restarts=2))
     crash(node, 2.0)
     crash(node, node.now + 0.1)
@@ -181,7 +181,7 @@ def test_so_many_restarts_are_the_last() -> None:
     assert after_logs(node) == [(Outcome.EXITED, "restarted 2 times in a row, and then: exit code 7")]
 
 
-def test_what_it_takes_up_is_its_own_over_all_its_processes() -> None:
+def test_a_service_keeps_its_resources_over_all_its_processes() -> None:
     node = Node(slots=2)
     node.machine.resources.total = (0, 0, 1)
     node.machine.resources.gpus = ("0",)
@@ -204,7 +204,7 @@ def test_a_service_is_stopped_while_it_runs() -> None:
     assert after_logs(node) == [(Outcome.STOPPED, "stopped")]
 
 
-def test_it_is_stopped_between_two_processes() -> None:
+def test_a_service_is_stopped_between_two_processes() -> None:
     node = serving()
     node.see(exited(1, 7), at=2.0)
     orders = node.see(m.StopOrdered([1], 5.0), at=2.1)
@@ -213,7 +213,7 @@ def test_it_is_stopped_between_two_processes() -> None:
 
 
 @pytest.mark.parametrize("between", [False, True], ids=["it runs", "between two processes"])
-def test_a_drain_hands_a_service_back(between: bool) -> None:
+def test_a_drain_returns_a_service_to_the_master(between: bool) -> None:
     node = serving()
     if between:
         node.see(exited(1, 7), at=2.0)
@@ -223,7 +223,7 @@ def test_a_drain_hands_a_service_back(between: bool) -> None:
     assert after_logs(node)[0][0] is Outcome.RETURNED
 
 
-def test_a_cut_leaves_it_as_it_is_and_all_is_said_again() -> None:
+def test_after_a_disconnect_a_service_continues_and_its_state_is_reported_again() -> None:
     node = serving()
     healthy(node, 1.05)
     node.see(m.TimePassed(), at=2.1)

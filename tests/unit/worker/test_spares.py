@@ -36,7 +36,7 @@ def inode(path: str) -> int:
 
 
 @pytest.mark.parametrize("template", [COMMAND, PYTHON])
-def test_a_folder_that_was_left_as_it_was_made_is_used_again(workspace: Workspace, template: JobTemplate) -> None:
+def test_an_unchanged_folder_is_reused(workspace: Workspace, template: JobTemplate) -> None:
     first = workspace.prepare(attempt(template))
     number = inode(first.cwd)
     workspace.give_back(first, 1)
@@ -50,7 +50,7 @@ def test_a_folder_that_was_left_as_it_was_made_is_used_again(workspace: Workspac
         assert (Path(third.cwd) / "x.py").read_bytes() == SCRIPT and os.access(f"{third.cwd}/x.py", os.X_OK)
 
 
-def test_one_of_another_content_is_not_taken(workspace: Workspace) -> None:
+def test_a_folder_with_other_content_is_not_reused(workspace: Workspace) -> None:
     workspace.give_back(workspace.prepare(attempt(COMMAND)), 1)
     assert os.listdir(workspace.prepare(attempt(PYTHON, 2)).cwd) == ["x.py"]
     workspace.give_back(workspace.prepare(attempt(PYTHON, 3)), 1)
@@ -75,7 +75,7 @@ def test_one_of_another_content_is_not_taken(workspace: Workspace) -> None:
         "touch left; sleep 0.02; rm left",
     ],
 )
-def test_what_a_job_changed_is_not_used_again(workspace: Workspace, change: str) -> None:
+def test_a_folder_that_a_job_changed_is_not_reused(workspace: Workspace, change: str) -> None:
     first = workspace.prepare(attempt(PYTHON))
     number = inode(first.cwd)
     subprocess.run(["sh", "-c", change], cwd=first.cwd, check=True)
@@ -94,7 +94,7 @@ def test_an_old_log_of_the_same_attempt_is_not_taken_over(workspace: Workspace) 
     assert not Path(again.stdout).exists() and os.listdir(again.cwd) == []
 
 
-def test_a_spare_that_was_swept_meanwhile(workspace: Workspace) -> None:
+def test_a_spare_folder_that_was_swept_is_made_again(workspace: Workspace) -> None:
     spare = workspace.prepare(attempt(COMMAND))
     workspace.give_back(spare, 1)
     os.rmdir(spare.cwd)
@@ -124,7 +124,7 @@ def test_spares_are_bounded_and_the_newest_kind_is_kept(workspace: Workspace) ->
     assert os.path.isdir(made.cwd) and not any(os.path.exists(place.cwd) for place in places)
 
 
-def test_an_attempt_that_was_withdrawn_and_begins_again_has_its_own_folder_and_costs_no_other(workspace: Workspace) -> None:
+def test_a_withdrawn_attempt_that_begins_again_has_its_own_folder(workspace: Workspace) -> None:
     other = workspace.prepare(attempt(COMMAND, run="s"))
     workspace.give_back(other, 1)
     first = workspace.prepare(attempt(COMMAND, 1))

@@ -58,7 +58,7 @@ def ended_call(runner: int) -> m.CallsEnded:
     return m.CallsEnded(runner, [""], [b""], [1.0], [2.0], [], {})
 
 
-def test_one_whose_gpus_are_in_use_lets_others_pass_and_keeps_its_place() -> None:
+def test_an_attempt_whose_gpus_are_in_use_keeps_its_place_and_lets_others_pass() -> None:
     it = node()
     assert started(it.see(dispatched(1, template=GPU), dispatched(2, template=PAIR), dispatched(3, template=HALF))) == {
         1: ("0",),
@@ -76,14 +76,14 @@ def test_a_stopped_attempt_keeps_its_gpu_until_its_processes_are_gone() -> None:
 
 
 @pytest.mark.parametrize("what", ["refused", "warden died"])
-def test_what_never_ran_gives_back_what_it_had(what: str) -> None:
+def test_an_attempt_that_never_ran_returns_its_resources(what: str) -> None:
     it = node()
     it.see(dispatched(1, template=GPU))
     it.see(m.AttemptRefused(1, "no", True, 1.0) if what == "refused" else m.WardenDied([1], 1.0))
     assert it.machine.resources.taken == (0, 0, 0)
 
 
-def test_one_that_asks_for_more_than_there_is_in_all_is_handed_back_as_broken() -> None:
+def test_an_attempt_that_needs_more_than_the_worker_has_is_returned_as_broken() -> None:
     it = node(gpus=1)
     (report,) = it.see(dispatched(1, template=PAIR))
     assert isinstance(report, m.ReportResults)
@@ -101,13 +101,13 @@ def test_cpus_and_memory_are_counted_exactly() -> None:
 
 
 # -- what a host has -------------------------------------------------------------------------------
-def test_what_is_given_counts() -> None:
+def test_configured_resources_are_used() -> None:
     stock = find_resources(cpus=1.5, memory=100, gpus=2, environment={})
     assert (stock.total, stock.gpus) == ((1500, 100, 2), ("0", "1"))
     assert {name: facts(stock)[name] for name in ("cpus", "memory_bytes", "gpus")} == {"cpus": 1.5, "memory_bytes": 100, "gpus": 2}
 
 
-def test_cpus_and_memory_are_found_where_nothing_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpus_and_memory_are_detected_if_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "count_gpus", lambda: 3)
     stock = find_resources(environment={})
     assert stock.total[0] == len(os.sched_getaffinity(0)) * 1000
@@ -128,7 +128,7 @@ def test_cpus_and_memory_are_found_where_nothing_was_given(monkeypatch: pytest.M
         ("1,1", None, ("1",)),
     ],
 )
-def test_the_devices_that_this_process_may_use(visible: str, gpus: int | None, found: tuple[str, ...]) -> None:
+def test_only_devices_that_the_process_may_use_are_counted(visible: str, gpus: int | None, found: tuple[str, ...]) -> None:
     assert find_resources(gpus=gpus, environment={"CUDA_VISIBLE_DEVICES": visible}).gpus == found
 
 

@@ -104,7 +104,7 @@ async def test_leases_are_held_until_their_value_is_stored(bench: Bench, patch: 
 
 
 @scenario
-async def test_after_a_cut_what_was_not_confirmed_is_sent_again(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+async def test_after_a_disconnect_unconfirmed_values_are_sent_again(bench: Bench, patch: pytest.MonkeyPatch) -> None:
     bench.hold(1, ONE, b"one")
     bench.connect()
     await bench.until(lambda: bench.stored)
@@ -120,7 +120,7 @@ async def test_after_a_cut_what_was_not_confirmed_is_sent_again(bench: Bench, pa
 
 
 @scenario
-async def test_a_refusal_is_followed_by_another_try(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_upload_is_tried_again(bench: Bench, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(values, "AGAIN_S", 0.0)
     real, refused = FileWriter.write, list[int]()
 
@@ -138,7 +138,7 @@ async def test_a_refusal_is_followed_by_another_try(bench: Bench, patch: pytest.
 
 
 @scenario
-async def test_what_is_forgotten_is_not_sent(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+async def test_the_value_of_a_forgotten_lease_is_not_sent(bench: Bench, patch: pytest.MonkeyPatch) -> None:
     bench.hold(1, ONE, b"one")
     bench.it.forget(1)
     bench.connect()
@@ -147,7 +147,7 @@ async def test_what_is_forgotten_is_not_sent(bench: Bench, patch: pytest.MonkeyP
 
 
 @scenario
-async def test_only_so_much_is_on_its_way(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+async def test_the_bytes_in_flight_are_limited(bench: Bench, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(values, "UNCONFIRMED_BYTES", 3)
     bench.hold(1, ONE, b"one")
     bench.hold(2, TWO, b"two")
@@ -159,7 +159,7 @@ async def test_only_so_much_is_on_its_way(bench: Bench, patch: pytest.MonkeyPatc
 
 
 @scenario
-async def test_the_cache_keeps_what_was_used_last_and_what_is_needed(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+async def test_the_cache_keeps_the_last_used_and_the_needed_values(bench: Bench, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(values, "KEEP_BYTES", 10)
     names = [f"{n:064x}" for n in range(5)]
     for name in names:
@@ -177,7 +177,7 @@ async def test_the_cache_keeps_what_was_used_last_and_what_is_needed(bench: Benc
     assert bench.dropped[2:] == [names[3]], "what is not stored yet stays"
 
 
-def test_how_a_value_by_content_is_written() -> None:
+def test_a_value_by_content_has_a_fixed_encoding() -> None:
     value = model.by_content(model.RETURNED_AT, bytes.fromhex(A), 1 << 40)
     assert (model.artifact_of(value), model.size_of(value)) == (A, 1 << 40)
     assert [model.artifact_of(other) for other in (b"", b"i" + value[1:], value + b"x", b"h")] == [None] * 4
@@ -206,7 +206,7 @@ async def test_the_seal_of_a_value_goes_with_its_file_to_a_master_of_this_machin
 
 
 @scenario
-async def test_what_leaves_the_cache_leaves_the_page_cache_where_memory_is_cold(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+async def test_an_evicted_value_also_leaves_the_page_cache_if_memory_is_cold(bench: Bench, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(values, "KEEP_BYTES", 6)
     left: list[str] = []
     patch.setattr(values, "leave_cache", left.append)

@@ -28,14 +28,14 @@ def chosen(it: Wardens, now: float) -> Link:
     return cast(Link, it.choose(now))
 
 
-def test_a_worker_at_its_usual_pace_has_one() -> None:
+def test_a_worker_at_its_usual_pace_has_one_warden() -> None:
     it, made = wardens(8)
     for n in range(10 * PACE):
         chosen(it, n * 0.01)
     assert len(made) == 1
 
 
-def test_there_are_as_many_as_starts_need_and_slots_and_cores_can_use() -> None:
+def test_the_number_of_wardens_depends_on_starts_slots_and_cores() -> None:
     for most, expected in ((1, 1), (2, 2), (64, MOST)):
         it, made = wardens(most)
         counts = []
@@ -46,14 +46,14 @@ def test_there_are_as_many_as_starts_need_and_slots_and_cores_can_use() -> None:
         assert counts == sorted(counts)
 
 
-def test_a_second_comes_when_one_cannot_keep_up_and_a_third_only_when_two_cannot() -> None:
+def test_a_further_warden_starts_only_when_the_existing_ones_cannot_keep_up() -> None:
     it, made = wardens(4)
     for n in range(20 * PACE):
         chosen(it, n * 0.005)  # 200 attempts a second: more than one warden starts, and less than two start
     assert len(made) == 2
 
 
-def test_an_attempt_goes_to_the_one_with_the_fewest_jobs_that_is_ready() -> None:
+def test_an_attempt_goes_to_the_ready_warden_with_the_fewest_jobs() -> None:
     it, made = wardens(2)
     for _ in range(PACE):
         chosen(it, 1.0).load += 1
@@ -69,7 +69,7 @@ def test_an_attempt_goes_to_the_one_with_the_fewest_jobs_that_is_ready() -> None
     assert chosen(it, 2.0) is first
 
 
-def test_who_stands_behind_another_goes_where_that_is_unless_it_is_crowded_there() -> None:
+def test_an_attempt_behind_another_uses_the_same_warden_unless_that_is_crowded() -> None:
     it, made = wardens(2)
     assert not it.is_crowded(it.links[0])
     for _ in range(PACE):
@@ -83,7 +83,7 @@ def test_who_stands_behind_another_goes_where_that_is_unless_it_is_crowded_there
     assert not it.is_crowded(first), "the second is still starting"
 
 
-def test_there_is_always_one() -> None:
+def test_there_is_always_a_warden() -> None:
     it, made = wardens(2)
     for _ in range(PACE):
         chosen(it, 1.0)

@@ -55,7 +55,7 @@ def test_a_job_publishes_for_its_run(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.Publish)
-def test_what_cannot_be_published(master: SocketlessMaster) -> None:
+def test_invalid_publications_are_refused(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("eager")
     hash_ = keep(client, b"something")
     client.refused(msg.Publish(0, "k", ABSENT, 1), "not_found", "the file to publish as 'k' is not on the master")
@@ -69,7 +69,7 @@ def test_what_cannot_be_published(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.FindArtifact, msg.ListArtifacts)
-def test_what_is_not_published_is_not_found(master: SocketlessMaster) -> None:
+def test_an_unpublished_key_is_not_found(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.FindArtifact(0, "nope"), "not_found", "nothing is published as 'nope': `titan artifacts` lists all keys")
     run = client.submit(needing("NOBODY", "a"))
@@ -100,7 +100,7 @@ def test_a_key_is_removed(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.RemoveArtifact)
-def test_a_key_that_is_not_there_cannot_be_removed(master: SocketlessMaster) -> None:
+def test_an_unknown_key_cannot_be_removed(master: SocketlessMaster) -> None:
     master.client().refused(msg.RemoveArtifact(0, "nope"), "not_found", "there is no shared key 'nope'")
 
 
@@ -121,7 +121,7 @@ def made_by_job(master: SocketlessMaster, offers: str) -> tuple[WorkerSpeaker, s
 
 
 @answers(msg.FindArtifact, msg.ListArtifacts)
-def test_what_a_job_left_is_found_as_its_output(master: SocketlessMaster) -> None:
+def test_the_output_of_a_job_is_found_under_its_key(master: SocketlessMaster) -> None:
     _, run, hash_ = made_by_job(master, "OUTPUTS")
     client = master.client()
     (row,) = client.ask(msg.FindArtifact(0, f"{run}/make.all.data"), msg.Artifacts).artifacts
@@ -133,7 +133,7 @@ def test_what_a_job_left_is_found_as_its_output(master: SocketlessMaster) -> Non
 
 
 @refuses(msg.FindArtifact)
-def test_what_a_run_never_left_is_not_found(master: SocketlessMaster) -> None:
+def test_an_output_that_no_job_of_the_run_left_is_not_found(master: SocketlessMaster) -> None:
     _, run, _ = made_by_job(master, "NOTHING")
     client = master.client()
     for key in ("make.all.nope", "other.data", "nope.data", "data"):

@@ -32,7 +32,7 @@ def test_workers_are_listed_with_what_they_offer(master: SocketlessMaster) -> No
 
 @records(msg.TellWorker, ev.WorkerAsked)
 @answers(msg.TellWorker)
-def test_a_worker_is_told_to_leave_and_who_asked_is_shown(master: SocketlessMaster) -> None:
+def test_an_order_to_leave_reaches_the_worker_and_shows_its_actor(master: SocketlessMaster) -> None:
     worker, client = master.worker("leaver"), master.client()
     assert client.ask(msg.TellWorker(0, "leaver"), msg.Told) == msg.Told(client._requests, "ALIVE", 0)
     assert worker.heard(msg.Leave) == msg.Leave(0, now=False)
@@ -41,24 +41,24 @@ def test_a_worker_is_told_to_leave_and_who_asked_is_shown(master: SocketlessMast
 
 
 @refuses(msg.TellWorker)
-def test_a_worker_that_is_not_there_cannot_be_told_to_leave(master: SocketlessMaster) -> None:
+def test_an_order_to_leave_for_an_unknown_worker_is_refused(master: SocketlessMaster) -> None:
     master.client().refused(msg.TellWorker(0, "nobody"), "not_found", "there is no worker 'nobody'")
 
 
 @answers(msg.GetScale)
-def test_a_master_without_rules_has_nothing_to_tell_of_scaling(master: SocketlessMaster) -> None:
+def test_a_master_without_rules_reports_no_scaling(master: SocketlessMaster) -> None:
     assert master.client().ask(msg.GetScale(0), msg.Scale).rows == []
 
 
 @refuses(msg.ListWorkers, msg.GetScale, msg.Stop)
-def test_a_worker_asks_nothing_of_the_cluster(master: SocketlessMaster) -> None:
+def test_requests_about_the_cluster_from_a_worker_are_refused(master: SocketlessMaster) -> None:
     worker = master.worker("curious")
     for message in (msg.ListWorkers(0), msg.GetScale(0), msg.Stop(0)):
         worker.refused(message, "protocol", f"a worker must not send a {type(message).__name__} to the master")
 
 
 @answers(msg.Stop)
-def test_a_master_is_asked_to_end_once_that_is_answered(master: SocketlessMaster) -> None:
+def test_a_master_ends_after_it_has_answered_the_request_to_end(master: SocketlessMaster) -> None:
     assert master.inside._stopped is not None and not master.inside._stopped.done()
     master.client().ask(msg.Stop(0), msg.Pong)
     assert master.inside._stopped.done()

@@ -17,7 +17,7 @@ def put(client: Speaker, data: bytes) -> str:
 
 
 @answers(msg.Stage, msg.SendFile)
-def test_what_is_not_here_is_sent_once(master: SocketlessMaster) -> None:
+def test_only_missing_content_is_requested_and_each_only_once(master: SocketlessMaster) -> None:
     client = master.client()
     hash_ = sha256(b"a script").hexdigest()
     assert client.ask(msg.Stage(0, [hash_, ABSENT, ABSENT], [8, 1, 1]), msg.Staged).missing == [hash_, ABSENT]
@@ -28,7 +28,7 @@ def test_what_is_not_here_is_sent_once(master: SocketlessMaster) -> None:
 
 
 @answers(msg.SendFile, msg.FetchFile)
-def test_small_content_comes_and_goes_whole(master: SocketlessMaster) -> None:
+def test_small_content_is_sent_and_fetched_in_one_message(master: SocketlessMaster) -> None:
     client, data = master.client(), bytes(range(256)) * 10
     hash_ = put(client, data)
     piece = client.ask(msg.FetchFile(0, hash_), msg.FilePiece)
@@ -38,7 +38,7 @@ def test_small_content_comes_and_goes_whole(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.SendFile)
-def test_content_that_is_not_what_it_says(master: SocketlessMaster) -> None:
+def test_content_that_does_not_match_its_hash_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.SendFile(0, "", 5, ABSENT), "caller", "arrived with another content than its hash says", b"wrong")
     client.refused(msg.SendFile(0, "", 5, "no hash"), "caller", "arrived with another content than its hash says", b"wrong")

@@ -43,7 +43,7 @@ def test_the_master_and_its_workers_are_measured(master: SocketlessMaster) -> No
 
 
 @refuses(msg.GetDisk, msg.DiskMeasured, msg.Error)
-def test_only_clients_ask_and_only_workers_measure(master: SocketlessMaster) -> None:
+def test_only_clients_may_request_and_only_workers_may_report_a_measurement(master: SocketlessMaster) -> None:
     worker = master.worker("curious")
     worker.refused(msg.GetDisk(0), "protocol", "a worker must not send a GetDisk to the master")
     stranger = msg.DiskMeasured(0, "", [], [], 0, 0, True, "")

@@ -52,17 +52,17 @@ ANSWERED, REFUSED, RECORDED = _rows("answered_rows"), _rows("refused_rows"), _ro
 
 
 @pytest.mark.parametrize("route", ROWS, ids=lambda route: route.message.__name__)
-def test_a_row_is_taken_and_refused_in_tests_of_its_desk(route: Route) -> None:
+def test_each_row_has_a_test_that_it_is_accepted_and_one_that_it_is_refused(route: Route) -> None:
     assert ANSWERED[route.message], f"no test answers a {route.message.__name__}"
     assert REFUSED[route.message], f"no test refuses a {route.message.__name__}"
 
 
 @pytest.mark.parametrize("route", [route for route in ROWS if route.changes], ids=lambda route: route.message.__name__)
-def test_who_asked_for_a_change_is_recorded(route: Route) -> None:
+def test_each_row_that_changes_the_state_has_a_test_of_its_recorded_actor(route: Route) -> None:
     assert bool(RECORDED[route.message]) != (route.message in NO_ACTOR), NO_ACTOR.get(route.message, "no test looks at its actor")
 
 
-def test_tests_name_only_rows_that_are_there() -> None:
+def test_tests_name_only_existing_rows() -> None:
     mine = {route.message for route in ROWS}
     assert {*ANSWERED, *REFUSED} == mine
     assert RECORDED.keys() | NO_ACTOR.keys() == {route.message for route in ROWS if route.changes}

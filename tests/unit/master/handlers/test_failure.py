@@ -31,13 +31,13 @@ def test_dead_jobs_are_listed(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.ListDead)
-def test_dead_jobs_of_a_run_that_is_not_there(master: SocketlessMaster) -> None:
+def test_dead_jobs_of_an_unknown_run_are_refused(master: SocketlessMaster) -> None:
     master.client().refused(msg.ListDead(0, "nope"), "not_found", "there is no run 'nope'")
 
 
 @records(msg.RetryDead, ev.JobsRevived)
 @answers(msg.RetryDead)
-def test_a_dead_job_runs_again_with_what_was_cancelled_because_of_it(master: SocketlessMaster) -> None:
+def test_a_retried_dead_job_runs_again_with_the_jobs_cancelled_because_of_it(master: SocketlessMaster) -> None:
     client, worker, run = with_a_dead_job(master, "RETRIED")
     asked = msg.RetryDead(0, run, "a", key="k")
     first = client.ask(asked, msg.Retried)
@@ -51,7 +51,7 @@ def test_a_dead_job_runs_again_with_what_was_cancelled_because_of_it(master: Soc
 
 
 @refuses(msg.RetryDead)
-def test_what_is_not_dead_cannot_be_retried(master: SocketlessMaster) -> None:
+def test_a_job_that_is_not_dead_cannot_be_retried(master: SocketlessMaster) -> None:
     client, _, run = with_a_dead_job(master, "FINE")
     client.refused(msg.RetryDead(0, run, "b"), "conflict", f"{run}/b is CANCELLED, not DEAD")
     client.refused(msg.RetryDead(0, run, "c"), "not_found", f"run {run} has no job 'c'")
@@ -71,7 +71,7 @@ def test_a_dead_job_is_taken_off_the_queue(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.PurgeDead)
-def test_what_is_not_dead_cannot_be_purged(master: SocketlessMaster) -> None:
+def test_a_job_that_is_not_dead_cannot_be_purged(master: SocketlessMaster) -> None:
     client, _, run = with_a_dead_job(master, "KEPT")
     client.refused(msg.PurgeDead(0, run, "b"), "conflict", f"{run}/b is CANCELLED, not DEAD")
     client.refused(msg.PurgeDead(0, "nope"), "not_found", "there is no run 'nope'")
@@ -88,13 +88,13 @@ def test_open_gates_are_listed_until_they_are_decided(master: SocketlessMaster) 
 
 
 @refuses(msg.ListGates)
-def test_gates_of_a_run_that_is_not_there(master: SocketlessMaster) -> None:
+def test_gates_of_an_unknown_run_are_refused(master: SocketlessMaster) -> None:
     master.client().refused(msg.ListGates(0, "nope"), "not_found", "there is no run 'nope'")
 
 
 @records(msg.Decide, ev.GatesDecided)
 @answers(msg.Decide)
-def test_the_first_decision_counts_and_says_who_made_it(master: SocketlessMaster) -> None:
+def test_the_first_decision_counts_and_names_its_actor(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(alike("ship", GATE))
     decided = client.ask(msg.Decide(0, run, "ship", False, "bob", "not today", "k"), msg.Decided)
@@ -105,7 +105,7 @@ def test_the_first_decision_counts_and_says_who_made_it(master: SocketlessMaster
 
 
 @refuses(msg.Decide)
-def test_decisions_that_are_refused(master: SocketlessMaster) -> None:
+def test_invalid_decisions_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(dag({"ship": "", "plain": "ship"}, {"ship": GATE, "plain": needing("NOBODY", "x").templates[0]}))
     client.refused(msg.Decide(0, run, "ship", True, ""), "caller", "a decision needs the name of the person who decides")

@@ -40,7 +40,7 @@ def test_a_file_is_confirmed_when_it_is_on_the_disk(master: SocketlessMaster) ->
 
 
 @answers(msg.SendFile)
-def test_a_file_that_was_cut_goes_on_where_it_was(master: SocketlessMaster) -> None:
+def test_an_upload_continues_at_its_offset_after_a_disconnect(master: SocketlessMaster) -> None:
     first, second, data = master.client(), master.client(), b"half and half"
     start = first.ask(msg.SendFile(0, key(3), len(data)), msg.SendFrom)
     first.say(msg.FilePiece(start.request, 0, 5), data[:5])
@@ -54,7 +54,7 @@ def test_a_file_that_was_cut_goes_on_where_it_was(master: SocketlessMaster) -> N
 
 
 @refuses(msg.SendFile)
-def test_files_that_are_not_taken(master: SocketlessMaster) -> None:
+def test_invalid_uploads_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.SendFile(0, key(4), 1 << 50), "limit_exceeded", "--set file_bytes=...")
     client.refused(msg.SendFile(0, "../../lock", 5), "caller", "'../../lock' is not the key of an upload")
@@ -65,7 +65,7 @@ def test_files_that_are_not_taken(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.FilePiece)
-def test_more_bytes_than_were_announced(master: SocketlessMaster) -> None:
+def test_more_bytes_than_announced_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     start = client.ask(msg.SendFile(0, key(6), 3), msg.SendFrom)
     client.say(msg.FilePiece(start.request, 0, 4), b"four")
@@ -75,7 +75,7 @@ def test_more_bytes_than_were_announced(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.FileEnd)
-def test_another_content_than_its_hash_says(master: SocketlessMaster) -> None:
+def test_content_that_does_not_match_its_hash_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     start = client.ask(msg.SendFile(0, key(7), 4), msg.SendFrom)
     client.say(msg.FilePiece(start.request, 0, 4), b"four")
@@ -108,7 +108,7 @@ async def _pause() -> None:
 
 
 @answers(msg.FetchFile, msg.StopSending)
-def test_a_file_that_is_wanted_no_more_is_not_sent_on(master: SocketlessMaster) -> None:
+def test_a_download_stops_when_the_receiver_stops_it(master: SocketlessMaster) -> None:
     client, data = master.client(), bytes(msg.FILE_WINDOW + (4 << 20))
     hash_ = send(client, data, 9)
     fetch = client.ask(msg.FetchFile(0, hash_), msg.FilePiece).request
@@ -121,7 +121,7 @@ def test_a_file_that_is_wanted_no_more_is_not_sent_on(master: SocketlessMaster) 
 
 
 @refuses(msg.FetchFile)
-def test_a_file_that_is_not_here(master: SocketlessMaster) -> None:
+def test_a_download_of_an_unknown_file_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.FetchFile(0, ABSENT), "not_found", f"{ABSENT[:12]!r}")
     hash_ = send(client, b"short", 10)
@@ -129,7 +129,7 @@ def test_a_file_that_is_not_here(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.FileTaken, msg.StopSending)
-def test_who_is_not_registered_takes_nothing(master: SocketlessMaster) -> None:
+def test_downloads_of_an_unregistered_worker_are_refused(master: SocketlessMaster) -> None:
     worker = master.connection()
     worker.ask(hello("worker", "test"), msg.Welcome)
     for message in (msg.FileTaken(0, 5), msg.StopSending(0, 1)):

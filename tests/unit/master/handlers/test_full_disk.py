@@ -14,7 +14,7 @@ from titan.protocol import messages as msg
 SPEC = needing("NOBODY", "b")
 
 
-def test_a_full_disk_refuses_what_is_new(master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_refuses_requests_that_add_data(master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch) -> None:
     client = master.client()
     run = client.submit(needing("NOBODY", "a"))
     client.ask(msg.AddSchedule(0, "", "s", SPEC, Timing(cron="0 0 1 1 *")), msg.Scheduled)

@@ -15,7 +15,7 @@ NOT_STORED = JobTemplate(file="x", file_hash="ab" * 32)
 
 @records(msg.Grow, ev.RunGrown)
 @answers(msg.Grow)
-def test_a_client_adds_jobs_and_it_is_known_who_did(master: SocketlessMaster) -> None:
+def test_jobs_added_by_a_client_name_their_actor(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing(NOBODY, "a"))
     assert client.ask(msg.Grow(0, 0, run, "k", needing(NOBODY, "b", "c")), msg.Grown) == msg.Grown(client._requests, run, 2)
@@ -34,7 +34,7 @@ def test_a_job_adds_jobs_under_its_lease(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.Grow)
-def test_additions_that_are_refused(master: SocketlessMaster) -> None:
+def test_invalid_additions_are_refused(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("hasty", offers="HASTY")
     spec = needing(NOBODY, "b")
     run = client.submit(needing("HASTY", "a"))
@@ -49,7 +49,7 @@ def test_additions_that_are_refused(master: SocketlessMaster) -> None:
 
 @records(msg.SavePipeline, ev.PipelineSaved)
 @answers(msg.SavePipeline, msg.ListPipelines, msg.GetPipeline)
-def test_a_pipeline_is_kept_listed_and_got(master: SocketlessMaster) -> None:
+def test_a_pipeline_is_saved_listed_and_fetched(master: SocketlessMaster) -> None:
     client, spec = master.client(), needing(NOBODY, "a", "b")
     assert client.ask(msg.SavePipeline(0, "nightly", spec), msg.Saved).name == "nightly"
     (row,) = client.ask(msg.ListPipelines(0), msg.Pipelines).pipelines
@@ -60,7 +60,7 @@ def test_a_pipeline_is_kept_listed_and_got(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.SavePipeline)
-def test_a_name_that_is_taken_and_files_that_are_not_there(master: SocketlessMaster) -> None:
+def test_a_taken_name_and_missing_files_of_a_pipeline_are_refused(master: SocketlessMaster) -> None:
     client, spec = master.client(), needing(NOBODY, "a")
     client.ask(msg.SavePipeline(0, "taken", needing(NOBODY, "b")), msg.Saved)
     client.refused(msg.SavePipeline(0, "taken", spec), "conflict", "there is a saved pipeline 'taken' already: use --replace")
@@ -69,13 +69,13 @@ def test_a_name_that_is_taken_and_files_that_are_not_there(master: SocketlessMas
 
 
 @refuses(msg.GetPipeline)
-def test_a_pipeline_that_is_not_there(master: SocketlessMaster) -> None:
+def test_requests_for_an_unknown_pipeline_are_refused(master: SocketlessMaster) -> None:
     master.client().refused(msg.GetPipeline(0, "nope"), "not_found", "there is no saved pipeline 'nope'")
 
 
 @records(msg.RemovePipeline, ev.PipelineRemoved)
 @answers(msg.RemovePipeline)
-def test_a_pipeline_is_removed_and_it_is_known_who_did(master: SocketlessMaster) -> None:
+def test_the_removal_of_a_pipeline_names_its_actor(master: SocketlessMaster) -> None:
     client = master.client()
     client.ask(msg.SavePipeline(0, "old", needing(NOBODY, "a")), msg.Saved)
     client.ask(msg.RemovePipeline(0, "old"), msg.Saved)
@@ -83,10 +83,10 @@ def test_a_pipeline_is_removed_and_it_is_known_who_did(master: SocketlessMaster)
 
 
 @refuses(msg.RemovePipeline)
-def test_a_pipeline_that_is_not_there_cannot_be_removed(master: SocketlessMaster) -> None:
+def test_an_unknown_pipeline_cannot_be_removed(master: SocketlessMaster) -> None:
     master.client().refused(msg.RemovePipeline(0, "nope"), "not_found", "there is no saved pipeline 'nope'")
 
 
 @refuses(msg.ListPipelines)
-def test_a_worker_lists_no_pipelines(master: SocketlessMaster) -> None:
+def test_a_list_of_pipelines_for_a_worker_is_refused(master: SocketlessMaster) -> None:
     master.worker("lister").refused(msg.ListPipelines(0), "protocol", "a worker must not send a ListPipelines to the master")

@@ -42,7 +42,7 @@ def done(master: SocketlessMaster, capability: str, outcome: Outcome = Outcome.S
 
 
 @answers(msg.GetRun, msg.ListRuns, msg.Why, msg.ReadValues, msg.Watch, msg.ReadLogs, msg.Cancel, msg.ListArtifacts)
-def test_an_old_run_is_answered_as_a_live_one(master: SocketlessMaster) -> None:
+def test_requests_about_an_archived_run_are_answered_as_before(master: SocketlessMaster) -> None:
     client, run = done(master, "OLD")
     status = client.ask(msg.GetRun(0, run), msg.RunStatus)
     assert (status.run.state, status.run.actor, status.jobs[0].state) == (RunState.COMPLETED, ANN, JobState.COMPLETED)
@@ -58,7 +58,7 @@ def test_an_old_run_is_answered_as_a_live_one(master: SocketlessMaster) -> None:
     client.refused(msg.GetRun(0, run, "b"), "not_found", f"run {run} has no job 'b'")
 
 
-def test_a_submission_that_is_repeated_is_the_old_run(master: SocketlessMaster) -> None:
+def test_a_repeated_submission_gets_the_archived_run(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("again", offers="AGAIN")
     asked = msg.Submit(0, "key", needing("AGAIN", "a"), collect=True)
     run = client.ask(asked, msg.Submitted).run
@@ -70,7 +70,7 @@ def test_a_submission_that_is_repeated_is_the_old_run(master: SocketlessMaster) 
 
 
 @answers(msg.ListDead, msg.RetryDead)
-def test_a_dead_job_of_an_old_run_comes_back_with_it(master: SocketlessMaster) -> None:
+def test_retrying_a_dead_job_of_an_archived_run_restores_the_run(master: SocketlessMaster) -> None:
     client, run = done(master, "BACK", Outcome.EXITED, 3)
     assert [row.job.id for row in client.ask(msg.ListDead(0, run), msg.DeadJobs).dead] == ["a"]
     assert client.ask(msg.RetryDead(0, run), msg.Retried).retried == 1
@@ -80,14 +80,14 @@ def test_a_dead_job_of_an_old_run_comes_back_with_it(master: SocketlessMaster) -
 
 
 @answers(msg.PurgeDead)
-def test_a_dead_job_of_an_old_run_is_purged(master: SocketlessMaster) -> None:
+def test_a_dead_job_of_an_archived_run_is_purged(master: SocketlessMaster) -> None:
     client, run = done(master, "PURGE", Outcome.EXITED, 3)
     assert client.ask(msg.PurgeDead(0, run), msg.Purged).jobs == 1
     archived(master, run)
     assert client.ask(msg.ListDead(0, run), msg.DeadJobs).dead == []
 
 
-def test_a_run_that_leaves_again_at_once_is_not_removed_from_the_history(
+def test_a_restored_run_that_is_archived_again_at_once_stays_in_the_history(
     master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The row of the restored run is removed late: after the purged run was written to the history
@@ -114,7 +114,7 @@ def test_a_run_that_leaves_again_at_once_is_not_removed_from_the_history(
 
 @answers(msg.Decide, msg.StopService)
 @refuses(msg.Decide)
-def test_a_decision_about_an_old_gate_is_answered_alike_only_if_it_is_the_same(master: SocketlessMaster) -> None:
+def test_a_repeated_decision_about_an_archived_gate_gets_the_same_answer_and_another_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(alike("ship", JobTemplate(kind="gate", gate=Gate("Ship it?"), retries=0)))
     decision = msg.Decide(0, run, "ship", True, "bob", key="k")
@@ -125,7 +125,7 @@ def test_a_decision_about_an_old_gate_is_answered_alike_only_if_it_is_the_same(m
     assert client.ask(msg.StopService(0, run), msg.ServicesStopped).jobs == 0
 
 
-def test_who_asked_is_told_after_a_restart(tmp_path: Path) -> None:
+def test_stories_name_the_actors_also_after_a_restart(tmp_path: Path) -> None:
     with SocketlessMaster(tmp_path) as first:
         ann, bob = first.client(ANN), first.client("bob@there")
         run = ann.submit(needing("NOBODY", "a", "b"))

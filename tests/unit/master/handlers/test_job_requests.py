@@ -11,7 +11,7 @@ from titan.protocol import messages as msg
 
 @answers(msg.ReadValue)
 @refuses(msg.ReadValue)
-def test_a_job_reads_what_earlier_jobs_of_its_run_came_to(master: SocketlessMaster) -> None:
+def test_a_job_reads_the_values_of_earlier_jobs_of_its_run(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("reader", slots=4, offers="READER")
     alike = JobTemplate(command="true", requirement="READER", retries=0)
     run = client.submit(dag(dict.fromkeys("abcd", ""), dict.fromkeys("abcd", alike)))

@@ -41,7 +41,7 @@ def test_output_is_read_and_followed_to_the_end_of_the_job(master: SocketlessMas
     master.until(lambda: chunks(client, follow)[-1] == (1, 6, b"", True), "the end")
 
 
-def test_what_is_followed_no_longer_is_not_sent(master: SocketlessMaster) -> None:
+def test_output_is_not_sent_after_the_client_stopped_following(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("unread", offers="UNREAD")
     run = client.submit(needing("UNREAD", "a"))
     lease = worker.start(run, "a")
@@ -56,7 +56,7 @@ def test_what_is_followed_no_longer_is_not_sent(master: SocketlessMaster) -> Non
 
 
 @refuses(msg.ReadLogs)
-def test_output_that_is_not_there(master: SocketlessMaster) -> None:
+def test_output_of_an_unknown_run_or_job_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing("NOBODY", "a"))
     client.refused(msg.ReadLogs(0, "nope", "a"), "not_found", "there is no run 'nope'")
@@ -83,7 +83,7 @@ def test_all_attempts_are_followed_one_after_the_other(master: SocketlessMaster)
     assert [data for _, _, data, _ in chunks(client, one) if data] == [b"first"], "that attempt alone"
 
 
-def test_who_hangs_up_follows_no_longer(master: SocketlessMaster) -> None:
+def test_a_client_that_disconnects_no_longer_follows(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("gone", offers="GONE")
     run = client.submit(needing("GONE", "a"))
     lease = worker.start(run, "a")

@@ -19,7 +19,7 @@ NO_RUN = "there is no run 'nope': `titan runs` lists them"
 
 @records(msg.Submit, ev.RunSubmitted)
 @answers(msg.Submit)
-def test_a_submission_is_a_run_that_says_who_asked(master: SocketlessMaster) -> None:
+def test_a_submitted_run_names_its_actor(master: SocketlessMaster) -> None:
     client = master.client()
     answer = client.ask(msg.Submit(0, "key-1", needing(NOBODY, "a", "b")), msg.Submitted)
     assert answer.jobs == 2
@@ -61,7 +61,7 @@ def test_a_submission_in_parts_is_answered_when_its_last_part_is_there(master: S
 
 
 @refuses(msg.OpenRun)
-def test_a_request_opens_one_submission(master: SocketlessMaster) -> None:
+def test_a_second_submission_under_one_request_id_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     opened = client.say(msg.OpenRun(0, "", "twice", "1", [JobTemplate(command="true")], 2))
     client.refused(msg.OpenRun(opened.request, "", "twice", "1", [], 2), "caller", "each under a request id of its own")
@@ -77,7 +77,7 @@ def test_a_part_that_is_wrong_drops_the_submission(master: SocketlessMaster) -> 
     assert "wrong" not in [row.dag for row in client.ask(msg.ListRuns(0), msg.Runs).runs]
 
 
-def test_a_submission_goes_with_its_connection(master: SocketlessMaster) -> None:
+def test_a_partial_submission_is_dropped_with_its_connection(master: SocketlessMaster) -> None:
     client = master.client()
     client.say(msg.OpenRun(0, "", "cut off", "1", [JobTemplate(command="true")], 2))
     master.settled()
@@ -87,7 +87,7 @@ def test_a_submission_goes_with_its_connection(master: SocketlessMaster) -> None
 
 @records(msg.Cancel, ev.JobsCancelled)
 @answers(msg.Cancel)
-def test_a_cancellation_says_who_asked(master: SocketlessMaster) -> None:
+def test_a_cancelled_job_names_the_actor(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing(NOBODY, "a", "b"))
     assert client.ask(msg.Cancel(0, run, "a"), msg.Cancelled).jobs == 1
@@ -97,7 +97,7 @@ def test_a_cancellation_says_who_asked(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.Cancel)
-def test_what_is_not_there_cannot_be_cancelled(master: SocketlessMaster) -> None:
+def test_cancelling_an_unknown_run_or_job_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.Cancel(0, "nope"), "not_found", NO_RUN)
     run = client.submit(needing(NOBODY, "a"))
@@ -105,7 +105,7 @@ def test_what_is_not_there_cannot_be_cancelled(master: SocketlessMaster) -> None
 
 
 @answers(msg.GetRun)
-def test_a_run_is_told_in_pages_and_a_job_with_its_story(master: SocketlessMaster) -> None:
+def test_the_status_of_a_run_has_pages_and_that_of_a_job_its_story(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing(NOBODY, "a", "b", "c"))
     page = client.ask(msg.GetRun(0, run, "", 0, 2), msg.RunStatus)
@@ -124,7 +124,7 @@ def test_runs_are_listed_the_newest_first(master: SocketlessMaster) -> None:
 
 
 @answers(msg.Why)
-def test_why_a_job_does_not_run(master: SocketlessMaster) -> None:
+def test_why_names_the_reason_that_a_job_does_not_run(master: SocketlessMaster) -> None:
     client = master.client()
     master.worker("idle", offers="GENERAL")
     run = client.submit(needing(NOBODY, "a"))
@@ -134,7 +134,7 @@ def test_why_a_job_does_not_run(master: SocketlessMaster) -> None:
 
 
 @answers(msg.ReadValues)
-def test_what_jobs_came_to_is_read_when_they_are_over(master: SocketlessMaster) -> None:
+def test_the_values_of_jobs_are_read_after_their_end(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("valuer", offers="VALUES")
     run = client.submit(needing("VALUES", "a", "b"))
     worker.finish(worker.start(run, "a"), value=b"j1")
@@ -146,7 +146,7 @@ def test_what_jobs_came_to_is_read_when_they_are_over(master: SocketlessMaster) 
 
 
 @answers(msg.Watch)
-def test_a_watcher_has_the_run_as_it_is_and_then_each_change(master: SocketlessMaster) -> None:
+def test_a_watcher_gets_the_current_state_of_the_run_and_then_each_change(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("watched", offers="WATCHED")
     run = client.submit(needing("WATCHED", "a"))
     lease = worker.start(run, "a")
@@ -158,32 +158,32 @@ def test_a_watcher_has_the_run_as_it_is_and_then_each_change(master: SocketlessM
 
 
 @refuses(msg.GetRun, msg.Why, msg.ReadValues, msg.Watch)
-def test_questions_about_a_run_that_is_not_there(master: SocketlessMaster) -> None:
+def test_requests_about_an_unknown_run_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     for message in (msg.GetRun(0, "nope"), msg.Why(0, "nope", "a"), msg.ReadValues(0, "nope", ["a"]), msg.Watch(0, "nope")):
         client.refused(message, "not_found", NO_RUN)
 
 
-def test_questions_about_a_job_that_is_not_there(master: SocketlessMaster) -> None:
+def test_requests_about_an_unknown_job_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing(NOBODY, "a"))
     for message in (msg.GetRun(0, run, "b"), msg.Why(0, run, "b")):
         client.refused(message, "not_found", f"run {run} has no job 'b'")
 
 
-def test_values_of_a_job_that_is_not_over(master: SocketlessMaster) -> None:
+def test_values_of_a_job_that_has_not_ended_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing(NOBODY, "a"))
     client.refused(msg.ReadValues(0, run, ["a"]), "conflict", "a")
 
 
 @refuses(msg.ListRuns)
-def test_a_worker_asks_nothing_of_runs(master: SocketlessMaster) -> None:
+def test_requests_about_runs_from_a_worker_are_refused(master: SocketlessMaster) -> None:
     master.worker("nosy").refused(msg.ListRuns(0), "protocol", "a worker must not send a ListRuns to the master")
 
 
 @answers(msg.Unwatch)
-def test_what_is_no_longer_watched_is_not_told(master: SocketlessMaster) -> None:
+def test_changes_are_not_sent_after_the_end_of_a_watch(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing(NOBODY, "a"))
     watch = client.ask(msg.Watch(0, run), msg.Changes).request
@@ -194,7 +194,7 @@ def test_what_is_no_longer_watched_is_not_told(master: SocketlessMaster) -> None
 
 
 @refuses(msg.Unwatch)
-def test_a_worker_watches_nothing(master: SocketlessMaster) -> None:
+def test_a_watch_by_a_worker_is_refused(master: SocketlessMaster) -> None:
     master.worker("blind").refused(msg.Unwatch(0, 1), "protocol", "a worker must not send a Unwatch to the master")
 
 
@@ -208,9 +208,7 @@ def test_the_dag_of_a_run_is_the_submitted_one(master: SocketlessMaster) -> None
 
 
 @refuses(msg.GetDag)
-def test_the_dag_of_a_run_that_is_not_there_or_too_large_is_refused(
-    master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_dag_of_an_unknown_or_too_large_run_is_refused(master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch) -> None:
     client = master.client()
     client.refused(msg.GetDag(0, "nope"), "not_found", NO_RUN)
     run = client.submit(needing(NOBODY, "a", "b"))

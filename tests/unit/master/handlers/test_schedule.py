@@ -29,7 +29,7 @@ def test_a_schedule_is_added_once_for_a_key(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.AddSchedule)
-def test_schedules_that_are_refused(master: SocketlessMaster) -> None:
+def test_invalid_schedules_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     client.ask(add("taken"), msg.Scheduled)
     client.refused(add("taken"), "conflict", "there is a schedule 'taken' already: use --replace")
@@ -85,7 +85,7 @@ def test_a_schedule_is_removed(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.ListSchedules, msg.PauseSchedule, msg.RunSchedule, msg.RemoveSchedule)
-def test_a_schedule_that_is_not_there(master: SocketlessMaster) -> None:
+def test_requests_about_an_unknown_schedule_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     of_nothing = (
         msg.ListSchedules(0, "nope"),

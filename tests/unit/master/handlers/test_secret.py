@@ -27,7 +27,7 @@ def test_a_secret_is_set_and_listed_without_its_value(master: SocketlessMaster) 
     assert "hush" not in repr([m for m, _ in client.got])
 
 
-def test_the_worker_of_a_job_that_names_it_has_the_value_before_the_job(master: SocketlessMaster) -> None:
+def test_a_worker_gets_the_value_of_a_secret_before_the_job_that_names_it(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("trusted", offers="TRUSTED")
     client.ask(msg.SetSecret(0, "KEY", b"open-sesame"), msg.SecretSet)
     run = client.submit(alike("a", JobTemplate(command="true", requirement="TRUSTED", secrets=("KEY",))))
@@ -39,7 +39,7 @@ def test_the_worker_of_a_job_that_names_it_has_the_value_before_the_job(master: 
 
 
 @refuses(msg.SetSecret)
-def test_secrets_that_are_refused(master: SocketlessMaster) -> None:
+def test_invalid_secrets_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.SetSecret(0, "no name", b"value"), "caller", "'no name'")
     client.refused(msg.SetSecret(0, "SHORT", b"abc"), "caller", "SHORT")
@@ -56,16 +56,16 @@ def test_a_secret_is_removed(master: SocketlessMaster) -> None:
 
 
 @refuses(msg.RemoveSecret)
-def test_a_secret_that_is_not_there_cannot_be_removed(master: SocketlessMaster) -> None:
+def test_an_unknown_secret_cannot_be_removed(master: SocketlessMaster) -> None:
     master.client().refused(msg.RemoveSecret(0, "NOPE"), "not_found", "NOPE")
 
 
 @refuses(msg.ListSecrets)
-def test_a_worker_lists_no_secrets(master: SocketlessMaster) -> None:
+def test_a_list_of_secrets_for_a_worker_is_refused(master: SocketlessMaster) -> None:
     master.worker("spy").refused(msg.ListSecrets(0), "protocol", "a worker must not send a ListSecrets to the master")
 
 
-def test_the_journal_has_who_changed_a_secret_and_no_value(master: SocketlessMaster) -> None:
+def test_the_journal_names_the_actor_of_a_secrets_change_but_not_its_value(master: SocketlessMaster) -> None:
     client, before = master.client(), len(master.decided)
     client.ask(msg.SetSecret(0, "AUDITED", b"hush-hush"), msg.SecretSet)
     client.ask(msg.SetSecret(0, "AUDITED", b"hush-more"), msg.SecretSet)
@@ -77,7 +77,7 @@ def test_the_journal_has_who_changed_a_secret_and_no_value(master: SocketlessMas
     assert b"AUDITED" in payload and b"hush" not in payload
 
 
-def test_a_disk_that_refuses_a_secret_is_an_error_of_the_machine(master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_error_for_a_secret_is_an_environment_fault(master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> Vault:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -96,7 +96,7 @@ def test_changes_that_wait_for_the_disk_are_limited(master: SocketlessMaster, mo
     master.client().refused(msg.SetSecret(0, "ONE", b"value"), "environment", "0 changes of secrets wait for the master's disk")
 
 
-def test_a_job_that_asks_for_a_secret_that_is_not_there_is_refused(master: SocketlessMaster) -> None:
+def test_a_job_that_names_an_unknown_secret_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     spec = alike("a", JobTemplate(command="curl x", secrets=("ABSENT",)))
     client.refused(msg.Submit(0, "", spec), "not_found", "curl x needs the secret 'ABSENT'")

@@ -30,13 +30,13 @@ def test_services_are_listed_with_where_they_are(master: SocketlessMaster) -> No
 
 
 @refuses(msg.ListServices)
-def test_services_of_a_run_that_is_not_there(master: SocketlessMaster) -> None:
+def test_services_of_an_unknown_run_are_refused(master: SocketlessMaster) -> None:
     master.client().refused(msg.ListServices(0, "nope"), "not_found", "there is no run 'nope'")
 
 
 @records(msg.StopService, ev.ServicesStopped)
 @answers(msg.StopService)
-def test_a_service_is_stopped_and_its_worker_is_told(master: SocketlessMaster) -> None:
+def test_a_stopped_service_is_stopped_on_its_worker(master: SocketlessMaster) -> None:
     client, worker, run, lease = serving(master, "STOPPED")
     assert client.ask(msg.StopService(0, run, "db"), msg.ServicesStopped).jobs == 1
     assert client.state_of(run, "db") == JobState.COMPLETED
@@ -45,7 +45,7 @@ def test_a_service_is_stopped_and_its_worker_is_told(master: SocketlessMaster) -
 
 
 @refuses(msg.StopService)
-def test_what_is_no_service_is_not_stopped(master: SocketlessMaster) -> None:
+def test_stopping_a_job_that_is_no_service_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing("NOBODY", "a"))
     client.refused(msg.StopService(0, run, "a"), "caller", f"{run}/a is not a service and ends by itself")
@@ -55,7 +55,7 @@ def test_what_is_no_service_is_not_stopped(master: SocketlessMaster) -> None:
 
 @records(msg.ReplaceService, ev.ServiceReplaced)
 @answers(msg.ReplaceService)
-def test_a_service_is_replaced_beside_the_old_one(master: SocketlessMaster) -> None:
+def test_a_service_is_replaced_while_the_old_process_runs(master: SocketlessMaster) -> None:
     client, worker, run, lease = serving(master, "ROLLING")
     assert client.ask(msg.ReplaceService(0, run, "db", command="db --new"), msg.ServiceReplaced).rolling
     newer = worker.lease_of(run, "db", after=lease)
@@ -64,7 +64,7 @@ def test_a_service_is_replaced_beside_the_old_one(master: SocketlessMaster) -> N
 
 
 @refuses(msg.ReplaceService)
-def test_services_that_cannot_be_replaced(master: SocketlessMaster) -> None:
+def test_invalid_replacements_of_services_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing("NOBODY", "a"))
     client.refused(msg.ReplaceService(0, run, "a"), "caller", f"{run}/a is not a service")

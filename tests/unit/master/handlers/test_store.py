@@ -34,7 +34,7 @@ def test_the_commands_of_a_lane_share_a_session(master: SocketlessMaster) -> Non
 
 
 @refuses(msg.StoreCommands)
-def test_commands_that_are_not_for_lanes(master: SocketlessMaster) -> None:
+def test_commands_that_a_lane_cannot_run_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     client.refused(msg.StoreCommands(0, []), "caller", "a command for the store is empty")
     client.refused(msg.StoreCommands(0, [[b"GET", b"k"], []]), "caller", "a command for the store is empty")
@@ -151,7 +151,7 @@ def test_info_tells_of_the_process_of_the_master(master: SocketlessMaster) -> No
     assert 1 << 20 < memory < 1 << 40
 
 
-def test_settings_of_the_store_that_cannot_be_are_refused(master: SocketlessMaster) -> None:
+def test_invalid_settings_of_the_store_are_refused(master: SocketlessMaster) -> None:
     desk = master.inside.store
     with pytest.raises(CallerError, match=r"the store has no setting 'nope': .*maxmemory"):
         desk.configure({"nope": "1"})

@@ -17,7 +17,7 @@ def registration(cluster: str, name: str = "w", *, slots: int = 1, offers: tuple
 
 
 @answers(msg.Register)
-def test_a_worker_that_registers_is_told_what_the_cluster_keeps_to(master: SocketlessMaster) -> None:
+def test_the_answer_to_a_registration_has_the_settings_of_the_cluster(master: SocketlessMaster) -> None:
     worker = master.connection()
     worker.ask(hello("worker", "test"), msg.Welcome)
     state = master.inside.core.state
@@ -27,7 +27,7 @@ def test_a_worker_that_registers_is_told_what_the_cluster_keeps_to(master: Socke
 
 
 @refuses(msg.Register)
-def test_registrations_that_are_refused(master: SocketlessMaster) -> None:
+def test_invalid_registrations_are_refused(master: SocketlessMaster) -> None:
     worker, cluster = master.connection(), master.inside.core.state.cluster
     worker.ask(hello("worker", "test"), msg.Welcome)
     worker.refused(registration(cluster, "no name"), "caller", "worker name 'no name' is malformed")
@@ -41,7 +41,7 @@ def test_registrations_that_are_refused(master: SocketlessMaster) -> None:
     *(msg.Heartbeat, msg.Started, msg.Results, msg.Awaiting, msg.Progress, msg.Statuses),
     *(msg.ServiceStates, msg.LogData, msg.Draining, msg.Leaving),
 )
-def test_who_is_not_registered_reports_nothing(master: SocketlessMaster) -> None:
+def test_reports_of_an_unregistered_worker_are_refused(master: SocketlessMaster) -> None:
     worker = master.connection()
     worker.ask(hello("worker", "test"), msg.Welcome)
     for message in (
@@ -60,7 +60,7 @@ def test_who_is_not_registered_reports_nothing(master: SocketlessMaster) -> None
         worker.refused(message, "protocol", text, b"" if isinstance(message, msg.LogData) else None)
 
 
-def test_a_worker_that_registers_on_another_connection_speaks_on_that_one(master: SocketlessMaster) -> None:
+def test_a_worker_that_registers_again_is_addressed_on_its_newest_connection(master: SocketlessMaster) -> None:
     older = master.worker("moved")
     newer = master.worker("moved")
     assert older.peer.closed
@@ -68,7 +68,7 @@ def test_a_worker_that_registers_on_another_connection_speaks_on_that_one(master
 
 
 @answers(msg.Heartbeat)
-def test_what_a_heartbeat_lists_and_is_not_held_is_to_be_stopped(master: SocketlessMaster) -> None:
+def test_an_unknown_attempt_in_a_heartbeat_is_stopped(master: SocketlessMaster) -> None:
     worker = master.worker("stray")
     worker.ask(msg.Heartbeat(0, [4711], [0.0]), msg.Heard)
     assert worker.heard(msg.StopAttempts).leases == [4711]
@@ -88,7 +88,7 @@ def test_starts_and_results_become_states_of_jobs(master: SocketlessMaster) -> N
     assert client.state_of(run, "a") == JobState.DEAD, "a late word of an attempt that is over"
 
 
-def test_a_result_whose_files_are_not_here_is_none(master: SocketlessMaster) -> None:
+def test_a_result_whose_output_files_are_missing_is_a_failure(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("maker", offers="MAKE")
     run = client.submit(needing("MAKE", "a"))
     lease, now = worker.start(run, "a"), master.inside.core.clock.now()
@@ -128,7 +128,7 @@ def test_a_call_that_waits_lends_its_slot(master: SocketlessMaster) -> None:
 
 
 @answers(msg.Progress, msg.Statuses)
-def test_what_jobs_say_is_shown(master: SocketlessMaster) -> None:
+def test_progress_and_status_of_jobs_are_shown(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("talker", offers="TALK")
     run = client.submit(needing("TALK", "a"))
     lease = worker.start(run, "a")
@@ -140,7 +140,7 @@ def test_what_jobs_say_is_shown(master: SocketlessMaster) -> None:
 
 
 @answers(msg.ServiceStates)
-def test_states_of_services_that_it_does_not_hold_are_passed_over(master: SocketlessMaster) -> None:
+def test_reported_states_of_services_that_the_worker_does_not_hold_are_ignored(master: SocketlessMaster) -> None:
     worker = master.worker("liar")
     before = len(master.decided)
     worker.say(msg.ServiceStates(0, [4711], [1], [1.0], [1.0], [80], [0], [""], [0.0]))
@@ -149,7 +149,7 @@ def test_states_of_services_that_it_does_not_hold_are_passed_over(master: Socket
 
 
 @answers(msg.LogData)
-def test_output_is_kept_in_order_and_what_is_missing_is_asked_for(master: SocketlessMaster) -> None:
+def test_output_is_kept_in_order_and_missing_output_is_requested(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("writer", offers="WRITE")
     run = client.submit(needing("WRITE", "a"))
     lease = worker.start(run, "a")
@@ -162,7 +162,7 @@ def test_output_is_kept_in_order_and_what_is_missing_is_asked_for(master: Socket
     assert master.inside.logs.received(run, "a", 1) == (2, 2)
 
 
-def test_output_of_jobs_that_are_not_its_is_not_kept(master: SocketlessMaster) -> None:
+def test_output_of_jobs_of_other_workers_is_not_kept(master: SocketlessMaster) -> None:
     client, worker, other = master.client(), master.worker("owner", offers="OWN"), master.worker("thief")
     run = client.submit(needing("OWN", "a"))
     worker.start(run, "a")
@@ -172,7 +172,7 @@ def test_output_of_jobs_that_are_not_its_is_not_kept(master: SocketlessMaster) -
 
 
 @answers(msg.Draining)
-def test_a_worker_that_drains_is_given_nothing_more(master: SocketlessMaster) -> None:
+def test_a_draining_worker_gets_no_more_jobs(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("tired", offers="DRAIN")
     worker.say(msg.Draining(0))
     run = client.submit(needing("DRAIN", "a"))
@@ -182,7 +182,7 @@ def test_a_worker_that_drains_is_given_nothing_more(master: SocketlessMaster) ->
 
 
 @answers(msg.Leaving)
-def test_a_worker_that_leaves_is_heard_before_it_hangs_up(master: SocketlessMaster) -> None:
+def test_a_leaving_worker_is_recorded_before_it_disconnects(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("done")
     worker.ask(msg.Leaving(0), msg.Pong)
     rows = {row.name: row.state for row in client.ask(msg.ListWorkers(0), msg.Workers).workers}
