@@ -29,7 +29,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
-def test_who_submitted_cancelled_and_drained_is_told_also_after_kill_9(tmp_path: Path) -> None:
+def test_the_actors_of_submit_cancel_and_drain_are_shown_also_after_kill_9(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=FAST) as c:
         run = c.client.submit(DAG("d", [Job("j", command="sleep 100"), Job("k", command="true", parents=["j"])]))
         until(lambda: c.client.status(run.id).jobs[0].state == "RUNNING", "it runs")

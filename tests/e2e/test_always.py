@@ -31,7 +31,7 @@ def test_a_finally_job_runs_once_although_the_master_was_killed_after_the_failur
         assert (tmp_path / "count").read_text() == "once\n"
 
 
-def test_it_runs_after_a_cancelled_job_and_not_after_a_cancelled_run(tmp_path: Path) -> None:
+def test_an_always_job_runs_after_a_cancelled_job_and_not_after_a_cancelled_run(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", slots=2, settings=FAST) as c:
         jobs = [Job("long", command="sleep 600"), Job("last", command='echo "failed: $TITAN_FAILED_JOB"', always=True)]
         run = c.client.submit(DAG("d", jobs))

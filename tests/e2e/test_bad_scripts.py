@@ -153,7 +153,7 @@ def test_a_script_may_delete_its_own_folder(c: Cluster) -> None:
     assert c.output(f"{run.id}/a", stream=1) == b"before\nafter\n"
 
 
-def test_a_script_that_reads_its_input_finds_none(c: Cluster) -> None:
+def test_a_script_that_reads_stdin_gets_end_of_file(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command="cat; echo done", retries=0))
     assert (job.state, c.output(f"{run.id}/a", stream=1)) == ("COMPLETED", b"done\n")
 

@@ -71,7 +71,7 @@ def error_of_map(client: Client, function: Any) -> BaseException | None:
 
 
 @pytest.mark.parametrize("way", ["call", "map"])
-def test_a_call_that_dies_tells_where(client: Client, way: str) -> None:
+def test_the_error_of_a_call_that_dies_names_its_place(client: Client, way: str) -> None:
     with pytest.raises(JobFailed, match="died while it ran the call") as failed:
         client.call(os._exit, 3).result(RESULT_S) if way == "call" else list(client.map(os._exit, [3]))
     error = failed.value
@@ -90,7 +90,7 @@ def odd() -> None:
     raise Odd(1, 2)
 
 
-def test_an_exception_that_cannot_travel_is_told_as_text(client: Client) -> None:
+def test_an_exception_that_cannot_be_pickled_arrives_as_text(client: Client) -> None:
     error = client.call(odd).exception(RESULT_S)
     assert isinstance(error, JobFailed) and error.error_type.endswith("Odd")
     assert "raise Odd(1, 2)" in error.traceback and error.worker == "w1" and error.job

@@ -41,7 +41,7 @@ def run(made: Cluster, command: str, *, timeout: float) -> tuple[str, JobStatus]
 
 
 @pytest.mark.parametrize("ahead_s", [-HOUR, HOUR, -100 * DAY, 100 * DAY])
-def test_time_outs_and_times_of_jobs_are_right_on_a_worker_whose_clock_is_set(made: Cluster, tmp_path: Path, ahead_s: int) -> None:
+def test_timeouts_and_times_of_jobs_are_right_on_a_worker_whose_clock_is_set(made: Cluster, tmp_path: Path, ahead_s: int) -> None:
     clock = FalseClock(tmp_path / "clock")
     made.start_master()
     start_worker(made, clock)
@@ -70,7 +70,7 @@ def test_a_worker_that_registered_with_a_fast_clock_comes_back_after_it_was_set_
     assert run(made, "true", timeout=30.0)[0] == "COMPLETED"
 
 
-def test_a_master_whose_clock_is_far_ahead_has_to_be_told_so_and_heals(made: Cluster, tmp_path: Path) -> None:
+def test_a_master_with_a_clock_far_ahead_starts_only_with_consent_and_recovers(made: Cluster, tmp_path: Path) -> None:
     made.start_master()
     made.start_workers("w1")
     assert run(made, "true", timeout=30.0)[0] == "COMPLETED"

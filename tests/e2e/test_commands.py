@@ -53,7 +53,7 @@ def failing(tmp_path: Path) -> Path:
 
 
 # -- run, submit, wait -----------------------------------------------------------------------------
-def test_run_follows_a_pipeline_and_prints_what_its_last_job_said(c: Cluster, pipeline: Path) -> None:
+def test_run_follows_a_pipeline_and_prints_the_output_of_its_last_job(c: Cluster, pipeline: Path) -> None:
     done = c.cli("run", str(pipeline))
     assert (done.returncode, done.stdout) == (0, "good\nday\n")
     assert "COMPLETED" in done.stderr
@@ -109,7 +109,7 @@ def test_wait_gives_up_and_the_run_goes_on(c: Cluster) -> None:
     assert c.cli("wait", run.id).returncode == 1
 
 
-def test_run_says_which_worker_it_waits_for(c: Cluster) -> None:
+def test_run_names_the_capability_that_no_worker_offers(c: Cluster) -> None:
     going = c.spawn("run", "--requirement", "TPU", "--", "true")
     until(lambda: "no worker offers TPU" in going.err, "it says so")
     assert f"titan worker --master {c.address} --capability TPU" in going.err
@@ -118,7 +118,7 @@ def test_run_says_which_worker_it_waits_for(c: Cluster) -> None:
     assert c.client.runs(1)[0].state == "CANCELLED"
 
 
-def test_run_ends_when_nobody_reads_its_output(c: Cluster) -> None:
+def test_run_ends_when_its_output_pipe_is_closed(c: Cluster) -> None:
     reader, writer = os.pipe()
     going = subprocess.Popen([*TITAN, "run", "--", "yes"], stdout=writer, stderr=subprocess.DEVNULL, env=c.environment())
     os.close(writer)
@@ -132,7 +132,7 @@ def test_run_ends_when_nobody_reads_its_output(c: Cluster) -> None:
     assert c.client.runs(1)[0].state == "CANCELLED"
 
 
-def test_interrupting_run_cancels_it(c: Cluster) -> None:
+def test_interrupting_the_command_run_cancels_the_run(c: Cluster) -> None:
     for options in ((), ("--json",)):
         going = c.spawn("run", *options, "--", "sh", "-c", "echo on $TITAN_RUN; sleep 600")
         (run,) = until(lambda: [r.run for r in c.client.runs(1) if r.tally == {"RUNNING": 1}], "the job runs")
@@ -163,7 +163,7 @@ def test_status_json_of_a_run_of_a_job_and_of_the_cluster(c: Cluster, failing: P
     assert [(w["name"], w["state"], w["slots"]) for w in whole["workers"]] == [("w1", "ALIVE", 2)]
 
 
-def test_status_names_the_run_its_jobs_and_why_one_is_dead(c: Cluster, failing: Path) -> None:
+def test_status_names_the_run_its_jobs_and_the_reason_of_a_dead_job(c: Cluster, failing: Path) -> None:
     run = c.cli("submit", str(failing)).stdout.strip()
     c.cli("wait", run)
     said = c.cli("status", run).stdout
@@ -194,7 +194,7 @@ def test_logs_follow_a_running_job_to_its_end(c: Cluster, tmp_path: Path) -> Non
     assert following.out == "first\nlast\n"
 
 
-def test_output_is_there_at_once_and_not_with_the_next_heartbeat(c: Cluster, tmp_path: Path) -> None:
+def test_output_arrives_at_once_and_not_with_the_next_heartbeat(c: Cluster, tmp_path: Path) -> None:
     step = tmp_path / "step"
     command = f"for n in 1 2 3; do while [ ! -e {step}$n ]; do sleep 0.02; done; echo $n; done"
     run = c.client.submit(DAG("steps", [Job("a", command=command)]))
@@ -236,7 +236,7 @@ def test_the_dead_letter_queue(c: Cluster, failing: Path) -> None:
     assert f"{run}/bad" in c.cli("dlq").stdout
 
 
-def test_cancel_of_a_run_and_of_a_job_with_what_depends_on_it(c: Cluster) -> None:
+def test_cancel_ends_a_run_or_a_job_with_its_descendants(c: Cluster) -> None:
     jobs = [
         Job("a", command="sleep 600"),
         Job("b", command="true", parents=["a"]),
@@ -265,7 +265,7 @@ def test_the_option_goes_before_the_variable(c: Cluster) -> None:
     "command",
     [("run", "--", "true"), ("wait", "x"), ("status",), ("logs", "x/y"), ("cancel", "x"), ("runs",), ("workers",), ("dlq",)],
 )
-def test_no_master_is_3_and_says_what_to_do(c: Cluster, command: tuple[str, ...]) -> None:
+def test_without_a_master_commands_exit_with_3_and_name_the_fix(c: Cluster, command: tuple[str, ...]) -> None:
     done = c.cli(command[0], "--master", f"127.0.0.1:{free_port()}", *command[1:])
     assert done.returncode == 3
     assert "no master answers at 127.0.0.1:" in done.stderr
@@ -273,7 +273,7 @@ def test_no_master_is_3_and_says_what_to_do(c: Cluster, command: tuple[str, ...]
     assert "Traceback" not in done.stderr
 
 
-def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
+def test_errors_are_json_with_the_option_json(c: Cluster) -> None:
     done = c.cli("status", "--json", "nosuchrun")
     assert done.returncode == 2
     error = json.loads(done.stderr)["error"]
@@ -310,7 +310,7 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
         (("journal", "verify", "--home", "no-such-home"), "is not a journal"),
     ],
 )
-def test_bad_usage_and_bad_input_are_2(c: Cluster, command: tuple[str, ...], said: str) -> None:
+def test_bad_usage_and_bad_input_exit_with_2(c: Cluster, command: tuple[str, ...], said: str) -> None:
     (c.base / "file.txt").touch()
     done = c.cli(*command)
     assert done.returncode == 2, done

@@ -311,7 +311,7 @@ def test_a_program_that_sets_the_port_late(c: Cluster, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "OK\n1\n"), done.stderr
 
 
-def test_no_master_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_master_requests_return_an_error_value(monkeypatch: pytest.MonkeyPatch) -> None:
     client = TitanClient("127.0.0.1", free_port())
     assert client.store_get("x").startswith("CONNECTION_ERROR: ")
     assert client.get_job_status("x").startswith("CONNECTION_ERROR: ")

@@ -134,7 +134,7 @@ def total(first: list[int], label: str, scale: dict[str, int]) -> tuple[str, int
     return label, sum(first) * scale["by"]
 
 
-def test_results_are_given_to_later_jobs(tmp_path: Path) -> None:
+def test_results_of_a_job_can_be_read_by_later_jobs(tmp_path: Path) -> None:
     """The results are small and large, in JSON and pickled. A job on another worker reads them with
     `value_of` and as arguments of calls."""
     large, exact, later, scale = (tmp_path / f"{name}.py" for name in ("large", "exact", "later", "scale"))
@@ -229,7 +229,7 @@ while True:
 """
 
 
-def test_a_service_says_what_it_does_through_its_restarts(tmp_path: Path) -> None:
+def test_a_service_reports_its_status_across_restarts(tmp_path: Path) -> None:
     script = tmp_path / "serve.py"
     script.write_text(SERVE)
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
@@ -296,7 +296,7 @@ for what in (lambda: context.result("x" * (48 << 20)), lambda: context.status("x
 """
 
 
-def test_what_is_over_a_limit_is_refused_with_the_limit(tmp_path: Path) -> None:
+def test_a_request_over_a_limit_is_refused_with_the_limit(tmp_path: Path) -> None:
     script = tmp_path / "much.py"
     script.write_text(TOO_MUCH)
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:

@@ -22,7 +22,7 @@ def lines_of(c: Cluster, *options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_what_a_job_left_is_found_by_node_by_sort_and_by_run(tmp_path: Path) -> None:
+def test_the_files_of_a_job_are_listed_by_node_by_kind_and_by_run(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", "w2") as c:
         run = c.client.submit(DAG("a DAG with a name that is longer than its column", [Job("a", command=LEAVES)]))
         assert run.wait(timeout=60).ok

@@ -46,7 +46,7 @@ def archived(c: Cluster) -> list[str]:
     return [event.run for event in c.events() if isinstance(event, RunArchived)]
 
 
-def test_show_tells_the_reason_the_story_and_what_each_attempt_printed(c: Cluster, tmp_path: Path) -> None:
+def test_show_prints_the_reason_the_story_and_the_output_of_each_attempt(c: Cluster, tmp_path: Path) -> None:
     run = failed_run(c, tmp_path)
     listed = c.json("dlq")
     assert [(dead["run"], dead["job"]["id"]) for dead in listed] == [(run, "fix")]
@@ -90,7 +90,7 @@ def test_a_retry_resumes_the_run_with_its_children_after_a_restart_too(c: Cluste
         c.client.retry_dead(f"{run}/fix")
 
 
-def test_a_retry_in_the_moment_of_a_kill_is_done_once(c: Cluster, tmp_path: Path) -> None:
+def test_a_retry_at_the_moment_of_a_kill_is_done_once(c: Cluster, tmp_path: Path) -> None:
     import threading
 
     from titan import Client
@@ -125,7 +125,7 @@ def test_a_purged_job_is_off_the_queue_and_stays_dead(c: Cluster, tmp_path: Path
     assert c.cli("dlq", "purge").returncode == 2
 
 
-def test_a_run_of_the_history_resumes(tmp_path: Path) -> None:
+def test_an_archived_run_resumes_after_a_retry(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings={**QUIET, "keep_runs": 1}) as c:
         run = failed_run(c, tmp_path)
         other = failed_run(c, tmp_path)

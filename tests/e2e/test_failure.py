@@ -26,7 +26,7 @@ def run(c: Cluster, *jobs: Job) -> tuple[str, dict[str, tuple[str, int | None]],
     return verdict, {job.id: (job.state, job.exit_code) for job in handle.status().jobs}, handle.id
 
 
-def test_an_exit_code_that_is_not_tried_again(c: Cluster) -> None:
+def test_a_final_exit_code_is_not_retried(c: Cluster) -> None:
     verdict, jobs, name = run(c, Job("usage", command="exit 64", retries=5, no_retry=[2, 64]))
     assert (verdict, jobs["usage"]) == ("FAILED", ("DEAD", 64))
     job, _ = c.client.job(f"{name}/usage")
@@ -53,7 +53,7 @@ def test_children_go_on_without_an_optional_job(c: Cluster) -> None:
     assert jobs == {"optional": ("DEAD", 3), "after": ("COMPLETED", 0)}
 
 
-def test_a_handler_is_told_which_job_failed(c: Cluster) -> None:
+def test_a_handler_gets_the_name_of_the_failed_job(c: Cluster) -> None:
     alarm = Job("alarm", command='echo "$TITAN_FAILED_JOB failed, $WHO"', env={"WHO": "call ann"})
     verdict, jobs, name = run(
         c,
@@ -79,7 +79,7 @@ def test_a_handler_that_is_not_needed_fails_nothing(c: Cluster) -> None:
     assert c.cli("wait", name).returncode == 0
 
 
-def test_a_pipeline_says_all_of_it(c: Cluster, tmp_path: Path) -> None:
+def test_a_pipeline_file_sets_all_failure_fields(c: Cluster, tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
         "name: p\nproject: false\njobs:\n"

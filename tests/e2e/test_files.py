@@ -98,7 +98,7 @@ def test_files_programs_and_folders_go_to_jobs_on_other_workers(tmp_path: Path) 
         assert (tmp_path / "all/deep/link").read_text() == "hello\n"
 
 
-def test_what_was_not_written_and_what_leads_out_fails_the_attempt(tmp_path: Path) -> None:
+def test_a_missing_output_or_one_that_leads_out_fails_the_attempt(tmp_path: Path) -> None:
     wrong = [
         Job("none", command="true", outputs={"model": "out/model.bin"}, retries=0),
         Job("out", command="ln -s /etc/hostname here", outputs=["here"], retries=0),
@@ -130,7 +130,7 @@ def test_two_hundred_jobs_with_one_input_fetch_it_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", [UP, DOWN])
-def test_a_transfer_that_is_cut_goes_on_where_it_was(tmp_path: Path, way: str) -> None:
+def test_an_interrupted_transfer_continues_at_its_offset(tmp_path: Path, way: str) -> None:
     size = 64 * MB
     with cluster(tmp_path / "c", settings=QUIET) as c, Proxy(c.port) as proxy:
         behind = "A" if way == UP else "B"
@@ -183,7 +183,7 @@ def test_a_file_with_another_content_than_its_hash_says_is_refused(tmp_path: Pat
         assert "arrived with another content than its hash says, 3 times" in jobs(c, run.id)["check"].reason
 
 
-def test_a_job_that_changes_its_input_changes_it_for_nobody_else(tmp_path: Path) -> None:
+def test_a_job_that_changes_its_input_changes_it_for_no_other_job(tmp_path: Path) -> None:
     make_py, check_py = scripts(tmp_path)
     make = Job("make", file=make_py, args=[3 * MB], requirement="A", outputs={"data": "out.bin"})
     given = {"in.bin": "make.data"}
@@ -249,7 +249,7 @@ else:
 """
 
 
-def test_what_is_published_outlives_the_master(tmp_path: Path) -> None:
+def test_published_files_survive_the_master(tmp_path: Path) -> None:
     (tmp_path / "publish.py").write_text(PUBLISH)
     (tmp_path / "fetch.py").write_text(FETCH)
     (tmp_path / "put").write_bytes(random.Random(7).randbytes(20 * MB))
@@ -297,7 +297,7 @@ def test_a_shell_script_publishes_and_fetches(tmp_path: Path) -> None:
         assert second.wait(timeout=60).ok, [data for _, data in c.client.logs(f"{second.id}/get")]
 
 
-def test_files_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
+def test_unreferenced_files_are_removed(tmp_path: Path) -> None:
     settings = {**QUIET, "keep_s": 0.01, "history_s": 0.01, "file_grace_s": 0.01}
     with cluster(tmp_path / "c", "w1", settings=settings) as c:
         script, later = tmp_path / "a.sh", tmp_path / "later.sh"
@@ -425,7 +425,7 @@ os.utime("in", ns=(about.st_atime_ns, about.st_mtime_ns))
 """
 
 
-def test_a_job_changes_what_it_was_given_for_itself_alone(tmp_path: Path) -> None:
+def test_a_changed_input_of_a_job_is_unchanged_for_the_next_job(tmp_path: Path) -> None:
     change = tmp_path / "change.py"
     change.write_text(CHANGE)
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:

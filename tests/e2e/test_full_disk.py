@@ -54,7 +54,7 @@ def full(tmp_path: Path) -> Iterator[Cluster]:
 PRINT = "head -c 8000000 /dev/zero | tr '\\0' x; echo on stderr >&2"
 
 
-def test_lost_output_is_told(full: Cluster) -> None:
+def test_lost_output_of_a_job_is_reported(full: Cluster) -> None:
     run = full.client.submit(
         DAG("d", [Job("a", command=PRINT), Job("fine", command="true"), Job("bad", command=f"{PRINT}; exit 3", retries=0)])
     )
@@ -71,7 +71,7 @@ def test_lost_output_is_told(full: Cluster) -> None:
     assert full.client.job(f"{run.id}/a")[0].reason == LOST
 
 
-def test_lost_output_of_a_call_is_told(full: Cluster) -> None:
+def test_lost_output_of_a_call_is_reported(full: Cluster) -> None:
     def speak(count: int) -> int:
         print("x" * count)
         return count
@@ -98,7 +98,7 @@ def test_lost_output_of_a_call_is_told(full: Cluster) -> None:
     assert full.client.runs()[0].tally == {"COMPLETED": 1}
 
 
-def test_lost_output_of_a_service_is_told_when_it_ends(full: Cluster) -> None:
+def test_lost_output_of_a_service_is_reported_at_its_end(full: Cluster) -> None:
     once = Job("once", type="service", health="none", restart="never", command=PRINT)
     again = Job(
         "again", type="service", health="none", command=f"{PRINT}; sleep 1; exit 3", restart={"max": 1, "backoff": 0.05}, retries=0
@@ -110,7 +110,7 @@ def test_lost_output_of_a_service_is_told_when_it_ends(full: Cluster) -> None:
     assert jobs["again"].state == "DEAD" and jobs["again"].reason.endswith(LOST)
 
 
-def test_titan_run_says_so_by_its_exit_code(full: Cluster) -> None:
+def test_titan_run_reports_lost_output_by_its_exit_code(full: Cluster) -> None:
     (full.base / "print.sh").write_text(PRINT)
     done = full.cli("run", "print.sh")
     assert done.returncode == 1
@@ -175,7 +175,7 @@ def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(fu
     until(lambda: any(isinstance(e, WorkerTakenBack) for e in full.events()), "w1 is taken back")
 
 
-def test_a_worker_that_has_no_room_to_start_says_so(full: Cluster) -> None:
+def test_a_worker_without_disk_space_does_not_start_and_names_the_reason(full: Cluster) -> None:
     full.workers["w1"].terminate()
     full.workers["w1"].wait()
     home = full.worker_home("w1")

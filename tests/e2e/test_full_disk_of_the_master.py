@@ -32,7 +32,7 @@ def full(tmp_path: Path) -> Iterator[Cluster]:
         subprocess.run(["umount", "-l", logs], check=True)
 
 
-def test_what_was_lost_is_told(full: Cluster) -> None:
+def test_lost_output_is_reported(full: Cluster) -> None:
     done = full.cli("run", "--", "head", "-c", str(SIZE), "/dev/zero")
     assert done.returncode == 1, done
     assert "bytes could not be kept (the master's disk: No space left on device)" in done.stderr

@@ -117,7 +117,7 @@ def test_a_call_that_raises_leaves_the_others_of_its_chunk_alone(client: Client,
     assert client.runs(1)[0].dag.endswith("invert")
 
 
-def test_an_exception_that_cannot_travel_is_told(client: Client) -> None:
+def test_an_exception_that_cannot_be_pickled_arrives_as_text(client: Client) -> None:
     def fail() -> None:
         raise Odd(1, 2)
 
@@ -179,7 +179,7 @@ def hostile_frames(mark: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("what", list(hostile_frames(Path("/"))))
-def test_what_a_call_writes_to_titans_descriptors_executes_nothing(client: Client, tmp_path: Path, what: str) -> None:
+def test_bytes_that_a_call_writes_to_titans_descriptors_execute_nothing(client: Client, tmp_path: Path, what: str) -> None:
     mark = tmp_path / "executed"
     worker = client.workers()[0]
     error = client.call(hostile, hostile_frames(mark)[what]).exception(RESULT_S)
@@ -190,7 +190,7 @@ def test_what_a_call_writes_to_titans_descriptors_executes_nothing(client: Clien
     assert (same.name, same.state, same.joined_at) == (worker.name, "ALIVE", worker.joined_at)
 
 
-def test_what_a_call_prints_is_its_output(c: Cluster, client: Client) -> None:
+def test_the_prints_of_a_call_are_its_output(c: Cluster, client: Client) -> None:
     def talk() -> None:
         print("from python", flush=True)
         subprocess.run(["echo", "from a child"], check=True)
@@ -246,7 +246,7 @@ def test_an_async_client_gathers_calls(c: Cluster) -> None:
     assert asyncio.run(calls()) == [n * n for n in range(20)]
 
 
-def test_what_cannot_be_sent(client: Client) -> None:
+def test_arguments_that_cannot_be_sent_are_refused(client: Client) -> None:
     with pytest.raises(CallerError, match="cannot be sent"):
         client.call(square, threading.Lock())
     with pytest.raises(CallerError, match="chunksize"):

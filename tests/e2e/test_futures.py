@@ -40,7 +40,7 @@ def block(gate: str) -> str:
         return fifo.read()
 
 
-def test_a_future_knows_its_job_what_it_printed_and_why_it_waits(client: Client, gate: Path) -> None:
+def test_a_future_names_its_job_its_output_and_the_reason_why_it_waits(client: Client, gate: Path) -> None:
     first, second = client.call(block, str(gate)), client.call(print, "said")
     assert first.job is not None and first.job.endswith("/0")
     until(first.running, "the first call runs")
@@ -66,7 +66,7 @@ def test_cancel_spares_a_call_that_runs(client: Client, gate: Path) -> None:
     assert runs.result(RESULT_S) == "through" and not runs.cancel()
 
 
-def test_a_call_that_an_operator_cancels_says_who_did(c: Cluster, client: Client, gate: Path) -> None:
+def test_a_call_cancelled_by_an_operator_names_the_operator(c: Cluster, client: Client, gate: Path) -> None:
     runs = client.call(block, str(gate))
     until(runs.running, "it runs")
     assert c.cli("cancel", runs.job or "").returncode == 0
@@ -93,7 +93,7 @@ def test_a_shutdown_cancels_waiting_calls_and_leaves_the_running_one(client: Cli
     assert runs.result(RESULT_S) == "through"
 
 
-def test_a_callback_of_a_future_is_told_that_it_cannot_wait(client: Client) -> None:
+def test_a_callback_of_a_future_that_waits_gets_an_error(client: Client) -> None:
     told: list[str] = []
 
     def ask(future: object) -> None:

@@ -60,7 +60,7 @@ def test_a_gate_opened_before_a_kill_and_approved_after_it_lets_its_children_run
 
 
 @pytest.mark.parametrize("moment", range(4))
-def test_a_gate_approved_in_the_moment_of_a_kill_lets_its_children_run_once(c: Cluster, tmp_path: Path, moment: int) -> None:
+def test_a_gate_approved_at_the_moment_of_a_kill_lets_its_children_run_once(c: Cluster, tmp_path: Path, moment: int) -> None:
     """The client repeats the decision until it gets an answer. Whatever was on disk before, there
     is one decision, and the child runs once."""
     run = c.client.submit(gated(tmp_path))
@@ -81,7 +81,7 @@ def test_a_gate_approved_in_the_moment_of_a_kill_lets_its_children_run_once(c: C
     assert [(event.approved, event.by) for event in decided] == [(True, "ann")]
 
 
-def test_a_rejected_gate_cancels_what_waits_for_it(c: Cluster, tmp_path: Path) -> None:
+def test_a_rejected_gate_cancels_its_descendants(c: Cluster, tmp_path: Path) -> None:
     run = c.client.submit(gated(tmp_path))
     wait_until_open(c, run.id)
     done = c.cli("reject", f"{run.id}/ship", "--by", "bob", "--comment", "not on a Friday")
@@ -93,13 +93,13 @@ def test_a_rejected_gate_cancels_what_waits_for_it(c: Cluster, tmp_path: Path) -
     assert times_run(tmp_path) == 0 and not c.client.dead_jobs(run.id)
 
 
-def test_nobody_decides_in_time(c: Cluster, tmp_path: Path) -> None:
+def test_a_gate_that_is_not_decided_in_time_is_rejected(c: Cluster, tmp_path: Path) -> None:
     run = c.client.submit(gated(tmp_path, max_wait=0.2))
     assert run.wait(timeout=30).state == "FAILED"
     assert c.client.job(f"{run.id}/ship")[0].reason == "rejected by the clock: nobody decided within 0.2 s"
 
 
-def test_what_cannot_be_decided_says_why(c: Cluster, tmp_path: Path) -> None:
+def test_a_decision_that_cannot_be_made_is_refused_with_the_reason(c: Cluster, tmp_path: Path) -> None:
     hold = DAG("hold", [Gate("first"), Gate("second", parents=["first"]), Job("plain", command="true", parents=["second"])])
     run = c.client.submit(hold)
     until(lambda: c.client.gates(run.id), "the gate opens")
@@ -159,7 +159,7 @@ def test_a_message_on_a_job_puts_a_gate_behind_it(c: Cluster, tmp_path: Path) ->
     assert c.client.run(run).wait(timeout=30).ok and times_run(tmp_path) == 1
 
 
-def test_a_gate_of_a_run_that_has_left_is_decided(tmp_path: Path) -> None:
+def test_a_second_decision_about_a_gate_of_an_archived_run_is_refused(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings={**QUIET, "keep_runs": 1}) as c:
         run = c.client.submit(gated(tmp_path))
         wait_until_open(c, run.id)
@@ -178,7 +178,7 @@ def ended(c: Cluster) -> list[str]:
     return [event.result for event in c.events() if isinstance(event, WebhookEnded)]
 
 
-def test_a_webhook_that_fails_first_is_told_again_signed_and_its_token_decides_once(c: Cluster, tmp_path: Path) -> None:
+def test_a_failed_webhook_is_sent_again_signed_and_its_token_decides_once(c: Cluster, tmp_path: Path) -> None:
     with webhook_receiver([500, 503, 200]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is delivered")
@@ -234,7 +234,7 @@ def test_a_webhook_that_refuses_is_given_up_and_the_gate_goes_on(c: Cluster, tmp
         assert run.wait(timeout=30).ok
 
 
-def test_a_webhook_nobody_answers_holds_up_nobody(tmp_path: Path) -> None:
+def test_an_unanswered_webhook_delays_no_other_request(tmp_path: Path) -> None:
     """Many webhooks do not answer. The master serves other requests meanwhile."""
     import socket
 
@@ -291,7 +291,7 @@ def test_a_redirect_is_not_followed_and_the_story_says_so(c: Cluster, tmp_path: 
         run.cancel()
 
 
-def test_what_a_gate_is_at_the_journal(c: Cluster, tmp_path: Path) -> None:
+def test_the_opening_and_the_decision_of_a_gate_are_in_the_journal(c: Cluster, tmp_path: Path) -> None:
     run = c.client.submit(gated(tmp_path))
     wait_until_open(c, run.id)
     c.client.reject(f"{run.id}/ship", by="ann", comment="why not")

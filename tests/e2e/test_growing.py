@@ -111,7 +111,7 @@ def run_script(c: Cluster, tmp_path: Path, text: str, *more: Job, retries: int =
     return run.id
 
 
-def test_a_script_adds_jobs_of_all_kinds_and_what_follows_it_waits(c: Cluster, tmp_path: Path) -> None:
+def test_a_script_adds_jobs_of_all_kinds_and_its_children_wait_for_them(c: Cluster, tmp_path: Path) -> None:
     tool = tmp_path / "tool.py"
     tool.write_text("import sys\nprint('tool', *sys.argv[1:])\n")
     run = run_script(
@@ -291,7 +291,7 @@ context.expand(Job("part", command=f"[ ${{{{index}}}} != 0 ] || touch '{{here}}/
     assert sum(isinstance(event, RunGrown) for event in c.events()) == 1
 
 
-def test_a_graph_that_grows_for_ever_ends_with_an_error_that_says_so(tmp_path: Path) -> None:
+def test_a_graph_that_grows_for_ever_ends_with_an_error_that_names_the_limit(tmp_path: Path) -> None:
     script = tmp_path / "again.py"
     script.write_text(
         "from titan import Job, context\n"

@@ -57,7 +57,7 @@ def delete_the_lock(c: Cluster) -> None:
 
 
 @pytest.mark.parametrize("harm", [delete, clean_with_git, move, move_and_make_anew, delete_the_segments, delete_the_lock])
-def test_the_master_stops_and_says_why(tmp_path: Path, harm: Callable[[Cluster], None]) -> None:
+def test_a_master_whose_home_is_gone_stops_and_names_the_reason(tmp_path: Path, harm: Callable[[Cluster], None]) -> None:
     with cluster(tmp_path / "c") as c:
         c.client.submit(DAG("before", [Job("a", command="true")]))
         assert c.master is not None

@@ -76,7 +76,7 @@ def test_a_script_runs_in_the_environment_that_it_names(c: Cluster, venv: Path, 
     assert printed(c, *jobs) == [expected, expected, expected, own, own]
 
 
-def test_forks_of_one_warden_and_fresh_processes(c: Cluster, venv: Path, tmp_path: Path) -> None:
+def test_scripts_run_in_forks_of_one_warden_or_in_new_processes(c: Cluster, venv: Path, tmp_path: Path) -> None:
     kind = script(tmp_path, KIND)
     forked, again, fresh, own = (
         line.split()
@@ -100,7 +100,7 @@ def test_a_pipeline_with_a_python(c: Cluster, venv: Path, tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (0, f"{venv} {venv}/bin/python\n"), done
 
 
-def test_run_and_submit_take_one(c: Cluster, venv: Path, tmp_path: Path) -> None:
+def test_run_and_submit_accept_the_option_python(c: Cluster, venv: Path, tmp_path: Path) -> None:
     script(tmp_path, WHERE, "step.py")
     done = c.cli("run", "--python", "venv", "step.py", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"{venv} {venv}/bin/python\n"), done
@@ -117,7 +117,7 @@ def test_run_and_submit_take_one(c: Cluster, venv: Path, tmp_path: Path) -> None
         assert text in done.stderr
 
 
-def test_what_is_no_python_is_refused_at_once_and_says_why(c: Cluster, venv: Path, tmp_path: Path) -> None:
+def test_an_invalid_python_is_refused_at_once_with_the_reason(c: Cluster, venv: Path, tmp_path: Path) -> None:
     x = script(tmp_path, WHERE)
     (tmp_path / "empty").mkdir()
     (tmp_path / "no-program").write_text("")
@@ -207,7 +207,7 @@ def test_a_script_that_waits_for_its_interpreter_can_be_stopped(c: Cluster, tmp_
     until(lambda: not any(str(slow) in command for command in processes_below(c.base).values()), "the look ends")
 
 
-def test_another_python_than_the_warden_is_for_runs_each_script_afresh(c: Cluster, tmp_path: Path) -> None:
+def test_an_unsupported_python_version_runs_each_script_in_a_new_process(c: Cluster, tmp_path: Path) -> None:
     """The interpreter reports an old version."""
     old = tmp_path / "old"
     old.write_text(f'#!/bin/sh\ncase "$1" in -c) printf "titan\\ncpython\\n2.7";; *) exec {sys.executable} "$@";; esac\n')
@@ -217,7 +217,7 @@ def test_another_python_than_the_warden_is_for_runs_each_script_afresh(c: Cluste
     assert "run in fresh processes, not in forks: it is cpython 2.7" in c.workers["w1"].err
 
 
-def test_one_whose_forks_do_not_work_runs_each_script_afresh(c: Cluster, tmp_path: Path) -> None:
+def test_an_interpreter_whose_forks_fail_runs_each_script_in_a_new_process(c: Cluster, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_text(f'#!/bin/sh\ncase "$1" in -I) exit 5;; *) exec {sys.executable} "$@";; esac\n')
     broken.chmod(0o755)

@@ -219,7 +219,7 @@ def test_affinity_is_released_when_that_worker_is_dead_and_the_story_says_so(tmp
         assert "affinity released: worker here, where its parent ran, is LOST" in story(c, run, "child")
 
 
-def test_a_requirement_that_nobody_has_waits_until_somebody_has_it(c: Cluster) -> None:
+def test_a_job_waits_until_a_worker_offers_its_requirement(c: Cluster) -> None:
     run = run_of(c, Job("a", command="true", requirement="GPU"))
     with pytest.raises(TimeoutError):
         run.wait(0.3)

@@ -154,7 +154,7 @@ def test_an_error_of_usage_is_one_line_of_json(c: Cluster, words: tuple[str, ...
     assert error["message"]
 
 
-def test_a_group_is_found_by_both_names_of_the_option(c: Cluster) -> None:
+def test_runs_of_a_group_are_found_by_both_names_of_the_option(c: Cluster) -> None:
     run = c.json("submit", "--agent-run-id", "g7", "p.yaml")["run"]
     assert [row["run"] for row in c.json("runs", "--group", "g7")] == [run]
     assert [row["agent_run_id"] for row in c.json("runs", "--agent-run-id", "g7")] == ["g7"]

@@ -56,7 +56,7 @@ def test_a_job_that_kills_its_warden_costs_its_neighbour_nothing_and_its_output_
     assert c.output(f"{beside.id}/n", stream=1).endswith(b"done\n")
 
 
-def test_the_lost_end_of_a_log_over_its_limit_is_told_on_stderr_and_not_in_the_output(c: Cluster) -> None:
+def test_the_lost_end_of_a_log_over_its_limit_is_reported_on_stderr_and_not_in_the_output(c: Cluster) -> None:
     command = "head -c 3000000 /dev/zero | tr '\\0' x; kill -9 $PPID; sleep 60"
     run = c.client.submit(DAG("killer", [Job("k", command=command, retries=0, log_limit="1MiB")]))
     assert run.wait(60).tally == {"DEAD": 1}
@@ -64,7 +64,7 @@ def test_the_lost_end_of_a_log_over_its_limit_is_told_on_stderr_and_not_in_the_o
     assert b"[titan: output lost: the process that kept its last part was killed]" in c.output(f"{run.id}/k", stream=2)
 
 
-def test_a_job_that_stops_its_warden_is_found_and_a_time_out_beside_it_is_kept(c: Cluster, tmp_path: Path) -> None:
+def test_a_job_that_stops_its_warden_is_found_and_a_timeout_of_its_neighbour_is_kept(c: Cluster, tmp_path: Path) -> None:
     stopper = c.client.submit(DAG("stopper", [Job("s", command="echo said; kill -STOP $PPID; sleep 600", retries=0, timeout=1)]))
     beside = c.client.submit(DAG("beside", [Job("n", command="sleep 600", retries=0, timeout=1)]))
     assert stopper.wait(60).tally == {"DEAD": 1}
@@ -83,7 +83,7 @@ def test_sigterm_ends_a_worker_whose_warden_is_stopped(c: Cluster) -> None:
     until(lambda: not processes_below(c.worker_home("w")), "nothing is left")
 
 
-def test_what_a_call_printed_before_it_killed_its_runner_is_kept(c: Cluster) -> None:
+def test_the_output_of_a_call_that_killed_its_runner_is_kept(c: Cluster) -> None:
     def end(how: int) -> None:
         print("said", flush=True)
         os.kill(os.getpid() if how == 0 else os.getppid(), signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_what_a_call_printed_before_it_killed_its_runner_is_kept(c: Cluster) -> 
         assert b"said" in c.output(f"{handle.id}/{handle.status().jobs[0].id}", stream=1), how
 
 
-def test_quick_jobs_have_several_wardens_and_one_that_is_killed_costs_its_own_jobs_only(c: Cluster, tmp_path: Path) -> None:
+def test_quick_jobs_have_several_wardens_and_a_killed_one_affects_only_its_own_jobs(c: Cluster, tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one warden is as many as one CPU can use")
 

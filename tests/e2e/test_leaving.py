@@ -156,7 +156,7 @@ def unheard(c: Cluster, program: Path, folder: Path, way: str, timeout_s: float)
 
 
 @pytest.mark.parametrize(("way", "status"), [("call with", 1), ("compute close", 1), ("map end", 120), ("call sys.exit", 120)])
-def test_the_end_tells_what_the_master_did_not_acknowledge(
+def test_the_end_of_a_program_reports_unacknowledged_calls(
     c: Cluster, tmp_path: Path, program: Path, way: str, status: int
 ) -> None:
     with unheard(c, program, tmp_path, way, 0.5) as process:
@@ -165,7 +165,7 @@ def test_the_end_tells_what_the_master_did_not_acknowledge(
     assert f"CallsNotAcknowledged: {CALLS} calls ({CALLS} of note) were not acknowledged by the master within 0.5 s" in said
 
 
-def test_ctrl_c_ends_the_wait_and_says_what_is_lost(c: Cluster, tmp_path: Path, program: Path) -> None:
+def test_ctrl_c_ends_the_wait_and_reports_the_lost_calls(c: Cluster, tmp_path: Path, program: Path) -> None:
     with unheard(c, program, tmp_path, "call end", 600) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "handed in\n"
@@ -193,7 +193,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "_spec", lambda *of: msgspec.structs.replace(spec(*of), name="\x1b"))
 
 
-def test_what_the_master_refused_is_told_unless_somebody_has_looked(c: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_call_is_reported_at_the_end_unless_its_error_was_read(c: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch)
     told = r"1 call \(1 of pow\) was refused by the master and will not run: InvalidGraph"
     with pytest.raises(CallsNotAcknowledged, match=told) as caught, Client(c.address) as client:

@@ -72,7 +72,7 @@ def script(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("driver", ["python", "process"])
-def test_one_that_takes_more_memory_than_it_may_is_killed_and_says_so(c: Cluster, tmp_path: Path, driver: str) -> None:
+def test_a_job_over_its_memory_limit_is_killed_with_the_limit_as_reason(c: Cluster, tmp_path: Path, driver: str) -> None:
     job = Job("a", file=script(tmp_path, HOG), driver=driver, retries=0, limits={"memory": "128MiB"})
     run, it = outcome(c, job)
     assert (it.state, it.exit_code, it.reason) == ("DEAD", 137, "used more than its memory limit of 128 MiB")
@@ -80,7 +80,7 @@ def test_one_that_takes_more_memory_than_it_may_is_killed_and_says_so(c: Cluster
     assert c.printed(run, "a") == ""
 
 
-def test_within_the_limit_nothing_is_said(c: Cluster, tmp_path: Path) -> None:
+def test_a_job_within_its_limits_has_no_reason(c: Cluster, tmp_path: Path) -> None:
     run, it = outcome(c, Job("a", file=script(tmp_path, HOG), limits={"memory": "1GiB", "cpus": 2, "processes": 50}))
     assert (it.state, it.reason, c.printed(run, "a")) == ("COMPLETED", "", "all of it\n")
     assert it.peak_bytes > 390 * MIB
@@ -96,7 +96,7 @@ def test_the_memory_of_all_its_processes_counts(c: Cluster) -> None:
     assert (it.state, it.reason) == ("DEAD", "used more than its memory limit of 128 MiB")
 
 
-def test_a_retry_may_do_with_less(c: Cluster, tmp_path: Path) -> None:
+def test_a_retry_may_succeed_with_less_memory(c: Cluster, tmp_path: Path) -> None:
     """Exceeding a limit is a failure like any other: the next attempt may need less memory."""
     source = "import os\nif os.environ['TITAN_ATTEMPT'] == '1':\n    x = bytearray(200 << 20)\nprint('done')\n"
     run, it = outcome(c, Job("a", file=script(tmp_path, source), retries=1, limits={"memory": "64MiB"}))
@@ -115,7 +115,7 @@ def test_a_quota_of_cpu_is_kept(c: Cluster, tmp_path: Path) -> None:
     assert 0.05 < float(c.printed(run, "a")) < 0.8  # a fifth of two seconds
 
 
-def test_a_pipeline_file_says_it(c: Cluster, tmp_path: Path) -> None:
+def test_limits_in_a_pipeline_file_are_enforced(c: Cluster, tmp_path: Path) -> None:
     text = "name: p\njobs:\n  - id: a\n    file: x.py\n    retries: 0\n    limits: {memory: 100MiB}\n"
     script(tmp_path, HOG)
     (tmp_path / "p.yaml").write_text(text)
@@ -150,7 +150,7 @@ def test_groups_that_a_job_makes_in_its_own_do_not_stay(c: Cluster) -> None:
     until(lambda: not groups_below(c.workers["w1"]), "they are gone")
 
 
-def test_what_a_killed_worker_leaves_goes_when_one_starts(tmp_path: Path) -> None:
+def test_groups_of_a_killed_worker_are_removed_at_the_next_start(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=FAST) as c:
         first = c.workers["w1"]
         if not groups_of(first):

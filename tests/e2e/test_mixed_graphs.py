@@ -80,7 +80,7 @@ def test_a_result_is_waited_for_and_a_failure_is_raised(tmp_path: Path) -> None:
         asyncio.run(ask(c.address))
 
 
-def test_the_result_of_a_run_of_the_history(tmp_path: Path) -> None:
+def test_the_result_of_an_archived_run_can_be_read(tmp_path: Path) -> None:
     c = Cluster(tmp_path, {**QUIET, "keep_runs": 1})
     try:
         c.start_master()
@@ -96,7 +96,7 @@ def test_the_result_of_a_run_of_the_history(tmp_path: Path) -> None:
         c.close()
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_invalid_graphs_are_refused_with_the_reason() -> None:
     job = Job("a", command="true")
     with pytest.raises(CallerError, match="waits for 'a': put both into a DAG"):
         plan([double.after(job)(1)], Function)

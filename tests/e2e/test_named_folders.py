@@ -29,7 +29,7 @@ def test_jobs_of_a_run_share_a_folder_and_those_of_another_run_have_another(tmp_
 
 
 @pytest.mark.parametrize("driver", ["", ", driver: process"])
-def test_a_script_of_a_project_finds_what_is_beside_it(tmp_path: Path, driver: str) -> None:
+def test_a_script_of_a_project_finds_the_files_beside_it(tmp_path: Path, driver: str) -> None:
     (tmp_path / "p" / "src" / "deep").mkdir(parents=True)
     (tmp_path / "p" / "src" / "deep" / "s.py").write_text("import helper; print(helper.NAME, open('data').read())\n")
     (tmp_path / "p" / "src" / "deep" / "helper.py").write_text("NAME = 'beside'\n")

@@ -93,7 +93,7 @@ def attacked(c: Cluster, folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["script", "process", "command", "service"])
-def test_a_neighbour_cannot_speak_for_a_job(tmp_path: Path, kind: str) -> None:
+def test_another_job_cannot_send_requests_for_a_job(tmp_path: Path, kind: str) -> None:
     known, go, victim = tmp_path / "known", tmp_path / "go", tmp_path / "victim.py"
     victim.write_text(KNOWN)
     args = [str(known), str(go)]
@@ -125,7 +125,7 @@ def known_call(folder: str) -> bytes | None:
     return context.store.get("secret")
 
 
-def test_a_neighbour_cannot_speak_for_a_call(tmp_path: Path) -> None:
+def test_another_job_cannot_send_requests_for_a_call(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", slots=4, settings=QUIET) as c:
         came = c.client.call(known_call, str(tmp_path))
         until((tmp_path / "known").exists, "the call runs")
@@ -134,7 +134,7 @@ def test_a_neighbour_cannot_speak_for_a_call(tmp_path: Path) -> None:
         assert came.result(60) == b"of the victim"
 
 
-def test_what_is_titans_own_is_not_a_jobs_to_set(tmp_path: Path) -> None:
+def test_a_job_cannot_set_reserved_variables(tmp_path: Path) -> None:
     for name in ("TITAN_LEASE", "TITAN_CONTEXT", "TITAN_CONTEXT_TOKEN", "TITAN_MASTER", "TITAN_ANYTHING"):
         with pytest.raises(CallerError, match=f"{name} is reserved"):
             Job("a", command="true", env={name: "1"})
@@ -152,7 +152,7 @@ until [ -e "$1" ]; do sleep 0.02; done
 """
 
 
-def test_grandchildren_speak_for_their_job(tmp_path: Path) -> None:
+def test_grandchildren_can_send_requests_for_their_job(tmp_path: Path) -> None:
     """This includes grandchildren that left the session of the job, and one whose parents have
     ended."""
     script = tmp_path / "children.py"

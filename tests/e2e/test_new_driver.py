@@ -65,7 +65,7 @@ def test_a_new_driver_is_one_file_and_its_rows(copied: Path) -> None:
     assert logs == {"own": "own by own\n", "next": "next by another after own\n", "service": "service by own\n"}
 
 
-def test_what_its_row_does_not_say_that_it_runs_is_refused_before_it_is_sent(copied: Path) -> None:
+def test_a_job_that_a_driver_does_not_run_is_refused_before_the_submission(copied: Path) -> None:
     (copied / "x.py").touch()
     done = run(copied, "name: p\nproject: false\njobs:\n  - {id: a, driver: own, file: x.py}\n")
     assert done.returncode == 2 and "driver own runs no file: give it command" in done.stderr

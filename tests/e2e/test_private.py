@@ -36,7 +36,7 @@ AS_NOBODY = {
     ],
     "ends": [
         f"{LIFE}::test_a_worker_drains_on_sigterm",
-        f"{LIFE}::test_kill_leaves_nothing_and_what_ran_runs_elsewhere",
+        f"{LIFE}::test_a_killed_worker_leaves_no_process_and_its_jobs_run_elsewhere",
         f"{LIFE}::test_the_same_worker_again_after_its_death",
     ],
 }

@@ -52,7 +52,7 @@ def up(c: Cluster, *options: str) -> Spawned:
     return going
 
 
-def test_with_nobody_there_a_private_cluster_of_this_folder_runs_it(c: Cluster, pipeline: Path) -> None:
+def test_without_a_master_a_private_cluster_of_the_folder_runs_the_pipeline(c: Cluster, pipeline: Path) -> None:
     done = alone(c, *TITAN, "run", "words/pipeline.yaml")
     assert (done.returncode, done.stdout) == (0, "good\nday\n"), done.stderr
     assert "WARNING" not in done.stderr
@@ -87,7 +87,7 @@ def test_an_ephemeral_cluster_leaves_nothing(c: Cluster, pipeline: Path) -> None
     assert not processes_below(c.base)
 
 
-def test_a_home_of_ones_own_is_private_and_keeps_its_runs(c: Cluster) -> None:
+def test_a_home_given_by_option_is_private_and_keeps_its_runs(c: Cluster) -> None:
     for word in ("one", "two"):
         done = c.cli("run", "--home", str(c.home), "--", "echo", word)
         assert (done.returncode, done.stdout) == (0, f"{word}\n"), done.stderr
@@ -224,7 +224,7 @@ def test_a_private_run_whose_worker_is_killed_goes_on_with_another(c: Cluster) -
     assert not processes_below(c.base)
 
 
-def test_a_private_run_without_a_worker_that_starts_fails_with_words(c: Cluster) -> None:
+def test_a_private_run_whose_worker_cannot_start_fails_with_a_message(c: Cluster) -> None:
     folder = c.base / "h" / "workers"
     done = c.cli("run", "--home", "h", "--", "sh", "-c", f"rm -rf {folder}; touch {folder}; {KILL_WORKER}; sleep 600")
     assert done.returncode == 1, done
@@ -233,7 +233,7 @@ def test_a_private_run_without_a_worker_that_starts_fails_with_words(c: Cluster)
     assert not processes_below(c.base)
 
 
-def test_a_private_run_whose_master_is_killed_fails_with_words(c: Cluster) -> None:
+def test_a_private_run_whose_master_is_killed_fails_with_a_message(c: Cluster) -> None:
     going = c.spawn("run", "--home", "h", "--", "sh", "-c", "sleep 600", label="run")
     until(lambda: any(command.startswith("sleep 600") for command in processes_below(c.base).values()), "it runs")
     os.kill(json.loads((c.base / "h" / "master.json").read_text())["pid"], signal.SIGKILL)

@@ -80,7 +80,7 @@ def test_a_release_that_is_wrong_raises_the_alarm_and_is_resumed_when_it_is_righ
     assert (c.client.retry_dead(f"{run}/check").revived, c.states(run)["ship"]) == (2, "WAITING")
 
 
-def test_the_receiver_believes_no_one_else(pipeline: tuple[Path, int], tmp_path: Path) -> None:
+def test_the_receiver_refuses_requests_with_a_wrong_signature(pipeline: tuple[Path, int], tmp_path: Path) -> None:
     import urllib.error
     import urllib.request
 

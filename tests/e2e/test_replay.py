@@ -34,7 +34,7 @@ def runs_of(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{key: row[key] for key in KEPT} for row in rows]
 
 
-def test_it_shows_what_was_shown_then(c: Cluster) -> None:
+def test_a_replay_shows_the_same_as_the_master_at_that_moment(c: Cluster) -> None:
     first = c.client.submit(DAG("first", [Job("a", command="true"), Job("bad", command="exit 3", retries=0)]))
     assert not first.wait().ok
     c.cli("store", "set", "colour", "red")
@@ -70,7 +70,7 @@ def test_it_shows_what_was_shown_then(c: Cluster) -> None:
     assert gone.returncode == 2 and "titan status" in gone.stderr
 
 
-def test_events_of_a_job_are_told_by_their_names(c: Cluster) -> None:
+def test_events_of_a_job_are_shown_with_names_instead_of_numbers(c: Cluster) -> None:
     run = c.client.submit(DAG("names", [Job("a", command="true"), Job("b", command="true", parents=["a"])]))
     assert run.wait().ok
     told = [json.loads(line) for line in c.cli("replay", "--events", f"{run.id}/b", "--json", *home(c)).stdout.splitlines()]
@@ -101,13 +101,13 @@ def test_events_of_a_job_are_told_by_their_names(c: Cluster) -> None:
         (("--at", "end", "nosuchrun"), 2, "was not in the master's memory"),
     ],
 )
-def test_what_cannot_be_shown_is_said(c: Cluster, args: tuple[str, ...], code: int, says: str) -> None:
+def test_an_impossible_request_is_refused_with_the_reason(c: Cluster, args: tuple[str, ...], code: int, says: str) -> None:
     done = c.cli("replay", *args, *home(c))
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
 
 
-def test_a_home_that_is_none_is_said(c: Cluster, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_home_of_a_master_is_refused(c: Cluster, tmp_path: Path) -> None:
     done = c.cli("replay", "--at", "1", "--home", str(tmp_path))
     assert done.returncode == 2 and "is not the home of a master" in done.stderr
     (tmp_path / "store").mkdir()

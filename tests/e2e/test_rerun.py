@@ -48,7 +48,7 @@ def test_a_run_runs_again_with_the_files_that_it_had(c: Cluster, tmp_path: Path)
     assert c.printed(ran(c, "rerun", again), "b") == "first\n"
 
 
-def test_new_files_are_those_of_today_and_the_pipeline_too(c: Cluster, tmp_path: Path) -> None:
+def test_new_files_takes_the_current_files_and_the_current_pipeline(c: Cluster, tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("echo first > out\n")
     (tmp_path / "p.yaml").write_text(PIPELINE)
     run = ran(c, "submit", "--group", "night", "--deadline", "1h", "p.yaml", cwd=tmp_path)
@@ -79,7 +79,7 @@ def test_values_of_parameters_are_not_replaced_by_defaults(c: Cluster, tmp_path:
     assert c.printed(ran(c, "rerun", tuned), "a") == "0.5\n"
 
 
-def test_a_script_and_a_folder_are_taken_again(c: Cluster, tmp_path: Path) -> None:
+def test_new_files_takes_a_script_and_its_folder_again(c: Cluster, tmp_path: Path) -> None:
     (tmp_path / "s.sh").write_text("echo first $1\n")
     script = ran(c, "submit", "s.sh", "x", cwd=tmp_path)
     folder = ran(c, "submit", "--project", "./s.sh", "y", cwd=tmp_path)

@@ -19,7 +19,7 @@ def one(name: str, command: str) -> DAG:
 
 
 @pytest.mark.parametrize("what", ["home", "store"])
-def test_no_job_is_completed_that_never_ran(tmp_path: Path, what: str) -> None:
+def test_a_restored_home_completes_no_job_that_never_ran(tmp_path: Path, what: str) -> None:
     """`store` restores only the folder of the journal, as if the file system were rolled back. The
     home then has no sign of the restoration."""
     made, copy = Cluster(tmp_path), tmp_path / "copy"

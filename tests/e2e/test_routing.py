@@ -42,7 +42,7 @@ def codes(told: Why) -> list[str]:
 
 
 # -- capabilities ----------------------------------------------------------------------------------
-def test_a_gpu_job_blocks_nobody_says_why_and_runs_as_soon_as_it_can(c: Cluster) -> None:
+def test_a_gpu_job_without_a_worker_blocks_no_other_and_runs_as_soon_as_one_joins(c: Cluster) -> None:
     c.start_workers("w1", "w2", slots=2)
     gpu = c.client.submit(DAG("gpu", [Job("train", command="true", requirement="GPU", priority=1_000_000)]))
     many = c.client.submit(DAG("many", [Job("part", command="true", foreach=1000, retries=0)]))
@@ -69,7 +69,7 @@ def test_a_job_of_several_capabilities_runs_where_all_are_offered(c: Cluster) ->
     assert {job.worker for job in run.status().jobs} == {"ab"}
 
 
-def test_a_submission_says_what_no_worker_can_give(c: Cluster, tmp_path: Path) -> None:
+def test_a_submission_names_the_requirements_that_no_worker_can_meet(c: Cluster, tmp_path: Path) -> None:
     c.start_worker("w1", "--memory", "1GiB", "--cpus", "2")
     c.wait_for_workers("w1")
     file = tmp_path / "p.yaml"
@@ -161,7 +161,7 @@ def test_a_large_job_gets_its_turn_among_small_ones_that_never_end(tmp_path: Pat
         (("--cpus", "x"), "not a valid"),
     ],
 )
-def test_bad_options_of_a_worker(c: Cluster, options: tuple[str, ...], says: str) -> None:
+def test_invalid_options_of_a_worker_are_refused(c: Cluster, options: tuple[str, ...], says: str) -> None:
     done = c.cli("worker", "--name", "w1", *options)
     assert (done.returncode, says in done.stderr) == (2, True), done.stderr
 
@@ -177,7 +177,7 @@ def test_a_single_command_asks_for_resources(c: Cluster) -> None:
 
 
 # -- why -------------------------------------------------------------------------------------------
-def test_why_of_what_is_not_there(c: Cluster) -> None:
+def test_why_of_an_unknown_run_or_job_is_refused(c: Cluster) -> None:
     with pytest.raises(NotFound, match="there is no run"):
         c.client.why("nosuch/job")
     with pytest.raises(CallerError, match="does not name a job: pass RUN/JOB"):
@@ -185,7 +185,7 @@ def test_why_of_what_is_not_there(c: Cluster) -> None:
     assert c.cli("why", "nosuch").returncode == 2
 
 
-def test_why_of_a_run_that_is_in_the_history_alone(tmp_path: Path) -> None:
+def test_why_of_an_archived_run_is_answered(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings={**FAST, "keep_runs": 1}) as c:
         first, *_ = runs = [c.client.submit(DAG("d", [Job("a", command="exit 3", retries=0)])) for _ in range(3)]
         for run in runs:
@@ -195,7 +195,7 @@ def test_why_of_a_run_that_is_in_the_history_alone(tmp_path: Path) -> None:
         assert (told.state, [r.text for r in told.reasons], told.workers) == ("DEAD", ["it is over: DEAD: exit code 3"], [])
 
 
-def test_why_of_each_that_waits(c: Cluster, tmp_path: Path) -> None:
+def test_why_explains_each_job_that_waits(c: Cluster, tmp_path: Path) -> None:
     c.start_workers("w1", slots=1)
     jobs = [
         Job("a", command=gated(tmp_path, "a")),
@@ -212,7 +212,7 @@ def test_why_of_each_that_waits(c: Cluster, tmp_path: Path) -> None:
 
 
 # -- affinity --------------------------------------------------------------------------------------
-def test_a_chain_stays_on_its_node_through_the_death_of_the_master_and_leaves_it_when_that_dies(tmp_path: Path) -> None:
+def test_a_chain_stays_on_its_node_while_the_master_is_dead_and_moves_when_the_node_dies(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", "w2", "w3", settings=FAST, slots=1) as c:
         steps = [
             Job(f"s{n}", command=gated(tmp_path, f"s{n}", "$TITAN_ATTEMPT"), parents=[f"s{n - 1}"] if n else [], affinity=n > 0)

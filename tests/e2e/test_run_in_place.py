@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_script_of_a_private_cluster_finds_what_is_beside_it(c: Cluster, folder: Path) -> None:
+def test_a_script_on_a_private_cluster_finds_the_files_beside_it(c: Cluster, folder: Path) -> None:
     done = c.cli("run", "--home", str(c.home), "s.py", "one", "--two", cwd=folder, env={"MINE": "yes"})
     assert (done.returncode, json.loads(done.stdout)) == (0, ["beside", "hi", ["s.py", "one", "--two"], "yes"]), done.stderr
 
@@ -60,7 +60,7 @@ def test_a_command_of_one_word_that_could_name_a_pipeline_has_its_own_exit_code(
     assert "exit code 2" in done.stderr
 
 
-def test_an_interpreter_that_is_not_there_is_one_line(c: Cluster, folder: Path) -> None:
+def test_a_missing_interpreter_is_an_error_of_one_line(c: Cluster, folder: Path) -> None:
     done = c.cli("run", "--home", str(c.home), "--python", "nowhere", "s.py", cwd=folder)
     assert done.returncode == 2
     assert f"titan: python: {folder}/nowhere does not exist" in done.stderr
@@ -77,7 +77,7 @@ def test_a_variable_is_set_or_taken_from_the_caller(c: Cluster, folder: Path) ->
     assert "there is no variable NOT_THERE here" in done.stderr
 
 
-def test_a_folder_that_is_not_there_fails_at_once_and_says_so(c: Cluster, folder: Path) -> None:
+def test_a_missing_working_directory_fails_at_once_with_the_reason(c: Cluster, folder: Path) -> None:
     done = c.cli("run", "--home", str(c.home), "--cwd", str(folder / "no"), "--retries", "5", "--", "true", cwd=folder)
     assert done.returncode == 1
     assert f"cannot enter the working directory {folder}/no: No such file or directory" in done.stderr
@@ -200,7 +200,7 @@ def test_output_is_exact_however_long(c: Cluster, folder: Path) -> None:
     assert "5,840,320 bytes of stdout were dropped here" in done.stderr
 
 
-def test_an_option_that_is_not_there_names_the_nearest(c: Cluster, folder: Path) -> None:
+def test_an_unknown_option_names_the_nearest(c: Cluster, folder: Path) -> None:
     done = c.cli("run", "--worker", "3", "--", "true", cwd=folder)
     assert done.returncode == 2
     assert "No such option '--worker'" in done.stderr

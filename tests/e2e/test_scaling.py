@@ -120,7 +120,7 @@ def test_a_master_that_stops_takes_its_burst_workers_along(c: Cluster) -> None:
     run.cancel()
 
 
-def test_scale_says_what_was_decided_and_why(c: Cluster) -> None:
+def test_scale_shows_the_last_decision_and_its_reason(c: Cluster) -> None:
     (row,) = c.json("scale")
     assert (row["rule"], row["least"], row["most"], row["bursts"], row["demand"]) == ("GENERAL", 0, 8, [], 0)
     until(lambda: c.json("scale")[0]["looked_at"], "it has looked")
@@ -168,7 +168,7 @@ def test_a_worker_is_drained(tmp_path: Path) -> None:
         assert run.wait(20).ok
 
 
-def test_a_worker_is_stopped_now_and_what_it_ran_goes_elsewhere(tmp_path: Path) -> None:
+def test_a_worker_is_stopped_at_once_and_its_jobs_run_elsewhere(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", "w2", slots=1) as c:
         run = c.client.submit(DAG("d", [Job("a", command='[ "$TITAN_ATTEMPT" = 2 ] || sleep 300')]))
         until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
@@ -182,7 +182,7 @@ def test_a_worker_is_stopped_now_and_what_it_ran_goes_elsewhere(tmp_path: Path) 
         assert (job.attempt, job.worker != name) == (2, True)
 
 
-def test_a_worker_that_was_away_hears_it_when_it_is_back(tmp_path: Path) -> None:
+def test_a_worker_that_was_away_gets_the_order_to_drain_on_its_return(tmp_path: Path) -> None:
     """The order is in the journal, so it survives a restart of the master."""
     with cluster(tmp_path / "c", "w1", settings=FAST) as c:
         worker = c.workers["w1"]
@@ -222,13 +222,13 @@ def test_workers_that_are_gone_for_long_are_forgotten_and_their_names_are_not(tm
         (("--set", "scale=1"), "--set scale=1: use --scale TAG=MIN..MAX instead"),
     ],
 )
-def test_rules_that_cannot_be(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+def test_invalid_rules_are_refused(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     c = Cluster(tmp_path / "c")
     done = c.cli("master", "--home", str(c.home), "--port", "0", *options)
     assert (done.returncode, done.stderr.startswith(f"titan: {said}")) == (2, True), done.stderr
 
 
-def test_the_names_of_burst_workers_are_theirs(tmp_path: Path) -> None:
+def test_names_of_burst_workers_are_reserved(tmp_path: Path) -> None:
     with cluster(tmp_path / "c") as c:
         done = c.cli("worker", "--name", "burst-1", "--home", str(c.base / "w"))
         assert done.returncode == 2

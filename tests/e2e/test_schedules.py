@@ -31,7 +31,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
-def test_after_a_kill_each_policy_does_what_it_says(tmp_path: Path) -> None:
+def test_after_a_kill_each_catch_up_policy_runs_its_missed_times(tmp_path: Path) -> None:
     """There is a schedule of one second for each policy. The journal shows which times were missed
     while the master was away."""
     with cluster(tmp_path / "c", "w1", settings=FAST) as made:
@@ -129,7 +129,7 @@ def test_schedules_are_added_changed_paused_and_removed_by_commands(c: Cluster, 
         (["--cron", "@daily", "--deadline", "-1"], "give a number of seconds or a duration such as 90s"),
     ],
 )
-def test_bad_input_is_refused_with_what_is_wrong(c: Cluster, tmp_path: Path, options: list[str], says: str) -> None:
+def test_bad_input_is_refused_with_the_problem(c: Cluster, tmp_path: Path, options: list[str], says: str) -> None:
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text("name: p\nproject: false\njobs: [{id: a, command: 'echo hi'}]\n")
     done = c.cli("schedule", "add", "bad", str(pipeline), *options)
@@ -137,7 +137,7 @@ def test_bad_input_is_refused_with_what_is_wrong(c: Cluster, tmp_path: Path, opt
     assert c.json("schedule", "list") == []
 
 
-def test_a_schedule_that_is_not_there(c: Cluster) -> None:
+def test_commands_about_an_unknown_schedule_are_refused(c: Cluster) -> None:
     for words in (("show", "x"), ("pause", "x"), ("resume", "x"), ("remove", "x"), ("run", "x")):
         done = c.cli("schedule", *words)
         assert done.returncode == 2 and "there is no schedule 'x': `titan schedule list` lists them" in done.stderr
@@ -176,7 +176,7 @@ def test_schedules_are_added_changed_paused_and_removed_by_a_program(c: Cluster,
 
 
 # -- deadlines and times ---------------------------------------------------------------------------
-def test_a_deadline_outlives_the_master(tmp_path: Path) -> None:
+def test_a_deadline_survives_the_master(tmp_path: Path) -> None:
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text(
         "name: p\nproject: false\ndeadline: 2\njobs: [{id: a, command: sleep 600}, {id: b, command: x, depends_on: [a]}]\n"

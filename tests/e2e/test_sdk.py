@@ -141,7 +141,7 @@ def test_many_threads_share_one_client(c: Cluster) -> None:
         assert all(s.ok for s in results)
 
 
-def test_the_same_without_blocking(c: Cluster) -> None:
+def test_the_async_client_does_the_same(c: Cluster) -> None:
     async def main() -> None:
         async with AsyncClient(c.address) as client:
             jobs = [Job("a", command="echo one"), Job("b", command="echo two", parents=["a"])]

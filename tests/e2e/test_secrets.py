@@ -197,7 +197,7 @@ def check_processes(c: Cluster) -> None:
         assert limit is not None and limit[1] in ("0", "1"), (below.get(pid), limit)
 
 
-def test_a_secret_that_is_not_there_is_refused_at_once_or_at_the_dispatch(one: Cluster, tmp_path: Path) -> None:
+def test_a_missing_secret_is_refused_at_once_or_at_the_dispatch(one: Cluster, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"there is no secret 'TOKEN' on this master: set it with `titan secret set TOKEN`"):
         one.client.submit(DAG("d", [Job("a", command="true", secrets=["TOKEN"])]))
     with pytest.raises(NotFound, match="TOKEN"):
@@ -294,6 +294,6 @@ def test_a_passphrase_is_asked_for_again_and_no_process_of_a_job_has_it(tmp_path
     assert done.returncode == 74 and "is damaged (it is cut off or overwritten): restore it from a backup" in done.stderr
 
 
-def test_every_form_of_the_values_is_one_that_is_masked() -> None:
+def test_every_form_that_the_test_searches_for_is_masked() -> None:
     forms = forms_of([TOKEN.encode(), PEM.encode()])
     assert all(needle in forms for needle in needles())

@@ -76,7 +76,7 @@ def ready(c: Cluster) -> ServiceStatus:
     return seen(c, lambda s: s.state == "READY", "the service is READY")
 
 
-def test_a_child_starts_when_its_service_is_ready_and_the_service_ends_behind_it(one: Cluster, tmp_path: Path) -> None:
+def test_a_child_starts_when_its_service_is_ready_and_the_service_ends_after_it(one: Cluster, tmp_path: Path) -> None:
     serving = Serving(tmp_path / "s")
     run = one.client.submit(DAG("d", [serving.job, serving.ask]))
     assert run.wait(30).ok
@@ -183,7 +183,7 @@ def test_two_services_of_a_worker_cannot_have_one_port(one: Cluster, tmp_path: P
     assert f"port {port} is in use here by another service of this worker" in dead.reason
 
 
-def test_a_kill_of_the_master_leaves_a_service_as_it_is(tmp_path: Path) -> None:
+def test_a_kill_of_the_master_does_not_affect_a_service(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "ada", settings=FAST) as c:
         serving = Serving(tmp_path / "s")
         run = c.client.submit(DAG("d", [serving.job]))
@@ -290,7 +290,7 @@ def test_bad_references_to_services_are_refused(one: Cluster) -> None:
         assert says in str(caught.value)
 
 
-def test_a_pipeline_says_where_it_is_wrong(one: Cluster, tmp_path: Path) -> None:
+def test_an_invalid_service_in_a_pipeline_file_is_refused_with_its_line(one: Cluster, tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text("name: p\njobs:\n  - id: web\n    type: service\n    command: sleep 9\n    port: 99999\n")
     done = one.cli("submit", str(file))

@@ -55,7 +55,7 @@ def is_free(port: int) -> bool:
 
 
 # -- what it takes up ------------------------------------------------------------------------------
-def test_a_service_keeps_its_gpu_over_its_restarts_and_why_says_who_waits(c: Cluster, tmp_path: Path) -> None:
+def test_a_service_keeps_its_gpu_over_its_restarts_and_why_names_it_to_waiting_jobs(c: Cluster, tmp_path: Path) -> None:
     c.start_worker("g1", "--gpus", "1", slots=3)
     c.wait_for_workers("g1")
     log = tmp_path / "log"
@@ -222,6 +222,6 @@ def test_a_worker_that_is_killed_leaves_no_process_and_no_port(tmp_path: Path) -
         (("services", "nothing"), "nothing"),
     ],
 )
-def test_commands_about_what_is_not_there(c: Cluster, args: tuple[str, ...], says: str) -> None:
+def test_commands_about_unknown_services_are_refused(c: Cluster, args: tuple[str, ...], says: str) -> None:
     done = c.cli(*args)
     assert done.returncode == 2 and says in done.stderr, done

@@ -61,7 +61,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
-def test_what_one_program_leaves_no_other_sees(c: Cluster, tmp_path: Path) -> None:
+def test_state_that_a_program_leaves_in_a_runner_is_invisible_to_other_programs(c: Cluster, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
 

@@ -49,7 +49,7 @@ def double(n: int) -> int:
     return 2 * n
 
 
-def test_jobs_are_all_completed_elsewhere(c: Cluster) -> None:
+def test_jobs_of_a_sick_worker_are_all_completed_elsewhere(c: Cluster) -> None:
     jobs = [Job(f"j{n}", command="true", retries=0) for n in range(100)]
     run = c.client.submit(DAG("d", jobs))
     assert run.wait(60).ok
@@ -60,7 +60,7 @@ def test_jobs_are_all_completed_elsewhere(c: Cluster) -> None:
     assert "worker w1 is set aside" in c.cli("workers").stdout
 
 
-def test_calls_are_all_completed_elsewhere(c: Cluster) -> None:
+def test_calls_of_a_sick_worker_are_all_completed_elsewhere(c: Cluster) -> None:
     assert list(c.client.map(double, range(100), timeout=60.0)) == [2 * n for n in range(100)]
     (run,) = c.client.runs()
     assert any(job.attempt > 1 for job in c.client.status(run.run).jobs), "w1 has had some of them"

@@ -38,7 +38,7 @@ def naps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_was_recorded_on_two_slots_predicts_other_clusters(c: Cluster, naps: Path) -> None:
+def test_durations_recorded_on_two_slots_predict_other_clusters(c: Cluster, naps: Path) -> None:
     ran = json.loads(c.cli("run", "--json", str(naps)).stdout)
     span = max(j["finished_at"] for j in ran["jobs"]) - min(j["submitted_at"] for j in ran["jobs"])
     told = c.json("simulate", str(naps), "--workers", "1:2", "--workers", "0:1")
@@ -66,7 +66,7 @@ def test_a_larger_array_learns_from_a_smaller_one(c: Cluster, naps: Path, tmp_pa
     assert 12 * LEAST_S <= told["predictions"][0]["makespan"] <= 12 * NAP_S + 4 * SLACK_S
 
 
-def test_a_file_says_what_jobs_take(c: Cluster, naps: Path, tmp_path: Path) -> None:
+def test_durations_can_be_given_in_a_file(c: Cluster, naps: Path, tmp_path: Path) -> None:
     alone = {"TITAN_MASTER": ""}
     file = tmp_path / "durations.yaml"
     file.write_text("first: 10\n'nap[*]': 5\n'nap[0]': [1, 1, 2]\n")
@@ -82,7 +82,7 @@ def test_a_file_says_what_jobs_take(c: Cluster, naps: Path, tmp_path: Path) -> N
     assert "limited by slots" in text.stdout and "critical path" in text.stdout
 
 
-def test_a_home_is_learnt_from(c: Cluster, naps: Path, tmp_path: Path) -> None:
+def test_durations_are_read_from_a_home_without_a_master(c: Cluster, naps: Path, tmp_path: Path) -> None:
     alone = {"TITAN_MASTER": ""}
     ran = c.cli("run", "--home", str(tmp_path / "h"), "--workers", "1", "--slots", "4", "--json", str(naps), env=alone)
     run = json.loads(ran.stdout)["run"]
@@ -107,7 +107,7 @@ def test_a_home_is_learnt_from(c: Cluster, naps: Path, tmp_path: Path) -> None:
         (("--durations", "nosuchfile.json"), "cannot be read"),
     ],
 )
-def test_bad_input_is_said(c: Cluster, naps: Path, args: tuple[str, ...], says: str) -> None:
+def test_bad_input_is_refused_with_the_problem(c: Cluster, naps: Path, args: tuple[str, ...], says: str) -> None:
     done = c.cli("simulate", str(naps), *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
@@ -116,7 +116,7 @@ def test_bad_input_is_said(c: Cluster, naps: Path, args: tuple[str, ...], says: 
 @pytest.mark.parametrize(
     "content", ["- 1", "{nap: soon}", "{nap: -1}", "{nap: []}", "{nap: {cpu: 1}}", "{nap: .nan}", "{nap: true}", "{", "7"]
 )
-def test_a_bad_file_is_said(c: Cluster, naps: Path, tmp_path: Path, content: str) -> None:
+def test_a_bad_file_of_durations_is_refused_by_name(c: Cluster, naps: Path, tmp_path: Path, content: str) -> None:
     for name in ("d.yaml", "d.json"):
         (tmp_path / name).write_text(content)
         done = c.cli("simulate", str(naps), "--durations", str(tmp_path / name))

@@ -26,7 +26,7 @@ from titan import DAG, AsyncClient, Client, Job
 from titan.errors import StoreRefused
 
 
-def test_what_was_done_under_other_limits_is_there_after_kill_9(store: StoreServer) -> None:
+def test_changes_made_under_other_limits_survive_kill_9(store: StoreServer) -> None:
     c = store.client()
     c.config_set("proto-max-bulk-len", "1gb")
     assert c.setrange("k", 540_000_000, "x") == 540_000_001
@@ -68,7 +68,7 @@ def test_redis_py_reads_and_writes_all_types(store: StoreServer, protocol: int) 
             p.execute()
 
 
-def test_messages_and_blocking_reads_reach_those_who_wait(store: StoreServer) -> None:
+def test_messages_and_elements_reach_the_waiting_clients(store: StoreServer) -> None:
     c, other = store.client(), store.client()
     channel = other.pubsub(ignore_subscribe_messages=True)
     channel.psubscribe("news.*")
@@ -97,7 +97,7 @@ def test_an_asyncio_client_of_redis_gathers_commands(store: StoreServer) -> None
     asyncio.run(main())
 
 
-def test_what_was_acknowledged_is_there_after_kill_9(store: StoreServer) -> None:
+def test_acknowledged_writes_survive_kill_9(store: StoreServer) -> None:
     """Every client counts the writes that were acknowledged to it. With --fsync always, each of
     these is there after the kill. Besides, at most the writes in flight may be there."""
     clients, rounds = 8, 4
@@ -168,7 +168,7 @@ def test_everysec_loses_a_second_at_most(tmp_path: Path) -> None:
         store.close()
 
 
-def test_bad_clients_harm_nobody_and_cost_no_memory(store: StoreServer) -> None:
+def test_bad_clients_affect_no_other_client_and_cost_no_memory(store: StoreServer) -> None:
     c = store.client()
     c.set("big", b"x" * 1_000_000)
     c.get("big")
@@ -303,7 +303,7 @@ def test_an_async_client_gathers_commands_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("policy", "refused"), [("noeviction", True), ("allkeys-lru", False)])
-def test_a_limit_on_memory(tmp_path: Path, policy: str, refused: bool) -> None:
+def test_the_memory_limit_is_kept(tmp_path: Path, policy: str, refused: bool) -> None:
     store = StoreServer(tmp_path, "--config", "maxmemory=1mb", "--config", f"maxmemory-policy={policy}")
     try:
         store.start()
@@ -365,7 +365,7 @@ context.store.hset("who", {context.job: context.attempt})
 """
 
 
-def test_jobs_have_keys_of_their_run_and_shared_ones_that_outlive_the_master(tmp_path: Path) -> None:
+def test_jobs_have_keys_of_their_run_and_shared_keys_that_survive_the_master(tmp_path: Path) -> None:
     """Each run has keys of its own, and there are keys that all runs share. Both survive a restart
     of the master."""
     script = tmp_path / "count.py"
@@ -383,7 +383,7 @@ def test_jobs_have_keys_of_their_run_and_shared_ones_that_outlive_the_master(tmp
         assert c.client.store.get("everyone") == b"8"
 
 
-def test_the_cluster_as_keys(tmp_path: Path) -> None:
+def test_the_cluster_can_be_read_as_keys(tmp_path: Path) -> None:
     with cluster(tmp_path, settings=QUIET, options=("--store-port", "0")) as c:
         c.start_workers("w1")
         port = int(json.loads((c.home / "master.json").read_text())["store"].rpartition(":")[2])

@@ -58,7 +58,7 @@ def test_a_web_page_reaches_nothing(store: StoreServer, sent: bytes) -> None:
     assert "a web page in a browser may have opened it" in store.process.err
 
 
-def test_who_has_not_said_the_password_has_little_room(guarded: StoreServer) -> None:
+def test_a_client_without_the_password_can_send_only_small_requests(guarded: StoreServer) -> None:
     for sent, told in (
         (b"*11\r\n", b"unauthenticated multibulk length"),
         (b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", b"unauthenticated bulk length"),
@@ -79,7 +79,7 @@ def test_who_has_not_said_the_password_has_little_room(guarded: StoreServer) -> 
         guarded.client().ping()
 
 
-def test_strangers_together_have_little_room_too(guarded: StoreServer) -> None:
+def test_the_memory_of_all_clients_without_the_password_is_limited(guarded: StoreServer) -> None:
     before = guarded.memory()
     begun = b"*10\r\n" + b"$16384\r\n%b\r\n" % (b"x" * 16384) * 9 + b"$16384\r\n" + b"x" * 16000
     many = [guarded.raw() for _ in range(400)]
@@ -97,7 +97,7 @@ def test_strangers_together_have_little_room_too(guarded: StoreServer) -> None:
         s.close()
 
 
-def test_the_password_is_told_to_nobody(guarded: StoreServer) -> None:
+def test_no_reply_log_or_file_contains_the_password(guarded: StoreServer) -> None:
     c = guarded.client(password=SECRET, decode_responses=True)
     c.set("k", "v")
     assert c.config_get("requirepass") == {"requirepass": "(hidden)"}
@@ -130,7 +130,7 @@ def test_no_more_clients_than_maxclients(store: StoreServer) -> None:
         s.close()
 
 
-def test_whoever_says_nothing_for_long_is_gone(store: StoreServer) -> None:
+def test_idle_clients_are_disconnected_after_the_timeout(store: StoreServer) -> None:
     c = store.client()
     c.config_set("timeout", 1)
     idle, listens, waits = store.raw(), store.raw(), store.raw()
@@ -202,7 +202,7 @@ def test_a_batch_of_slow_commands_lets_others_in_between(store: StoreServer) -> 
         assert (done + rest.count(b":0\r\n")) >= batch and rest.endswith(b"+OK\r\n"), "in order, to the end"
 
 
-def test_much_in_one_command_is_refused(store: StoreServer) -> None:
+def test_a_command_with_too_much_work_is_refused(store: StoreServer) -> None:
     c = store.client()
     c.set("k", b"x" * 1_000_000)
     c.sadd("s", b"x" * 1_000_000)

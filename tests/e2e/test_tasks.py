@@ -102,7 +102,7 @@ def test_a_node_is_tried_again_as_its_retries_say(client: Client, tmp_path: Path
     assert isinstance(client.compute(flaky.options(retries=0, name="again")()).result(RESULT_S), str)
 
 
-def test_a_cancelled_future_takes_its_run_along(client: Client, tmp_path: Path) -> None:
+def test_a_cancelled_future_cancels_its_run(client: Client, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     future = client.compute(inc(block(str(gate), 1)))
@@ -122,11 +122,11 @@ def test_a_chain_may_be_deeper_than_python_recurses(client: Client, depth: int) 
     assert client.compute(node).result(120) == depth + 1
 
 
-def test_a_wide_fan_in(client: Client) -> None:
+def test_a_node_can_have_five_thousand_parents(client: Client) -> None:
     assert client.compute(total([inc(n) for n in range(5000)], more={"k": []})).result(60) == sum(range(1, 5001))
 
 
-def test_results_that_are_too_much_for_one_call_are_told(client: Client) -> None:
+def test_results_too_large_for_one_call_are_an_error(client: Client) -> None:
     @titan.task
     def some() -> bytes:
         return bytes(60_000)

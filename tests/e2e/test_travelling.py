@@ -201,7 +201,7 @@ with Client(sys.argv[1]) as client:
 """.replace('"a").result', 'sys.argv[2] + "/a").result')
 
 
-def test_the_options_of_a_task_hold_however_it_is_called(c: Cluster, tmp_path: Path) -> None:
+def test_the_options_of_a_task_apply_to_every_way_of_calling_it(c: Cluster, tmp_path: Path) -> None:
     program = OPTIONS
     for name in "bcdefgh":
         program = program.replace(f'"{name}"', f'sys.argv[2] + "/{name}"')
@@ -225,7 +225,7 @@ def test_a_call_waits_for_the_capability_that_its_task_asks_for(c: Cluster) -> N
 
 
 # -- others' values --------------------------------------------------------------------------------
-def test_what_another_program_submitted_is_not_unpickled_unless_told(c: Cluster, tmp_path: Path) -> None:
+def test_values_submitted_by_another_program_are_not_unpickled_by_default(c: Cluster, tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     program = f"""
 import sys

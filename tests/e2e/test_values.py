@@ -58,7 +58,7 @@ def objects(c: Cluster) -> int:
     return sum(path.stat().st_size for path in (c.home / "files").iterdir())
 
 
-def test_sizes_round_the_limits(client: Client) -> None:
+def test_values_of_sizes_around_the_limits_come_back_equal(client: Client) -> None:
     for size in (65_500, 65_536, 70_000, MB, 3 * MB):
         assert client.call(numbered, 7, size).result(RESULT_S) == numbered(7, size)
         assert client.call(len, bytes(size)).result(RESULT_S) == size
@@ -108,7 +108,7 @@ def test_a_value_reaches_another_worker(tmp_path: Path) -> None:
         assert [f.result(RESULT_S) for f in client.compute(asked)] == [[5 * MB + 20] * 2] * 3
 
 
-def test_results_are_there_when_their_workers_are_not(tmp_path: Path) -> None:
+def test_results_can_be_read_after_their_workers_have_ended(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1") as c, Client(c.address) as client:
         results = client.map(numbered, range(10), [MB] * 10)
         until(lambda: any(r.over for r in client.runs(1)), "the run is over")
@@ -141,7 +141,7 @@ def test_a_worker_is_killed_while_its_values_are_needed(tmp_path: Path) -> None:
         assert future.result(RESULT_S) == [4 * MB + 20] * 2
 
 
-def test_heartbeats_pass_large_values(tmp_path: Path) -> None:
+def test_large_values_do_not_delay_heartbeats(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=FAST) as c, Client(c.address) as client:
         assert sum(map(len, client.map(numbered, range(4), [100 * MB] * 4))) == 400 * MB + 80
         (run,) = client.runs(1)

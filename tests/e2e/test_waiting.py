@@ -71,7 +71,7 @@ def test_wait_does_not_end_before_the_service_is_ready(one: Cluster, tmp_path: P
     run.cancel()
 
 
-def test_run_says_that_services_go_on(one: Cluster, tmp_path: Path) -> None:
+def test_run_reports_that_services_continue(one: Cluster, tmp_path: Path) -> None:
     pipeline = tmp_path / "kept.yaml"
     pipeline.write_text(KEPT)
     running = one.spawn("run", str(pipeline), label="run")

@@ -88,7 +88,7 @@ def test_a_worker_drains_on_sigterm(c: Cluster, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_stops_it_at_once(c: Cluster, tmp_path: Path, number: int) -> None:
+def test_a_second_signal_stops_a_draining_worker_at_once(c: Cluster, tmp_path: Path, number: int) -> None:
     """The running job is handed back. This costs it no retry, and counts as no loss of a worker."""
     gate = Gate(tmp_path)
     c.start_workers("w1")
@@ -125,7 +125,7 @@ def test_a_worker_that_never_found_its_master_ends_on_sigterm(c: Cluster) -> Non
 
 
 # -- kill -9 ---------------------------------------------------------------------------------------
-def test_kill_leaves_nothing_and_what_ran_runs_elsewhere(fast: Cluster, tmp_path: Path) -> None:
+def test_a_killed_worker_leaves_no_process_and_its_jobs_run_elsewhere(fast: Cluster, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     fast.start_workers("w1", slots=1)
     hidden = f"(setsid env -i sleep 600 &); setsid sleep 600 & {gate.command}"
@@ -235,7 +235,7 @@ def test_jobs_of_a_cluster_that_is_no_more_are_ended(c: Cluster, tmp_path: Path)
     assert c.client.submit(DAG("new", [Job("a", command="true")])).wait(20).ok
 
 
-def test_a_frozen_worker_is_fenced_and_told_so_when_it_thaws(fast: Cluster, tmp_path: Path) -> None:
+def test_a_frozen_worker_is_fenced_and_stops_its_fenced_jobs_when_it_continues(fast: Cluster, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     fast.start_workers("w1", slots=1)
     run = fast.client.submit(DAG("frozen", [Job("a", command=gate.command, retries=0)]))

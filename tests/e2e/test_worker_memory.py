@@ -53,7 +53,7 @@ def peak_mib(pid: int) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def test_four_jobs_that_leave_their_messages_half_said_do_not_take_their_worker_along(tmp_path: Path) -> None:
+def test_jobs_with_unfinished_messages_do_not_exhaust_the_memory_of_their_worker(tmp_path: Path) -> None:
     script, told = tmp_path / "greedy.py", tmp_path / "told"
     script.write_text(GREEDY)
     told.mkdir()

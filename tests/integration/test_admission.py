@@ -18,7 +18,7 @@ def wide(jobs: int, template: JobTemplate, *args: str, name: str = "d") -> DagSp
     return DagSpec(name, "1", [template], [f"j{i}" for i in range(jobs)], [0] * jobs, [args] * jobs, [()] * jobs)
 
 
-def test_a_dispatch_is_split_by_all_that_is_in_it(tmp_path: Path) -> None:
+def test_a_dispatch_is_split_by_its_whole_size_including_arguments(tmp_path: Path) -> None:
     """The size of a dispatch includes the arguments. Earlier, 4,200 jobs with 131 kB of arguments
     each made one message of 525 MB, which ended the master."""
 
@@ -44,7 +44,7 @@ def test_a_dispatch_is_split_by_all_that_is_in_it(tmp_path: Path) -> None:
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
-def test_output_of_other_workers_attempts_is_not_taken_and_gaps_are_asked_for(tmp_path: Path) -> None:
+def test_output_of_other_workers_attempts_is_not_kept_and_gaps_are_requested(tmp_path: Path) -> None:
     async def go() -> None:
         async with a_master(tmp_path) as (master, connection):
             mine, other = [await Line.dial(master.port) for _ in range(2)]

@@ -100,7 +100,7 @@ def test_another_version_of_frames_is_refused(raw: Raw) -> None:
     assert raw.next() is None
 
 
-def test_a_hello_of_a_version_too_far_away(raw: Raw) -> None:
+def test_a_hello_of_an_unsupported_version_is_refused(raw: Raw) -> None:
     raw.send(encode(msg.Hello(1, "client", VERSION + 2, "from afar")))
     error = raw.error()
     assert error.code == "version_mismatch"
@@ -116,7 +116,7 @@ def test_a_hello_of_the_next_version_is_welcome(raw: Raw) -> None:
 
 
 @pytest.mark.parametrize("greeted", [False, True])
-def test_a_frame_over_the_limit(raw: Raw, *, greeted: bool) -> None:
+def test_a_frame_over_the_limit_is_refused(raw: Raw, *, greeted: bool) -> None:
     if greeted:
         raw.greet()
     raw.send(HEADER.pack(VERSION, 1, 0, 0, MAX_FRAME + 1))
@@ -135,7 +135,7 @@ def test_a_frame_that_is_cut(raw: Raw, length: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_bytes_harm_nobody(raw: Raw, seed: int) -> None:
+def test_random_bytes_affect_no_other_peer(raw: Raw, seed: int) -> None:
     chance = random.Random(seed)
     if seed % 2:
         raw.greet()
@@ -170,19 +170,19 @@ def test_a_payload_of_another_shape_gets_an_error_and_the_connection_lives(raw: 
     assert raw.next() == msg.Pong(9)
 
 
-def test_anything_but_a_hello_first(raw: Raw) -> None:
+def test_a_first_message_other_than_hello_is_refused(raw: Raw) -> None:
     raw.send(encode(msg.Ping(1)))
     assert "the first message must be a Hello" in raw.error().message
     assert raw.next() is None
 
 
-def test_a_role_that_does_not_exist(raw: Raw) -> None:
+def test_an_unknown_role_is_refused(raw: Raw) -> None:
     raw.send(encode(msg.Hello(1, "emperor", VERSION, "test")))
     assert "emperor" in raw.error().message
     assert raw.next() is None
 
 
-def test_a_client_that_speaks_as_a_worker_does(raw: Raw) -> None:
+def test_a_message_of_workers_from_a_client_is_refused(raw: Raw) -> None:
     raw.greet()
     raw.send(encode(msg.Results(4, [1], [0], [0], [""], [0.0], [0.0], [0.0], [0])))
     error = raw.error()
@@ -191,7 +191,7 @@ def test_a_client_that_speaks_as_a_worker_does(raw: Raw) -> None:
     assert raw.next() == msg.Pong(9)
 
 
-def test_a_worker_that_is_not_registered(raw: Raw) -> None:
+def test_messages_of_an_unregistered_worker_are_refused(raw: Raw) -> None:
     raw.greet("worker")
     raw.send(encode(msg.Results(4, [1], [0], [0], [""], [0.0], [0.0], [0.0], [0])))
     assert "not registered" in raw.error().message
@@ -209,14 +209,14 @@ def test_a_worker_that_is_not_registered(raw: Raw) -> None:
     ],
     ids=["name", "capability", "no capability", "no slots", "too many slots", "columns"],
 )
-def test_a_worker_that_cannot_be(c: Cluster, raw: Raw, register: msg.Register) -> None:
+def test_an_invalid_registration_is_refused(c: Cluster, raw: Raw, register: msg.Register) -> None:
     raw.greet("worker")
     raw.send(encode(register))
     assert raw.error().code in ("caller", "protocol")
     assert [worker.name for worker in c.client.workers()] == ["w1"]
 
 
-def test_reports_of_a_worker_that_has_nothing_to_report(c: Cluster, raw: Raw) -> None:
+def test_reports_about_unknown_attempts_are_ignored_or_refused(c: Cluster, raw: Raw) -> None:
     """The reports contain leases that were never issued, outcomes that do not exist, columns of
     unequal length, and output of no run."""
     raw.greet("worker")

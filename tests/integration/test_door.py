@@ -117,7 +117,7 @@ def test_a_lack_of_descriptors_never_ends_the_master(c: Cluster, monkeypatch: py
     assert "Traceback" not in c.master.err
 
 
-def test_beyond_the_cap_a_connection_is_told_and_closed(tmp_path: Path) -> None:
+def test_a_connection_above_the_limit_is_refused_with_the_reason(tmp_path: Path) -> None:
     c = Cluster(tmp_path / "c", settings={**QUIET, "connections": 5})
     try:
         c.start_master()
@@ -143,7 +143,7 @@ def _is_welcome(port: int) -> bool:
     return False
 
 
-def test_who_waits_longest_to_say_who_it_is_makes_room(tmp_path: Path) -> None:
+def test_the_oldest_connection_without_a_handshake_is_closed_for_a_new_one(tmp_path: Path) -> None:
     c = Cluster(tmp_path / "c", settings={**QUIET, "connections_waiting": 3})
     try:
         c.start_master()
@@ -174,7 +174,7 @@ def test_announced_frames_take_no_memory(c: Cluster, *, greeted: bool) -> None:
 
 
 @pytest.mark.parametrize("greet", [False, True])
-def test_what_has_left_takes_no_memory(c: Cluster, *, greet: bool) -> None:
+def test_closed_connections_use_no_memory(c: Cluster, *, greet: bool) -> None:
     """A connection has buffers of 128 KiB. A closed connection must free them at once, so 1,000
     connections in a row take no more memory."""
     c.start_master()
@@ -186,7 +186,7 @@ def test_what_has_left_takes_no_memory(c: Cluster, *, greet: bool) -> None:
     assert memory_kib(master_of(c), "VmHWM") - before < 16 * MIB
 
 
-def test_a_stranger_may_send_no_large_frame_and_none_that_is_compressed(c: Cluster) -> None:
+def test_large_or_compressed_frames_before_the_handshake_are_refused(c: Cluster) -> None:
     c.start_master()
     bomb = zstandard.ZstdCompressor().compress(bytes(3000))
     for flags, payload, why in (
@@ -218,7 +218,7 @@ def test_a_small_payload_does_not_become_a_huge_one(c: Cluster) -> None:
     still_serves(c)
 
 
-def test_what_all_send_together_is_bounded_and_everyone_is_served(c: Cluster) -> None:
+def test_the_memory_for_all_incoming_messages_is_limited_and_every_peer_is_served(c: Cluster) -> None:
     """Ten messages of 60 MiB are sent except for their last byte. Beyond the memory budget, the
     master reads only from the connection with the oldest message."""
     c.start_master()

@@ -227,7 +227,7 @@ def test_a_script_is_stopped_while_its_interpreter_is_looked_at(tmp_path: Path) 
     asyncio.run(main())
 
 
-def test_every_service_is_under_the_warden_of_services_whatever_executes_it(tmp_path: Path) -> None:
+def test_every_service_runs_under_the_warden_of_services_with_each_driver(tmp_path: Path) -> None:
     async def main() -> None:
         async with bench(tmp_path) as b:
             hash_ = b.script("import os\nprint(os.getppid())\n")
@@ -263,7 +263,7 @@ def test_a_template_of_a_driver_that_the_worker_lacks_is_refused_and_may_go_else
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_service_whose_port_its_former_attempt_still_has_waits_for_that(tmp_path: Path, *, stopped: bool) -> None:
+def test_a_service_waits_for_its_port_while_its_former_attempt_holds_it(tmp_path: Path, *, stopped: bool) -> None:
     async def main() -> None:
         with taken_port() as free:
             port = free.getsockname()[1]

@@ -51,7 +51,7 @@ def archived(cluster: Cluster) -> list[str]:
     return [event.run for event in cluster.events() if isinstance(event, RunArchived)]
 
 
-def test_an_old_run_is_asked_for_as_if_it_were_there(small: Cluster) -> None:
+def test_requests_about_an_archived_run_are_answered_as_before(small: Cluster) -> None:
     client = small.client
     runs = finish(client, 5)
     before = {run: client.status(run).to_dict() for run in runs}
@@ -115,7 +115,7 @@ def test_a_submission_that_is_repeated_finds_its_run_and_its_results(small: Clus
     assert call(2, 11) == 1024, "its key was known, so it is the run of the first"
 
 
-def test_it_is_made_anew_from_the_journal(small: Cluster) -> None:
+def test_the_history_is_rebuilt_from_the_journal(small: Cluster) -> None:
     client = small.client
     runs = finish(client, 5)
     until(lambda: len(archived(small)) == 3, "three runs leave")
@@ -177,7 +177,7 @@ def test_a_damaged_history_is_noticed_at_the_start_and_made_anew_beside_the_work
     assert len(client.runs()) == len(runs)
 
 
-def test_what_the_journal_has_no_more_is_said_to_be_lost(small: Cluster) -> None:
+def test_a_rebuild_reports_the_runs_that_are_no_longer_in_the_journal(small: Cluster) -> None:
     finish(small.client, 5)
     until(lambda: len(archived(small)) == 3, "three runs leave")
     old = archived(small)
@@ -195,7 +195,7 @@ def test_what_the_journal_has_no_more_is_said_to_be_lost(small: Cluster) -> None
     assert old[0] in small.master.err and "put history.sqlite back from a backup" in small.master.err
 
 
-def test_old_runs_go_with_their_output(tmp_path: Path) -> None:
+def test_old_runs_are_removed_with_their_output(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, {**KEEP_TWO, "history_bytes": 1})
     try:
         cluster.start_master()

@@ -94,7 +94,7 @@ def pythons(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def test_one_without_work_is_ended_and_starts_again_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_an_idle_interpreter_is_ended_and_started_again_on_demand(tmp_path: Path) -> None:
     (python,) = pythons(tmp_path, 1)
 
     async def main() -> None:
@@ -114,7 +114,7 @@ def test_one_without_work_is_ended_and_starts_again_when_it_is_asked_for(tmp_pat
     asyncio.run(main())
 
 
-def test_of_too_many_the_idle_one_goes_and_if_none_is_scripts_are_executed(tmp_path: Path) -> None:
+def test_above_the_limit_an_idle_interpreter_is_ended_or_else_scripts_run_in_new_processes(tmp_path: Path) -> None:
     a, b, c = pythons(tmp_path, 3)
 
     async def main() -> None:
@@ -132,7 +132,7 @@ def test_of_too_many_the_idle_one_goes_and_if_none_is_scripts_are_executed(tmp_p
     asyncio.run(main())
 
 
-def test_scripts_that_come_while_it_is_looked_at_wait_and_nothing_of_the_look_is_left(tmp_path: Path) -> None:
+def test_scripts_wait_while_their_interpreter_is_checked_and_the_check_leaves_no_file(tmp_path: Path) -> None:
     (python,) = pythons(tmp_path, 1)
 
     async def main() -> None:
@@ -144,7 +144,7 @@ def test_scripts_that_come_while_it_is_looked_at_wait_and_nothing_of_the_look_is
     asyncio.run(main())
 
 
-def test_a_look_that_is_lost_with_its_warden_is_taken_again(tmp_path: Path) -> None:
+def test_a_check_lost_with_its_warden_is_repeated(tmp_path: Path) -> None:
     (python,) = pythons(tmp_path, 1)
 
     async def main() -> None:
@@ -157,7 +157,7 @@ def test_a_look_that_is_lost_with_its_warden_is_taken_again(tmp_path: Path) -> N
     asyncio.run(main())
 
 
-def test_one_that_is_killed_when_it_is_looked_at_may_do_better(tmp_path: Path) -> None:
+def test_an_interpreter_killed_during_its_check_is_not_refused_finally(tmp_path: Path) -> None:
     python = tmp_path / "killed"
     python.write_text("#!/bin/sh\nkill -9 $$\n")
     python.chmod(0o755)

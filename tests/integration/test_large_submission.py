@@ -21,7 +21,7 @@ def large() -> DAG:
     return DAG("large", [Job("last", command="true", parents=[job.id for job in others]), *others])
 
 
-def test_it_arrives_whole_also_when_the_master_is_killed_in_the_middle(tmp_path: Path) -> None:
+def test_a_large_submission_arrives_whole_although_the_master_is_killed_meanwhile(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     try:
         cluster.start_master()
@@ -44,7 +44,7 @@ def test_it_arrives_whole_also_when_the_master_is_killed_in_the_middle(tmp_path:
         cluster.close()
 
 
-def test_a_bad_one_is_refused_whole(tmp_path: Path) -> None:
+def test_a_bad_large_submission_is_refused_whole(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     try:
         cluster.start_master()

@@ -60,7 +60,7 @@ def test_the_limit_of_a_log_and_its_tail_hold_what_is_masked(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("python", [None, sys.executable], ids=["plain", "warm"])
-def test_who_makes_core_dumps(tmp_path: Path, python: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_jobs_without_secrets_make_core_dumps(tmp_path: Path, python: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job with secrets makes no core dump. From its start on, the warden and its forks make none
     either. All other jobs have the limit that the warden was started with."""
     # a vault that an earlier test opened in this process may have forbidden core dumps

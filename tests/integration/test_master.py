@@ -47,7 +47,7 @@ def verified(c: Cluster) -> bool:
 
 # -- what survives ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("policy", ["always", "everysec", "no"])
-def test_what_was_acknowledged_survives_kill_under_every_policy(c: Cluster, policy: str) -> None:
+def test_acknowledged_changes_survive_kill_under_every_policy(c: Cluster, policy: str) -> None:
     """The end of a process loses nothing that the process has written to the kernel. Only the
     policy `always` also survives a power failure."""
     c.start_master("--fsync", policy)
@@ -76,7 +76,7 @@ def test_a_submission_and_a_cancellation_survive_a_kill_right_behind_their_answe
         assert [job.state for job in run.status().jobs] == ["QUEUED", "CANCELLED"]
 
 
-def test_without_a_journal_all_is_gone_and_the_start_says_so(c: Cluster) -> None:
+def test_without_a_journal_a_kill_loses_all_runs_and_the_start_warns_of_it(c: Cluster) -> None:
     c.start_master("--journal", "none")
     assert c.master is not None
     assert "no journal is kept: a crash of this master loses every run" in c.master.err
@@ -102,7 +102,7 @@ def test_a_master_ends_on_a_signal_and_workers_find_the_next(c: Cluster, signal_
     assert c.client.submit(DAG("done", [Job("a", command="true")])).wait(20).ok
 
 
-def test_a_client_may_ask_it_to_end(c: Cluster) -> None:
+def test_a_client_can_stop_the_master(c: Cluster) -> None:
     c.start_master()
     assert c.master is not None
     c.client.stop_master()
@@ -189,7 +189,7 @@ def test_a_bad_record_before_the_tail_refuses_to_start_and_names_its_place(c: Cl
 
 
 # -- what is taken ---------------------------------------------------------------------------------
-def test_a_port_in_use(c: Cluster) -> None:
+def test_a_port_in_use_is_refused(c: Cluster) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

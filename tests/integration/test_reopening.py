@@ -65,7 +65,9 @@ def test_an_input_that_raises_is_refused_and_the_master_lives(tmp_path: Path, mo
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
-def test_who_makes_it_raise_twice_is_set_aside_and_others_are_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_whose_requests_raise_twice_is_refused_and_others_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def go() -> None:
         async with a_master(tmp_path) as (master, connection):
             run = await submit(connection, "k")
@@ -82,7 +84,7 @@ def test_who_makes_it_raise_twice_is_set_aside_and_others_are_served(tmp_path: P
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
-def test_a_worker_that_makes_it_raise_twice_is_not_registered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_whose_messages_raise_twice_is_not_registered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         async with a_master(tmp_path) as (master, _):
             plant(monkeypatch, inputs.WorkerBeat)
@@ -105,7 +107,7 @@ def test_a_worker_that_makes_it_raise_twice_is_not_registered_again(tmp_path: Pa
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
-def test_what_nobody_sent_may_raise_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_input_without_a_sender_may_raise_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         master = Master(tmp_path, port=0)
         await master.start()
@@ -122,7 +124,7 @@ def test_what_nobody_sent_may_raise_once(tmp_path: Path, monkeypatch: pytest.Mon
     asyncio.run(asyncio.wait_for(go(), 60))
 
 
-def test_without_a_journal_it_stops_as_there_is_nothing_to_begin_anew_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_journal_the_master_stops_when_a_handler_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         master = Master(tmp_path, port=0, policy=None)
         await master.start()

@@ -219,7 +219,7 @@ async def test_large_arguments_and_results(made: Bench, folder: Path) -> None:
 
 
 @scenario
-async def test_what_is_too_large_is_refused_by_the_end_that_has_it(made: Bench, folder: Path) -> None:
+async def test_arguments_and_results_that_are_too_large_are_refused_by_their_sender(made: Bench, folder: Path) -> None:
     with pytest.raises(LimitExceeded, match="pass large data in files"):
         made.link.call(b"any", [bytes(runner.PAYLOAD_BYTES + 1)])
     assert made.link.pending == 0
@@ -317,7 +317,7 @@ async def test_an_exception_that_does_not_pickle_is_described(made: Bench, _fold
 
 
 @scenario
-async def test_what_cannot_be_loaded_or_returned_is_an_error_of_the_call(made: Bench, _folder: Path) -> None:
+async def test_objects_that_cannot_be_loaded_or_returned_are_errors_of_the_call(made: Bench, _folder: Path) -> None:
     status, _, name, text, _ = await made.failure(lambda: (x for x in range(3)))
     assert (status, name) == (UNPICKLABLE, "TypeError")
     assert "generator" in text
@@ -354,7 +354,7 @@ async def test_exits_and_interrupts_are_errors_of_the_call(made: Bench, _folder:
 
 # -- output ----------------------------------------------------------------------------------------
 @scenario
-async def test_output_is_the_calls_whoever_wrote_it(made: Bench, _folder: Path) -> None:
+async def test_output_of_a_call_and_of_its_child_processes_belongs_to_the_call(made: Bench, _folder: Path) -> None:
     def speak(word: str) -> None:
         print(word)
         print("error", word, file=sys.stderr)
@@ -375,7 +375,7 @@ async def test_output_is_the_calls_whoever_wrote_it(made: Bench, _folder: Path) 
 
 
 @scenario
-async def test_long_output_keeps_its_head_and_says_so(made: Bench, _folder: Path) -> None:
+async def test_long_output_keeps_its_head_and_a_note_about_the_rest(made: Bench, _folder: Path) -> None:
     seq = made.order(lambda: print("x" * 1_000_000))
     await made.result(seq)
     assert made.output[seq, 1][:LOG_LIMIT] == b"x" * LOG_LIMIT
@@ -415,7 +415,7 @@ def touch(path: str) -> None:
 
 
 @scenario
-async def test_calls_behind_a_long_one_are_taken_back_and_never_run(made: Bench, folder: Path) -> None:
+async def test_calls_behind_a_long_call_are_withdrawn_and_never_run(made: Bench, folder: Path) -> None:
     os.mkfifo(folder / "fifo")
     quick = made.order(nothing)
     long = made.order(read_fifo, str(folder / "fifo"))
@@ -525,7 +525,7 @@ async def test_the_child_of_a_fork_does_not_become_a_second_runner(made: Bench, 
 
 
 @scenario
-async def test_a_runner_that_is_told_to_quit_exits_with_0(made: Bench, _folder: Path) -> None:
+async def test_a_runner_that_gets_the_order_to_quit_exits_with_0(made: Bench, _folder: Path) -> None:
     assert await made.value(lambda: 1) == 1
     made.link.quit()
     assert await made.ended() == 0

@@ -131,7 +131,7 @@ print(json.dumps({
     run_in_loop(main())
 
 
-def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("titan.worker.processes.warden_link.FRAME_BYTES", 8 * MIB)
     (tmp_path / "plain").write_text("echo\n")
     (tmp_path / "orphan.sh").write_text("#!/no/such/interpreter\n")
@@ -371,7 +371,7 @@ def test_stop_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
     run_in_loop(main())
 
 
-def test_what_stays_in_the_group_dies_with_the_job(tmp_path: Path) -> None:
+def test_processes_in_the_group_of_a_job_are_killed_at_its_end(tmp_path: Path) -> None:
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
             bench.start(1, "sh", "-c", "sleep 600 & sleep 600 & echo $! > pid")
@@ -535,7 +535,7 @@ def pid_from(path: Path) -> int:
 
 
 @pytest.mark.parametrize("mode", ["plain", "forked"])
-def test_the_worker_is_killed_and_nothing_is_left(tmp_path: Path, mode: str) -> None:
+def test_a_killed_worker_leaves_no_process(tmp_path: Path, mode: str) -> None:
     daemon = f"{sys.executable} -I -S daemon.py"
     commands = (f"env -i {daemon} a; sleep 600", f"trap '' TERM; setsid {daemon} b; while :; do sleep 0.01; done")
     with owner(tmp_path, mode, *commands) as process:
@@ -553,7 +553,7 @@ def test_the_worker_is_killed_and_nothing_is_left(tmp_path: Path, mode: str) -> 
                 os.kill(said["child"], signal.SIGKILL)
 
 
-def test_the_warden_is_killed_and_its_owner_cleans_up(tmp_path: Path) -> None:
+def test_the_owner_of_a_killed_warden_kills_its_jobs(tmp_path: Path) -> None:
     with owner(tmp_path, "reaper", "sleep 600", f"{sys.executable} -I -S daemon.py a; sleep 600") as process:
         said = read_line(process)
         pids = [*said["jobs"], pid_from(tmp_path / "a")]
@@ -565,7 +565,7 @@ def test_the_warden_is_killed_and_its_owner_cleans_up(tmp_path: Path) -> None:
         assert process.wait(DEADLINE_S) == 0
 
 
-def test_both_are_killed_and_the_next_worker_cleans_up(tmp_path: Path) -> None:
+def test_the_next_worker_kills_the_jobs_of_a_killed_worker_and_warden(tmp_path: Path) -> None:
     mark = str(tmp_path / "home")
     os.environ["TITAN_WORKER_HOME"] = mark  # this process has the variable too, and must be spared
     try:
@@ -608,7 +608,7 @@ KILLERS = {
 
 
 @pytest.mark.parametrize("command", KILLERS.values(), ids=KILLERS.keys())
-def test_what_a_job_wrote_before_it_killed_its_warden_is_in_its_log(tmp_path: Path, command: str) -> None:
+def test_output_written_before_a_job_killed_its_warden_is_in_its_log(tmp_path: Path, command: str) -> None:
     async def main() -> None:
         bench = WardenBench(tmp_path)
         begun: list[int] = []
@@ -707,7 +707,7 @@ def test_an_idle_warden_is_not_asked(tmp_path: Path) -> None:
     run_in_loop(main())
 
 
-def test_kill_descendants_spares_what_it_is_told_to(tmp_path: Path) -> None:
+def test_kill_descendants_spares_the_given_processes(tmp_path: Path) -> None:
     become_subreaper()
     try:
         shell = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, cwd=tmp_path)
@@ -817,7 +817,7 @@ def test_a_warden_that_fails_takes_its_jobs_with_it(tmp_path: Path, capfd: pytes
     assert "TypeError" in capfd.readouterr().err
 
 
-def test_how_fast_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_warden_runs_two_thousand_jobs_and_prints_its_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs, at_once = 2000, 2
 
     def cpu_s(pid: int) -> float:

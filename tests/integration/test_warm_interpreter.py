@@ -334,7 +334,7 @@ def test_the_python_of_a_virtual_environment(venv: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("module", [warden, warm, ending, probe], ids=lambda it: it.__name__)
-def test_what_other_interpreters_run_is_in_words_that_old_ones_know(module: Any) -> None:
+def test_code_for_other_interpreters_parses_with_the_oldest_supported_version(module: Any) -> None:
     ast.parse(Path(module.__file__).read_text(), feature_version=OLDEST)
     for text in (WARM_STAGE, WARM_BOOT, CHECK):
         ast.parse(text, feature_version=OLDEST)
@@ -344,7 +344,7 @@ def test_what_other_interpreters_run_is_in_words_that_old_ones_know(module: Any)
 WAIT = "import os, sys, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
 
 
-def test_what_python_reads_at_its_start() -> None:
+def test_differences_in_variables_that_python_reads_at_its_start_are_found() -> None:
     own = {"PATH": "/bin", "LANG": "C.UTF-8", "PYTHONPATH": "/x", "HOME": "/root"}
     assert differing_at_startup(own, {**own, "PATH": "/usr/bin", "TITAN_JOB": "j", "OMP_NUM_THREADS": "1", "HOME": "/"}) == []
     assert differing_at_startup(own, {**own, "PYTHONPATH": "/y"}) == ["PYTHONPATH"]
@@ -377,7 +377,7 @@ def test_an_environment_that_differs_is_executed(tmp_path: Path) -> None:
     run_in_loop(main(), on="asyncio")
 
 
-def test_what_all_jobs_have_may_differ_in_what_python_reads_at_its_start(tmp_path: Path) -> None:
+def test_a_variable_that_python_reads_at_its_start_may_differ_between_warden_and_jobs(tmp_path: Path) -> None:
     """Python reads such variables only when it starts. A job whose value differs from the warden's
     starts a new process; a job with the same value is forked."""
     (tmp_path / "x.py").write_text("import os\nprint(os.environ['PYTHONHASHSEED'], list(os.environ)[-1], flush=True)\n" + WAIT)
@@ -412,7 +412,7 @@ def test_a_stop_at_once_is_not_lost(tmp_path: Path) -> None:
     run_in_loop(main(), on="asyncio")
 
 
-def test_one_hash_is_read_once_and_jobs_do_not_see_each_other(tmp_path: Path) -> None:
+def test_a_script_is_compiled_once_per_hash_and_jobs_do_not_share_state(tmp_path: Path) -> None:
     for folder in ("a", "b", "c"):
         (tmp_path / folder).mkdir()
     body = (
@@ -490,7 +490,7 @@ def test_a_source_that_python_cannot_take_leaves_the_warden_alive(tmp_path: Path
     run_in_loop(main(), on="asyncio")
 
 
-def test_what_is_preloaded_changes_nothing_for_scripts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_preloaded_modules_change_nothing_for_scripts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.py").write_text(
         "import sys\nprint('json' in sys.modules, 'ctypes' in sys.modules)\nimport json, threading\n"
         "print(json.dumps(1), threading.current_thread().name)\nt = threading.Thread(target=print, args=('t',))\n"
@@ -586,7 +586,7 @@ def test_a_closed_warden_takes_its_scripts_along(tmp_path: Path) -> None:
     run_in_loop(main(), on="asyncio")
 
 
-def test_a_python_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_python_is_refused(tmp_path: Path) -> None:
     async def main() -> None:
         died: list[int] = []
         link = WardenLink(on_reports=lambda _: None, on_died=died.append, python=str(tmp_path / "no-python"))

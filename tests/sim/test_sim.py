@@ -100,7 +100,7 @@ def test_all_jobs_of_a_seed_end_and_the_oracle_agrees(first: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1822, 2005, 2216, 2672, 3941, 4418, 20301, 21352])
-def test_seeds_that_found_something(seed: int) -> None:
+def test_seeds_that_found_bugs_pass(seed: int) -> None:
     """Seeds that found bugs, which are fixed now:
 
     - A run that was restored from the history did not know where its jobs had run.
@@ -134,7 +134,9 @@ def test_a_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
     assert told == [trace_of(seed).digest() for seed in range(1, TRACED_SEEDS + 1)]
 
 
-def test_a_failure_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_prints_the_command_that_reproduces_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("titan.sim.oracle.oracle.Oracle.on_submitted", lambda *_: 1 / 0)
     with pytest.raises(SimulationFailed, match=r"python -m titan\.sim --seed 3 --without loss --trace"):
         simulate(3, without=("loss",))

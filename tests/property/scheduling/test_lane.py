@@ -14,7 +14,7 @@ PRIORITIES = [1, 5, 1, -2, 5, 1, 0, 1_000_000, 1, 5, 1, 1, -1_000_000, 2, 1, 1]
 
 @settings(max_examples=200, deadline=None)
 @given(ORDERS)
-def test_a_lane_is_the_sorted_set_of_those_that_are_queued(orders: list[tuple[str, int]]) -> None:
+def test_a_lane_is_the_sorted_set_of_the_queued_jobs(orders: list[tuple[str, int]]) -> None:
     queued: dict[int, None] = {}
     lane = Lane(queued.__contains__)
 

@@ -172,7 +172,7 @@ def test_placement_stays_within_resources_whatever_changes(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_large_one_is_placed_though_small_ones_keep_coming(seed: int) -> None:
+def test_a_large_job_is_placed_although_small_jobs_keep_arriving(seed: int) -> None:
     """The worker that has a reservation for the large job frees the resources within the longest of
     its running jobs, whatever the load."""
     rng = Random(seed)

@@ -132,6 +132,6 @@ def test_an_old_journal_that_counts_beyond_64_bits_is_repeated() -> None:
 @pytest.mark.parametrize(
     "change", [[b"SETRANGE", b"k", b"x", b"v"], [b"LPUSH", b"k"], [b"LSET", b"k", b"0", b"v"], [b"XADD", b"k"]]
 )
-def test_what_cannot_be_repeated_names_the_command(change: list[bytes]) -> None:
+def test_a_change_that_cannot_be_replayed_is_an_error_that_names_its_command(change: list[bytes]) -> None:
     with pytest.raises(JournalCorrupt, match=change[0].decode()):
         Store().replay(0, change)

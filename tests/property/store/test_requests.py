@@ -69,7 +69,7 @@ def test_random_bytes_are_requests_or_refused(pieces: list[bytes]) -> None:
         (b'set "a\r\n', "unbalanced quotes in request"),
     ],
 )
-def test_what_is_no_request(sent: bytes, problem: str) -> None:
+def test_invalid_bytes_are_refused_with_the_problem(sent: bytes, problem: str) -> None:
     with pytest.raises(BadRequest) as caught:
         Requests().feed(sent)
     assert str(caught.value) == problem
@@ -110,7 +110,7 @@ def test_inline_commands_are_split_as_redis_does(line: bytes, words: list[bytes]
     assert split_line(line) == words
 
 
-def test_a_request_is_no_larger_than_what_the_journal_takes_in_one_piece() -> None:
+def test_a_request_larger_than_one_record_of_the_journal_is_refused() -> None:
     parser = Requests(max_bulk_bytes=1 << 30)
     parser.feed(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n")
     with pytest.raises(BadRequest, match="too large request"):

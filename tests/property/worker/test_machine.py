@@ -69,7 +69,7 @@ class Watched(Node):
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, 3), TURNS)
-def test_any_order_of_what_is_seen(slots: int, turns: list[list[Any]]) -> None:
+def test_no_attempt_is_held_for_ever_in_any_order_of_inputs(slots: int, turns: list[list[Any]]) -> None:
     node = Watched(slots)
     for i, inputs in enumerate(turns):
         node.see(*inputs, at=1.0 + i)

@@ -71,7 +71,7 @@ def test_no_form_of_a_secret_gets_through(values: list[bytes], between: list[byt
 
 @settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=300), st.data())
-def test_what_has_no_secret_is_as_it_was(text: bytes, data: st.DataObject) -> None:
+def test_text_without_a_secret_is_unchanged(text: bytes, data: st.DataObject) -> None:
     assert masked(Patterns([b"\xff\xfe\xfd\xfc\xfb\xfa\xf9"] * 2), split(data, text)) == text
 
 

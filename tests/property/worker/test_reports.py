@@ -32,7 +32,7 @@ SOME: list[tuple[Any, ...]] = [
 ]
 
 
-def test_every_form_comes_back_as_it_was() -> None:
+def test_every_report_is_read_back_unchanged() -> None:
     assert {report[0] for report in SOME} == {name for name, _, _ in FORMS}
     assert take_reports(bytearray(pack_reports(SOME))) == SOME
 
@@ -67,19 +67,19 @@ def test_other_bytes_are_a_value_error_or_other_reports(seed: int) -> None:
             assert len(report[2]) == len(report[3]) == len(report[4]) == len(report[5])
 
 
-def test_a_frame_over_the_limit_is_refused_before_it_is_there() -> None:
+def test_a_frame_over_the_limit_is_refused_when_its_size_is_announced() -> None:
     with pytest.raises(ValueError, match="limit"):
         take_reports(bytearray((FRAME_BYTES + 1).to_bytes(4, "big")))
 
 
 @pytest.mark.parametrize("failure", [(None, "E", "", "trace"), (b"", "E", "text", ""), (b"pickle", "m.E", "ü\ud800", "x" * 9)])
-def test_a_failure_comes_back(failure: tuple[bytes | None, str, str, str]) -> None:
+def test_a_failure_is_read_back_unchanged(failure: tuple[bytes | None, str, str, str]) -> None:
     pickled, kind, text, trace = failure_of(pack_failure(*failure))
     assert (pickled, kind, trace) == (failure[0], failure[1], failure[3])
     assert text == failure[2].encode("utf-8", "backslashreplace").decode()
 
 
-def test_what_is_no_failure_is_a_value_error() -> None:
+def test_bytes_that_are_no_failure_raise_a_value_error() -> None:
     whole = pack_failure(b"pickle", "E", "text", "trace")
     for data in (b"", b"\x01", whole[:-1], whole + b"x", b"\x80" + whole[1:], *[whole[:n] for n in range(len(whole))]):
         with pytest.raises(ValueError):
