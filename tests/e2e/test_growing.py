@@ -81,7 +81,7 @@ def test_a_pipeline_is_saved_and_run_by_name_also_after_kill_9(c: Cluster, tmp_p
     assert c.cli("wait", run).returncode == 0 and c.printed(run, "work") == "version two\n"
     assert c.cli("run", "echo").returncode == 0  # no pipeline of that name is saved, so the name is a command
     runs = c.json("runs", "--group", "agents 7", "--json")
-    assert len(runs) == 2 and {r["group"] for r in runs} == {"agents 7"} and runs[0]["run"] == run
+    assert len(runs) == 2 and {r["agent_run_id"] for r in runs} == {"agents 7"} and runs[0]["run"] == run
     assert json.loads(c.cli("status", run, "--json").stdout)["agent_run_id"] == "agents 7"
     assert c.cli("save", "--remove", "night").returncode == 0
     gone = c.cli("save", "--remove", "night")
