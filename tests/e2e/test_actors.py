@@ -32,11 +32,11 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_the_actors_of_submit_cancel_and_drain_are_shown_also_after_kill_9(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=FAST) as c:
         run = c.client.submit(DAG("d", [Job("j", command="sleep 100"), Job("k", command="true", parents=["j"])]))
-        until(lambda: c.client.status(run.id).jobs[0].state == "RUNNING", "it runs")
+        until(lambda: c.client.status(run.id).jobs[0].state == "RUNNING", "job j runs")
         assert c.client.cancel(f"{run.id}/j") == 2
         run.wait(20)
         c.client.drain_worker("w1")
-        until(lambda: c.worker("w1").state == "LEFT", "it has left")
+        until(lambda: c.worker("w1").state == "LEFT", "the worker has left")
         c.restart_master()
         summary, jobs = c.client.status(run.id).summary, c.client.status(run.id).jobs
         assert summary.actor == ME
@@ -49,7 +49,7 @@ def test_the_actors_of_submit_cancel_and_drain_are_shown_also_after_kill_9(tmp_p
         assert len(asked) == 1 and ME in asked[0], events
 
 
-def test_a_job_acts_under_its_own_name(tmp_path: Path) -> None:
+def test_a_submission_by_a_job_names_the_job_as_its_actor(tmp_path: Path) -> None:
     code = "from titan import *; c = Client(); c.open(); c.submit(DAG('inner', [Job('i', command='true')])).wait(20)"
     with cluster(tmp_path / "c", "w1", settings=FAST) as c:
         outer = c.client.submit(DAG("outer", [Job("o", command=[sys.executable, "-c", code])]))
@@ -58,7 +58,7 @@ def test_a_job_acts_under_its_own_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("user", ["\x1b[2Jevil\n", "x" * 1_000, "", "\u202eada"])
-def test_a_hostile_name_is_plain_and_short(c: Cluster, user: str) -> None:
+def test_a_hostile_user_name_is_recorded_plain_and_short(c: Cluster, user: str) -> None:
     async def ask() -> None:
         answers: asyncio.Queue[msg.Message] = asyncio.Queue()
         loop = asyncio.get_running_loop()

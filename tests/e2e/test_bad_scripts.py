@@ -82,7 +82,7 @@ def test_a_script_over_its_log_limit_keeps_head_and_tail(c: Cluster) -> None:
     assert c.output(f"{run.id}/a", stream=2) == b"end\n"
 
 
-def test_output_that_is_no_text_is_kept_byte_by_byte(c: Cluster) -> None:
+def test_binary_output_is_kept_byte_by_byte(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command=r"printf 'a\377\376\000b\n'; printf '\303(' >&2", retries=0))
     assert job.state == "COMPLETED"
     assert c.output(f"{run.id}/a", stream=1) == b"a\xff\xfe\0b\n"
@@ -105,16 +105,16 @@ def test_children_that_outlive_a_script_are_killed(c: Cluster, tmp_path: Path) -
     assert len(hidden) == 3
     # The process without a session, parent and environment of its job might belong to the
     # neighbour. It may live until the neighbour ends.
-    until(lambda: sum(alive(pid) for pid in hidden) <= 1, "its children are killed")
+    until(lambda: sum(alive(pid) for pid in hidden) <= 1, "the children of the script are killed")
     (c.base / "go").touch()
-    until(lambda: not any(alive(pid) for pid in hidden), "so is the one that hid")
+    until(lambda: not any(alive(pid) for pid in hidden), "the hidden process is killed too")
 
 
 def test_a_script_that_ignores_sigterm_is_killed(c: Cluster, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     command = f"trap '' TERM INT HUP; touch {ready}; while :; do sleep 0.05; done"
     run = c.client.submit(DAG("bad", [Job("a", command=command)]))
-    until(ready.exists, "it runs")
+    until(ready.exists, "the script runs")
     assert run.cancel() == 1
     assert run.wait(5).state == "CANCELLED"
     until(lambda: not [p for p in processes_below(c.base).values() if str(ready) in p], "it is killed after the grace", 5.0)
@@ -127,7 +127,7 @@ def test_a_script_that_closes_its_output_runs_to_its_end(c: Cluster) -> None:
 
 
 @pytest.mark.parametrize(("name", "number"), [("KILL", 9), ("SEGV", 11), ("TERM", 15)])
-def test_a_script_that_is_killed_by_a_signal_says_which(c: Cluster, name: str, number: int) -> None:
+def test_a_script_killed_by_a_signal_has_the_signal_as_its_reason(c: Cluster, name: str, number: int) -> None:
     _, job = outcome(c, Job("a", command=f"kill -{name} $$; sleep 5", retries=0))
     assert (job.state, job.exit_code, job.reason) == ("DEAD", 128 + number, f"killed by SIG{name}")
 
@@ -140,7 +140,7 @@ def test_a_script_with_a_bad_interpreter_is_refused_with_the_reason(c: Cluster, 
     assert "the interpreter or loader that it names does not" in job.reason
 
 
-def test_a_file_that_is_no_program_is_refused_with_the_reason(c: Cluster, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_executed_is_refused_with_the_reason(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "data"
     script.write_bytes(b"\0\1\2")
     _, job = outcome(c, Job("a", file=script))

@@ -99,17 +99,17 @@ def test_calls_reserve_cpus_and_memory(client: Client, tmp_path: Path) -> None:
     assert "no worker" in str(until(client.options(cpus=5).call(devices).why, "the master knows the call"))
 
 
-def test_calls_have_their_gpus(client: Client) -> None:
+def test_calls_get_the_gpus_that_they_request(client: Client) -> None:
     seen = set(client.map(slow_devices, range(6), gpus=1))
     assert seen <= {"7", "8"} and seen
     assert client.options(gpus=2).call(devices).result(RESULT_S) == "7,8"
-    assert client.call(devices).result(RESULT_S) == "7,8", "a call that asks for none has the worker's"
+    assert client.call(devices).result(RESULT_S) == "7,8", "a call that requests no GPU sees those of the worker"
 
 
 def test_an_executor_keeps_at_most_max_workers_calls_open(client: Client, tmp_path: Path) -> None:
     with client.executor(max_workers=2) as executor:
         futures = [executor.submit(await_file, str(tmp_path / "gate")) for _ in range(6)]
-        assert futures[5].cancel() and futures[5].cancelled(), "it was not submitted yet"
+        assert futures[5].cancel() and futures[5].cancelled(), "the waiting call was not submitted yet"
         assert_running(client, futures, 2)
         (tmp_path / "gate").touch()
         assert all(future.result(RESULT_S) for future in futures[:5])

@@ -68,7 +68,7 @@ def times_of(scratch: Path, run: str) -> Times:
 
 def submit(c: Cluster, dag: DAG, scratch: Path) -> Run:
     """Submit the DAG behind a first job, which makes the folder for the run's files. The folder is
-    named by the id of the run, which is not known before."""
+    named by the id of the run, which is known only after the submission."""
     gate = Job("gate", command='mkdir "$SCRATCH/$TITAN_RUN" && : >"$SCRATCH/$TITAN_RUN.times"', retries=0, env={"SCRATCH": scratch})
     jobs = [gate]
     for job in dag.jobs:
@@ -145,7 +145,9 @@ def test_200_jobs_survive_three_deaths_of_the_master_and_the_loss_of_a_worker(th
 
 
 @pytest.mark.parametrize("seed", [2])
-def test_two_such_runs_at_once_with_equal_job_ids(three: Cluster, tmp_path: Path, seed: int) -> None:
+def test_two_runs_at_once_with_equal_job_ids_survive_kills_of_the_master_and_of_a_worker(
+    three: Cluster, tmp_path: Path, seed: int
+) -> None:
     chance, scratch = random.Random(seed), tmp_path / "scratch"
     scratch.mkdir()
     dag = layered_dag(scratch, chance)

@@ -56,7 +56,7 @@ def test_timeouts_and_times_of_jobs_are_right_on_a_worker_whose_clock_is_set(mad
     assert state == "FAILED" and "timed out" in job.reason
 
 
-def test_a_worker_that_registered_with_a_fast_clock_comes_back_after_it_was_set_right(made: Cluster, tmp_path: Path) -> None:
+def test_a_worker_that_registered_with_a_fast_clock_returns_after_the_clock_was_corrected(made: Cluster, tmp_path: Path) -> None:
     clock = FalseClock(tmp_path / "clock")
     made.start_master()
     clock.set(10 * DAY)
@@ -64,7 +64,7 @@ def test_a_worker_that_registered_with_a_fast_clock_comes_back_after_it_was_set_
     state, job = run(made, "true", timeout=30.0)
     assert state == "COMPLETED" and job.finished_at is not None and abs(job.finished_at - time.time()) < 60.0
     made.kill_worker("w1")
-    until(lambda: made.worker("w1").state != "ALIVE", "it is missed")
+    until(lambda: made.worker("w1").state != "ALIVE", "the worker is missed")
     clock.set(0)
     start_worker(made, clock)
     assert run(made, "true", timeout=30.0)[0] == "COMPLETED"
@@ -84,7 +84,7 @@ def test_a_master_with_a_clock_far_ahead_starts_only_with_consent_and_recovers(m
         *("master", "--home", str(made.home), "--port", str(made.port), "--accept-clock"), label="ahead", env=clock.environment
     )
     until(lambda: made.worker("w1").state == "ALIVE", "the worker is back with the master that is ahead")
-    assert len(made.client.runs()) == 1, "nothing was deleted for one reading of a clock"
+    assert len(made.client.runs()) == 1, "the wrong clock deleted no run"
     state, job = run(made, "sleep 0.2", timeout=30.0)
     assert state == "COMPLETED" and job.finished_at is not None and job.finished_at > time.time() + 99 * DAY
     accepted.kill()

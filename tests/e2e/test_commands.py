@@ -80,7 +80,7 @@ def test_run_of_a_command_gives_its_streams_and_passes_arguments_on(c: Cluster) 
     assert "err\n" in done.stderr
 
 
-def test_run_of_a_command_that_fails(c: Cluster) -> None:
+def test_run_of_a_failing_command_exits_with_1_and_of_a_missing_one_with_2(c: Cluster) -> None:
     assert c.cli("run", "--", "false").returncode == 1
     nowhere = c.cli("run", "--", "no-such-command", "x")
     assert nowhere.returncode == 2
@@ -99,7 +99,7 @@ def test_submit_returns_at_once_and_wait_gives_the_outcome(c: Cluster, pipeline:
     assert c.json("wait", bad.stdout.strip(), code=1)["state"] == "FAILED"
 
 
-def test_wait_gives_up_and_the_run_goes_on(c: Cluster) -> None:
+def test_wait_gives_up_after_its_timeout_and_the_run_goes_on(c: Cluster) -> None:
     run = c.client.submit(DAG("long", [Job("a", command="sleep 600")]))
     done = c.cli("wait", run.id, "--timeout", "0.2")
     assert done.returncode == 1
@@ -111,7 +111,7 @@ def test_wait_gives_up_and_the_run_goes_on(c: Cluster) -> None:
 
 def test_run_names_the_capability_that_no_worker_offers(c: Cluster) -> None:
     going = c.spawn("run", "--requirement", "TPU", "--", "true")
-    until(lambda: "no worker offers TPU" in going.err, "it says so")
+    until(lambda: "no worker offers TPU" in going.err, "the command names the worker it waits for")
     assert f"titan worker --master {c.address} --capability TPU" in going.err
     going.terminate()
     assert going.wait() == 130
@@ -140,7 +140,7 @@ def test_interrupting_the_command_run_cancels_the_run(c: Cluster) -> None:
         assert going.wait() == 130, going.err
         assert c.client.run(run).wait(10).state == "CANCELLED"
         home = c.worker_home("w1") / "titan_workspace"
-        until(lambda home=home: not processes_below(home), "nothing of the job is left")  # type: ignore[misc]
+        until(lambda home=home: not processes_below(home), "no process of the job is left")  # type: ignore[misc]
 
 
 # -- status, logs, runs, workers, dlq, cancel ------------------------------------------------------
@@ -205,7 +205,7 @@ def test_output_arrives_at_once_and_not_with_the_next_heartbeat(c: Cluster, tmp_
     assert following.wait() == 0
 
 
-def test_logs_of_each_attempt(c: Cluster) -> None:
+def test_logs_can_show_each_attempt(c: Cluster) -> None:
     run = c.client.submit(DAG("tries", [Job("a", command="echo try $TITAN_ATTEMPT; [ $TITAN_ATTEMPT = 3 ]", retries=2)]))
     assert run.wait(20).ok
     for attempt in (1, 2, 3):
@@ -227,7 +227,7 @@ def test_runs_and_workers_are_listed(c: Cluster, pipeline: Path) -> None:
     assert "w1" in c.cli("workers").stdout
 
 
-def test_the_dead_letter_queue(c: Cluster, failing: Path) -> None:
+def test_dlq_lists_the_dead_jobs_with_their_history(c: Cluster, failing: Path) -> None:
     run = c.cli("submit", str(failing)).stdout.strip()
     c.cli("wait", run)
     (dead,) = c.json("dlq", run)
@@ -250,11 +250,11 @@ def test_cancel_ends_a_run_or_a_job_with_its_descendants(c: Cluster) -> None:
     assert run.wait(10).state == "CANCELLED"
     again = c.cli("cancel", run.id)
     assert (again.returncode, again.stdout) == (0, f"nothing to cancel: {run.id} is over\n")
-    until(lambda: not processes_below(c.worker_home("w1") / "titan_workspace"), "what ran is gone")
+    until(lambda: not processes_below(c.worker_home("w1") / "titan_workspace"), "no process of the run is left")
 
 
 # -- where the master is ---------------------------------------------------------------------------
-def test_the_option_goes_before_the_variable(c: Cluster) -> None:
+def test_the_option_master_has_precedence_over_the_variable(c: Cluster) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     assert c.cli("runs", env={"TITAN_MASTER": nobody}).returncode == 3
     assert c.cli("runs", "--master", c.address, env={"TITAN_MASTER": nobody}).returncode == 0

@@ -187,7 +187,7 @@ def test_a_gate_behind_a_job(c: Cluster, tmp_path: Path) -> None:
     until(lambda: client.get_job_status("hitl-gate-prepare") == "PAUSED", "the gate is open")
     assert client.get_job_status("DAG-hitl-gate-prepare") == "PAUSED" and client.get_job_status("train") == "PENDING"
     c.client.approve(f"{answer.run}/hitl-gate-prepare", by="ann")
-    until(lambda: client.get_job_status("train") == "COMPLETED", "the rest runs")
+    until(lambda: client.get_job_status("train") == "COMPLETED", "the child of the gate runs")
 
 
 def test_a_program_decides_gates_through_the_store(c: Cluster, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_program_decides_gates_through_the_store(c: Cluster, tmp_path: Path) -
         assert client.store_get(f"titan:hitl:status:{gate}") == "WAITING"
         assert client.store_get(f"titan:hitl:message:{gate}") == "Looks good?"
         assert client.store_put(f"titan:hitl:status:{gate}", word) == "OK"
-        until(partial(has_status, client, f"after-{word}", after), f"the rest is {after}")
+        until(partial(has_status, client, f"after-{word}", after), f"the child of the gate is {after}")
         assert client.store_get(f"titan:hitl:status:{gate}") == word and client.store_smembers("titan:hitl:queue") == []
         assert client.store_put(f"titan:hitl:status:{gate}", word).startswith("ERROR: gate ")
     assert client.store_put("titan:hitl:status:review", "CLEARED") == "OK"
@@ -224,7 +224,7 @@ def test_jobs_of_a_dag_share_their_working_directory(c: Cluster, tmp_path: Path)
             TitanJob("read", str(tmp_path / "read.py"), parents=["left"], affinity=True),
         ]
         assert client.submit_dag("shared", jobs) == "DAG_ACCEPTED"
-        until(partial(has_status, client, "read", "COMPLETED"), "it is over")
+        until(partial(has_status, client, "read", "COMPLETED"), "the job is over")
         read += client.fetch_logs("read")
     assert read == "here\nnothing\n"
 

@@ -198,7 +198,7 @@ def work(n: int) -> int:
     return n
 
 
-def test_from_a_shell_and_from_calls(tmp_path: Path) -> None:
+def test_shell_scripts_and_calls_can_use_the_context(tmp_path: Path) -> None:
     script = tmp_path / "job.sh"
     script.write_text(SHELL)
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
@@ -235,7 +235,7 @@ def test_a_service_reports_its_status_across_restarts(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
         service = Job("s", type="service", file=script, health="none", restart="always", backoff=0.1)
         run = c.client.submit(DAG("d", [service]))
-        until(lambda: c.client.job(f"{run.id}/s")[0].status == "restarted", "the second process says so")
+        until(lambda: c.client.job(f"{run.id}/s")[0].status == "restarted", "the second process reports its status")
         job = c.client.job(f"{run.id}/s")[0]
         assert (job.progress, job.message) == (None, "serving")
         c.client.stop(f"{run.id}/s")
@@ -272,9 +272,9 @@ def test_the_master_is_killed_while_jobs_report(tmp_path: Path) -> None:
             return step() > before
 
         for _ in range(3):
-            before = until(step, "all say how far they are")
+            before = until(step, "all jobs have reported")
             c.restart_master()
-            until(partial(beyond, before), "they say it to the next master")
+            until(partial(beyond, before), "all jobs report to the next master")
         go.touch()
         assert run.wait(timeout=60).ok
         jobs = c.client.status(run.id).jobs
@@ -292,7 +292,7 @@ for what in (lambda: context.result("x" * (48 << 20)), lambda: context.status("x
     except TitanError as e:
         print(e)
     else:
-        raise SystemExit("that should not do")
+        raise SystemExit("that should have failed")
 """
 
 

@@ -58,7 +58,7 @@ def test_a_worker_that_is_away_is_named_and_a_home_is_read_without_a_master(tmp_
         assert "master  journal" in done.stdout and "! w1: LEFT: its disk is unknown while it is away" in done.stdout
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_its_worker(tmp_path: Path) -> None:
     with cluster(tmp_path / "c") as c, mounted_tmpfs(c.worker_home("w1"), "size=4m"):
         c.start_workers("w1")
         try:

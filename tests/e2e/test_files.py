@@ -98,7 +98,7 @@ def test_files_programs_and_folders_go_to_jobs_on_other_workers(tmp_path: Path) 
         assert (tmp_path / "all/deep/link").read_text() == "hello\n"
 
 
-def test_a_missing_output_or_one_that_leads_out_fails_the_attempt(tmp_path: Path) -> None:
+def test_an_output_that_is_missing_or_not_allowed_fails_the_attempt(tmp_path: Path) -> None:
     wrong = [
         Job("none", command="true", outputs={"model": "out/model.bin"}, retries=0),
         Job("out", command="ln -s /etc/hostname here", outputs=["here"], retries=0),
@@ -139,7 +139,7 @@ def test_an_interrupted_transfer_continues_at_its_offset(tmp_path: Path, way: st
         c.wait_for_workers("wA", "wB")
         proxy.hold(way, size // 2)
         run = c.client.submit(make_and_check(tmp_path, size))
-        until(lambda: proxy.is_held(way), "half of it has passed")
+        until(lambda: proxy.is_held(way), "half of the file has passed")
         proxy.cut()
         assert run.wait(timeout=60).ok, jobs(c, run.id)
         assert size <= proxy.passed[way] < size + WINDOW
@@ -147,7 +147,7 @@ def test_an_interrupted_transfer_continues_at_its_offset(tmp_path: Path, way: st
 
 
 @pytest.mark.parametrize("way", [UP, DOWN])
-def test_a_transfer_outlives_the_death_of_the_master(tmp_path: Path, way: str) -> None:
+def test_a_transfer_continues_after_the_master_is_killed(tmp_path: Path, way: str) -> None:
     size = 64 * MB
     with cluster(tmp_path / "c", settings=QUIET) as c, Proxy(c.port) as proxy:
         behind = "A" if way == UP else "B"
@@ -156,7 +156,7 @@ def test_a_transfer_outlives_the_death_of_the_master(tmp_path: Path, way: str) -
         c.wait_for_workers("wA", "wB")
         proxy.hold(way, size // 2)
         run = c.client.submit(make_and_check(tmp_path, size))
-        until(lambda: proxy.is_held(way), "half of it has passed")
+        until(lambda: proxy.is_held(way), "half of the file has passed")
         c.kill_master()
         proxy.cut()
         c.start_master()
@@ -165,7 +165,7 @@ def test_a_transfer_outlives_the_death_of_the_master(tmp_path: Path, way: str) -
         assert all(job.attempt == 1 for job in jobs(c, run.id).values())
 
 
-def test_a_file_with_another_content_than_its_hash_says_is_refused(tmp_path: Path) -> None:
+def test_a_file_whose_content_does_not_match_its_hash_is_refused(tmp_path: Path) -> None:
     dag = make_and_check(tmp_path, 3 * MB)
     given = {"in.bin": "make.data"}
     check = Job("check", file=tmp_path / "check.py", args=[3 * MB], requirement="B", retries=0, inputs=given)
@@ -204,7 +204,10 @@ def test_the_cache_of_a_worker_has_a_limit(tmp_path: Path) -> None:
         run = c.client.submit(DAG("d", [make, use]))
         assert run.wait(timeout=60).ok, jobs(c, run.id)
         cache = c.worker_home("w1") / "titan_workspace/files"
-        until(lambda: sum(path.stat().st_size for path in cache.iterdir()) <= 5 * MB, "what nobody needs has gone")
+        until(
+            lambda: sum(path.stat().st_size for path in cache.iterdir()) <= 5 * MB,
+            "files that no job needs are removed from the cache",
+        )
 
 
 PUBLISH = """
@@ -232,7 +235,7 @@ for wrong, error in ((lambda: context.artifact("nothing"), NotFound), (lambda: c
     except error as e:
         print(e)
     else:
-        raise SystemExit("that should not do")
+        raise SystemExit("that should have failed")
 """
 FETCH = """
 import sys
@@ -245,7 +248,7 @@ try:
 except NotFound:
     pass
 else:
-    raise SystemExit("a key of another run")
+    raise SystemExit("a key of another run was found")
 """
 
 
@@ -311,18 +314,22 @@ def test_unreferenced_files_are_removed(tmp_path: Path) -> None:
         assert c.client.call(bytes, 1_000_000).result(60) == bytes(1_000_000)
         kept = {shared.hash, hashlib.sha256(later.read_bytes()).hexdigest()}
         stored = {path.name for path in (c.home / "files").iterdir()} - {TOKEN}
-        assert kept < stored and len(stored) == 6, "two outputs, of which one is the published file, two scripts, function, value"
+        assert kept < stored and len(stored) == 6, (
+            "two scripts, two outputs (one equals the published file), a function and a value"
+        )
         until(lambda: _is_archived(c, run.id), "the run is in the history")
         c.restart_master()  # old runs are removed from the history at a start, and then every hour
         until(lambda: not c.client.runs(), "the run leaves the history")
         until(
             lambda: {path.name for path in (c.home / "files").iterdir()} - {TOKEN} == kept,
-            "and with it all but the key and the schedule need",
+            "only files that the shared key and the schedule need are left",
         )
-        assert c.client.call(bytes, 1_000_000).result(60) == bytes(1_000_000), "a client sends what it believed to be there again"
+        assert c.client.call(bytes, 1_000_000).result(60) == bytes(1_000_000), (
+            "a client sends again what it believed the master still had"
+        )
 
 
-def test_a_home_of_an_older_titan_has_all_its_content_still(tmp_path: Path) -> None:
+def test_the_content_of_an_older_titans_home_is_still_found(tmp_path: Path) -> None:
     """An older Titan kept scripts and values in perm_files/.objects."""
     with cluster(tmp_path / "c", settings=QUIET) as c:
         script = tmp_path / "a.sh"
@@ -399,7 +406,7 @@ assert Path("fetched").read_bytes() == Path(__file__).read_bytes()
 """
 
 
-def test_a_job_cannot_have_its_worker_read_or_write_its_home(tmp_path: Path) -> None:
+def test_a_job_cannot_publish_from_or_download_into_its_workers_home(tmp_path: Path) -> None:
     script, outside = tmp_path / "named.py", tmp_path / "outside"
     script.write_text(NAMED)
     outside.write_text("what this user can read")
@@ -425,7 +432,7 @@ os.utime("in", ns=(about.st_atime_ns, about.st_mtime_ns))
 """
 
 
-def test_a_changed_input_of_a_job_is_unchanged_for_the_next_job(tmp_path: Path) -> None:
+def test_a_hidden_change_of_an_input_reaches_no_other_job(tmp_path: Path) -> None:
     change = tmp_path / "change.py"
     change.write_text(CHANGE)
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
@@ -465,7 +472,7 @@ jobs:
 """
 
 
-def test_files_of_patterns_expansions_and_failed_jobs_reach_their_readers(tmp_path: Path) -> None:
+def test_files_of_patterns_and_expansions_arrive_and_absent_optional_files_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(PIPELINE)
     with cluster(tmp_path / "c", settings=QUIET) as c:
         c.start_worker("wA", "--capability", "A")

@@ -1,5 +1,5 @@
-"""A worker whose disk is full: what its jobs print cannot be kept, and that is said wherever one
-looks."""
+"""A worker whose disk is full. The output of its jobs is lost. The reason of the job, `titan logs`,
+`titan status` and the exit code of `titan run` report that."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOST = "output lost: the disk of its worker is full (No space left on device)"
 
 
 def mount(home: Path, how: str) -> None:
-    """Puts a disk there, or skips the test."""
+    """Mount a small disk at `home`, or skip the test."""
     command = ["mount", "-t", "tmpfs", "-o", f"{how},mode=700", "tmpfs", str(home)]
     if os.geteuid() or subprocess.run(command, check=False).returncode:
         pytest.skip("a small disk is needed, and so the right to mount one")
@@ -29,7 +29,7 @@ def mount(home: Path, how: str) -> None:
 
 @contextlib.contextmanager
 def on_a_disk(folder: Path, how: str, settings: dict[str, float]) -> Iterator[Cluster]:
-    """A cluster whose worker's home is on a disk of its own."""
+    """Provide a cluster whose worker has its home on a disk of its own."""
     with cluster(folder, settings=settings) as c:
         home = c.worker_home("w1")
         home.mkdir(parents=True)
@@ -46,7 +46,7 @@ def on_a_disk(folder: Path, how: str, settings: dict[str, float]) -> Iterator[Cl
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Cluster]:
-    """The home of its worker is on a disk of 4 MiB."""
+    """Provide a cluster whose worker has its home on a disk of 4 MiB."""
     with on_a_disk(tmp_path / "c", "size=4m", QUIET) as c:
         yield c
 
@@ -79,16 +79,16 @@ def test_lost_output_of_a_call_is_reported(full: Cluster) -> None:
     assert full.client.call(speak, 10).result(60) == 10
     filler = fill(full.worker_home("w1"))
 
-    def lost_though_it_tidies() -> str | None:
-        fill(full.worker_home("w1"))  # what the worker gives back meanwhile is taken again
-        held_back = full.client.call(speak, 100)  # what a call's streams hold until its end
+    def lost_after_refill() -> str | None:
+        fill(full.worker_home("w1"))  # takes the space that the worker has freed meanwhile
+        held_back = full.client.call(speak, 100)  # its output stays in buffers until the call ends
         assert held_back.result(60) == 100
         assert isinstance(held_back, CallFuture) and held_back.job is not None
         job, attempts = full.client.job(held_back.job)
         assert (job.state, job.reason) in [("COMPLETED", LOST), ("COMPLETED", "")], attempts
         return held_back.job if job.reason else None
 
-    lost = until(lost_though_it_tidies, "what a call printed is lost, and told") or ""
+    lost = until(lost_after_refill, "the lost output of a call is reported") or ""
     raised = full.client.call(speak, 1 << 20)
     with pytest.raises(OSError, match="No space left"):
         raised.result(60)
@@ -120,7 +120,7 @@ def test_titan_run_reports_lost_output_by_its_exit_code(full: Cluster) -> None:
 
 
 def test_a_full_disk_of_a_worker_is_shown_while_it_lasts(tmp_path: Path) -> None:
-    """It has 128 MiB, of which 100 are taken and given back by somebody else while it runs."""
+    """While the worker runs, another file takes 100 of the 128 MiB and is removed again."""
     with on_a_disk(tmp_path / "c", "size=128m", FAST) as c:
         home = c.worker_home("w1")
         first = c.worker("w1")
@@ -130,15 +130,15 @@ def test_a_full_disk_of_a_worker_is_shown_while_it_lasts(tmp_path: Path) -> None
         other = home / "other"
         with other.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, 100 << 20)
-        until(lambda: c.worker("w1").disk_full, "the next heartbeat tells of it", 20.0)
+        until(lambda: c.worker("w1").disk_full, "the next heartbeat reports the full disk", 20.0)
         shown = c.cli("workers").stdout
         assert "ALIVE, disk full" in shown and "the disk of worker w1 is full, with" in shown
         (row,) = c.json("workers")
         assert row["disk_full"] is True and row["facts"]["disk_free_bytes"] < 64 << 20
         c.restart_master()
-        until(lambda: c.worker("w1").disk_full, "it is known after a restart too", 20.0)
+        until(lambda: c.worker("w1").disk_full, "the master knows it after a restart too", 20.0)
         other.unlink()
-        until(lambda: not c.worker("w1").disk_full, "and so is that there is room again", 20.0)
+        until(lambda: not c.worker("w1").disk_full, "the master knows that there is room again", 20.0)
         assert "disk full" not in c.cli("workers").stdout
 
 
@@ -150,7 +150,7 @@ def fill(home: Path) -> Path:
     return filler
 
 
-def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(full: Cluster, tmp_path: Path) -> None:
+def test_a_worker_with_a_full_disk_is_set_aside_and_taken_back_when_there_is_room(full: Cluster, tmp_path: Path) -> None:
     filler = fill(full.worker_home("w1"))
     jobs = []
     for n in range(12):
@@ -159,11 +159,11 @@ def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(fu
         jobs.append(Job(f"j{n}", file=script, retries=0))
     run = full.client.submit(DAG("files", jobs))
 
-    def aside_though_it_tidies() -> list[WorkerSetAside]:
-        fill(full.worker_home("w1"))  # what the worker gives back meanwhile is taken again
+    def aside_after_refill() -> list[WorkerSetAside]:
+        fill(full.worker_home("w1"))  # takes the space that the worker has freed meanwhile
         return [e for e in full.events() if isinstance(e, WorkerSetAside)]
 
-    aside = until(aside_though_it_tidies, "w1 is set aside")
+    aside = until(aside_after_refill, "w1 is set aside")
     assert "the disk of this worker is full: free space there" in aside[0].reason
     full.start_workers("w2")
     assert run.wait(timeout=60).ok

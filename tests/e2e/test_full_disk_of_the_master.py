@@ -44,7 +44,9 @@ def test_lost_output_is_reported(full: Cluster) -> None:
     target = f"{run.run}/{job.id}"
     shown = subprocess.run([*TITAN, "logs", target], capture_output=True, env=full.environment(), timeout=60, check=False)
     assert job.reason.encode() in shown.stderr
-    assert len(shown.stdout) + int(found[1].replace(",", "")) == SIZE, "what is there and what is said to be lost are all of it"
+    assert len(shown.stdout) + int(found[1].replace(",", "")) == SIZE, (
+        "kept bytes and bytes reported as lost add up to the whole output"
+    )
     assert job.reason in full.cli("status", run.run).stdout
     full.restart_master()
     assert full.client.job(target)[0].reason == job.reason

@@ -1,5 +1,5 @@
-"""Calls of functions on a real cluster: what comes back, what is raised, what dies, and what
-outlives the master."""
+"""Calls of functions on a real cluster: their results and exceptions, processes that die, hostile
+calls, and results after the master was killed."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def refuse(x: int) -> int:
 
 
 def block(gate: str) -> str:
-    """Until somebody writes into the fifo."""
+    """Wait until the test writes into the fifo."""
     with open(gate) as fifo:
         return fifo.read()
 
 
 def runs_block(client: Client) -> str:
-    """The run in which `block` runs by now."""
+    """Wait until a call of `block` runs, and return its run."""
 
     def found() -> str:
         return next((r.run for r in client.runs(50) if r.dag == "block" and r.tally.get("RUNNING")), "")
@@ -86,7 +86,7 @@ def test_lambdas_local_classes_and_closures_are_sent_to_workers(client: Client) 
     assert client.call(lambda: lambda: 3).result(RESULT_S)() == 3
 
 
-def test_a_map_in_order(client: Client) -> None:
+def test_a_map_returns_its_results_in_order(client: Client) -> None:
     assert list(client.map(square, range(10_000))) == [n * n for n in range(10_000)]
     assert list(client.map(operator.add, [1, 2], [10, 20, 30])) == [11, 22]
     assert list(client.map(square, range(1000), chunksize=64)) == [n * n for n in range(1000)]
@@ -125,13 +125,13 @@ def test_an_exception_that_cannot_be_pickled_arrives_as_text(client: Client) -> 
     assert isinstance(error, JobFailed) and "Odd: 1 and 2" in str(error)
 
 
-def test_a_result_that_will_not_pickle_is_that_calls_error(client: Client) -> None:
+def test_a_result_that_cannot_be_pickled_fails_its_call(client: Client) -> None:
     error = client.call(threading.Lock).exception(RESULT_S)
     assert error is not None and "pickle" in str(error)
     assert client.call(square, 2).result(RESULT_S) == 4
 
 
-def test_a_process_that_dies_takes_its_own_call_only(client: Client) -> None:
+def test_a_process_that_dies_fails_its_own_call_only(client: Client) -> None:
     futures: list[Future[Any]] = [client.call(os._exit, 3) if n == 50 else client.call(square, n) for n in range(100)]
     wait(futures, RESULT_S)
     errors = {n: f.exception(0) for n, f in enumerate(futures) if f.exception(0) is not None}
@@ -139,7 +139,7 @@ def test_a_process_that_dies_takes_its_own_call_only(client: Client) -> None:
 
 
 def hostile(frame: bytes) -> str:
-    """Writes to whatever socket its process has: the runner's stream among them."""
+    """Write the frame to every socket of this process, among them the runner's stream."""
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
@@ -148,7 +148,7 @@ def hostile(frame: bytes) -> str:
 
 
 class Payload:
-    """What its reader executes."""
+    """An object whose pickle makes the folder `mark` when it is read."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -158,7 +158,7 @@ class Payload:
 
 
 def hostile_frames(mark: Path) -> dict[str, bytes]:
-    """By what they are."""
+    """Return description -> bytes that a worker must not trust."""
     evil = pickle.dumps(Payload(mark))
     marshalled = marshal.dumps([("results", 1, b"\1", [evil], [1.0], [1.0])], 4)
     nan = float("nan")
@@ -185,7 +185,7 @@ def test_bytes_that_a_call_writes_to_titans_descriptors_execute_nothing(client: 
     error = client.call(hostile, hostile_frames(mark)[what]).exception(RESULT_S)
     assert isinstance(error, JobFailed) or what == "a pickle in a failure", error
     assert client.call(square, 3).result(RESULT_S) == 9
-    assert not mark.exists() or what == "a pickle in a failure", "its reader executed it"
+    assert not mark.exists() or what == "a pickle in a failure", "the worker or the client executed the pickle"
     (same,) = client.workers()
     assert (same.name, same.state, same.joined_at) == (worker.name, "ALIVE", worker.joined_at)
 
@@ -201,10 +201,10 @@ def test_the_prints_of_a_call_are_its_output(c: Cluster, client: Client) -> None
 
 
 def test_nothing_waits_behind_a_long_call_while_a_slot_is_free(client: Client, tmp_path: Path) -> None:
-    """One worker of two slots: one blocks, and everything else gets done by the other."""
+    """The only worker has two slots. One call blocks a slot, and the other slot runs all others."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    list(client.map(square, range(2000)))  # quick ones, so that much is handed on ahead
+    list(client.map(square, range(2000)))  # quick calls, so that many calls are sent ahead
     blocked = client.call(block, str(gate))
     assert list(client.map(square, range(5000))) == [n * n for n in range(5000)]
     assert not blocked.done()
@@ -218,7 +218,7 @@ def test_a_cancelled_future_cancels_its_job(client: Client, tmp_path: Path) -> N
     future = client.call(block, str(gate))
     run = runs_block(client)
     assert future.cancel(force=True)
-    until(lambda: client.job(f"{run}/0")[0].state == "CANCELLED", "its job is cancelled")
+    until(lambda: client.job(f"{run}/0")[0].state == "CANCELLED", "the job of the call is cancelled")
     assert list(client.map(square, range(4))) == [0, 1, 4, 9]
     with pytest.raises(CancelledError):
         future.result(0)

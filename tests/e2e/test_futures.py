@@ -1,5 +1,5 @@
-"""Futures of calls: the job behind each, what they tell while it waits and runs, and what an
-interrupt cancels."""
+"""Futures of calls: the job of each, its reasons and output while it waits and runs, and the calls
+that an interrupt cancels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gate(tmp_path: Path) -> Path:
 
 
 def block(gate: str) -> str:
-    """Say so, and return what somebody writes into the fifo."""
+    """Report the start, wait until the test writes into the fifo, and return the text."""
     print("waits", flush=True)
     with open(gate) as fifo:
         return fifo.read()
@@ -53,9 +53,9 @@ def test_a_future_names_its_job_its_output_and_the_reason_why_it_waits(client: C
     assert not first.running() and first.why().state == "COMPLETED"
 
 
-def test_cancel_spares_a_call_that_runs(client: Client, gate: Path) -> None:
+def test_cancel_leaves_a_running_call_alone(client: Client, gate: Path) -> None:
     runs, waits = client.call(block, str(gate)), client.call(print, "never")
-    until(runs.running, "it runs")
+    until(runs.running, "the call runs")
     assert not runs.cancel() and not runs.cancelled()
     assert waits.cancel() and waits.cancel() and waits.cancelled()
     assert wait([waits], RESULT_S).done == {waits}
@@ -68,7 +68,7 @@ def test_cancel_spares_a_call_that_runs(client: Client, gate: Path) -> None:
 
 def test_a_call_cancelled_by_an_operator_names_the_operator(c: Cluster, client: Client, gate: Path) -> None:
     runs = client.call(block, str(gate))
-    until(runs.running, "it runs")
+    until(runs.running, "the call runs")
     assert c.cli("cancel", runs.job or "").returncode == 0
     with pytest.raises(CancelledError, match=r"cancelled by \S+@"):
         runs.result(RESULT_S)
@@ -77,15 +77,15 @@ def test_a_call_cancelled_by_an_operator_names_the_operator(c: Cluster, client: 
 
 def test_cancel_with_force_stops_a_call_that_runs(client: Client, gate: Path) -> None:
     runs = client.call(block, str(gate))
-    until(runs.running, "it runs")
+    until(runs.running, "the call runs")
     assert runs.cancel(force=True) and runs.cancelled()
-    assert client.call(pow, 2, 3).result(RESULT_S) == 8, "its slot is free"
+    assert client.call(pow, 2, 3).result(RESULT_S) == 8, "the slot of the call is free"
 
 
 def test_a_shutdown_cancels_waiting_calls_and_leaves_the_running_one(client: Client, gate: Path) -> None:
     executor = client.executor()
     runs, *rest = [executor.submit(block, str(gate)) for _ in range(50)]
-    until(runs.running, "it runs")
+    until(runs.running, "the call runs")
     executor.shutdown(wait=False, cancel_futures=True)
     assert all(future.cancelled() for future in rest) and not runs.done()
     assert set(as_completed(rest, RESULT_S)) == set(rest)
@@ -134,7 +134,7 @@ def interrupted(c: Cluster, tmp_path: Path, gate: Path, body: str, how: str) -> 
     program = tmp_path / "program.py"
     program.write_text(MAP.format(body))
     spawned = c.spawn(str(program), c.address, str(gate), how, program=(sys.executable,))
-    until(lambda: "submitted" in spawned.out or not spawned.running, "it is submitted")
+    until(lambda: "submitted" in spawned.out or not spawned.running, "the map is submitted")
     run = until(lambda: next((r.run for r in c.client.runs(5) if r.tally.get("RUNNING")), ""), "a call runs")
     os.kill(spawned.pid, signal.SIGINT)
     assert spawned.wait() == -signal.SIGINT, spawned.err
@@ -145,7 +145,7 @@ def interrupted(c: Cluster, tmp_path: Path, gate: Path, body: str, how: str) -> 
 def test_an_interrupt_cancels_the_calls_of_a_map(c: Cluster, tmp_path: Path, gate: Path, way: str) -> None:
     spawned, run = interrupted(c, tmp_path, gate, WAYS[way], "")
     assert set(c.states(run).values()) == {"CANCELLED"}
-    if way != "in its own code":  # there Python has printed the interrupt already
+    if way != "in its own code":  # in this case Python itself has printed the interrupt
         assert "KeyboardInterrupt\n10 calls of the map cancelled" in spawned.err
 
 

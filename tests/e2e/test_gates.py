@@ -208,23 +208,23 @@ def test_a_failed_webhook_is_sent_again_signed_and_its_token_decides_once(c: Clu
         assert run.wait(timeout=30).ok and times_run(tmp_path) == 1
         again = c.cli("reject", "--token", token)
         assert again.returncode == 2 and "was approved already, by phone" in again.stderr
-        assert len(hook.calls) == 3, "a webhook that was recorded as delivered is told again"
+        assert len(hook.calls) == 3, "a webhook that was recorded as delivered is called again"
 
 
-def test_a_restart_goes_on_with_a_webhook_and_all_its_tokens_are_good(c: Cluster, tmp_path: Path) -> None:
+def test_a_webhook_is_sent_again_after_a_restart_and_all_its_tokens_are_valid(c: Cluster, tmp_path: Path) -> None:
     with webhook_receiver([500]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
-        until(lambda: len(hook.calls) >= 2, "the webhook is told")
+        until(lambda: len(hook.calls) >= 2, "the webhook is called twice")
         c.restart_master()
         first = json.loads(hook.calls[0][1])["token"]
-        until(lambda: json.loads(hook.calls[-1][1])["token"] != first, "it is told with another token")
+        until(lambda: json.loads(hook.calls[-1][1])["token"] != first, "the webhook is called with another token")
         hook.answers = [204]
         until(lambda: ended(c) == ["delivered"], "the webhook is delivered")
         assert c.client.approve(token=first, by="ann").job == "ship"
         assert run.wait(timeout=30).ok and times_run(tmp_path) == 1
 
 
-def test_a_webhook_that_refuses_is_given_up_and_the_gate_goes_on(c: Cluster, tmp_path: Path) -> None:
+def test_a_webhook_that_refuses_is_given_up_and_its_gate_can_still_be_approved(c: Cluster, tmp_path: Path) -> None:
     with webhook_receiver([404]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is given up")
@@ -244,7 +244,7 @@ def test_an_unanswered_webhook_delays_no_other_request(tmp_path: Path) -> None:
         run = c.client.submit(DAG("deaf", [Gate(f"g{i}", webhook=url) for i in range(5)]))
         until(lambda: len(c.client.gates(run.id)) == 5, "the gates open")
         assert c.client.submit(DAG("other", [Job("a", command="true")])).wait(timeout=10).ok
-        until(lambda: len(ended(c)) == 5, "they are given up")
+        until(lambda: len(ended(c)) == 5, "the webhooks are given up")
         assert set(ended(c)) == {"no answer within 1 s"}
         run.cancel()
     deaf.close()

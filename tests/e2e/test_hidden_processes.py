@@ -31,4 +31,4 @@ def test_a_hidden_process_dies_after_its_job_while_a_runner_or_a_service_stays(c
     hide = f"env -i PATH=$PATH setsid sh -c 'echo $$ >{pid}.part; mv {pid}.part {pid}; exec sleep 600' &"
     command = f"{hide} while [ ! -e {pid} ]; do :; done"
     assert c.client.submit(DAG("hides", [Job("h", command=command)])).wait(60).ok
-    until(lambda: not alive(int(pid.read_text())), "it is killed", 10.0)
+    until(lambda: not alive(int(pid.read_text())), "the hidden process is killed", 10.0)

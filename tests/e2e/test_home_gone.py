@@ -92,7 +92,7 @@ def test_a_master_that_syncs_later_stops_too(tmp_path: Path, mode: tuple[str, st
         until(lambda: c.master is not None and not c.master.running, "the master stops", BOUND_S if not _is_loaded() else 10.0)
         assert c.master is not None and c.master.wait() == 74
         assert "was deleted, moved or replaced under this process" in c.master.err
-        assert not c.home.exists(), "it is not made again"
+        assert not c.home.exists(), "the home is not made again"
 
 
 def test_nothing_is_acknowledged_after_the_notice(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_home_is_found_by_option_by_variable_and_in_the_folder(c: Cluster, tmp
 
 
 def test_a_secret_is_set_before_there_is_a_master(c: Cluster, tmp_path: Path) -> None:
-    assert c.cli("secret", "list", cwd=tmp_path, env=NOWHERE).returncode == 2, "only setting one makes a home"
+    assert c.cli("secret", "list", cwd=tmp_path, env=NOWHERE).returncode == 2, "only setting a secret makes a home"
     done = c.cli("secret", "set", "TOKEN", stdin="open sesame\n", cwd=tmp_path, env=NOWHERE)
     assert (done.returncode, "the new home home is for the next cluster" in done.stderr) == (0, True), done
     shown = c.cli("run", "--secret", "TOKEN", "--", "sh", "-c", "echo ${#TOKEN}", cwd=tmp_path, env=NOWHERE)
@@ -112,7 +112,7 @@ def test_a_secret_is_set_before_there_is_a_master(c: Cluster, tmp_path: Path) ->
         assert (refused.returncode, why in refused.stderr) == (2, True), refused
 
 
-def test_hints_work_as_they_are_typed(c: Cluster, tmp_path: Path) -> None:
+def test_hints_work_when_they_are_typed_as_printed(c: Cluster, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(
         "name: x\njobs:\n  - {id: bad, foreach: 2, command: 'exit $1', args: ['${index}'], retries: 0}\n"
     )
@@ -167,7 +167,7 @@ def test_a_run_waits_for_a_command_that_reads_the_home_and_does_not_join_its_mas
     until(lambda: not processes_below(tmp_path), "the cluster has stopped")
 
 
-def test_tables_in_a_locale_that_lacks_their_characters(c: Cluster, tmp_path: Path) -> None:
+def test_tables_are_printed_in_a_locale_that_lacks_their_characters(c: Cluster, tmp_path: Path) -> None:
     says = c.cli("run", "--quiet", "--", "sh", "-c", "titan context status größe→", cwd=tmp_path, env=NOWHERE)
     assert says.returncode == 0, says
     ascii_only = {**NOWHERE, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

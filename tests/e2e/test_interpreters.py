@@ -92,7 +92,7 @@ def test_scripts_run_in_forks_of_one_warden_or_in_new_processes(c: Cluster, venv
     assert forked[1] == again[1] != own[1] == fresh[1]
 
 
-def test_a_pipeline_with_a_python(c: Cluster, venv: Path, tmp_path: Path) -> None:
+def test_a_pipeline_can_name_an_interpreter(c: Cluster, venv: Path, tmp_path: Path) -> None:
     script(tmp_path, WHERE, "step.py")
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text("name: p\npython: venv\njobs:\n  - {id: a, file: step.py}\n")
@@ -143,44 +143,44 @@ def test_an_invalid_python_is_refused_at_once_with_the_reason(c: Cluster, venv: 
         assert words in job.reason
 
 
-def test_a_warden_that_dies_takes_its_jobs_and_no_others(c: Cluster, venv: Path, tmp_path: Path) -> None:
+def test_a_warden_that_dies_loses_its_own_jobs_and_no_others(c: Cluster, venv: Path, tmp_path: Path) -> None:
     wait = script(tmp_path, WAIT, "wait.py")
     mine, other = tmp_path / "mine", tmp_path / "other"
     run = c.client.submit(
         DAG("d", [Job("mine", wait, args=[mine], python=venv, retries=1), Job("other", wait, args=[other], retries=0)])
     )
-    until(lambda: said_pids(mine) and said_pids(other), "both run")
+    until(lambda: said_pids(mine) and said_pids(other), "both jobs run")
     warden, job = said_pids(mine)
     mine.unlink()
     os.kill(warden, signal.SIGKILL)
-    again = until(lambda: said_pids(mine), "it runs again, on a new warden")
+    again = until(lambda: said_pids(mine), "the job runs again, on a new warden")
     assert again[0] != warden
     assert not Path(f"/proc/{job}").exists()
     assert Path(f"/proc/{said_pids(other)[1]}").exists()
-    until(lambda: states(run) == [("RUNNING", 2), ("RUNNING", 1)], "it is the second attempt, and the other's first")
+    until(lambda: states(run) == [("RUNNING", 2), ("RUNNING", 1)], "only the job of the dead warden has a second attempt")
     run.cancel()
     run.wait(20)
     # the lost attempt costs no retry
     assert "handed back by its worker" in "\n".join(c.client.job(f"{run.id}/mine")[1])
 
 
-def test_the_workers_own_warden_dies_alone(c: Cluster, venv: Path, tmp_path: Path) -> None:
+def test_the_death_of_the_workers_own_warden_loses_no_job_of_another_warden(c: Cluster, venv: Path, tmp_path: Path) -> None:
     wait = script(tmp_path, WAIT, "wait.py")
     mine, other = tmp_path / "mine", tmp_path / "other"
     run = c.client.submit(
         DAG("d", [Job("mine", wait, args=[mine], python=venv, retries=0), Job("other", wait, args=[other], retries=1)])
     )
-    until(lambda: said_pids(mine) and said_pids(other), "both run")
+    until(lambda: said_pids(mine) and said_pids(other), "both jobs run")
     warden = said_pids(other)[0]
     other.unlink()
     os.kill(warden, signal.SIGKILL)
-    until(lambda: said_pids(other), "it runs again")
-    until(lambda: states(run) == [("RUNNING", 1), ("RUNNING", 2)], "it is the second attempt, and the other's first")
+    until(lambda: said_pids(other), "the job runs again")
+    until(lambda: states(run) == [("RUNNING", 1), ("RUNNING", 2)], "only the job of the dead warden has a second attempt")
     run.cancel()
     run.wait(20)
 
 
-def test_an_environment_that_has_changed_is_started_anew(c: Cluster, venv: Path, tmp_path: Path) -> None:
+def test_an_interpreter_whose_environment_changed_is_started_again(c: Cluster, venv: Path, tmp_path: Path) -> None:
     """Python reads .pth files only when it starts, so a new interpreter is needed to see the
     change."""
     job = Job("a", script(tmp_path, "import os, sys\nprint('added' in sys.path[-1], os.getppid())\n"), python=venv)
@@ -199,12 +199,12 @@ def test_a_script_that_waits_for_its_interpreter_can_be_stopped(c: Cluster, tmp_
     slow.write_text(f"#!/bin/sh\nread line <{fifo}\n")
     slow.chmod(0o755)
     run = c.client.submit(DAG("d", [Job("a", script(tmp_path, WHERE), python=slow)]))
-    until(lambda: any(str(slow) in command for command in processes_below(c.base).values()), "it is looked at")
+    until(lambda: any(str(slow) in command for command in processes_below(c.base).values()), "the worker examines the interpreter")
     run.cancel()
     assert run.wait(20).state == "CANCELLED"
     with fifo.open("w") as end:
         end.write("\n")
-    until(lambda: not any(str(slow) in command for command in processes_below(c.base).values()), "the look ends")
+    until(lambda: not any(str(slow) in command for command in processes_below(c.base).values()), "the examination ends")
 
 
 def test_an_unsupported_python_version_runs_each_script_in_a_new_process(c: Cluster, tmp_path: Path) -> None:

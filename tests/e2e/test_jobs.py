@@ -151,7 +151,7 @@ def test_a_job_that_can_never_start_is_not_tried_again(c: Cluster, what: str) ->
     assert what in a.reason
 
 
-def test_a_job_that_outruns_its_timeout(c: Cluster) -> None:
+def test_a_job_that_exceeds_its_timeout_is_stopped(c: Cluster) -> None:
     run = run_of(c, Job("a", command="trap '' TERM; sleep 600 & sleep 600", timeout=0.3, retries=0))
     assert run.wait(20).state == "FAILED"
     (a,) = run.status().jobs
@@ -161,7 +161,7 @@ def test_a_job_that_outruns_its_timeout(c: Cluster) -> None:
 
 def test_a_delay_counts_from_when_the_parents_are_done(c: Cluster) -> None:
     run = run_of(c, Job("a", command="true"), Job("b", command="true", parents=["a"], delay=0.6))
-    until(lambda: run.status().jobs[1].state == "DELAYED", "it waits")
+    until(lambda: run.status().jobs[1].state == "DELAYED", "the job waits")
     assert run.wait(20).ok
     a, b = run.status().jobs
     assert a.finished_at is not None
@@ -198,7 +198,7 @@ def test_affinity_keeps_a_job_on_the_node_of_its_parent(c: Cluster) -> None:
     assert set(workers.values()) == {"w1", "w2"}
 
 
-def test_affinity_is_released_when_that_worker_is_dead_and_the_story_says_so(tmp_path: Path) -> None:
+def test_affinity_ends_when_the_parents_worker_is_lost_and_the_story_says_so(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "ada", "bob", slots=1, settings=FAST) as c:
         go = tmp_path / "go"
         jobs = [
@@ -231,14 +231,14 @@ def test_a_job_waits_until_a_worker_offers_its_requirement(c: Cluster) -> None:
     assert run.status().jobs[0].worker == "gpu"
 
 
-def test_a_cancelled_job_is_asked_first_and_killed_after_its_grace(c: Cluster, tmp_path: Path) -> None:
+def test_a_cancelled_job_gets_sigterm_and_is_killed_after_its_grace(c: Cluster, tmp_path: Path) -> None:
     ready, said = tmp_path / "ready", tmp_path / "said"
     command = f"trap 'echo term >{said}; exit' TERM; touch {ready}; while :; do sleep 0.05; done"
     run = run_of(c, Job("a", command=command))
-    until(ready.exists, "it runs")
+    until(ready.exists, "the job runs")
     began = time.monotonic()
     assert run.cancel() == 1
-    until(said.exists, "it had its SIGTERM")
+    until(said.exists, "the job got its SIGTERM")
     assert time.monotonic() - began < QUIET["stop_grace_s"]
     assert run.wait(5).state == "CANCELLED"
 

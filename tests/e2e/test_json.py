@@ -1,4 +1,5 @@
-"""docs/json.md says what --json prints: each command is run, and its keys are compared."""
+"""docs/json.md lists the keys that --json prints. Each command is run, and its keys are compared
+with the page."""
 
 from __future__ import annotations
 
@@ -76,11 +77,11 @@ CASES: dict[str, tuple[str, ...]] = {
 }
 """Row of the page -> command line. They run in this order, in one cluster."""
 UNRUN = {"result", "events", "replay", "store", "history rebuild", "journal inspect", "journal verify", "journal repair"}
-"""Rows without a fixed set of keys, or that need a master that is stopped."""
+"""Rows that have no fixed set of keys, or whose command needs a stopped master."""
 
 
 def keys_of(section: str) -> set[str]:
-    """The keys in the table of an object."""
+    """Return the keys in the page's table of an object."""
     heading = section.replace("-", " ")
     table = re.split(r"^## (.+)\n", PAGE, flags=re.MULTILINE)
     texts = {name.lower(): text for name, text in zip(table[1::2], table[2::2], strict=True)}
@@ -89,7 +90,8 @@ def keys_of(section: str) -> set[str]:
 
 
 def promised(text: str) -> set[str]:
-    """The keys that a row promises: those of the objects that it begins with, and its own."""
+    """Return the keys that a row of the page promises: those of the object that it links to, and
+    its own."""
     objects = re.match(r"(?:list of )?\[[^]]+\]\(#([\w-]+)\)", text)
     return (keys_of(objects[1]) if objects else set()) | set(re.findall(r"`(\w+)`", text))
 
@@ -109,7 +111,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.client.submit(DAG("open", [Job("gate", type="gate"), service]))
         until(lambda: len(made.client.gates()) == 3, "the gates are open")
         until(lambda: [s.state for s in made.client.services()] == ["READY"], "the service is READY")
-        until(lambda: made.states(made.client.runs(dag="several")[0].run)["a"] == "COMPLETED", "it has printed")
+        until(lambda: made.states(made.client.runs(dag="several")[0].run)["a"] == "COMPLETED", "job a is COMPLETED")
         yield made
 
 

@@ -25,8 +25,8 @@ def test_no_compaction_outlives_its_master(tmp_path: Path) -> None:
         c.client.submit(DAG("many", [Job(f"j{i}", command="true", args=[i]) for i in range(20_000)]))
         until(lambda: [1 for line in processes_below(c.home).values() if "compaction" in line], "a compaction is under way")
         c.kill_master()
-        until(lambda: not processes_below(c.home), "it ended with its master", 10.0)
-        assert not list(c.store.glob("*.snap")), "it went on without its master"
+        until(lambda: not processes_below(c.home), "the compaction ended with its master", 10.0)
+        assert not list(c.store.glob("*.snap")), "the compaction went on without its master"
         (c.store / "00000000000000000001.snap.tmp").write_bytes(b"half a snapshot")
         c.start_master()
         assert not list(c.store.glob("*.snap.tmp"))

@@ -76,7 +76,7 @@ def test_a_job_that_stops_its_warden_is_found_and_a_timeout_of_its_neighbour_is_
 def test_sigterm_ends_a_worker_whose_warden_is_stopped(c: Cluster) -> None:
     c.client.submit(DAG("stopper", [Job("s", command="kill -STOP $PPID; sleep 600", retries=0)]))
     worker = c.workers["w"]
-    until(lambda: any("sleep 600" in command for command in processes_below(c.worker_home("w")).values()), "it runs")
+    until(lambda: any("sleep 600" in command for command in processes_below(c.worker_home("w")).values()), "the job runs")
     worker.terminate()
     worker.terminate()
     worker.wait(15)
@@ -116,7 +116,7 @@ def test_quick_jobs_have_several_wardens_and_a_killed_one_affects_only_its_own_j
         return len(wardens()) == 2
 
     assert len(wardens()) == 1
-    until(quick, "there are two", 60.0)
+    until(quick, "there are two wardens", 60.0)
     starts, go = tmp_path / "starts", tmp_path / "go"
     command = f"echo $PPID $TITAN_JOB >>{starts}; while [ ! -e {go} ]; do sleep 0.02; done"
     run = c.client.submit(DAG("kept", [Job(f"k{n}", command=command, retries=0) for n in range(3)]))
@@ -126,7 +126,7 @@ def test_quick_jobs_have_several_wardens_and_a_killed_one_affects_only_its_own_j
     victim = first[0][0]
     os.kill(int(victim), signal.SIGKILL)
     lost = [job for pid, job in first if pid == victim]
-    until(lambda: lines(starts) == 3 + len(lost), "its jobs run again")
+    until(lambda: lines(starts) == 3 + len(lost), "the jobs of the killed warden run again")
     go.touch()
     assert run.wait(60).ok
     again = [line.split()[1] for line in starts.read_text().splitlines()[3:]]

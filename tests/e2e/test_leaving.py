@@ -176,7 +176,7 @@ def test_ctrl_c_ends_the_wait_and_reports_the_lost_calls(c: Cluster, tmp_path: P
     assert f"{CALLS} calls ({CALLS} of note) were not acknowledged by the master before the interrupt" in said
 
 
-def test_the_future_of_a_call_says_where_its_result_is(c: Cluster) -> None:
+def test_the_future_of_an_abandoned_call_names_the_command_that_shows_its_result(c: Cluster) -> None:
     with Client(c.address) as client:
         future = client.call(pow, 2, 5)
     with pytest.raises(Exception, match="titan status"):

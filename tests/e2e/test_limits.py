@@ -86,7 +86,7 @@ def test_a_job_within_its_limits_has_no_reason(c: Cluster, tmp_path: Path) -> No
     assert it.peak_bytes > 390 * MIB
 
 
-def test_the_memory_of_all_its_processes_counts(c: Cluster) -> None:
+def test_the_memory_of_all_processes_of_a_job_counts(c: Cluster) -> None:
     """No process alone exceeds the limit. The shell survives the process that is killed, and ends
     with its exit code."""
     one = f"{sys.executable} -c 'x = bytearray(60 << 20); import time; time.sleep(20)'"
@@ -109,7 +109,7 @@ def test_a_fork_bomb_stops_at_its_limit(c: Cluster, tmp_path: Path) -> None:
     assert (it.state, c.printed(run, "a")) == ("COMPLETED", "19\n")
 
 
-def test_a_quota_of_cpu_is_kept(c: Cluster, tmp_path: Path) -> None:
+def test_a_limit_of_cpus_is_enforced(c: Cluster, tmp_path: Path) -> None:
     run, it = outcome(c, Job("a", file=script(tmp_path, SPIN), limits={"cpus": 0.2}))
     assert it.state == "COMPLETED"
     assert 0.05 < float(c.printed(run, "a")) < 0.8  # a fifth of two seconds
@@ -127,7 +127,7 @@ def test_limits_in_a_pipeline_file_are_enforced(c: Cluster, tmp_path: Path) -> N
 def test_jobs_without_limits_have_no_cgroup(c: Cluster) -> None:
     go = c.base / "go"
     run = c.client.submit(DAG("free", [Job("a", command=f"while [ ! -e {go} ]; do sleep 0.02; done")]))
-    until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
+    until(lambda: run.status().jobs[0].state == "RUNNING", "the job runs")
     assert groups_below(c.workers["w1"]) == []
     go.touch()
     assert run.wait(20).ok
@@ -141,13 +141,13 @@ until grep -q . $here/a/b/cgroup.procs; do :; done
 """
 
 
-def test_groups_that_a_job_makes_in_its_own_do_not_stay(c: Cluster) -> None:
+def test_cgroups_that_a_job_makes_in_its_own_are_removed(c: Cluster) -> None:
     if not Path("/sys/fs/cgroup/pids").is_dir():
         pytest.skip("the job knows its group in version 1 only")
     for _ in range(3):
         _, job = outcome(c, Job("a", command=NESTED, limits={"processes": 20}, retries=0))
         assert job.state == "COMPLETED", job
-    until(lambda: not groups_below(c.workers["w1"]), "they are gone")
+    until(lambda: not groups_below(c.workers["w1"]), "the cgroups are gone")
 
 
 def test_groups_of_a_killed_worker_are_removed_at_the_next_start(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_groups_of_a_killed_worker_are_removed_at_the_next_start(tmp_path: Path)
         if not groups_of(first):
             pytest.skip("this machine lets nobody make cgroups")
         run = c.client.submit(DAG("long", [Job("a", command="sleep 600", limits={"memory": "64MiB", "processes": 9})]))
-        until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
+        until(lambda: run.status().jobs[0].state == "RUNNING", "the job runs")
         assert groups_below(first)
         c.kill_worker("w1")  # any worker that starts on this machine now, also for another test, removes the groups
         c.start_workers("w2")

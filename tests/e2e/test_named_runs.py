@@ -97,10 +97,10 @@ def test_a_result_and_a_reason_of_a_run_with_one_job_need_no_job(c: Cluster) -> 
 def test_running_jobs_are_listed_and_all_runs_of_a_dag_cancelled(c: Cluster) -> None:
     runs = [c.client.submit(DAG("sleeps", [Job("s", command="sleep 600")])).id for _ in range(2)]
     other = c.client.submit(DAG("other", [Job("s", command="sleep 600")])).id
-    until(lambda: len(c.json("ps")) == 3, "all run")
+    until(lambda: len(c.json("ps")) == 3, "all jobs run")
     assert {row["run"] for row in c.json("ps", "--dag", "sleeps")} == set(runs)
     assert f"{other}/s" in c.cli("ps").stdout
-    assert c.cli("cancel", "--dag", "sleeps").returncode == 2, "only with --all"
+    assert c.cli("cancel", "--dag", "sleeps").returncode == 2, "a whole DAG is cancelled only with --all"
     assert {row["target"] for row in c.json("cancel", "--all", "--dag", "sleeps")} == set(runs)
     assert c.states(other) == {"s": "RUNNING"}
     assert c.json("cancel", "--all")[0]["target"] == other
@@ -139,7 +139,7 @@ def test_a_watched_status_ends_with_the_run(c: Cluster, tmp_path: Path) -> None:
     go = tmp_path / "go"
     run = run_of(c, "--name", "waits", f"while [ ! -e {go} ]; do sleep 0.05; done")
     watching = c.spawn("status", run, "--watch", "0.1", label="watch")
-    until(lambda: watching.out.count("waits  RUNNING") > 1, "it is printed again")
+    until(lambda: watching.out.count("waits  RUNNING") > 1, "the status is printed again")
     go.touch()
     assert watching.wait() == 0
     assert "COMPLETED" in watching.out.splitlines()[-1]

@@ -155,7 +155,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 class Notebook:
-    """CELLS in a kernel that runs in `folder`."""
+    """A notebook with CELLS, whose kernel runs in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -179,7 +179,7 @@ class Notebook:
                 await running
 
     def outputs(self) -> dict[str, str]:
-        """Cell -> its text, or the name and text of its exception."""
+        """Return cell -> its output, or the name and text of its exception."""
         shown = {}
         for name, cell in zip(CELLS, self.runs.nb.cells, strict=True):
             texts = [

@@ -75,7 +75,7 @@ def test_help_lists_the_parameters_of_a_file(c: Cluster, file: str, tmp_path: Pa
         (("--param", "name=a", "--", "true"), "--param applies only to a pipeline, a .yaml file: true is none"),
     ],
 )
-def test_a_wrong_value_is_one_line(c: Cluster, file: str, words: tuple[str, ...], message: str) -> None:
+def test_a_wrong_value_of_a_parameter_is_an_error_of_one_line(c: Cluster, file: str, words: tuple[str, ...], message: str) -> None:
     done = c.cli("run", *[file if word == "FILE" else word for word in words])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
     assert message in done.stderr

@@ -1,5 +1,5 @@
-"""What the commands show of others is plain text: in tables, messages, errors and the live display;
-output of jobs is as it was."""
+"""Text of other users is shown as plain text in tables, messages, errors and the live display. The
+output of jobs is printed unchanged."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def raw(c: Cluster, *args: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([*TITAN, *args], capture_output=True, env=c.environment(), cwd=c.base, timeout=60, check=False)
 
 
-def test_text_of_others_is_plain(tmp_path: Path) -> None:
+def test_text_of_other_users_is_printed_plain(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
         gate = Job("gate", type="gate", message=HIDE + "\nline two  COMPLETED")
         says = Job("says", command='titan context status "$1"; exit 3', args=[HIDE], retries=0)
         loud = Job("loud", command="printf '\\033[31mred\\033[0m\\r\\001'")
         run = c.client.submit(DAG("d", [gate, loud, says]))
         until(c.client.gates, "the gate is open")
-        until(lambda: {job.state for job in run.status().jobs} == {"PAUSED", "COMPLETED", "DEAD"}, "both are over")
+        until(lambda: {job.state for job in run.status().jobs} == {"PAUSED", "COMPLETED", "DEAD"}, "both runs are over")
         gates, status = c.cli("gates"), c.cli("status", run.id)
         assert_plain(gates.stdout, status.stdout)
         assert SHOWN in gates.stdout and "harmless [8m" in status.stdout
@@ -59,7 +59,7 @@ def test_names_are_no_markup_in_the_live_display(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
         shown = in_terminal([*TITAN, "run", str(pipeline)], env=c.environment({"TERM": "xterm"}), cwd=c.base)
         assert "[red]x[/blue]" in shown
-        assert "\x1b[" in shown, "the display moves by itself"
+        assert "\x1b[" in shown, "the display refreshes by itself"
 
 
 INHERITED = """

@@ -20,7 +20,7 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def test_the_report_waits_for_all_that_was_added(c: Cluster, tmp_path: Path) -> None:
+def test_the_report_waits_for_all_added_jobs(c: Cluster, tmp_path: Path) -> None:
     folder = tmp_path / "planner"
     shutil.copytree(PLANNER, folder)
     done = c.cli("run", str(folder / "pipeline.yaml"))

@@ -26,18 +26,18 @@ WEBHOOK = "a secret of webhooks"
 HERE, LIFE = "tests/e2e/test_private.py", "tests/e2e/test_worker_life.py"
 AS_NOBODY = {
     "homes": [
-        f"{HERE}::test_jobs_have_the_umask_that_was_and_their_worker_a_narrow_one",
-        f"{HERE}::test_homes_are_closed_and_ignored",
+        f"{HERE}::test_jobs_have_the_umask_of_the_command_and_their_worker_a_narrow_one",
+        f"{HERE}::test_homes_are_closed_to_other_users_and_ignored_by_git",
     ],
     "keys": [
         f"{HERE}::test_keys_leave_the_environment",
-        f"{HERE}::test_a_private_cluster_hands_the_keys_on",
+        f"{HERE}::test_a_private_cluster_seals_secrets_with_a_passphrase_that_leaves_its_environment",
         f"{HERE}::test_a_job_cannot_read_the_memory_of_its_worker",
     ],
     "ends": [
         f"{LIFE}::test_a_worker_drains_on_sigterm",
         f"{LIFE}::test_a_killed_worker_leaves_no_process_and_its_jobs_run_elsewhere",
-        f"{LIFE}::test_the_same_worker_again_after_its_death",
+        f"{LIFE}::test_a_worker_that_is_started_again_after_its_death_runs_its_job_again",
     ],
 }
 """Tests that a user without rights runs too."""
@@ -69,7 +69,7 @@ def umask_of_call() -> int:
     return before
 
 
-def test_jobs_have_the_umask_that_was_and_their_worker_a_narrow_one(tmp_path: Path, umask: int) -> None:
+def test_jobs_have_the_umask_of_the_command_and_their_worker_a_narrow_one(tmp_path: Path, umask: int) -> None:
     script = tmp_path / "umask.py"
     script.write_text("import os\nm = os.umask(0)\nprint(f'{m:04o}')\n")
     (tmp_path / "project").mkdir()
@@ -96,7 +96,7 @@ def test_jobs_have_the_umask_that_was_and_their_worker_a_narrow_one(tmp_path: Pa
         c.client.cancel(run.id)
 
 
-def test_homes_are_closed_and_ignored(tmp_path: Path) -> None:
+def test_homes_are_closed_to_other_users_and_ignored_by_git(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1") as c:
         for home in (c.home, c.worker_home("w1")):
             assert mode(home) == 0o700
@@ -108,7 +108,7 @@ def test_homes_are_closed_and_ignored(tmp_path: Path) -> None:
         c.restart_master()
         c.start_workers("w1")
         assert mode(c.home) == mode(c.worker_home("w1")) == 0o700
-        assert not (c.home / ".gitignore").exists(), "who has removed it wants none"
+        assert not (c.home / ".gitignore").exists(), "a removed .gitignore is not written again"
         assert c.master is not None and "was open to other users (mode 755): it is closed now" in c.master.err
 
 
@@ -163,7 +163,7 @@ def test_keys_leave_the_environment(tmp_path: Path) -> None:
         c.close()
 
 
-def test_a_private_cluster_hands_the_keys_on(tmp_path: Path) -> None:
+def test_a_private_cluster_seals_secrets_with_a_passphrase_that_leaves_its_environment(tmp_path: Path) -> None:
     c = WithKeys(tmp_path / "c")
     try:
         up = c.spawn("up", "--port", "0", label="up")
@@ -193,7 +193,7 @@ def test_a_job_cannot_read_the_memory_of_its_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", AS_NOBODY)
-def test_a_user_without_rights_has_the_same(part: str) -> None:
+def test_a_user_without_privileges_has_the_same_protection(part: str) -> None:
     """Run this file, and the tests of a worker's end and of the cleanup by the next worker, as an
     unprivileged user. Some entries of /proc that these need then belong to root."""
     root = Path(__file__).parents[2]
@@ -214,7 +214,7 @@ def test_a_user_without_rights_has_the_same(part: str) -> None:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def test_a_user_without_rights_runs_all_of_this_file_that_needs_no_root() -> None:
+def test_all_tests_of_this_file_that_need_no_root_run_as_a_user_without_privileges() -> None:
     here = {name for name in globals() if name.startswith("test_")}
     named = {name.partition("::")[2] for part in AS_NOBODY.values() for name in part if name.startswith(HERE)}
-    assert {name for name in here - named if "without_rights" not in name} == {"test_the_home_of_another_user_is_refused"}
+    assert {name for name in here - named if "without_privileges" not in name} == {"test_the_home_of_another_user_is_refused"}

@@ -94,7 +94,7 @@ def test_a_home_given_by_option_is_private_and_keeps_its_runs(c: Cluster) -> Non
     assert [r["dag"] for r in c.json("runs", "--home", str(c.home))] == ["echo two", "echo one"]
 
 
-def test_a_failed_run_says_how_to_read_on_where_that_is_possible(c: Cluster) -> None:
+def test_a_failed_run_prints_the_command_for_its_logs_if_its_home_is_kept(c: Cluster) -> None:
     kept = c.cli("run", "--home", "my home", "--", "false")
     assert kept.returncode == 1
     (command,) = [line for line in kept.stderr.splitlines() if line.startswith("  (titan logs ")]
@@ -107,7 +107,7 @@ def test_a_failed_run_says_how_to_read_on_where_that_is_possible(c: Cluster) -> 
 
 def test_a_requirement_that_the_private_cluster_lacks_is_named(c: Cluster) -> None:
     going = c.spawn("run", "--home", str(c.home), "--requirement", "GPU", "--", "true")
-    until(lambda: "no worker offers GPU" in going.err, "it says what it waits for")
+    until(lambda: "no worker offers GPU" in going.err, "the command names the missing capability")
     going.interrupt()
     assert going.wait() == 130
 
@@ -131,7 +131,7 @@ def test_killing_a_private_run_leaves_no_process(c: Cluster) -> None:
     until(lambda: not processes_below(c.base), "master, worker and job end with it", 15.0)
 
 
-def test_terminating_a_private_run_is_as_an_interruption(c: Cluster) -> None:
+def test_terminating_a_private_run_acts_like_an_interrupt(c: Cluster) -> None:
     mark = c.base / "mark"
     going = c.spawn("run", "--home", str(c.home), "--", "sh", "-c", f"touch {mark}; sleep 600")
     until(mark.exists, "the job runs")
@@ -162,7 +162,7 @@ def test_up_stops_on_interrupt_and_the_next_up_goes_on(c: Cluster) -> None:
     assert not processes_below(c.base)
 
 
-def test_up_on_a_port_in_use_and_in_a_home_in_use(c: Cluster) -> None:
+def test_up_refuses_a_port_in_use_and_a_home_in_use(c: Cluster) -> None:
     up(c, "--workers", "0")
     port = c.cli("up", "--home", "other", "--port", str(c.port))
     assert port.returncode == 74
@@ -193,14 +193,16 @@ def test_up_goes_on_when_a_worker_is_killed_or_drained(c: Cluster) -> None:
         f"name: long\nproject: false\njobs:\n  - {{id: a, command: 'while [ ! -e {c.base}/go ]; do sleep 0.02; done'}}\n"
     )
     run = c.json("submit", "pipeline.yaml")["run"]
-    busy = until(lambda: next((w["name"] for w in c.json("workers") if w["held"]), ""), "it runs")
+    busy = until(lambda: next((w["name"] for w in c.json("workers") if w["held"]), ""), "the job runs")
     killed, drained = [name for name in ("w1", "w2", "w3") if name != busy]
-    os.kill(until(lambda: worker_pid(c, killed), "its pid"), signal.SIGKILL)
-    until(lambda: f"worker {killed} was killed by SIGKILL" in going.err, "it is said")
-    again = until(lambda: f"worker {killed} is started again" in going.err and worker_pid(c, killed), "it comes again")
+    os.kill(until(lambda: worker_pid(c, killed), "the worker to kill has a process"), signal.SIGKILL)
+    until(lambda: f"worker {killed} was killed by SIGKILL" in going.err, "the kill is reported")
+    again = until(
+        lambda: f"worker {killed} is started again" in going.err and worker_pid(c, killed), "the killed worker is started again"
+    )
     assert again
     assert c.cli("workers", "drain", drained).returncode == 0
-    until(lambda: f"worker {drained} has left" in going.err, "that is said too")
+    until(lambda: f"worker {drained} has left" in going.err, "the drained worker is reported as left")
     (c.base / "go").touch()
     assert c.cli("wait", run).returncode == 0
     assert going.running
@@ -235,7 +237,7 @@ def test_a_private_run_whose_worker_cannot_start_fails_with_a_message(c: Cluster
 
 def test_a_private_run_whose_master_is_killed_fails_with_a_message(c: Cluster) -> None:
     going = c.spawn("run", "--home", "h", "--", "sh", "-c", "sleep 600", label="run")
-    until(lambda: any(command.startswith("sleep 600") for command in processes_below(c.base).values()), "it runs")
+    until(lambda: any(command.startswith("sleep 600") for command in processes_below(c.base).values()), "the job runs")
     os.kill(json.loads((c.base / "h" / "master.json").read_text())["pid"], signal.SIGKILL)
     assert going.wait(30) == 1
     assert "the master was killed by SIGKILL" in going.err

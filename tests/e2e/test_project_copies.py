@@ -31,7 +31,7 @@ def files_of(c: Cluster, run: str) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_only_what_jobs_made_or_changed_is_kept(tmp_path: Path, project: Path) -> None:
+def test_only_files_that_jobs_made_or_changed_are_kept(tmp_path: Path, project: Path) -> None:
     jobs = [
         Job("plain", file=project / "main.py"),
         Job("change", command="printf X | dd of=data/big conv=notrunc status=none"),

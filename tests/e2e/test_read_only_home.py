@@ -31,7 +31,7 @@ def read_only(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("command", [("master", "--port", "0"), ("store", "--port", "0")])
-def test_a_read_only_home(read_only: Cluster, command: tuple[str, ...]) -> None:
+def test_a_read_only_home_is_an_error_of_one_line(read_only: Cluster, command: tuple[str, ...]) -> None:
     done = read_only.cli(*command, "--home", str(read_only.home))
     assert done.returncode == 74, done
     (line,) = done.stderr.strip().splitlines()

@@ -36,7 +36,7 @@ def ran(c: Cluster, *words: str, cwd: Path | None = None) -> str:
     return run
 
 
-def test_a_run_runs_again_with_the_files_that_it_had(c: Cluster, tmp_path: Path) -> None:
+def test_a_rerun_uses_the_original_files_of_its_run(c: Cluster, tmp_path: Path) -> None:
     (tmp_path / "a.sh").write_text("echo first > out\n")
     (tmp_path / "p.yaml").write_text(PIPELINE)
     run = ran(c, "submit", "p.yaml", cwd=tmp_path)

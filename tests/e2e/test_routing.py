@@ -86,7 +86,7 @@ def test_a_submission_names_the_requirements_that_no_worker_can_meet(c: Cluster,
         f"titan worker --master {c.address} --memory {2 << 30}",
     ]
     run = done.stdout.strip()
-    until(lambda: c.client.job(f"{run}/j2")[0].state == "COMPLETED", "the one that fits runs")
+    until(lambda: c.client.job(f"{run}/j2")[0].state == "COMPLETED", "the job that fits runs")
     assert codes(c.client.why(f"{run}/j1")) == ["no_worker"]
 
 
@@ -113,7 +113,7 @@ def test_each_gpu_goes_to_one_job_at_a_time_also_across_a_restart_of_the_master(
     assert all(job.attempt == 1 for job in run.status().jobs)
 
 
-def test_the_devices_are_those_that_the_worker_itself_may_use(c: Cluster, tmp_path: Path) -> None:
+def test_jobs_get_the_gpu_devices_that_their_worker_may_use(c: Cluster, tmp_path: Path) -> None:
     env = {"CUDA_VISIBLE_DEVICES": "GPU-7f,3"}
     options = ("--master", c.address, "--name", "w1", "--slots", "4", "--home", str(c.worker_home("w1")))
     c.spawn("worker", *options, label="w1", env=env)
@@ -122,11 +122,11 @@ def test_the_devices_are_those_that_the_worker_itself_may_use(c: Cluster, tmp_pa
     jobs = [Job("a", command=gated(tmp_path, "a"), gpus=1), Job("b", command=gated(tmp_path, "b"), gpus=1)]
     run = c.client.submit(DAG("own", [*jobs, Job("none", command=gated(tmp_path, "none"))]))
     assert sorted(given(tmp_path, "a", "b")) == ["3", "GPU-7f"]
-    assert given(tmp_path, "none") == ["GPU-7f,3"], "one that asks for none sees what the worker sees"
+    assert given(tmp_path, "none") == ["GPU-7f,3"], "a job that requests no GPU sees those of the worker"
     run.cancel()
 
 
-def test_cpus_and_memory_bound_what_runs_at_once(c: Cluster, tmp_path: Path) -> None:
+def test_cpus_and_memory_limit_how_many_jobs_run_at_once(c: Cluster, tmp_path: Path) -> None:
     c.start_worker("w1", "--cpus", "2", "--memory", "1GiB", slots=8)
     c.wait_for_workers("w1")
     log = tmp_path / "log"
@@ -138,7 +138,7 @@ def test_cpus_and_memory_bound_what_runs_at_once(c: Cluster, tmp_path: Path) -> 
     for line in log.read_text().split():
         running += 1 if line == "+" else -1
         most = max(most, running)
-    assert most <= 4 + 2, "four halves of two CPUs, and two that need 400 MiB each"
+    assert most <= 4 + 2, "four jobs of half a CPU, and two that need 400 MiB each"
 
 
 def test_a_large_job_gets_its_turn_among_small_ones_that_never_end(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_large_job_gets_its_turn_among_small_ones_that_never_end(tmp_path: Pat
         c.start_worker("w1", "--cpus", "4", slots=8)
         c.wait_for_workers("w1")
         small = c.client.submit(DAG("small", [Job("s", command="sleep 0.1", cpus=1, foreach=3000)]))
-        until(lambda: c.client.status(small.id).summary.tally.get("COMPLETED", 0) > 4, "they go")
+        until(lambda: c.client.status(small.id).summary.tally.get("COMPLETED", 0) > 4, "the small jobs run")
         big = c.client.submit(DAG("big", [Job("b", command="true", cpus=4, priority=2)]))
         assert big.wait(30).ok
         assert small.status().state == "RUNNING"
@@ -190,7 +190,7 @@ def test_why_of_an_archived_run_is_answered(tmp_path: Path) -> None:
         first, *_ = runs = [c.client.submit(DAG("d", [Job("a", command="exit 3", retries=0)])) for _ in range(3)]
         for run in runs:
             run.wait(20)
-        until(lambda: first.id in [e.run for e in c.events() if isinstance(e, RunArchived)], "the first leaves")
+        until(lambda: first.id in [e.run for e in c.events() if isinstance(e, RunArchived)], "the first run leaves the memory")
         told = c.client.why(f"{first.id}/a")
         assert (told.state, [r.text for r in told.reasons], told.workers) == ("DEAD", ["it is over: DEAD: exit code 3"], [])
 
@@ -205,7 +205,7 @@ def test_why_explains_each_job_that_waits(c: Cluster, tmp_path: Path) -> None:
     ]
     run = c.client.submit(DAG("d", jobs))
     given(tmp_path, "a")
-    until(lambda: c.client.job(f"{run.id}/a")[0].state == "RUNNING", "it is known to run")
+    until(lambda: c.client.job(f"{run.id}/a")[0].state == "RUNNING", "the master knows that the job runs")
     found = {job.id: codes(c.client.why(f"{run.id}/{job.id}")) for job in jobs}
     assert found == {"a": ["running"], "b": ["parents"], "later": ["delayed"], "broken": ["no_worker"]}
     run.cancel()
@@ -228,7 +228,7 @@ def test_a_chain_stays_on_its_node_while_the_master_is_dead_and_moves_when_the_n
         given(tmp_path, "s2")
         (tmp_path / "s2.go").touch()
         given(tmp_path, "s3")
-        until(lambda: c.client.job(f"{run.id}/s3")[0].state == "RUNNING", "it is known to run")
+        until(lambda: c.client.job(f"{run.id}/s3")[0].state == "RUNNING", "the master knows that the job runs")
         (home,) = {c.client.job(f"{run.id}/s{n}")[0].worker for n in range(4)}
         assert home is not None
         (tmp_path / "s3.has").unlink()
@@ -242,7 +242,7 @@ def test_a_chain_stays_on_its_node_while_the_master_is_dead_and_moves_when_the_n
         _, story = c.client.job(f"{run.id}/s3")
         assert any(f"affinity released: worker {home}, where its parent ran, is LOST" in line for line in story), story
         counts = c.completions(run.id)
-        assert counts == {f"s{n}": 1 for n in range(6)}, "each is recorded once"
+        assert counts == {f"s{n}": 1 for n in range(6)}, "the end of each job is recorded once"
 
 
 # -- the example -----------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_submit_takes_commands_and_options_after_the_script(tmp_path: Path, fold
         assert c.cli("wait", run, "--quiet").returncode == 1
         assert c.cli("logs", f"{run}/mine").stdout == "hi"
         again = c.json("submit", str(folder / "s.py"), "one", "--cwd", str(folder), "--retries", "0")["run"]
-        assert c.cli("wait", again, "--quiet").returncode == 1, "its file is in a folder of its own, where helper is not"
+        assert c.cli("wait", again, "--quiet").returncode == 1, "the script is in a folder of its own, without the module helper"
         logs = c.cli("logs", f"{again}/s.py")
         assert "No module named 'helper'" in logs.stdout + logs.stderr
 
@@ -103,14 +103,14 @@ def test_with_a_cluster_of_this_machine_a_command_runs_here_too(tmp_path: Path, 
 
 
 # -- standard input --------------------------------------------------------------------------------
-def test_a_pipe_is_handed_on(c: Cluster, folder: Path) -> None:
+def test_a_pipe_on_standard_input_reaches_the_job(c: Cluster, folder: Path) -> None:
     done = c.cli("run", "--home", str(c.home), "--", "wc", "-c", cwd=folder, stdin="12345\n" * 200_000)
     assert (done.returncode, done.stdout.strip()) == (0, "1200000"), done.stderr
     done = c.cli("run", "--home", str(c.home), "--no-stdin", "--", "wc", "-c", cwd=folder, stdin="12345\n")
     assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
 
 
-def test_a_file_is_handed_on_to_every_attempt(c: Cluster, folder: Path) -> None:
+def test_a_file_on_standard_input_reaches_every_attempt(c: Cluster, folder: Path) -> None:
     script = "cat; [ $TITAN_ATTEMPT = 2 ]"
     with (folder / "data").open("rb") as file:
         done = c.cli("run", "--home", str(c.home), "--retries", "1", "--", "sh", "-c", script, cwd=folder, stdin=file)
@@ -170,7 +170,9 @@ def test_the_folder_travels_on_request(folder: Path, tmp_path: Path) -> None:
 
 
 # -- the cluster that takes it ---------------------------------------------------------------------
-def test_the_first_line_names_the_cluster_and_options_of_a_private_one_are_not_silent(folder: Path, tmp_path: Path) -> None:
+def test_the_first_line_names_the_cluster_and_unused_options_of_a_private_cluster_are_reported(
+    folder: Path, tmp_path: Path
+) -> None:
     with cluster(tmp_path / "c", settings=QUIET) as c:
         c.start_workers("w1")
         done = c.cli("run", "--workers", "4", "--slots", "2", "--", "sh", "-c", "pwd; echo $MINE", cwd=folder, env={"MINE": "yes"})

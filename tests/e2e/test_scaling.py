@@ -44,8 +44,8 @@ def most_at_once(c: Cluster) -> int:
 
 def wait_until_scaled_down(c: Cluster) -> None:
     until(lambda: not burst_processes(c), "the burst workers' processes end", 30)
-    until(lambda: not any(row.bursts or row.leaving for row in c.client.scale()), "the master knows it", 10)
-    until(lambda: not list((c.home / "burst").iterdir()), "and their homes are gone", 10)
+    until(lambda: not any(row.bursts or row.leaving for row in c.client.scale()), "the master knows that they have left", 10)
+    until(lambda: not list((c.home / "burst").iterdir()), "the homes of the burst workers are gone", 10)
     assert [w.name for w in c.client.workers()] == ["w1"]
 
 
@@ -55,7 +55,7 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def test_sixty_jobs_of_a_second_on_one_slot(c: Cluster) -> None:
+def test_burst_workers_run_sixty_jobs_and_leave_when_no_job_is_left(c: Cluster) -> None:
     began = time.monotonic()
     run = c.client.submit(DAG("sixty", [Job(f"j{i}", command="sleep 1") for i in range(60)]))
     until(lambda: len(burst_processes(c)) == 8, "eight burst workers are started")
@@ -71,18 +71,18 @@ def test_sixty_jobs_of_a_second_on_one_slot(c: Cluster) -> None:
     lost = [event for event in c.events() if isinstance(event, ev.JobsLost)]
     assert {event.reason for event in lost} <= {"handed back by its worker"}, lost
     assert not [event for event in c.events() if isinstance(event, ev.WorkerLost)]
-    assert {job.worker for job in run.status().jobs} == workers, "the names of those that left stay known"
+    assert {job.worker for job in run.status().jobs} == workers, "the jobs keep the names of workers that left"
 
 
-def test_the_same_when_the_master_is_killed_while_they_run(c: Cluster) -> None:
+def test_burst_workers_run_sixty_jobs_although_the_master_is_killed(c: Cluster) -> None:
     run = c.client.submit(DAG("sixty", [Job(f"j{i}", command="sleep 1") for i in range(60)]))
     until(lambda: sum(w.name.startswith("burst-") and w.held > 0 for w in c.client.workers()) == 8, "eight burst workers work")
     before = burst_processes(c)
     c.kill_master()
-    until(lambda: not any(alive(pid) for pid in before), "they end with their master", 10)
+    until(lambda: not any(alive(pid) for pid in before), "the burst workers end with their master", 10)
     c.start_master(*SCALED)
-    until(lambda: len(burst_processes(c)) == 8, "new ones are started")
-    assert not set(before.values()) & set(burst_processes(c).values()), "their names are new"
+    until(lambda: len(burst_processes(c)) == 8, "new burst workers are started")
+    assert not set(before.values()) & set(burst_processes(c).values()), "the new burst workers have new names"
     assert run.wait(110).ok
     wait_until_scaled_down(c)
     counts = c.completions(run.id)
@@ -95,11 +95,11 @@ def test_a_burst_worker_that_is_killed_is_replaced(c: Cluster) -> None:
     go = c.base / "go"
     wait = f"while [ ! -e {go} ]; do sleep 0.05; done"
     run = c.client.submit(DAG("wait", [Job(f"j{i}", command=wait) for i in range(6)]))
-    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 6, "all run")
+    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 6, "all jobs run")
     pid, name = next(iter(burst_processes(c).items()))
     os.kill(pid, signal.SIGKILL)
-    until(lambda: name not in burst_processes(c).values(), "it is gone")
-    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 6, "all run again")
+    until(lambda: name not in burst_processes(c).values(), "the killed burst worker is gone")
+    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 6, "all jobs run again")
     go.touch()
     assert run.wait(30).ok
     wait_until_scaled_down(c)
@@ -109,7 +109,7 @@ def test_a_burst_worker_that_is_killed_is_replaced(c: Cluster) -> None:
 
 def test_a_master_that_stops_takes_its_burst_workers_along(c: Cluster) -> None:
     run = c.client.submit(DAG("wait", [Job(f"j{i}", command="sleep 300") for i in range(4)]))
-    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 4, "all run")
+    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 4, "all jobs run")
     assert c.master is not None
     c.master.terminate()
     assert c.master.wait() == 0
@@ -123,7 +123,7 @@ def test_a_master_that_stops_takes_its_burst_workers_along(c: Cluster) -> None:
 def test_scale_shows_the_last_decision_and_its_reason(c: Cluster) -> None:
     (row,) = c.json("scale")
     assert (row["rule"], row["least"], row["most"], row["bursts"], row["demand"]) == ("GENERAL", 0, 8, [], 0)
-    until(lambda: c.json("scale")[0]["looked_at"], "it has looked")
+    until(lambda: c.json("scale")[0]["looked_at"], "the master has looked at the demand")
     assert c.json("scale")[0]["decision"] == "no change: nothing is queued"
     run = c.client.submit(DAG("three", [Job(f"j{i}", command="sleep 300") for i in range(4)]))
     until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 4, "burst workers run them")
@@ -153,9 +153,9 @@ def test_a_worker_is_drained(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", slots=1) as c:
         go = c.base / "go"
         run = c.client.submit(DAG("d", [Job(f"j{i}", command=f"while [ ! -e {go} ]; do sleep 0.02; done") for i in range(2)]))
-        until(lambda: any(job.state == "RUNNING" for job in run.status().jobs), "one runs")
+        until(lambda: any(job.state == "RUNNING" for job in run.status().jobs), "one job runs")
         assert c.json("workers", "drain", "w1") == {"name": "w1", "state": "ALIVE", "held": 2}
-        until(lambda: c.worker("w1").state == "DRAINING", "it drains")
+        until(lambda: c.worker("w1").state == "DRAINING", "the worker drains")
         late = c.cli("workers", "stop", "w1", "--timeout", "0.3")
         assert (late.returncode, late.stdout) == (1, "worker w1 still has jobs to finish after 0.3 s: --now kills them\n")
         go.touch()
@@ -171,7 +171,7 @@ def test_a_worker_is_drained(tmp_path: Path) -> None:
 def test_a_worker_is_stopped_at_once_and_its_jobs_run_elsewhere(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", "w2", slots=1) as c:
         run = c.client.submit(DAG("d", [Job("a", command='[ "$TITAN_ATTEMPT" = 2 ] || sleep 300')]))
-        until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
+        until(lambda: run.status().jobs[0].state == "RUNNING", "the job runs")
         name = run.status().jobs[0].worker
         assert name is not None
         done = c.cli("workers", "stop", name, "--now")
@@ -193,7 +193,7 @@ def test_a_worker_that_was_away_gets_the_order_to_drain_on_its_return(tmp_path: 
         finally:
             os.kill(worker.pid, signal.SIGCONT)
         assert worker.wait(30) == 0
-        until(lambda: c.worker("w1").state in ("LEFT", "LOST"), "it has left, perhaps before it was connected again")
+        until(lambda: c.worker("w1").state in ("LEFT", "LOST"), "the worker has left, perhaps before it was connected again")
         assert any(isinstance(e, ev.WorkerAsked) for e in c.events())
 
 
@@ -202,7 +202,7 @@ def test_workers_that_are_gone_for_long_are_forgotten_and_their_names_are_not(tm
         run = c.client.submit(DAG("d", [Job("a", command="true")]))
         assert run.wait(20).ok
         c.workers["w1"].terminate()
-        until(lambda: not c.client.workers(), "it is forgotten")
+        until(lambda: not c.client.workers(), "the worker is forgotten")
         assert run.status().jobs[0].worker == "w1"
         assert "on w1" in "\n".join(c.client.job(f"{run.id}/a")[1])
         c.restart_master()

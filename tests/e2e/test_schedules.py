@@ -38,7 +38,7 @@ def test_after_a_kill_each_catch_up_policy_runs_its_missed_times(tmp_path: Path)
         for policy in POLICIES:
             dag = DAG(policy, [Job("tell", command="echo $TITAN_SCHEDULED_AT")])
             made.client.schedules.add(policy, dag, cron="* * * * * *", overlap="queue", catch_up=policy)
-        until(lambda: all(s.fired >= 2 for s in made.client.schedules.list()), "each has fired twice")
+        until(lambda: all(s.fired >= 2 for s in made.client.schedules.list()), "each schedule has fired twice")
         made.kill_master()
         back_at = time.time() + DOWN_S
         until(lambda: time.time() >= back_at, "the master was away", DOWN_S + 20)
@@ -49,7 +49,7 @@ def test_after_a_kill_each_catch_up_policy_runs_its_missed_times(tmp_path: Path)
             states = made.client.schedules.list()
             return all(s.waiting == 0 and s.last_at is not None and s.last_at > back_at for s in states)
 
-        until(is_done, "all have caught up", 60 + 2 * DOWN_S)
+        until(is_done, "all schedules have caught up", 60 + 2 * DOWN_S)
         for policy in POLICIES:
             made.client.schedules.pause(policy)
         until(lambda: all(run.over for run in made.client.runs(10_000)), "the runs are over", 60)
@@ -146,7 +146,7 @@ def test_commands_about_an_unknown_schedule_are_refused(c: Cluster) -> None:
 def test_the_example_runs_by_the_clock(c: Cluster) -> None:
     added = c.cli("schedule", "add", "samples", str(EXAMPLE / "pipeline.yaml"), "--cron", "* * * * * *", "--tz", "Europe/Berlin")
     assert added.returncode == 0, added.stderr
-    first = until(lambda: c.client.schedules.get("samples").last_run, "it fires")
+    first = until(lambda: c.client.schedules.get("samples").last_run, "the schedule fires")
     c.client.schedules.remove("samples")
     assert first is not None and c.client.run(first).wait(60).ok
     said = c.output(f"{first}/report").decode()
@@ -194,12 +194,12 @@ def test_a_deadline_survives_the_master(tmp_path: Path) -> None:
         assert [e.run for e in made.events() if isinstance(e, ev.RunExpired)] == [run]
 
 
-def test_a_deadline_on_the_command_line(c: Cluster) -> None:
+def test_a_deadline_on_the_command_line_ends_the_run(c: Cluster) -> None:
     done = c.cli("run", "--deadline", "0.5", "--", "sleep", "600")
     assert done.returncode == 1
 
 
-def test_a_job_that_runs_at_a_time(c: Cluster) -> None:
+def test_a_job_with_run_at_starts_at_that_time(c: Cluster) -> None:
     at = time.time() + 0.5
     dag = DAG("at", [Job("a", command="true", run_at=at), Job("b", command="true", run_at=datetime.fromtimestamp(at - 100))])
     jobs = {job.id: job for job in jobs_of(c, dag)}

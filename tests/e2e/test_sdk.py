@@ -169,7 +169,7 @@ def test_a_client_outlives_its_master(tmp_path: Path) -> None:
         go = tmp_path / "go"
         jobs = [Job("a", command=f"echo early; {until_there(go)}; echo late"), Job("b", command="true", parents=["a"])]
         run = client.submit(DAG("wait", jobs))
-        until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
+        until(lambda: run.status().jobs[0].state == "RUNNING", "the job runs")
         waiter = Waiter(c.address, run.id)
         changes, log = run.events(), client.logs(f"{run.id}/a", follow=True)
         assert {(change.job, change.state) for change in (next(changes), next(changes))} == {("a", "RUNNING"), ("b", "WAITING")}

@@ -136,7 +136,7 @@ def jobs(folder: Path) -> list[Job]:
     ]
 
 
-def test_jobs_have_their_secrets_and_no_disk_log_or_answer_has(one: Cluster, tmp_path: Path) -> None:
+def test_jobs_have_their_secrets_and_no_file_log_or_answer_contains_them(one: Cluster, tmp_path: Path) -> None:
     set_secrets(one)
     one.restart_master()
     one.wait_for_workers("ada")

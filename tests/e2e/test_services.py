@@ -120,7 +120,7 @@ def test_a_service_that_crashes_backs_off_shows_why_and_leaks_nothing(one: Clust
     def starts() -> list[str]:
         return (tmp_path / "starts").read_text().split("\n")[:-1] if (tmp_path / "starts").exists() else []
 
-    until(lambda: len(starts()) >= 7, "it was started seven times")
+    until(lambda: len(starts()) >= 7, "the service was started seven times")
     s = seen(one, lambda s: s.restarts >= 6, "the master knows of it")
     assert s.state == "RUNNING" and s.reason == "exit code 7"
     _, story = one.client.job(f"{run.id}/bad")
@@ -145,14 +145,14 @@ def test_a_sick_service_is_restarted_at_the_same_address(one: Cluster, tmp_path:
     before = ready(one)
     sick = Path(f"{serving.pids_file}.sick")
     sick.touch()
-    until(lambda: len(serving.pids) >= 2, "it is started anew")
+    until(lambda: len(serving.pids) >= 2, "the service is started again")
     sick.unlink()
     after = seen(one, lambda s: s.state == "READY" and s.restarts, "READY again")
     assert after.address == before.address and "503" in after.reason
     assert not alive(serving.pids[0])
 
 
-def test_a_health_check_by_command(one: Cluster, tmp_path: Path) -> None:
+def test_a_command_can_be_the_health_check(one: Cluster, tmp_path: Path) -> None:
     health = {"command": f"test -e {tmp_path}/fine || {{ echo not yet; exit 3; }}", "interval": 0.1}
     one.client.submit(DAG("d", [Job("s", type="service", command="exec sleep 1000", health=health)]))
     s = seen(one, lambda s: s.reason, "a check failed")
@@ -178,7 +178,7 @@ def test_a_port_in_use_is_refused_at_once_and_another_worker_tried(tmp_path: Pat
 def test_two_services_of_a_worker_cannot_have_one_port(one: Cluster, tmp_path: Path) -> None:
     port = free_port()
     run = one.client.submit(DAG("d", [Job(n, type="service", command="sleep 1000", port=port, health="none") for n in "ab"]))
-    until(lambda: "DEAD" in [j.state for j in run.status().jobs], "one of them is refused")
+    until(lambda: "DEAD" in [j.state for j in run.status().jobs], "one of the two services is refused")
     (dead,) = [j for j in run.status().jobs if j.state == "DEAD"]
     assert f"port {port} is in use here by another service of this worker" in dead.reason
 
@@ -189,7 +189,7 @@ def test_a_kill_of_the_master_does_not_affect_a_service(tmp_path: Path) -> None:
         run = c.client.submit(DAG("d", [serving.job]))
         before = ready(c)
         c.restart_master()
-        assert c.client.services()[0].state == "READY", "it is READY as soon as the master is there again"
+        assert c.client.services()[0].state == "READY", "the service is READY as soon as the master is there again"
         c.wait_for_workers("ada")
         after = ready(c)
         assert (after.address, after.since, after.attempt) == (before.address, before.since, 1)
@@ -238,7 +238,7 @@ def test_a_replacement_becomes_ready_before_the_old_process_is_stopped(one: Clus
     before = ready(one)
     assert one.json("replace", f"{run.id}/web", "--command", "exit 9") == {"target": f"{run.id}/web", "rolling": True}
     held = seen(one, lambda s: s.attempt == 2 and s.reason == "exit code 9", "the new one crashes")
-    assert (held.state, held.address) == ("READY", before.address) and alive(serving.pids[0]), "the old one serves"
+    assert (held.state, held.address) == ("READY", before.address) and alive(serving.pids[0]), "the old process serves"
     assert one.client.replace(f"{run.id}/web", Job("x", file=tmp_path / "s" / "server.py")) is False
     after = seen(one, lambda s: s.attempt == 3 and s.address != before.address, "the new one is READY")
     assert after.state == "READY" and alive(serving.pids[1])

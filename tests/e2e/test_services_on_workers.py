@@ -54,17 +54,17 @@ def is_free(port: int) -> bool:
     return True
 
 
-# -- what it takes up ------------------------------------------------------------------------------
+# -- resources -------------------------------------------------------------------------------------
 def test_a_service_keeps_its_gpu_over_its_restarts_and_why_names_it_to_waiting_jobs(c: Cluster, tmp_path: Path) -> None:
     c.start_worker("g1", "--gpus", "1", slots=3)
     c.wait_for_workers("g1")
     log = tmp_path / "log"
     crash = Job("s", type="service", command=NOTE.format(log=log) + "exit 3", gpus=1, restart={"backoff": 0.05, "backoff_max": 0.1})
     run = c.client.submit(DAG("d", [crash]))
-    until(lambda: len(lines(log)) >= 4, "it was restarted")
+    until(lambda: len(lines(log)) >= 4, "the service was restarted")
     assert {tuple(line[1:]) for line in lines(log)} == {(lines(log)[0][1], "0")}, "its port and its GPU stay its own"
     other = c.client.submit(DAG("other", [Job("train", command=f"echo $CUDA_VISIBLE_DEVICES >{tmp_path}/train", gpus=1)]))
-    told = until(lambda: why if (why := c.client.why(f"{other.id}/train")).workers else None, "why tells of the worker")
+    told = until(lambda: why if (why := c.client.why(f"{other.id}/train")).workers else None, "the reason names the worker")
     assert told is not None
     assert [r.code for r in told.workers[0].reasons] == ["resources_busy"]
     assert c.client.stop(run.id) == 1 and other.wait(20).ok
@@ -82,7 +82,7 @@ def test_a_service_that_no_worker_can_run_waits_and_says_why(c: Cluster) -> None
     assert f"it is QUEUED itself: `titan why {run.id}/web`" in waits.reasons[1].text
     assert "waits for the service web to be READY: it is QUEUED itself" in c.cli("why", f"{run.id}/user").stdout
     c.start_worker("edge", "--capability", "EDGE", "--capability", "GENERAL")
-    until(lambda: c.client.job(f"{run.id}/user")[0].state == "COMPLETED", "its child ran")
+    until(lambda: c.client.job(f"{run.id}/user")[0].state == "COMPLETED", "the child of the service ran")
 
 
 def test_a_limit_holds_for_each_process_of_a_service_and_is_named(c: Cluster, tmp_path: Path) -> None:
@@ -99,12 +99,15 @@ def test_a_limit_holds_for_each_process_of_a_service_and_is_named(c: Cluster, tm
     )
     greedy = Job("s", type="service", file=hog, limits={"memory": "96MiB"}, health="none", restart={"backoff": 0.05})
     run = c.client.submit(DAG("d", [greedy]))
-    until(lambda: service(c, run.id).restarts >= 3, "it was killed three times")
+    until(lambda: service(c, run.id).restarts >= 3, "the service was killed three times")
     assert service(c, run.id).reason == "used more than its memory limit of 96 MiB"
     assert "used more than its memory limit of 96 MiB" in c.client.job(f"{run.id}/s")[1][-1]
     (tmp_path / "good").touch()
     count = len(lines(tmp_path / "log"))
-    until(lambda: len(lines(tmp_path / "log")) > count or service(c, run.id).state == "READY", "one that is content")
+    until(
+        lambda: len(lines(tmp_path / "log")) > count or service(c, run.id).state == "READY",
+        "a process that stays within the limit is started",
+    )
     pid = int(lines(tmp_path / "log")[-1][0])
     until(lambda: alive(int(lines(tmp_path / "log")[-1][0])) and service(c, run.id).state == "READY", "it is READY")
     pid = int(lines(tmp_path / "log")[-1][0])
@@ -114,9 +117,9 @@ def test_a_limit_holds_for_each_process_of_a_service_and_is_named(c: Cluster, tm
         return [n for at, names, _ in os.walk("/sys/fs/cgroup") if mark in os.path.basename(at) for n in names]
 
     until(lambda: len(set(groups())) == 1, "the groups of the processes that were killed are gone")
-    assert alive(pid), "and the one that runs was let alone"
+    assert alive(pid), "the running process was left alone"
     assert c.client.stop(run.id) == 1
-    until(lambda: not groups(), "its own group is gone")
+    until(lambda: not groups(), "the group of the running process is gone")
 
 
 def test_the_log_of_a_service_is_bounded_over_all_its_processes(c: Cluster, tmp_path: Path) -> None:
@@ -124,9 +127,9 @@ def test_the_log_of_a_service_is_bounded_over_all_its_processes(c: Cluster, tmp_
     c.wait_for_workers("w1")
     talk = NOTE.format(log=tmp_path / "log") + "head -c 400000 /dev/zero | tr '\\0' x; exit 1"
     run = c.client.submit(DAG("d", [Job("s", type="service", command=talk, restart={"backoff": 0.05, "backoff_max": 0.1})]))
-    until(lambda: len(lines(tmp_path / "log")) >= 6, "it has had six processes")
+    until(lambda: len(lines(tmp_path / "log")) >= 6, "the service has had six processes")
     assert c.client.stop(run.id) == 1
-    until(lambda: c.worker("w1").held == 0, "its attempt is over")
+    until(lambda: c.worker("w1").held == 0, "the attempt of the service is over")
     kept = c.output(f"{run.id}/s", stream=1)
     assert 800_000 <= kept.count(b"x") <= 1 << 20, "some of the second process, none of the fifth"
     local = list((c.worker_home("w1") / "titan_workspace").rglob("*.stdout"))
@@ -159,7 +162,7 @@ def test_a_hundred_crashes_leave_no_descriptor_port_slot_or_process(c: Cluster, 
         until(look, f"it has crashed {crashes} times", 120.0)
         return max(seen)
 
-    until(lambda: len(lines(log)) >= 10, "it has begun")
+    until(lambda: len(lines(log)) >= 10, "the service has begun")
     before = most_until(40)
     until(lambda: len(lines(log)) >= 100, "it has crashed a hundred times", 120.0)
     assert abs(most_until(130) - before) <= 4
@@ -182,7 +185,7 @@ def test_a_service_lives_and_is_restarted_while_there_is_no_master(tmp_path: Pat
         first = int(lines(log)[0][0])
         assert alive(first)
         os.kill(first, signal.SIGKILL)
-        until(lambda: len(lines(log)) == 2 and alive(int(lines(log)[1][0])), "its worker starts it again, with nobody to ask")
+        until(lambda: len(lines(log)) == 2 and alive(int(lines(log)[1][0])), "the worker starts the service again without a master")
         c.start_master()
         c.wait_for_workers("w1")
         until(lambda: service(c, run.id).restarts == 1 and service(c, run.id).state == "READY", "the master hears of it")
@@ -201,7 +204,7 @@ def test_a_worker_that_is_killed_leaves_no_process_and_no_port(tmp_path: Path) -
         assert before.worker is not None
         c.kill_worker(before.worker)
         until(lambda: not alive(int(lines(log)[0][0])), "its process ends with its worker")
-        until(lambda: (now := service(c, run.id)).state == "READY" and now.worker != before.worker, "it moved", 40.0)
+        until(lambda: (now := service(c, run.id)).state == "READY" and now.worker != before.worker, "the service moved", 40.0)
         assert service(c, run.id).attempt == 2
         told = c.client.why(f"{run.id}/s")
         assert [r.code for r in told.reasons] == ["ready"]

@@ -50,7 +50,7 @@ def test_nothing_is_submitted_if_one_document_is_wrong(c: Cluster, file: Path) -
     [("run",), ("save", "both"), ("add", "last"), ("simulate",), ("schedule", "add", "both", "--every", "1d")],
     ids=lambda words: words[0],
 )
-def test_other_commands_name_the_one_that_takes_several(c: Cluster, file: Path, words: tuple[str, ...]) -> None:
+def test_other_commands_refuse_several_pipelines_and_name_titan_submit(c: Cluster, file: Path, words: tuple[str, ...]) -> None:
     refused = c.cli(*words, str(file))
     assert refused.returncode == 2, refused
     assert "both.yaml:5: ---: a second pipeline begins: only `titan submit` takes several" in refused.stderr

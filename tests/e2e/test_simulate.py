@@ -74,7 +74,7 @@ def test_durations_can_be_given_in_a_file(c: Cluster, naps: Path, tmp_path: Path
     about = told["durations"]
     assert (about["from_file"], about["assumed_jobs"], about["runs"]) == (NAPS + 1, ["last"], [])
     (prediction,) = told["predictions"]
-    assert prediction["attempts"] == NAPS + 2 + 2, "one fails twice"
+    assert prediction["attempts"] == NAPS + 2 + 2, "one job fails twice"
     assert prediction["makespan"] == pytest.approx(10 + 5.5 + 7, abs=0.7)
     text = c.cli("simulate", str(naps), "--durations", str(file), env=alone)
     assert text.returncode == 0

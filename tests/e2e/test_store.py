@@ -79,7 +79,7 @@ def test_messages_and_elements_reach_the_waiting_clients(store: StoreServer) -> 
     got: list[Any] = []
     waiting = threading.Thread(target=lambda: got.append(store.client().blpop(["q1", "q2"], timeout=20)))
     waiting.start()
-    until(lambda: c.info("clients")["blocked_clients"] == 1, "somebody waits")
+    until(lambda: c.info("clients")["blocked_clients"] == 1, "a client waits")
     c.rpush("q2", "v")
     waiting.join(20)
     assert [list(one) for one in got] == [[b"q2", b"v"]]
@@ -208,7 +208,7 @@ def test_bad_clients_affect_no_other_client_and_cost_no_memory(store: StoreServe
     assert store.memory() - before < 100 << 20
     for s in (*bad, greedy):
         s.close()
-    until(lambda: c.info("clients")["connected_clients"] == 1, "they are gone")
+    until(lambda: c.info("clients")["connected_clients"] == 1, "the bad clients are disconnected")
 
 
 def test_a_bad_request_is_answered_and_closed(store: StoreServer) -> None:
@@ -248,7 +248,7 @@ def test_jobs_and_data_recover_together(tmp_path: Path) -> None:
         waiting = threading.Thread(target=lambda: got.append(store.execute("BLPOP", "q", 20)))
         waiting.start()
         with Client(c.address) as other:
-            until(lambda: other.store.execute("INFO", "clients").find(b"blocked_clients:1") >= 0, "somebody waits")
+            until(lambda: other.store.execute("INFO", "clients").find(b"blocked_clients:1") >= 0, "a client waits")
             assert store.get("n") == b"10", "others of this client do not wait behind it"
             other.store.rpush("q", "v")
         waiting.join(20)
@@ -269,7 +269,7 @@ def test_a_session_that_is_killed_does_not_hold_up_its_client(tmp_path: Path) ->
 
         waiting = threading.Thread(target=wait)
         waiting.start()
-        until(lambda: operator.info("clients")["blocked_clients"] == 1, "somebody waits")
+        until(lambda: operator.info("clients")["blocked_clients"] == 1, "a client waits")
         killed = operator.client_kill_filter(_type="normal")
         assert killed >= 1
         operator.rpush("q", "v")
@@ -316,7 +316,7 @@ def test_the_memory_limit_is_kept(tmp_path: Path, policy: str, refused: bool) ->
             assert refused and "command not allowed when used memory" in str(e)
         else:
             assert not refused
-        assert 50 < c.dbsize() < 110 and c.exists("k0"), "what was used last stays"
+        assert 50 < c.dbsize() < 110 and c.exists("k0"), "the most recently used keys stay"
         store.kill()
         store.start()
         assert store.client().dbsize() == c.dbsize()

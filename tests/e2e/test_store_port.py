@@ -52,7 +52,7 @@ def test_a_web_page_reaches_nothing(store: StoreServer, sent: bytes) -> None:
     c.set("k", "v")
     with store.raw() as s:
         s.sendall(sent)
-        assert b"+OK\r\n$" not in everything(s), "the connection ends before what follows"
+        assert b"+OK\r\n$" not in everything(s), "the connection ends before the commands that follow"
     assert c.get("k") == b"v"
     assert store.process is not None
     assert "a web page in a browser may have opened it" in store.process.err
@@ -91,7 +91,7 @@ def test_the_memory_of_all_clients_without_the_password_is_limited(guarded: Stor
             cut += 1
     c = guarded.client(password=SECRET)
     assert c.ping()
-    until(lambda: c.info("clients")["connected_clients"] < 300, "those that add to it are cut off")
+    until(lambda: c.info("clients")["connected_clients"] < 300, "clients that send more are disconnected")
     assert guarded.memory() - before < 200 << 20
     for s in many:
         s.close()
@@ -122,7 +122,7 @@ def test_no_more_clients_than_maxclients(store: StoreServer) -> None:
     with store.raw() as more:
         assert everything(more) == b"-ERR max number of clients reached\r\n"
     there.pop().close()
-    until(lambda: c.info("clients")["connected_clients"] == 4, "it is gone")
+    until(lambda: c.info("clients")["connected_clients"] == 4, "the closed client is gone")
     with store.raw() as more:
         more.sendall(b"PING\r\n")
         assert more.recv(64) == b"+PONG\r\n"
@@ -160,7 +160,7 @@ def test_idle_clients_are_disconnected_after_the_timeout(store: StoreServer) -> 
         b"*4000000000\r\n",
     ],
 )
-def test_headers_that_announce_much_cost_nothing(store: StoreServer, sent: bytes) -> None:
+def test_headers_that_announce_much_take_little_memory_and_delay_no_client(store: StoreServer, sent: bytes) -> None:
     c = store.client()
     before = store.memory()
     slow = 0.0
@@ -175,7 +175,7 @@ def test_headers_that_announce_much_cost_nothing(store: StoreServer, sent: bytes
     assert store.memory() - before < 50 << 20
 
 
-def test_a_batch_of_slow_commands_lets_others_in_between(store: StoreServer) -> None:
+def test_commands_of_others_are_served_between_the_commands_of_a_slow_batch(store: StoreServer) -> None:
     c = store.client()
     c.sadd("s", *range(100_000))
     with c.pipeline(transaction=False) as p:
@@ -185,7 +185,7 @@ def test_a_batch_of_slow_commands_lets_others_in_between(store: StoreServer) -> 
     batch = 60
     with store.raw() as slow:
         slow.sendall(b"SUNIONSTORE t s big\r\nSTRLEN none\r\n" * batch + b"QUIT\r\n")
-        until(lambda: c.scard("t") > 0, "the first is done")
+        until(lambda: c.scard("t") > 0, "the first command of the batch is done")
         served = 0
         while c.exists("t") and served < 10:  # each of these commands is served between two commands of the batch
             served += 1
@@ -195,11 +195,11 @@ def test_a_batch_of_slow_commands_lets_others_in_between(store: StoreServer) -> 
             done = slow.recv(1 << 20).count(b":200000\r\n")
         except BlockingIOError:
             done = 0
-        assert done < batch, "all of the batch came before the others"
+        assert done < batch, "the whole batch was executed before the commands of others"
         slow.setblocking(True)
         rest = everything(slow)
         assert done + rest.count(b":200000\r\n") == batch
-        assert (done + rest.count(b":0\r\n")) >= batch and rest.endswith(b"+OK\r\n"), "in order, to the end"
+        assert (done + rest.count(b":0\r\n")) >= batch and rest.endswith(b"+OK\r\n"), "the replies come in order, to the end"
 
 
 def test_a_command_with_too_much_work_is_refused(store: StoreServer) -> None:
@@ -259,7 +259,7 @@ def test_replies_that_are_not_read_are_bounded_over_all_clients(store: StoreServ
         s.close()
 
 
-def test_clients_that_want_no_answers_are_carried_out_to_the_end(store: StoreServer) -> None:
+def test_all_commands_of_clients_that_want_no_answers_are_executed(store: StoreServer) -> None:
     c = store.client()
     with store.raw() as s:
         s.sendall(b"CLIENT REPLY OFF\r\n" + b"INCR n\r\n" * 30_000 + b"CLIENT REPLY ON\r\nQUIT\r\n")

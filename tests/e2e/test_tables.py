@@ -54,12 +54,12 @@ def fill(c: Cluster) -> None:
     assert c.cli("save", cut("saved"), "p.yaml").returncode == 0
     assert c.cli("schedule", "add", cut("nightly"), "p.yaml", "--cron", "0 3 * * *").returncode == 0
     assert c.cli("secret", "set", cut("secret").replace("-", "_"), stdin="value").returncode == 0
-    until(lambda: {job.state for job in run.status().jobs} == {"DEAD", "PAUSED", "RUNNING"}, "each job is where it stays")
+    until(lambda: {job.state for job in run.status().jobs} == {"DEAD", "PAUSED", "RUNNING"}, "each job is in its last state")
     until(lambda: [service.state for service in c.client.services()] == ["READY"], "the service is READY")
 
 
 def cut(kind: str) -> str:
-    """A name of the greatest length that all kinds allow."""
+    """Return a name of 64 characters, the maximum that every kind of name allows."""
     return f"{kind}-{LONG}"[:64]
 
 
@@ -68,7 +68,7 @@ def on_terminal(c: Cluster, *args: str, **more: str) -> str:
 
 
 def table_of(text: str) -> list[str]:
-    """The lines of the tables in a command's output, which begin with a line of heads."""
+    """Return the lines of all tables in a command's output. A table begins with a line of heads."""
     lines: list[str] = []
     for part in text.split("\n\n"):
         rows = part.splitlines()

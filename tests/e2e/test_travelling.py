@@ -144,7 +144,7 @@ def test_classes_of_a_package_that_is_installed_to_be_edited(c: Cluster, tmp_pat
     ended("program.py", c.address, cwd=tmp_path)
 
 
-def test_classes_that_were_typed_in(c: Cluster, tmp_path: Path) -> None:
+def test_classes_typed_at_the_prompt_travel(c: Cluster, tmp_path: Path) -> None:
     """In a notebook or at the prompt, the main module has no file."""
     ended("-", c.address, cwd=tmp_path, stdin=PACKAGE + BODY)
 

@@ -133,10 +133,13 @@ def test_a_worker_is_killed_while_its_values_are_needed(tmp_path: Path) -> None:
     os.mkfifo(gate)
     with cluster(tmp_path / "c", "w1", settings=FAST) as c, Client(c.address) as client:
         future = client.compute(lengths(block(str(gate), make(3, 4 * MB)), make(4, 4 * MB)))
-        until(lambda: any(r.tally.get("COMPLETED") == 2 and r.tally.get("RUNNING") for r in client.runs(1)), "one is left")
+        until(
+            lambda: any(r.tally.get("COMPLETED") == 2 and r.tally.get("RUNNING") for r in client.runs(1)),
+            "only the blocking node is left",
+        )
         c.kill_worker("w1")
         c.start_workers("w2")
-        until(lambda: client.runs(1)[0].tally.get("RUNNING"), "it runs on the other worker")
+        until(lambda: client.runs(1)[0].tally.get("RUNNING"), "the node runs on the other worker")
         gate.write_text("through")
         assert future.result(RESULT_S) == [4 * MB + 20] * 2
 
@@ -149,7 +152,7 @@ def test_large_values_do_not_delay_heartbeats(tmp_path: Path) -> None:
         assert [job.attempt for job in status.jobs] == [1] * 4
 
 
-def test_values_of_one_machine_are_files_of_both_homes(tmp_path: Path) -> None:
+def test_values_on_one_machine_are_hard_links_in_both_homes(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1") as c, Client(c.address) as client:
         assert [len(value) for value in client.map(numbered, range(2), [3 * MB] * 2)] == [3 * MB + 20] * 2
         assert client.call(lambda: [bytearray(b"b" * 3 * MB)]).result(RESULT_S) == [bytearray(b"b" * 3 * MB)]

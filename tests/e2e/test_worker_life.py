@@ -95,12 +95,12 @@ def test_a_second_signal_stops_a_draining_worker_at_once(c: Cluster, tmp_path: P
     run = c.client.submit(DAG("again", [Job("a", command=gate.command, retries=0)]))
     gate.wait()
     os.kill(c.workers["w1"].pid, number)
-    until(lambda: c.worker("w1").state == "DRAINING", "it drains")
+    until(lambda: c.worker("w1").state == "DRAINING", "the worker drains")
     os.kill(c.workers["w1"].pid, number)
     assert c.workers["w1"].wait(5) == 0
     assert not processes_below(c.worker_home("w1"))
     assert not alive(gate.pids[0])
-    until(lambda: state(run) == "QUEUED", "it is queued again")
+    until(lambda: state(run) == "QUEUED", "the job is queued again")
     c.start_workers("w2")
     gate.wait(times=2)
     gate.open()
@@ -119,7 +119,7 @@ def test_an_idle_worker_leaves_at_once(c: Cluster) -> None:
 def test_a_worker_that_never_found_its_master_ends_on_sigterm(c: Cluster) -> None:
     c.kill_master()
     worker = c.start_worker("w1")
-    until(lambda: "no master answers" in worker.err, "it dials")
+    until(lambda: "no master answers" in worker.err, "the worker tries to connect")
     worker.terminate()
     assert worker.wait(5) == 0
 
@@ -158,7 +158,7 @@ def test_a_job_that_takes_down_two_workers_is_poison(fast: Cluster, tmp_path: Pa
     assert fast.client.submit(DAG("after", [Job("a", command="true")])).wait(20).ok
 
 
-def test_the_same_worker_again_after_its_death(c: Cluster, tmp_path: Path) -> None:
+def test_a_worker_that_is_started_again_after_its_death_runs_its_job_again(c: Cluster, tmp_path: Path) -> None:
     """The new process does not hold the attempts of the old one. The master learns this at its
     registration, not only at the deadline."""
     gate = Gate(tmp_path)
@@ -207,10 +207,10 @@ def test_a_job_runs_on_without_its_master_and_is_reported_to_the_next(c: Cluster
     after.wait()
     c.kill_master()
     during.open()
-    until(lambda: not alive(during.pids[0]), "one job ends while nobody is there")
+    until(lambda: not alive(during.pids[0]), "one job ends while no master runs")
     c.start_master()
     c.wait_for_workers("w1")
-    until(lambda: state(run) == "COMPLETED", "it is reported")
+    until(lambda: state(run) == "COMPLETED", "the job is reported")
     assert state(run, 1) == "RUNNING"
     after.open()
     assert run.wait(20).ok
@@ -280,15 +280,15 @@ def test_a_killed_worker_leaves_no_sockets_behind_for_ever(c: Cluster, monkeypat
         assert list(sockets.iterdir()) == []
 
 
-def test_where_a_worker_is_can_be_read(c: Cluster) -> None:
+def test_a_file_in_its_home_names_a_worker_its_master_and_its_pid(c: Cluster) -> None:
     c.start_workers("w1")
     note = c.worker_home("w1") / "worker.json"
-    until(note.exists, "it has heard that it is registered")
+    until(note.exists, "the worker knows that it is registered")
     about = json.loads(note.read_text())
     assert about == {"name": "w1", "master": c.address, "pid": c.workers["w1"].pid}
 
 
-def test_a_worker_that_can_write_no_note_of_itself_works_on(c: Cluster) -> None:
+def test_a_worker_that_cannot_write_this_file_works_on(c: Cluster) -> None:
     """The home's disk became full at that moment. Earlier, the worker then registered again and
     again."""
     home = c.worker_home("w1")

@@ -62,14 +62,14 @@ def test_jobs_with_unfinished_messages_do_not_exhaust_the_memory_of_their_worker
         jobs = [Job(f"g{n}", command=[sys.executable, str(script), str(told)], retries=0, timeout=150) for n in range(JOBS)]
         run = c.client.submit(DAG("greedy", jobs))
         notes = [told / f"g{n}" for n in range(JOBS)]
-        until(lambda: all(note.exists() and note.read_text() for note in notes), "all have said what they could", 90.0)
+        until(lambda: all(note.exists() and note.read_text() for note in notes), "all jobs have sent their messages", 90.0)
         refused = [int(note.read_text()) for note in notes]
         grown = peak_mib(c.workers["w1"].pid) - before
         assert grown < MOST_MIB, f"the worker has grown by {grown:.0f} MiB"
-        assert sum(refused) > JOBS * CONNECTIONS / 2, "what does not fit is refused"
+        assert sum(refused) > JOBS * CONNECTIONS / 2, "requests that do not fit are refused"
         beside = c.client.submit(
             DAG("beside", [Job("b", command="titan context set said yes && titan context get said", retries=0)])
         )
         (told / "go").touch()
         assert run.wait(timeout=60).ok
-        assert beside.wait(timeout=60).ok, "the worker hears the jobs that ask for little"
+        assert beside.wait(timeout=60).ok, "the worker answers small requests of other jobs"

@@ -1,4 +1,4 @@
-"""Wrong inputs of somebody who is new: each is one line that names the fix, and never a traceback.
+"""Wrong inputs of a new user. The error of each is one line that names the fix, never a traceback.
 
 The same line comes on a terminal of 80 columns, in the POSIX locale, as another user, on a
 read-only and on a full file system, because the input is checked before anything is written. The
@@ -106,7 +106,7 @@ ALONE = [
     Wrong(("worker", "--home", "h", "--keep", "5"), 2, "give a unit, as in 5s or 7d"),
     Wrong(("worker", "--home", "h", "--master", "http://127.0.0.1:9090"), 2, "give HOST:PORT, for example 127.0.0.1:9090"),
 ]
-"""Of somebody without a cluster."""
+"""Wrong inputs of a user without a cluster."""
 ASKING = [
     Wrong(("run", "okk.yaml"), 2, "does not exist: check the path"),
     Wrong(("schedule", "add", "s", "ok.yaml", "--every", "0"), 2, "an interval is at least 1 second"),
@@ -131,7 +131,7 @@ ASKING = [
     Wrong(("run", "--requirement", "GPUU", "--timeout", "abc", "--", "true"), 2, "such as 90s"),
     Wrong(("cancel",), 2, "--all"),
 ]
-"""Of somebody with a cluster."""
+"""Wrong inputs of a user with a cluster."""
 UNUSABLE = "choose another with --home"
 NEED_A_HOME = [
     ("run", "--home", "h", "--", "true"),
@@ -143,7 +143,7 @@ NEED_A_HOME = [
 
 
 class Place(NamedTuple):
-    """Where a user types."""
+    """A place where a user types a command."""
 
     name: str
     folder: Path
@@ -155,7 +155,7 @@ class Place(NamedTuple):
         return self.name in ("pipes", "terminal")
 
     def type(self, words: tuple[str, ...], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        """`titan WORDS`, in the POSIX locale and 80 columns."""
+        """Run `titan WORDS` in the POSIX locale and 80 columns."""
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
         env = {**keep, "LANG": "C", "LC_ALL": "C", **env}
         if self.terminal:
@@ -168,7 +168,7 @@ class Place(NamedTuple):
 
 
 def _on_terminal(words: tuple[str, ...], server: Path, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """All that a terminal of 80 columns gets counts as stderr."""
+    """Run the command in a terminal of 80 columns. The result has all its output as stderr."""
     master, slave = pty.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -195,7 +195,7 @@ MOUNTED = ("unshare", "-m", "sh", "-c", _MOUNT, "sh")
 
 @pytest.fixture(scope="module")
 def places() -> Iterator[list[Place]]:
-    """A shell with pipes, a terminal, another user, a read-only and a full file system."""
+    """Provide a shell with pipes, a terminal, another user, a read-only and a full file system."""
     if os.geteuid():
         pytest.skip("needs the right to mount a disk and to become another user")
     with tempfile.TemporaryDirectory(prefix="t") as scratch, contextlib.ExitStack() as stack:
@@ -224,14 +224,14 @@ def places() -> Iterator[list[Place]]:
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster with a run, which has a job."""
+    """Provide a cluster with a run of one job."""
     with cluster(tmp_path_factory.mktemp("asked") / "c", "w1", settings=QUIET) as c:
         assert c.client.submit(DAG("d", [Job("a", command="true")])).wait(timeout=60).ok
         yield c
 
 
 def only_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The error, which has to be the only one."""
+    """Return the error line. Fail if there are several."""
     assert "Traceback" not in done.stderr and "CRITICAL" not in done.stderr, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith(("titan: ", "Error: "))]
     assert len(lines) == 1, done.stderr
