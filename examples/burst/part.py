@@ -1,4 +1,4 @@
-"""One part of the work: takes a second, and leaves what it found in the run's shared folder."""
+"""One part of the work: takes a second, and writes its number to the run's shared folder."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""Adds up what the parts have found."""
+"""Adds up the numbers of the parts."""
 
 import pathlib
 import sys

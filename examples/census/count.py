@@ -20,14 +20,14 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class Census:
-    """What one file holds. `functions` are [name, first line, lines, branches]."""
+    """Counts of one file. `functions` are [name, first line, lines, branches]."""
 
     def __init__(self) -> None:
         self.classes = 0
         self.branches = 0
         self.functions: list[list[str | int]] = []
         self._names: list[str] = []
-        self._counts = [0]  # of the module, then of each function that we are in
+        self._counts = [0]  # branches of the module, then of each enclosing function
 
     def count(self, tree: ast.AST) -> None:
         for node in ast.iter_child_nodes(tree):
@@ -57,11 +57,11 @@ class Census:
 
 
 def count_file(path: Path) -> tuple[int, Census]:
-    """Its lines and what it holds. Raises SyntaxError, ValueError or RecursionError for what is no
-    Python."""
+    """Return the lines and counts of a file. Raises SyntaxError, ValueError or RecursionError if it
+    is not Python."""
     raw = path.read_bytes()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of invalid escapes: they are the library's business
+        warnings.simplefilter("ignore")  # warnings about invalid escapes do not concern the counts
         tree = ast.parse(raw, filename=str(path))
     census = Census()
     census.count(tree)

@@ -1,10 +1,10 @@
 """Lists the modules and packages of a source folder and deals them into parts of about equal size.
 
-    list_modules.py [PARTS]        30 if not given
+    list_modules.py [PARTS]        default: 30
 
 Reads the standard library of the Python that runs it, or the folder in CENSUS_SOURCE. Writes
-parts/0.json and so on, one for each job that counts. A part may be empty: there are as many as were
-asked for, whatever the folder contains.
+parts/0.json and so on, one for each job that counts. There are always PARTS files, so a part may be
+empty.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEFT_OUT = {"__pycache__", "site-packages", "dist-packages", "test", "tests", "i
 
 
 def source_files(folder: Path) -> list[Path]:
-    """The Python files below `folder`, tests and caches left out."""
+    """Return the Python files below `folder`, without tests and caches."""
     found = []
     for at, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in LEFT_OUT and not Path(at, name).is_symlink())
@@ -29,8 +29,8 @@ def source_files(folder: Path) -> list[Path]:
 
 
 def list_modules(source: Path) -> list[dict[str, object]]:
-    """Each top-level module or package: its name, its files relative to `source`, and
-    their bytes."""
+    """Return each top-level module or package: its name, its files relative to `source`, and their
+    bytes."""
     modules = []
     for entry in sorted(source.iterdir()):
         if entry.name in LEFT_OUT or not entry.stem.isidentifier():
@@ -45,7 +45,7 @@ def list_modules(source: Path) -> list[dict[str, object]]:
 
 
 def deal(modules: list[dict[str, object]], parts: int) -> list[list[dict[str, object]]]:
-    """The largest first, each to the part that has least so far."""
+    """Deal modules into parts, the largest first, each to the part with the fewest bytes so far."""
     dealt: list[list[dict[str, object]]] = [[] for _ in range(parts)]
     heap = [(0, i) for i in range(parts)]
     for module in sorted(modules, key=lambda module: (-int(str(module["bytes"])), str(module["name"]))):

@@ -1,4 +1,4 @@
-"""Joins the counts of all parts into report.md and report.html, and prints the essence.
+"""Joins the counts of all parts into report.md and report.html, and prints a summary.
 
 Reads counts/0, counts/1 and so on. Writes to the working directory, and to CENSUS_OUT as well
 if that is set.
@@ -84,7 +84,7 @@ class Totals:
 
 
 def read_counts(folder: Path) -> Totals:
-    """Raises SystemExit if the counts of a part are missing."""
+    """Return the counts of all parts. Raises SystemExit if those of a part are missing."""
     counts = {int(path.name): json.loads(path.read_text()) for path in folder.glob("[0-9]*")}
     parts = next(iter(counts.values()))["parts"] if counts else 0
     missing = [str(number) for number in range(parts) if number not in counts]
@@ -128,7 +128,7 @@ FUNCTION_COLUMNS = ["function", "where", "lines", "branches"]
 
 
 def markdown_table(columns: list[str], rows: list[list[str]], texts: int) -> str:
-    """The first `texts` columns are text, the others numbers."""
+    """Return a Markdown table. The first `texts` columns are text, the others numbers."""
     ruler = ["---"] * texts + ["---:"] * (len(columns) - texts)
     return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ruler, *rows])
 
@@ -161,8 +161,8 @@ LEFT, RIGHT, TOP_EDGE, BOTTOM = 52, 24, 20, 48
 
 
 def plot(totals: Totals) -> str:
-    """A dot per module: its lines to the right (by powers of ten), its branches per function
-    upwards, its functions as its area."""
+    """Return an SVG plot with a dot per module. The x-axis shows lines (by powers of ten), the
+    y-axis branches per function, the area of a dot functions."""
     shown = [m for m in totals.modules if len(m.functions) >= FUNCTIONS_TO_PLOT]
     if not shown:
         return f"<p>No module has {FUNCTIONS_TO_PLOT} functions.</p>"

@@ -1,4 +1,4 @@
-"""Adds up the counts, and publishes the report so that others find it."""
+"""Adds up the counts, and publishes the report for all runs."""
 
 import json
 from collections import Counter

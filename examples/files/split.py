@@ -1,4 +1,4 @@
-"""Writes a text in parts, one for each job that counts, and the words that do not count."""
+"""Writes the parts of a text, one for each `count` job, and a list of stop words."""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Takes stock each night (here: each second). Every fourth count does not come out even: such a run
-is to be found again too."""
+"""Counts crates each night (here: each second). Every fourth count fails, so that the history also
+has failed runs."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Counts the lines of a package, and puts the number where the other jobs of this run find it."""
+"""Counts the lines of a package, and stores the number for the other jobs of this run."""
 
 import pathlib
 import sys

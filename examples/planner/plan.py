@@ -1,5 +1,5 @@
-"""Adds a job for each package of Python's standard library, and lets what depends on this one wait
-for them."""
+"""Adds a job for each package of Python's standard library. The dependents of this job also wait
+for the added jobs."""
 
 import pathlib
 import sysconfig

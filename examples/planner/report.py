@@ -1,4 +1,4 @@
-"""The largest packages, by what the jobs before have counted."""
+"""Prints the largest packages, by the numbers of lines that the `count` jobs stored."""
 
 from titan import context
 

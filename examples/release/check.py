@@ -1,5 +1,5 @@
-"""Checks that the release has as many words as it should. Exit code 2: it is wrong, and trying
-again does not help."""
+"""Checks that the release has the expected number of words. Exit code 2: the number is wrong, and a
+retry does not help."""
 
 from __future__ import annotations
 

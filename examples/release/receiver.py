@@ -1,11 +1,11 @@
-"""Hears that a gate opened, believes it if it is signed by the master, and says how to decide.
+"""Receives the webhook of a gate, checks the signature of the master, and prints how to decide.
 
     python3 receiver.py SECRET_FILE [PORT]
 
 SECRET_FILE is webhook.secret in the master's home; PORT is 8099 by default.
 
-A webhook comes at least once: the same gate may be announced again, with a token that is valid as
-well. Needs nothing but Python.
+A webhook comes at least once: a second message about one gate may have another token, which is
+valid too. The program needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 OLDEST_S = 300
-"""A message that is older than this may be a copy that somebody kept."""
+"""An older message is refused, because it may be a copy that an attacker replays."""
 LARGEST = 1 << 20
 
 

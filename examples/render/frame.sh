@@ -1,5 +1,5 @@
 #!/bin/sh
-# One frame. Nobody else may be on the GPU meanwhile: that is what `gpus: 1` is for.
+# Renders one frame. With `gpus: 1` no other job has the same GPU; the script fails if one has.
 set -eu
 busy="$TITAN_SHARED/gpu-$CUDA_VISIBLE_DEVICES.busy"
 mkdir "$busy" || { echo "GPU $CUDA_VISIBLE_DEVICES is in use by another job" >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""Says what was sampled, in a line."""
+"""Prints the sample as one line."""
 
 import json
 import os

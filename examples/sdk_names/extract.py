@@ -1,4 +1,4 @@
-"""Leaves what it found in the store."""
+"""Writes a number of rows and names of files to the store."""
 
 import sys
 

@@ -1,5 +1,5 @@
-"""A program written for the Titan SDK, with one import changed: two jobs that talk through the
-store, watched to their end."""
+"""A program written for the Titan SDK, with one import changed: two jobs that exchange data through
+the store. The program waits for their end."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 from titan.compat import TitanClient, TitanJob  # was: from titan_sdk import TitanClient, TitanJob
 
 here = Path(__file__).parent
-client = TitanClient()  # TITAN_HOST and TITAN_PORT say where the master is
+client = TitanClient()  # the master at TITAN_HOST and TITAN_PORT
 jobs = [
     TitanJob(job_id="extract", filename=str(here / "extract.py"), args="12", priority=5, delay=100),
     TitanJob(job_id="train", filename=str(here / "train.py"), parents=["extract"], affinity=True),

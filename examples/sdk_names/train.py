@@ -1,4 +1,4 @@
-"""Takes what `extract` left."""
+"""Prints the number of rows and the files that `extract` stored."""
 
 from titan.compat import TitanClient
 

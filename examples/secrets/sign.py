@@ -1,4 +1,4 @@
-"""Signs a text by a key that only the environment of this job has."""
+"""Signs a text with a key from the environment, which only jobs that name the secret have."""
 
 import hashlib
 import hmac

@@ -1,5 +1,5 @@
-"""ask.py URL NAME: sends a text to the counter, and prints what it says; with the name `total` asks
-for the sum."""
+"""ask.py URL NAME: sends the text NAME to the counter and prints the answer. If NAME is `total`,
+asks for the sum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts what it is sent: POST /count with a text, GET /total for the sum. Listens at
+"""Counts words. POST /count with a text counts its words, GET /total returns the sum. Listens at
 TITAN_PORT."""
 
 from __future__ import annotations
@@ -29,5 +29,5 @@ class Counter(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    # For workers on several machines: "", every address, in the place of loopback.
+    # For workers on several machines, listen on every address: "" instead of 127.0.0.1.
     ThreadingHTTPServer(("127.0.0.1", int(os.environ["TITAN_PORT"])), Counter).serve_forever()

@@ -1,4 +1,4 @@
-"""The best of what was tried."""
+"""Chooses the learning rate with the smallest loss."""
 
 from titan import context
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Points of a line with some noise, and how many there are. What is not Python says it with `titan context`.
+# Publishes points of a line with some noise, and sets their number as the result. A shell script
+# reports with `titan context`, a Python script with `titan.context`.
 set -e
 titan context status "drawing points"
 for part in 1 2 3 4; do

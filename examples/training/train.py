@@ -1,4 +1,4 @@
-"""Fits a line to the points at one learning rate, and tells how it goes."""
+"""Fits a line to the points at one learning rate, and reports progress and status."""
 
 import sys
 

@@ -1,5 +1,5 @@
-"""Journals with random files. They are opened, verified, repaired and replayed, or refused with an
-error of Titan."""
+"""Journals made of real files, most of them damaged at random. They are opened, verified, repaired
+and replayed, or refused with an error of Titan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ NAMES = ("synced", "next.tmp", segment_name(1), segment_name(2), segment_name(10
 
 @cache
 def whole() -> Files:
-    """Write a journal of two consecutive segments and a snapshot, closed in order."""
+    """Return the files of a properly closed journal with two consecutive segments and a
+    snapshot."""
     with tempfile.TemporaryDirectory(prefix="titan-fuzz-") as name:
         folder = Path(name)
         failed: list[Exception] = []
@@ -112,7 +113,7 @@ def run(files: Files) -> None:
             problems = verify(store).problems
             assert not problems, f"a repair leaves damage: {problems}"
             raise
-        assert sound, "a start goes on where verify says damage"
+        assert sound, "the journal was recovered although verify reports damage"
     finally:
         remove_folder(home)
 

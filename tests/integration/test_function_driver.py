@@ -29,7 +29,7 @@ CALL = messages.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b
 def ended_by(
     folder: Path, what: Callable[[FunctionDriver], object], before: Callable[[], object] = lambda: None
 ) -> messages.RunnerEnded:
-    """Order a runner, call `before` and `what`, and return the report of the runner's end. The
+    """Call `before`, order a runner, call `what`, and return the report of the runner's end. The
     runner never connects."""
     seen: list[Any] = []
 

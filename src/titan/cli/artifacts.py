@@ -18,7 +18,7 @@ from titan.model.sizes import size_text
 from titan.sdk.artifacts import Artifact
 from titan.sdk.client import Client
 
-_HOME = "Read this home of an earlier private cluster instead of asking a running master."
+_HOME = "Ask the master of this home; if none runs, read the home."
 
 
 @click.command()
@@ -50,8 +50,9 @@ def artifacts(prefix: str, limit: int, master: str | None, home: Path | None, as
 
 
 def _of_named_run(client: Client, key: str) -> str:
-    """Return the key with the id of the run that its first part names in another way; "" if it
-    names no run. Raises CallerError for a beginning that several ids have."""
+    """Return the key with its first part (`last`, a DAG's name, the beginning of an id) replaced by
+    the id of that run. Return "" if it names no run or is already a full id. Raises CallerError for
+    a beginning that several ids have."""
     name, slash, rest = key.partition("/")
     try:
         run = find_run(client, name)

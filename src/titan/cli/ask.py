@@ -39,7 +39,7 @@ PROGRESS_CHARS = 60
 """Characters of a job's progress text in a table."""
 _SPARE = ("EXIT", "ATTEMPT")
 _RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
-_HOME = "Read this home of an earlier private cluster instead of asking a running master."
+_HOME = "Ask the master of this home; if none runs, read the home."
 
 
 @click.command()

@@ -14,7 +14,7 @@ from titan.cli.table import print_table, wide_option
 from titan.model.sizes import size_text
 from titan.sdk.disk import DiskStatus, NodeDisk
 
-_HOME = "Measure this home of an earlier private cluster instead of asking a running master."
+_HOME = "Ask the master of this home; if none runs, measure the home."
 
 
 @click.command()

@@ -23,7 +23,7 @@ from titan.sdk.status import DeadJob, job_dict
 
 TAIL_LINES = 20
 TAIL_BYTES = 64 * 1024
-_HOME = "Read this home of an earlier private cluster instead of asking a running master."
+_HOME = "Ask the master of this home; if none runs, read the home."
 
 
 class _Group(click.Group):

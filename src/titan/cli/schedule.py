@@ -19,7 +19,7 @@ from titan.cli.table import print_table, wide_option
 from titan.model.timing import iso
 from titan.sdk.schedules import ScheduleStatus
 
-_HOME = "Read this home of an earlier private cluster instead of asking a running master."
+_HOME = "Ask the master of this home; if none runs, read the home."
 
 
 @click.group()

@@ -18,7 +18,7 @@ MAX_ROWS = 20
 @click.argument("target", metavar="RUN/JOB")
 @click.option("--all", "show_all", is_flag=True, help="Print every worker.")
 @master_option
-@home_option("Read this home of an earlier private cluster instead of asking a running master.")
+@home_option("Ask the master of this home; if none runs, read the home.")
 @json_option
 def why(target: str, show_all: bool, master: str | None, home: Path | None, as_json: bool) -> None:
     """Explain why a job does not run, and why no worker takes it."""

@@ -1,8 +1,8 @@
 """Conversion of messages into checked inputs of the core.
 
-Messages that do not concern the core give no input. Before the conversion, the shell looks up
-artifacts and lost output. The shell also supplies the connection, the id of a new run and random
-numbers.
+Messages that do not concern the core give no input. Before the conversion, the shell checks that
+artifacts exist, and adds to results the reasons why output was lost. The shell also supplies the
+connection, the id of a new run and random numbers.
 """
 
 from __future__ import annotations
@@ -187,8 +187,8 @@ def request_input(message: msg.Message, *, origin: int, actor: str, run: str = "
 def growth_input(message: msg.Grow, *, origin: int, worker: int, actor: str = "") -> inputs.RunGrowthRequested:
     """Return the input of an addition to a run.
 
-    `worker`: the worker of the requesting job; 0 for a client, which cannot place jobs before a
-    job's children.
+    `worker`: the worker of the requesting job; 0 for a client, which has no job whose children
+    could wait for the added jobs.
     """
     placement = (message.before, message.before_children and worker > 0)
     return inputs.RunGrowthRequested(

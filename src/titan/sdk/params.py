@@ -6,9 +6,10 @@
       mode: {choices: [fast, full], default: fast}
       data: {required: true, help: Folder of the data}
 
-The type is `string`, `integer`, `number` or `boolean`, else that of the default or of the first
-choice. A value is inserted as it was written. A text that is a single placeholder becomes a value
-of the parameter's type, so `retries: ${params.retries}` is an integer.
+`type` is `string`, `integer`, `number` or `boolean`. Without it, the type is that of the default,
+else of the first choice, else `string`. A value is inserted as it was written. A text that is a
+single placeholder becomes a value of the parameter's type, so `retries: ${params.retries}` is an
+integer.
 
 Works on the nodes of the file, before the keys of jobs are read. Does not know jobs.
 """
@@ -29,7 +30,7 @@ from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, 
 
 MAX_PARAMS: Final = 256
 MAX_INSERTED: Final = 16 * 1024 * 1024
-"""Characters that placeholders of a pipeline may stand for in all."""
+"""Maximum total length, in characters, of the values inserted into one pipeline."""
 TYPES: Final = ("string", "integer", "number", "boolean")
 _KEYS: Final = ("type", "default", "help", "choices", "required")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -79,7 +80,9 @@ def declared(source: Source, root: Entries) -> dict[str, Param]:
         raise source.fault(line, "params", f"has {len(node.entries):,} parameters; the limit is {MAX_PARAMS}")
     found = {}
     for name, (at, value) in node.entries.items():
-        found[name] = Param(name, "string", "", "", (), at)  # if its fault is only recorded, so that its uses are none
+        # Keeps the name declared if its fault is only recorded, so its uses are not reported as
+        # faults too.
+        found[name] = Param(name, "string", "", "", (), at)
         with source.part:
             found[name] = _declaration(source, name, at, value)
     return found

@@ -90,8 +90,8 @@ def test_a_dead_job_of_an_archived_run_is_purged(master: SocketlessMaster) -> No
 def test_a_restored_run_that_is_archived_again_at_once_stays_in_the_history(
     master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The row of the restored run is removed late: after the purged run was written to the history
-    again."""
+    """A purge restores the run and archives it again at once. The old row's deletion comes only
+    after the new row is written, and must not delete the new row."""
     client, run = done(master, "LATE", Outcome.EXITED, 3)
     written, put, forget = threading.Event(), History.put, History.forget
 
