@@ -71,6 +71,8 @@ def as_saved(state: State) -> list[bytes]:
         worker.recalled.clear()
         if worker.state is WorkerState.ALIVE:
             worker.state = WorkerState.SUSPECT
+    for run in state.runs.values():
+        run.earlier_retries = ()  # the oldest version remembered the last retry only
     return list(snapshot.dump(state))
 
 

@@ -22,6 +22,7 @@ from titan.core import effects as fx
 from titan.core import inputs
 from titan.core.events import events as ev
 from titan.core.state import snapshot
+from titan.core.state.run import MAX_EARLIER_RETRIES
 from titan.core.state.state import NO_WORKER
 from titan.core.state.story import story
 from titan.model.dag import Gate, JobTemplate
@@ -80,6 +81,20 @@ def test_the_same_request_is_answered_alike_and_another_is_refused() -> None:
     assert refusal(master.see(retry()))[0] == "conflict"
     assert refusal(master.see(retry("x")))[0] == "not_found"
     assert refusal(master.see(inputs.DeadRetried(CLIENT, 8, "nope", "", "ann", "")))[0] == "not_found"
+
+
+def test_a_request_that_arrives_again_after_a_later_one_is_not_applied_twice() -> None:
+    master = fragile_run({"a": "", "b": "a"})
+    master.end("a", outcome=Outcome.EXITED)
+    first = master.see(retry("a", key="k"), at=5.0)
+    for n in range(MAX_EARLIER_RETRIES):
+        master.end("a", outcome=Outcome.EXITED)
+        assert master.see(retry("a", key=f"later {n}"), at=6.0 + n).events
+    master.end("a", outcome=Outcome.EXITED)
+    assert master.see(retry("a", key="k"), at=90.0) == ([], first.effects[:1])
+    assert len(master.state.runs["r"].earlier_retries) == MAX_EARLIER_RETRIES
+    master.see(retry("a", key="last"), at=91.0)
+    assert len(master.state.runs["r"].earlier_retries) == MAX_EARLIER_RETRIES
 
 
 def test_a_job_with_another_dead_parent_stays_cancelled_after_a_retry() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from titan.core.apply.transitions import move, revive
 from titan.core.events import events as ev
 from titan.core.state import snapshot
+from titan.core.state.run import MAX_EARLIER_RETRIES
 from titan.core.state.state import NO_WORKER, TOKENS_LIMIT, Extra, GateFacts, Job, Past, State, TimerKind
 from titan.model.causes import Cause
 from titan.model.dag import waits_for_end
@@ -76,6 +77,8 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
     if run.schedule:
         state.live.setdefault(run.schedule, {})[run.id] = None
     run.changes += 1
+    if run.retried[0]:
+        run.earlier_retries = (*run.earlier_retries, run.retried)[-MAX_EARLIER_RETRIES:]
     run.retried = (e.key, e.retried, len(e.jobs) - e.retried)
 
 

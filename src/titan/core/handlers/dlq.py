@@ -35,10 +35,11 @@ def on_dead_retried(turn: Turn, received: DeadRetried) -> None:
     try:
         run = _run(turn.state, received)
         state = _live_or_kept(turn.state, received)
-        key, *counts = state.runs[received.run].retried
-        if received.key and key == received.key:  # repeated, because the first answer was lost
-            turn.order(fx.ReplyRetried(received.origin, received.request, received.run, *counts))
-            return
+        known = state.runs[received.run]
+        for key, *counts in (known.retried, *known.earlier_retries):
+            if received.key and key == received.key:  # repeated, because the first answer was lost
+                turn.order(fx.ReplyRetried(received.origin, received.request, received.run, *counts))
+                return
         jobs, retried = plan(state, _wanted(state, received))
         if not retried:
             raise Conflict(_nothing(state, received))

@@ -33,6 +33,10 @@ class Growth(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: float
 
 
+MAX_EARLIER_RETRIES = 32
+"""Requests to retry dead jobs of a run that are remembered besides the last."""
+
+
 class Run(msgspec.Struct):
     """One submission of a DAG.
 
@@ -85,6 +89,9 @@ class Run(msgspec.Struct):
     """True: no job of the run reuses an earlier result."""
     reused: int = 0
     """Number of jobs that reused an earlier result."""
+    earlier_retries: tuple[tuple[str, int, int], ...] = ()
+    """The requests before `retried` that have a key, in the same form, oldest first; at most
+    MAX_EARLIER_RETRIES."""
 
     def numbers(self, begin: int = 0, end: int | None = None) -> Iterable[int]:
         """Return the job numbers at the positions from `begin` up to, but not including, `end`."""
