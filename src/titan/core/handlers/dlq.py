@@ -21,7 +21,7 @@ from titan.core import effects as fx
 from titan.core.apply.transitions import blocks
 from titan.core.events import events as ev
 from titan.core.handlers.cancel import dismiss, is_consequence
-from titan.core.handlers.ready import queue
+from titan.core.handlers.ready import queue, without_conditions
 from titan.core.inputs import DeadDismissed, DeadRetried
 from titan.core.state import snapshot
 from titan.core.state.state import Job, Run, State
@@ -50,8 +50,7 @@ def on_dead_retried(turn: Turn, received: DeadRetried) -> None:
         turn.emit(ev.RunRestored(received.run, received.chunks, turn.now))
     turn.emit(ev.JobsRevived(received.run, jobs, retried, received.by, received.key, turn.now, turn.actor))
     ready, unneeded = _ready(turn.state, jobs)
-    queue(turn, [number for number in ready if not turn.state.jobs[number].template.condition])
-    turn.conditional.update((number, None) for number in ready if turn.state.jobs[number].template.condition)
+    queue(turn, without_conditions(turn, ready))
     dismiss(turn, unneeded)
     turn.order(fx.ReplyRetried(received.origin, received.request, received.run, retried, len(jobs) - retried))
 

@@ -16,15 +16,19 @@ from titan.model.states import JobState, RunState, WorkerState
 
 
 def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
-    """Move WAITING jobs to DELAYED or QUEUED, and open gates.
+    """Move WAITING jobs without a condition to DELAYED or QUEUED, and open gates."""
+    admit(turn, without_conditions(turn, jobs))
 
-    Jobs with a condition stay WAITING for `settle_conditions`, in the same turn.
-    """
-    conditional = [number for number in jobs if turn.state.jobs[number].template.condition]
-    if conditional:
-        turn.conditional.update(dict.fromkeys(conditional))
-        jobs = [number for number in jobs if not turn.state.jobs[number].template.condition]
-    admit(turn, jobs)
+
+def without_conditions(turn: Turn, jobs: Sequence[int]) -> Sequence[int]:
+    """Return the jobs without a condition. The others stay WAITING for `settle_conditions`, in the
+    same turn."""
+    entries = turn.state.jobs
+    conditional = [number for number in jobs if entries[number].template.condition]
+    if not conditional:
+        return jobs
+    turn.conditional.update(dict.fromkeys(conditional))
+    return [number for number in jobs if not entries[number].template.condition]
 
 
 def admit(turn: Turn, jobs: Sequence[int]) -> None:
