@@ -17,6 +17,7 @@ from support.cluster import Cluster, cluster
 from support.waiting import until
 from titan import CallFuture, Client
 from titan.errors import CallerError, InvalidGraph, JobFailed
+from titan.sdk.tasks import CallOptions
 
 RESULT_S = 20.0
 
@@ -90,9 +91,10 @@ def test_a_timeout_ends_a_call_and_its_argument_of_that_name_stays(client: Clien
 
 
 def test_calls_reserve_cpus_and_memory(client: Client, tmp_path: Path) -> None:
-    for option, value, count in (("cpus", 2, 2), ("memory", "3G", 1)):
-        gate = tmp_path / option
-        futures = [client.options(**{option: value}).call(await_file, str(gate)) for _ in range(3)]  # type: ignore[arg-type]
+    reservations: list[tuple[CallOptions, int]] = [({"cpus": 2}, 2), ({"memory": "3G"}, 1)]
+    for options, count in reservations:
+        gate = tmp_path / next(iter(options))
+        futures = [client.options(**options).call(await_file, str(gate)) for _ in range(3)]
         assert_running(client, futures, count)
         gate.touch()
         assert all(future.result(RESULT_S) for future in futures)

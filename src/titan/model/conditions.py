@@ -237,6 +237,8 @@ class _Parser:
         if token.text in ("and", "or", "not"):
             raise BadCondition(f"a value is missing before {token.text!r}")
         shown = token.text[:40]
+        if shown.startswith("params."):
+            raise BadCondition(f"{shown!r} is not known: write ${{{shown}}} for the value of a parameter")
         raise BadCondition(
             f"{shown!r} is not known: write {shown!r} in quotes for a text, {shown}.state or {shown}.result.KEY for a job"
         )

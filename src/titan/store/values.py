@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from math import inf, nextafter
 from typing import Any
 
@@ -244,8 +243,3 @@ def copy_of(value: Value) -> Value:
 def size_of(value: Value) -> int:
     """Return the number of elements; 1 for a string."""
     return 1 if isinstance(value, bytes | bytearray) else len(value)
-
-
-def first_of(value: Iterable[Any], count: int) -> list[Any]:
-    """Return the first `count` elements, or all if there are fewer."""
-    return list(islice(value, count))

@@ -94,6 +94,7 @@ def test_a_condition_means_what_it_says(text: str, wanted: bool) -> None:
         ("3 and true", "3 is not true or false"),
         ("a.result.x = 1", "write == to compare"),
         ("x=1.state == DEAD", "an id with = outside of [ ] is quoted"),
+        ("params.env == 'prod'", "'params.env' is not known: write ${params.env} for the value of a parameter"),
         ("prod == 'prod'", "'prod' is not known: write 'prod' in quotes for a text"),
         ("'a", "has no closing quote"),
         ("(a.result", "a parenthesis is not closed"),
