@@ -26,7 +26,7 @@ from typing import Final
 from titan.model.conditions import BadCondition, with_params
 from titan.model.dag import MAX_ARGS_BYTES
 from titan.sdk.fields import text_problem
-from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, value_of
+from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, value_of, with_scalars
 
 MAX_PARAMS: Final = 256
 MAX_INSERTED: Final = 16 * 1024 * 1024
@@ -295,13 +295,7 @@ class _Filler:
         return Entries(node.line, entries, node.size)
 
     def node(self, key: str, node: Node) -> Node:
-        match node:
-            case Scalar():
-                return self.scalar(key, node) if "${params" in node.text else node
-            case Items():
-                return Items(node.line, [self.node(key, item) for item in node.items], node.size)
-            case Entries():
-                return Entries(node.line, {k: (at, self.node(key, value)) for k, (at, value) in node.entries.items()}, node.size)
+        return with_scalars(node, lambda scalar: self.scalar(key, scalar) if "${params" in scalar.text else scalar)
 
     def scalar(self, key: str, node: Scalar) -> Scalar:
         with self._source.part:

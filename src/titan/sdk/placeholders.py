@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source
+from titan.sdk.yaml_nodes import Entries, Node, Scalar, Source, with_scalars
 
 _BRACES = re.compile(r"\$(\$?)\{([^{}]*)\}")
 _OF_ITEMS = re.compile(r"(item|matrix|index)(\..*)?")
@@ -57,15 +57,7 @@ class _Checker:
     def node(self, key: str, node: Node) -> Node:
         if key in _CHECKED_LATER or key in _OF_SHELLS:
             return node
-        match node:
-            case Scalar():
-                return self._scalar(key, node) if "${" in node.text else node
-            case Items():
-                return Items(node.line, [self.node(key, item) for item in node.items], node.size)
-            case Entries():
-                return Entries(
-                    node.line, {name: (at, self.node(key, value)) for name, (at, value) in node.entries.items()}, node.size
-                )
+        return with_scalars(node, lambda scalar: self._scalar(key, scalar) if "${" in scalar.text else scalar)
 
     def _scalar(self, key: str, node: Scalar) -> Scalar:
         with self._source.part:

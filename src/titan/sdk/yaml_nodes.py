@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -331,6 +331,18 @@ def value_of(node: Scalar) -> str | int | float | bool | None:
     if _INFINITE.fullmatch(text):
         return float(text.replace(".", ""))
     return text
+
+
+def with_scalars(node: Node, changed: Callable[[Scalar], Node]) -> Node:
+    """Return the node with each scalar in it, at any depth, replaced by what `changed` returns."""
+    match node:
+        case Scalar():
+            return changed(node)
+        case Items():
+            return Items(node.line, [with_scalars(item, changed) for item in node.items], node.size)
+        case Entries():
+            entries = {key: (line, with_scalars(value, changed)) for key, (line, value) in node.entries.items()}
+            return Entries(node.line, entries, node.size)
 
 
 def kind_of(node: Node) -> str:
