@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 
 from titan.errors import CallerError, ConnectionLost, TitanError
 from titan.sdk.call_jobs import CallJobs
-from titan.sdk.slot_release import runner_of_call, slot_released
+from titan.sdk.slot_release import slot_released
 from titan.sdk.why import Why
 
 T = TypeVar("T")
@@ -112,9 +113,7 @@ class CallFuture(Future[T]):
         JobFailed for a call whose process died.
         """
         try:
-            if self.done() or runner_of_call() is None:
-                return super().result(timeout)
-            with slot_released():
+            with self._slot_free():
                 return super().result(timeout)
         except CancelledError:
             if not self.cancelled():
@@ -126,14 +125,16 @@ class CallFuture(Future[T]):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the exception of the call, None if it returned. Raises like `result`."""
         try:
-            if self.done() or runner_of_call() is None:
-                return super().exception(timeout)
-            with slot_released():
+            with self._slot_free():
                 return super().exception(timeout)
         except CancelledError:
             raise CancelledError(*self._reason) from None
         finally:
             self.retrieved = self.done()
+
+    def _slot_free(self) -> AbstractContextManager[None]:
+        """Release the slot of the call that waits here, if this runs in a call and has to wait."""
+        return nullcontext() if self.done() else slot_released()
 
     def _target(self) -> str:
         if self._jobs.in_loop():
