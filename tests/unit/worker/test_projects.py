@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,28 @@ def test_a_worker_that_was_killed_cleans_at_its_next_start(tmp_path: Path) -> No
     assert restarted.projects.clean_leftovers() == ["r"]
     assert os.listdir(place.cwd) == ["result"]
     assert Path(running.cwd, "data").exists(), "the attempt is running"
+
+
+def test_folders_of_runs_may_be_removed_while_the_worker_cleans(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "home")
+    folders = [workspace.jobs / f"r{number}" for number in range(100)]
+    over = threading.Event()
+
+    def sweep() -> None:
+        while not over.is_set():
+            for folder in folders:
+                folder.mkdir()
+            for folder in folders:
+                folder.rmdir()
+
+    with ThreadPoolExecutor(1) as pool:
+        swept = pool.submit(sweep)
+        try:
+            for _ in range(100):
+                assert workspace.projects.clean_leftovers() == []
+        finally:
+            over.set()
+        swept.result()
 
 
 def test_a_list_that_a_job_spoilt_removes_nothing(tmp_path: Path) -> None:

@@ -184,12 +184,21 @@ class Projects:
         """Clean the folders of attempts that an earlier process of the worker left. Return their
         runs."""
         runs = []
-        for listed in Path(self._jobs).glob(f"*/*{SUFFIX}"):
-            folder = str(listed).removesuffix(SUFFIX)
+        for folder in self._placed_folders():
             with self._cleaning:
                 if folder not in self._running and folder not in self._ended:
                     runs.append(self._clean(folder, ""))
         return runs
+
+    def _placed_folders(self) -> list[str]:
+        """Return the folders of attempts that have a list of placed files. The sweep may remove the
+        folders of runs meanwhile."""
+        folders = []
+        for run in os.listdir(self._jobs):
+            with suppress(OSError):
+                parent = os.path.join(self._jobs, run)
+                folders += [os.path.join(parent, name.removesuffix(SUFFIX)) for name in os.listdir(parent) if name.endswith(SUFFIX)]
+        return folders
 
     def _clean(self, folder: str, archive: str) -> str:
         """Clean a folder. Return its run."""
