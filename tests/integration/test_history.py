@@ -55,10 +55,17 @@ def test_requests_about_an_archived_run_are_answered_as_before(small: Cluster) -
     client = small.client
     runs = finish(client, 5)
     before = {run: client.status(run).to_dict() for run in runs}
+    attempts = {run: client.attempts(run) for run in runs}
     until(lambda: len(archived(small)) == 3, "three runs leave")
     small.restart_master()
     old = archived(small)[0]
     assert {run: client.status(run).to_dict() for run in runs} == before
+    assert {run: client.attempts(run) for run in runs} == attempts
+    (fail,) = client.attempts(f"{old}/fail")
+    assert (fail.outcome, fail.exit_code, fail.worker) == ("EXITED", 3, "w1")
+    times = (fail.queued_at, fail.sent_at, fail.started_at, fail.finished_at)
+    assert times == tuple(sorted(filter(None, times))), times
+    assert client.graph(old).jobs == ["speak", "fail"]
     job, story = client.job(f"{old}/fail")
     assert job.state == "DEAD" and job.exit_code == 3 and job.worker == "w1" and "EXITED with code 3" in story[-2]
     i = runs.index(old)

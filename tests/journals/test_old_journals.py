@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from titan.core.events import events as ev
 from titan.core.events.events import VOLATILE, Event, decode
@@ -73,6 +74,9 @@ def as_saved(state: State) -> list[bytes]:
             worker.state = WorkerState.SUSPECT
     for run in state.runs.values():
         run.earlier_retries = ()  # the oldest version remembered the last retry only
+    for job in state.jobs.values():  # the oldest version kept only the times of the newest attempt's process
+        job.queued_at = job.sent_at = 0.0
+        job.history = job.history and [replace(past, queued_at=0.0, sent_at=0.0, started_at=0.0) for past in job.history]
     return list(snapshot.dump(state))
 
 

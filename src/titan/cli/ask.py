@@ -83,7 +83,8 @@ def _print_status(client: Client, target: str | None, *, show_all: bool, as_json
     elif "/" in target:
         job, story = client.job(target)
         if as_json:
-            print(json.dumps({"run": target.partition("/")[0], **job_dict(job), "story": story}))
+            attempts = [attempt.to_dict() for attempt in client.attempts(target)]
+            print(json.dumps({"run": target.partition("/")[0], **job_dict(job), "story": story, "attempts": attempts}))
         else:
             print_job(job, story)
         final = job.state in OVER

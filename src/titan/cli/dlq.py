@@ -85,7 +85,9 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
         if status.state != "DEAD":
             raise Conflict(f"{target} is {status.state}, not DEAD: `titan status {shell_word(target)}` prints its story")
         if as_json:
-            attempts = list(_attempts(client, target, status.attempt, full=full))
+            facts = {attempt.attempt: attempt.to_dict() for attempt in client.attempts(target)}
+            outputs = _attempts(client, target, status.attempt, full=full)
+            attempts = [{**facts.get(output["attempt"], {}), **output} for output in outputs]
             print(json.dumps({"run": run, **job_dict(status), "story": story, "attempts": attempts}))
             return
         print(f"{target} is DEAD after {status.attempt} attempt{'s' if status.attempt != 1 else ''}: {one_line(status.reason)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,13 +19,12 @@ from titan.model.dag import MAX_SECONDS, DagSpec, Kind
 from titan.predict.plan import JobDuration, Overheads
 from titan.predict.recording import Host, Recording, Row, overheads_of, recorded_durations
 from titan.sdk.client import Client
+from titan.sdk.run_graph import Attempt
 from titan.sdk.status import RunSummary
 
 MAX_FILE_BYTES = 64 << 20
 MAX_RECORDED_JOBS = 2_000_000
-MAX_STORIES = 2_000
-"""Most stories to read for the number of failed attempts. Other jobs count as never failed."""
-_FAILED = re.compile(r"attempt \d+ on .*: (EXITED|SIGNALED|TIMED_OUT|BROKEN)\b")
+_FAILED = frozenset({"EXITED", "SIGNALED", "TIMED_OUT", "BROKEN"})
 
 
 @dataclass
@@ -65,19 +65,18 @@ def read_recordings(
     hosts = {w.name: Host(str(w.facts.get("host", "")), _number(w.facts.get("cpus")), w.slots) for w in client.workers()}
     recordings: list[Recording] = []
     used: list[str] = []
-    jobs = asked = 0
+    jobs = 0
     for summary in found:
         jobs += summary.count
         if jobs > MAX_RECORDED_JOBS and recordings:
             break
-        rows = []
-        for j in client.status(summary.run).jobs:
-            if j.state == "COMPLETED" and j.worker and j.started_at and j.finished_at:
-                failed = 0
-                if j.attempt > 1 and asked < MAX_STORIES:
-                    asked += 1
-                    failed = _failures(client.job(f"{summary.run}/{j.id}")[1])
-                rows.append(Row(j.id, j.worker, j.started_at, j.finished_at, j.cpu_s, 1 + failed))
+        completed = [j for j in client.status(summary.run).jobs if j.state == "COMPLETED"]
+        failed = _failures(client.attempts(summary.run)) if any(j.attempt > 1 for j in completed) else Counter()
+        rows = [
+            Row(j.id, j.worker, j.started_at, j.finished_at, j.cpu_s, 1 + failed[j.id])
+            for j in completed
+            if j.worker and j.started_at and j.finished_at
+        ]
         if rows:
             recordings.append(Recording(summary.submitted_at, rows, hosts))
             used.append(summary.run)
@@ -131,12 +130,12 @@ def _typical(durations: list[JobDuration]) -> JobDuration:
     return JobDuration((median(t.attempts[-1] for t in durations),), median(t.cpu_s for t in durations))
 
 
-def _failures(story: Sequence[str]) -> int:
-    """Count the failed attempts in a job's story.
+def _failures(attempts: Iterable[Attempt]) -> Counter[str]:
+    """Count the failed attempts of each job.
 
     An attempt that was handed back, or that lost its worker, has not failed.
     """
-    return sum(_FAILED.search(line) is not None for line in story)
+    return Counter(attempt.job for attempt in attempts if attempt.outcome in _FAILED)
 
 
 def _expression(pattern: str) -> str:

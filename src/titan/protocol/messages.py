@@ -89,6 +89,11 @@ from titan.protocol.routing_messages import ReasonRow as ReasonRow
 from titan.protocol.routing_messages import Reasons as Reasons
 from titan.protocol.routing_messages import Why as Why
 from titan.protocol.routing_messages import WorkerReasons as WorkerReasons
+from titan.protocol.run_messages import AttemptRow as AttemptRow
+from titan.protocol.run_messages import Attempts as Attempts
+from titan.protocol.run_messages import GetAttempts as GetAttempts
+from titan.protocol.run_messages import GetGraph as GetGraph
+from titan.protocol.run_messages import Graph as Graph
 from titan.protocol.scaling_messages import GetScale as GetScale
 from titan.protocol.scaling_messages import Leave as Leave
 from titan.protocol.scaling_messages import Scale as Scale

@@ -19,7 +19,7 @@ from titan.errors import CallerError, CallsNotAcknowledged, ConnectionLost
 from titan.model import graph
 from titan.model.names import split_job
 from titan.protocol import messages as msg
-from titan.sdk import decisions, scaling, services, submission, uploads
+from titan.sdk import decisions, run_graph, scaling, services, submission, uploads
 from titan.sdk.address import VARIABLE, find_address
 from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.call_future import CallFuture
@@ -35,6 +35,7 @@ from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
 from titan.sdk.rerunning import from_job, renewed
 from titan.sdk.run import AsyncRun, Run, submitted_here
+from titan.sdk.run_graph import Attempt, RunGraph
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
 from titan.sdk.secret_values import AsyncSecrets, Secrets
@@ -325,6 +326,17 @@ class AsyncClient(AsyncArtifacts):
         answer = await self._connection.call(lambda n: msg.GetRun(n, run, job))
         assert isinstance(answer, msg.RunStatus)
         return job_status(answer.jobs[0]), answer.story
+
+    async def attempts(self, target: str) -> list[Attempt]:
+        """Return the attempts of `RUN/JOB`, or of all jobs of `RUN`, by job and then by time.
+
+        The master remembers the 64 newest entries of a job's history. Raises NotFound.
+        """
+        return await run_graph.attempts(self._connection, target)
+
+    async def graph(self, run: str) -> RunGraph:
+        """Return the jobs of a run with their parents and templates. Raises NotFound."""
+        return await run_graph.run_graph(self._connection, run)
 
     async def why(self, target: str) -> Why:
         """Return the reasons why `RUN/JOB` does not run, in general and for each worker.
@@ -843,6 +855,17 @@ class Client(Waiting, Artifacts):
     def job(self, target: str) -> tuple[JobStatus, list[str]]:
         """Return (status, story) of `RUN/JOB`. The story has a line per event. Raises NotFound."""
         return self._wait(self._async.job(target))
+
+    def attempts(self, target: str) -> list[Attempt]:
+        """Return the attempts of `RUN/JOB`, or of all jobs of `RUN`, by job and then by time.
+
+        See AsyncClient.attempts.
+        """
+        return self._wait(self._async.attempts(target))
+
+    def graph(self, run: str) -> RunGraph:
+        """Return the jobs of a run with their parents and templates. Raises NotFound."""
+        return self._wait(self._async.graph(run))
 
     def why(self, target: str) -> Why:
         """Return the reasons why `RUN/JOB` does not run, in general and for each worker.

@@ -353,7 +353,7 @@ def test_a_snapshot_and_the_log_give_the_same_state() -> None:
 
 def test_later_columns_stand_behind_what_older_snapshots_have() -> None:
     """A chunk is read by position, so new columns are only added at the end."""
-    assert snapshot.JobChunk.__struct_fields__[-3:] == ("extras", "services", "causes")
+    assert snapshot.JobChunk.__struct_fields__[-5:] == ("extras", "services", "causes", "queued", "sent")
 
 
 def test_a_cancelled_run_ends_its_services_and_what_they_replace() -> None:

@@ -32,7 +32,7 @@ def _jobs_queued(state: State, e: ev.JobsQueued) -> None:
         assert job.missing == 0 or job.state is not WAITING or job.template.kind == HANDLER, job.name
         move(state, number, job, QUEUED, at)
         job.pin = e.pins[i] if e.pins else NO_WORKER
-        job.due = 0.0
+        job.due, job.queued_at, job.sent_at = 0.0, at, 0.0
         state.enqueue(number, job)
 
 
@@ -74,7 +74,7 @@ def _jobs_dispatched(state: State, e: ev.JobsDispatched) -> None:
         job.worker = e.worker
         job.lease = lease
         job.pin = NO_WORKER
-        job.started_at = job.finished_at = 0.0
+        job.sent_at, job.started_at, job.finished_at = at, 0.0, 0.0
         if job.extra is not None:
             hush(job)
         held[lease] = number
@@ -159,7 +159,7 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
             job.value = e.values[i]
         if job.service is not None and job.outcome is Outcome.REFUSED:
             job.service.refused_by.append(e.worker)
-        job.note(Past(e.finished[i], job.attempt, e.worker, e.outcomes[i], e.exit_codes[i], e.reasons[i]))
+        job.note_attempt(e.finished[i], e.worker, e.outcomes[i], e.exit_codes[i], e.reasons[i])
         job.due = e.retry_at[i]
         if job.due:
             state.arm(job.due, TimerKind.JOB, number)
@@ -175,8 +175,8 @@ def _jobs_lost(state: State, e: ev.JobsLost) -> None:
         release_lease(state, job)
         move(state, number, job, QUEUED, e.at)
         job.pin = e.pins[i] if e.pins else NO_WORKER
-        job.note(Past(e.at, job.attempt, e.worker, Outcome.RETURNED, -1, e.reason))
-        job.started_at = 0.0
+        job.note_attempt(e.at, e.worker, Outcome.RETURNED, -1, e.reason)
+        job.queued_at, job.sent_at, job.started_at = e.at, 0.0, 0.0
         hush(job)
         state.enqueue(number, job)
         if job.missing:
@@ -198,7 +198,7 @@ def _jobs_died(state: State, e: ev.JobsDied) -> None:
             release_lease(state, job)
             rest(state.workers[job.worker], e.at)
             job.finished_at = e.at
-            job.note(Past(e.at, job.attempt, job.worker, Outcome.BROKEN, -1, e.reason))
+            job.note_attempt(e.at, job.worker, Outcome.BROKEN, -1, e.reason)
             state.reload(state.workers[job.worker])
         move(state, number, job, DEAD, e.at)
         if e.reason:

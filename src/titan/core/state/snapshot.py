@@ -118,6 +118,9 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
     causes: list[Cause] = []
     """Causes of cancellation. Empty if no job is CANCELLED, and in snapshots of older Titan
     versions."""
+    queued: list[float] = []
+    sent: list[float] = []
+    """Times of each job's newest attempt. Empty in snapshots of older Titan versions."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -239,6 +242,8 @@ def _columns(first: int, jobs: list[Job], index: dict[int, int]) -> JobChunk:
         {i: j.extra for i, j in enumerate(jobs) if j.extra is not None},
         _unless_empty([j.service for j in jobs]),
         _unless_empty([j.cause for j in jobs]),
+        _unless_empty([j.queued_at for j in jobs]),
+        _unless_empty([j.sent_at for j in jobs]),
     )
 
 
@@ -271,5 +276,9 @@ def _restore(state: State, run: Run, c: JobChunk) -> None:
     state.jobs.update((c.first + i, Job(name, run, *rest)) for i, (name, *rest) in enumerate(rows))
     for i, extra in c.extras.items():
         state.jobs[c.first + i].extra = extra
+    for i, at in enumerate(c.queued):
+        state.jobs[c.first + i].queued_at = at
+    for i, at in enumerate(c.sent):
+        state.jobs[c.first + i].sent_at = at
     for history in filter(None, c.histories):
         history[:] = [replace(p, released=True) if is_release_of_old(p.outcome, p.reason) else p for p in history]

@@ -119,6 +119,12 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str
     released: bool = False
     """True for a note that the job's affinity was released."""
+    queued_at: float = 0.0
+    """Time at which the job was queued for the attempt; 0 in a note, and if not known."""
+    sent_at: float = 0.0
+    """Time at which the attempt was sent to its worker; 0 in a note, and if not known."""
+    started_at: float = 0.0
+    """Time at which the attempt's process started; 0 if no start was reported."""
 
 
 class GateFacts(msgspec.Struct, array_like=True, gc=False):
@@ -206,6 +212,10 @@ class Job(msgspec.Struct, gc=False):
     service: ServiceState | None = None
     """State of a service; None for other jobs."""
     extra: Extra | None = None
+    queued_at: float = 0.0
+    """Time at which the job was last queued."""
+    sent_at: float = 0.0
+    """Time at which the attempt was sent to its worker; 0 while the job is queued."""
 
     @property
     def doubts(self) -> int:
@@ -246,6 +256,11 @@ class Job(msgspec.Struct, gc=False):
     def is_done(self) -> bool:
         """True if the job no longer holds back its children: COMPLETED, or a READY service."""
         return self.state is JobState.COMPLETED or (self.service is not None and self.service.ready_at > 0)
+
+    def note_attempt(self, at: float, worker: int, outcome: int, exit_code: int, reason: str) -> None:
+        """Record an attempt that ended at a time without success."""
+        times = (self.queued_at, self.sent_at, self.started_at)
+        self.note(Past(at, self.attempt, worker, outcome, exit_code, reason, False, *times))
 
     def note(self, past: Past) -> None:
         if self.history is None:

@@ -16,7 +16,7 @@ from titan.core.events import events as ev
 from titan.core.state.state import State
 from titan.errors import CallerError, EnvironmentFault, NotFound
 from titan.gateway.inbound import request_input
-from titan.master import views
+from titan.master import run_views, views
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.dag_checks import DagChecks
 from titan.master.handlers.history import HistoryHandler
@@ -91,6 +91,12 @@ class RunHandler:
 
     def on_get_dag(self, peer: Peer, message: msg.GetDag) -> None:
         self._answer_of(peer, message, message.run, lambda state: [views.submitted_dag(state, message)])
+
+    def on_get_graph(self, peer: Peer, message: msg.GetGraph) -> None:
+        self._answer_of(peer, message, message.run, lambda state: [run_views.graph(state, message)])
+
+    def on_get_attempts(self, peer: Peer, message: msg.GetAttempts) -> None:
+        self._answer_of(peer, message, message.run, lambda state: [run_views.attempts(state, message)])
 
     def on_read_values(self, peer: Peer, message: msg.ReadValues) -> None:
         self._answer_of(peer, message, message.run, lambda state: [*ResultStream(state).some_of(message)])
