@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from architecture import plain_words
+from architecture import plain_words, sentences
 
 SOURCES = sorted(Path("src/titan").rglob("*.py"))
 
@@ -43,3 +43,30 @@ def test_what_is_not_counted(tmp_path: Path, code: str) -> None:
     module = tmp_path / "module.py"
     module.write_text(code)
     assert not list(plain_words.problems(module))
+
+
+def test_sentences_of_docstrings_comments_and_messages_are_counted() -> None:
+    module = '''"""One sentence stands here. Another one follows."""
+
+# This comment has one sentence
+# on two lines.
+LIMIT = 1  # ruff: noqa
+raise ValueError(f"{LIMIT} is more than the limit allows")
+NAME = "a short label"
+'''
+    assert list(sentences.of_python(module)) == [
+        (1, "One sentence stands here."),
+        (1, "Another one follows."),
+        (6, "X is more than the limit allows"),
+        (3, "This comment has one sentence on two lines."),
+    ]
+
+
+def test_sentences_of_a_page_are_counted_without_its_code() -> None:
+    page = "# The first heading\n\nIt is one\nsentence. This is two.\n\n```sh\nnot counted at all\n```\n\n| a cell of words | - |\n"
+    assert list(sentences.of_markdown(page)) == [
+        (1, "The first heading"),
+        (3, "It is one sentence."),
+        (3, "This is two."),
+        (10, "a cell of words"),
+    ]
