@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from support.cluster import QUIET, Cluster, cluster
 from support.waiting import until
 from titan import DAG, Client, Job
+from titan.cli.journal import journal
 from titan.errors import EnvironmentFault
 from titan.journal import encode_record, read_records
 from titan.journal.records import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
@@ -145,6 +150,35 @@ def test_a_snapshot_appears_old_segments_go_and_a_restart_recovers_the_same(tmp_
         assert c.master is not None
         assert "is damaged" in c.master.err
         assert everything(c)[1:] == before
+
+
+def test_the_journal_of_a_running_master_is_read_while_it_is_compacted(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", settings={**QUIET, "snapshot_bytes": 100_000}) as c, ThreadPoolExecutor(1) as pool:
+        over = threading.Event()
+
+        def submit_and_cancel() -> None:
+            while not over.is_set():
+                jobs = [Job(f"a-job-with-a-rather-long-name-{n}", command=["true"]) for n in range(300)]
+                c.client.submit(DAG("many", jobs)).cancel()
+
+        working = pool.submit(submit_and_cancel)
+        snapshots: set[str] = set()
+        outputs = []
+
+        def read() -> bool:
+            for words in (["verify"], ["inspect"], ["inspect", "--events", "--json"]):
+                done = CliRunner().invoke(journal, [*words, "--home", str(c.home)])
+                assert done.exit_code == 0, (words, done.output[-2000:], done.exception)
+                outputs.append(done.output)
+            snapshots.update(path.name for path in c.store.glob("*.snap"))
+            return len(snapshots) >= 5
+
+        try:
+            until(read, "the journal is compacted several times", 60)
+        finally:
+            over.set()
+        working.result()
+        assert re.match(r"titan: sequences 1 to [\d,]+ are only in the snapshot, without their events\n\{", outputs[-1])
 
 
 # -- damage ----------------------------------------------------------------------------------------

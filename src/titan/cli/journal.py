@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from titan.cli.options import home_option, json_option
-from titan.errors import CallerError, NotFound, TitanError
+from titan.errors import CallerError, LogCompacted, NotFound, TitanError
 from titan.sdk.address import default_home
+
+if TYPE_CHECKING:
+    from titan.journal.engine import LogEngine
+    from titan.journal.records import Record
 
 
 @click.group()
@@ -115,17 +120,35 @@ def _store(home: Path | None) -> Path:
 def _replay_problems(store: Path) -> tuple[str, ...]:
     """Return the errors with which a master would refuse to start on a journal of whole bytes.
 
-    Examples are a journal of another version of Titan, or events that do not replay.
+    Examples are a journal of another version of Titan, or events that do not replay. A master may
+    write and compact the journal meanwhile.
     """
-    from titan.master.recovery import replay
+    from titan.master.recovery import standby
     from titan.master.storage import open_storage
     from titan.model.settings import Settings
 
     try:
-        replay(open_storage(store), Settings())
+        standby(open_storage(store), Settings()).settle()
     except TitanError as error:
         return (str(error),)
     return ()
+
+
+def _kept_records(engine: LogEngine, after: int) -> Iterator[Record]:
+    """Yield the records after `after` that were not replaced by a snapshot. Say on stderr which
+    sequences were."""
+    while True:
+        first = engine.first_seq()
+        if first > after + 1:
+            click.echo(f"titan: sequences {after + 1:,} to {first - 1:,} are only in the snapshot, without their events", err=True)
+            after = first - 1
+        try:
+            for record in engine.tail(after, live=True):
+                yield record
+                after = record.last_seq
+        except LogCompacted:  # the master has just removed more
+            continue
+        return
 
 
 def _print_events(store: Path, after: int, *, as_json: bool) -> None:
@@ -134,7 +157,7 @@ def _print_events(store: Path, after: int, *, as_json: bool) -> None:
     from titan.core.events.events import decode
     from titan.master.storage import open_storage
 
-    for record in open_storage(store).tail(after):
+    for record in _kept_records(open_storage(store), after):
         for i, event in enumerate(decode(record.payload)):
             fields = {name: getattr(event, name) for name in event.__struct_fields__}
             line = {"seq": record.first_seq + i, "event": type(event).__name__, **fields}

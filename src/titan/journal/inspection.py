@@ -85,14 +85,14 @@ class VerifyReport:
 def inspect(directory: Path) -> list[SegmentDescription | SnapshotDescription]:
     """Return all snapshots, then all segments, each sorted by sequence. Reads every file in
     full."""
-    snapshots, segments = _read(directory)
+    snapshots, segments, _ = _read(directory)
     return [*snapshots, *segments]
 
 
 def verify(directory: Path) -> VerifyReport:
     """Read all files and report whether a recovery would succeed."""
     watermark = read_watermark(directory)
-    snapshots, segments = _read(directory)
+    snapshots, segments, listed = _read(directory)
     problems: list[str] = []
     start, follows = max(((s.seq, s.follows) for s in snapshots if s.verdict.state is FileState.OK), default=(0, 0))
     damaged = [snapshot for snapshot in snapshots if snapshot.verdict.state is not FileState.OK]
@@ -107,7 +107,7 @@ def verify(directory: Path) -> VerifyReport:
             gap = f"{following.name}: it should continue {segment.name} with sequence {segment.last_seq + 1}"
             (notes if covered else problems).append(gap)
     problems += _missing_start(snapshots, segments, start)
-    problems += _missing_end(directory, watermark, start, follows)
+    problems += _missing_end(listed, watermark, start, follows)
     if watermark_is_damaged(directory):
         notes.append(f"{WATERMARK_NAME}: damaged: it proves nothing, and is written again at the next start")
     return VerifyReport(
@@ -120,13 +120,16 @@ def verify(directory: Path) -> VerifyReport:
     )
 
 
-def _read(directory: Path) -> tuple[list[SnapshotDescription], list[SegmentDescription]]:
-    """Return a consistent view of all files. Read them again if a master added or removed files
-    meanwhile, for example by a compaction."""
+def _read(directory: Path) -> tuple[list[SnapshotDescription], list[SegmentDescription], list[JournalFile]]:
+    """Return a consistent view of all files, and the list of the segments.
+
+    Read them again if a master added or removed files meanwhile, for example by a compaction.
+    """
     for tries_left in reversed(range(TRIES)):
         names = _names(directory)
         try:
-            described = _snapshots(directory), _segments(directory)
+            listed = files.list_segments(directory)
+            described = _snapshots(directory), _segments(directory, listed), listed
         except FileNotFoundError:
             continue
         if not tries_left or names == _names(directory):
@@ -146,8 +149,7 @@ def _missing_start(snapshots: Sequence[SnapshotDescription], segments: Sequence[
     return []
 
 
-def _missing_end(directory: Path, watermark: Watermark, start: int, follows: int) -> list[str]:
-    listed = files.list_segments(directory)
+def _missing_end(listed: list[JournalFile], watermark: Watermark, start: int, follows: int) -> list[str]:
     lost = lost_successor(listed, follows)
     if lost:
         return [f"{files.snapshot_name(start)}: {lost}"]
@@ -155,9 +157,8 @@ def _missing_end(directory: Path, watermark: Watermark, start: int, follows: int
     return [f"{files.segment_name(watermark.segment)}: {missing}"] if missing else []
 
 
-def _segments(directory: Path) -> list[SegmentDescription]:
+def _segments(directory: Path, listed: list[JournalFile]) -> list[SegmentDescription]:
     watermark = read_watermark(directory)
-    listed = files.list_segments(directory)
     return [_segment(file, is_last=file is listed[-1], watermark=watermark) for file in listed]
 
 
