@@ -123,6 +123,8 @@ _ROWS = (
     # the cluster
     Route(msg.ListWorkers, C, "cluster"),
     Route(msg.Workers, M),
+    Route(msg.WatchCluster, C, "cluster"),
+    Route(msg.ClusterChanges, M),
     Route(msg.TellWorker, C, "cluster", changes=True),
     Route(msg.Told, M),
     Route(msg.GetScale, C, "cluster"),

@@ -13,6 +13,12 @@ import msgspec
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol.base import Message as Message
 from titan.protocol.call_messages import Awaiting as Awaiting
+from titan.protocol.cluster_messages import ClusterChanges as ClusterChanges
+from titan.protocol.cluster_messages import ListWorkers as ListWorkers
+from titan.protocol.cluster_messages import QueueRow as QueueRow
+from titan.protocol.cluster_messages import WatchCluster as WatchCluster
+from titan.protocol.cluster_messages import WorkerRow as WorkerRow
+from titan.protocol.cluster_messages import Workers as Workers
 from titan.protocol.context_messages import Identity as Identity
 from titan.protocol.context_messages import Noted as Noted
 from titan.protocol.context_messages import Progress as Progress
@@ -94,6 +100,7 @@ from titan.protocol.run_messages import Attempts as Attempts
 from titan.protocol.run_messages import GetAttempts as GetAttempts
 from titan.protocol.run_messages import GetGraph as GetGraph
 from titan.protocol.run_messages import Graph as Graph
+from titan.protocol.run_messages import RunRow as RunRow
 from titan.protocol.scaling_messages import GetScale as GetScale
 from titan.protocol.scaling_messages import Leave as Leave
 from titan.protocol.scaling_messages import Scale as Scale
@@ -288,31 +295,6 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cached_from: Text = ""
 
 
-class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Run as users see it. `tally`: number of jobs in each state, by the state's number.
-
-    `schedule`: the schedule that started the run, for the nominal time `scheduled_at`.
-    `deadline_at`: the run's deadline. `actor`: the user who requested the run. `reused`: number of
-    jobs that reused an earlier result. For a run in the history, RunStatus has these fields and
-    Runs does not.
-    """
-
-    run: Name
-    dag: Name
-    version: Name
-    state: StateNumber
-    jobs: Count
-    tally: Column[Count]
-    submitted_at: Measured
-    finished_at: Measured
-    schedule: Name = ""
-    scheduled_at: Measured = 0.0
-    deadline_at: Measured = 0.0
-    group: Name = ""
-    actor: Name = ""
-    reused: Count = 0
-
-
 class RunStatus(Message, frozen=True):
     """Page of a run's jobs. `next`: the `after` of the next page, 0 if this is the last."""
 
@@ -339,33 +321,6 @@ class ListRuns(Message, frozen=True):
 
 class Runs(Message, frozen=True):
     runs: Column[RunRow]
-
-
-class ListWorkers(Message, frozen=True):
-    pass
-
-
-class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    name: Name
-    state: Name
-    capabilities: Row[Name]
-    slots: Count
-    held: Count
-    heard_at: Measured
-    joined_at: Measured
-    facts: Facts
-    taken: tuple[Count, Count, Count] = (0, 0, 0)
-    """Resources that the worker's attempts take: thousandths of a CPU, bytes of memory, GPUs. The
-    totals are `cpus`, `memory_bytes`, `gpus` of `facts`."""
-    told_by: Name = ""
-    """User who told the worker to leave."""
-
-
-class Workers(Message, frozen=True):
-    """All workers. `notices`: (time, text) of messages for operators about this home."""
-
-    workers: Column[WorkerRow]
-    notices: Column[tuple[Moment, Text]] = []
 
 
 class ListDead(Message, frozen=True):

@@ -46,6 +46,8 @@ OPCODES: dict[int, type[msg.Message]] = {
     55: msg.Graph,
     56: msg.GetAttempts,
     57: msg.Attempts,
+    58: msg.WatchCluster,
+    59: msg.ClusterChanges,
     64: msg.Register,
     65: msg.Registered,
     66: msg.Heartbeat,

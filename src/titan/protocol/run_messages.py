@@ -1,4 +1,4 @@
-"""Messages about a run's graph and its attempts."""
+"""The row of a run, and messages about its graph and its attempts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,32 @@ import msgspec
 
 from titan.model.dag import JobTemplate
 from titan.protocol.base import Message
-from titan.protocol.ranges import Column, Count, ExitCode, Measured, Name, Text
+from titan.protocol.ranges import Column, Count, ExitCode, Measured, Name, StateNumber, Text
+
+
+class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Run as users see it. `tally`: number of jobs in each state, by the state's number.
+
+    `schedule`: the schedule that started the run, for the nominal time `scheduled_at`.
+    `deadline_at`: the run's deadline. `actor`: the user who requested the run. `reused`: number of
+    jobs that reused an earlier result. For a run in the history, RunStatus has these fields and
+    Runs does not.
+    """
+
+    run: Name
+    dag: Name
+    version: Name
+    state: StateNumber
+    jobs: Count
+    tally: Column[Count]
+    submitted_at: Measured
+    finished_at: Measured
+    schedule: Name = ""
+    scheduled_at: Measured = 0.0
+    deadline_at: Measured = 0.0
+    group: Name = ""
+    actor: Name = ""
+    reused: Count = 0
 
 
 class GetGraph(Message, frozen=True):

@@ -24,6 +24,7 @@ from titan.sdk.address import VARIABLE, find_address
 from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.call_future import CallFuture
 from titan.sdk.calls import Calls
+from titan.sdk.cluster_changes import ClusterChange, cluster_changes
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.disk import DiskStatus, disk
@@ -391,6 +392,14 @@ class AsyncClient(AsyncArtifacts):
                         return
             except ConnectionLost:
                 await self._connection.reopen()
+
+    def cluster_changes(self) -> AsyncIterator[ClusterChange]:
+        """Yield the cluster as it is now, then every change: runs, workers, queues.
+
+        At most four values a second. The stream continues across restarts of the master, until it
+        is closed. A slow reader gets the newest state of what changed, not each change.
+        """
+        return cluster_changes(self._connection)
 
     async def _only_services(self, summary: RunSummary) -> bool:
         """Return whether all jobs of a run that are not over are READY services."""
@@ -882,6 +891,10 @@ class Client(Waiting, Artifacts):
         See AsyncClient.changes.
         """
         return self._iterate(self._async.changes(run, jobs=jobs, progress=progress, services=services))
+
+    def cluster_changes(self) -> Iterator[ClusterChange]:
+        """Yield the cluster as it is now, then every change. See AsyncClient.cluster_changes."""
+        return self._iterate(self._async.cluster_changes())
 
     def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Yield (1 for stdout or 2 for stderr, bytes) of `RUN/JOB`. See AsyncClient.logs."""

@@ -105,6 +105,7 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         32: "LogChunk", 33: "Stage", 34: "Staged", 36: "Stored", 37: "Resolve", 38: "Resolved", 39: "Stop",
         40: "Values", 41: "ReadValues", 42: "NameContent", 48: "OpenRun", 49: "AddJobs", 50: "Why", 51: "Reasons",
         52: "GetDag", 53: "Dag", 54: "GetGraph", 55: "Graph", 56: "GetAttempts", 57: "Attempts",
+        58: "WatchCluster", 59: "ClusterChanges",
         64: "Register", 65: "Registered", 66: "Heartbeat", 67: "Heard", 68: "Dispatch", 69: "Started", 70: "Results", 71: "Acked",
         72: "StopAttempts", 73: "LogData", 74: "LogResume", 77: "Draining", 78: "Leaving",
         79: "Recall", 80: "Awaiting",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from titan.gateway.inbound import request_input
 from titan.master import views
+from titan.master.cluster_watch import ClusterWatch
 from titan.master.core_loop import CoreLoop
 from titan.master.scaling_view import scale_view
 from titan.net.peer import Peer
@@ -15,8 +16,9 @@ from titan.protocol import messages as msg
 class ClusterHandler:
     """Handlers for ping, workers, scaling and stop."""
 
-    def __init__(self, core: CoreLoop, stop: Callable[[], None]) -> None:
+    def __init__(self, core: CoreLoop, watch: ClusterWatch, stop: Callable[[], None]) -> None:
         self._core = core
+        self._watch = watch
         self._stop = stop
 
     def on_ping(self, peer: Peer, message: msg.Ping) -> None:
@@ -26,6 +28,10 @@ class ClusterHandler:
         self._core.turn()
         answer = views.workers(self._core.state, message)
         self._core.release(lambda: peer.send(answer))
+
+    def on_watch_cluster(self, peer: Peer, message: msg.WatchCluster) -> None:
+        self._core.turn()
+        self._watch.watch(peer, message)
 
     def on_tell_worker(self, peer: Peer, message: msg.TellWorker) -> None:
         self._core.see(request_input(message, origin=peer.number, actor=peer.actor))

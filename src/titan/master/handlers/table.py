@@ -8,6 +8,7 @@ from pathlib import Path
 from titan.content.blobs import BlobStore
 from titan.core.events import events as ev
 from titan.gateway.routes import Router
+from titan.master.cluster_watch import ClusterWatch
 from titan.master.content_names import Registry
 from titan.master.core_loop import CoreLoop
 from titan.master.handlers.artifacts import ArtifactHandler
@@ -61,6 +62,7 @@ class Handlers:
         self.secrets, self.files = secrets, files
         self._past = past
         self._hub = WatchHub(core.state, core.release)
+        self._cluster_watch = ClusterWatch(core.state, core.release, core.clock.now)
         self._content = ContentHandler(content, registry)
         self._lanes, self._relay = ClientSessions(store), StoreRelay(core.state, store)
         checks = DagChecks(content, secrets, webhooks)
@@ -77,7 +79,7 @@ class Handlers:
                 "failures": FailureHandler(core, past),
                 "schedules": ScheduleHandler(core, check=checks.whole, new_run=self.runs.new_run),
                 "services": ServiceHandler(core, past, content),
-                "cluster": ClusterHandler(core, stop),
+                "cluster": ClusterHandler(core, self._cluster_watch, stop),
                 "disk": self._disk,
                 "secrets": secrets,
                 "lanes": self._lanes,
@@ -101,7 +103,7 @@ class Handlers:
 
     def on_unwatch(self, peer: Peer, message: msg.Unwatch) -> None:
         """End the watch, result stream or log stream that an earlier request started."""
-        for handler in (self._hub, self.runs, self._log_handler):
+        for handler in (self._hub, self._cluster_watch, self.runs, self._log_handler):
             handler.unwatch(peer, message.watch)
 
     def note(self, events: list[ev.Event]) -> None:
@@ -111,6 +113,7 @@ class Handlers:
             if type(event) is ev.RunRestored:  # the history must not keep a row of a live run
                 self._past.restored(event.run)
         self._hub.note(events)
+        self._cluster_watch.note(events)
         self._log_handler.note(events)
 
     def forget(self, peer: Peer) -> None:
@@ -122,11 +125,13 @@ class Handlers:
             self.workers.forget(peer)
         elif peer.role == "client":
             self._hub.forget(peer)
+            self._cluster_watch.forget(peer)
             self._lanes.forget(peer)
             self._log_handler.forget(peer)
             self.runs.forget(peer)
 
     async def close(self) -> None:
+        self._cluster_watch.close()
         await self._disk.close()
         await self._log_handler.close()
         await self.secrets.close()
