@@ -3,10 +3,10 @@ disk.
 
     python benchmarks/core.py [--quick] [--queued 1000 1000000] [--workers 2 2000]
 
-Three things are measured: the microseconds of a job's whole life (submitted, queued, dispatched,
-completed), the microseconds to complete a job and dispatch the next, for several numbers of queued
-jobs and of workers, and the bytes that a queued job takes. Each setting runs in a process of its
-own.
+Measures the microseconds of a job's whole life (submitted, queued, dispatched, completed), the
+microseconds to complete one job and dispatch the next, and the bytes of a queued job. The second
+measurement is repeated for several numbers of queued jobs and workers. Each measurement runs in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -193,8 +193,8 @@ def _waiting(master: Master) -> int:
 
 
 def memory(*, queued: int) -> float:
-    """Return the bytes of resident memory per queued job. The memory before is that with the frame
-    of the submission; the memory after is that of the state alone."""
+    """Return the bytes of resident memory per queued job. The frame of the submission counts
+    neither in the memory before nor in the memory after."""
     master = Master()
     frame = sys.stdin.buffer.read()
     before = _resident() - len(frame)

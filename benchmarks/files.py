@@ -1,12 +1,12 @@
-"""Transfer of a file from the job that made it on one worker, through the master, to a job on
-another worker.
+"""Transfer of a file through the master: from a job on one worker to a job on another worker.
 
 python benchmarks/files.py [--megabytes 1000] [--rounds 3] [--consumers 1] [--folder DIR]
 
-A master and three workers with homes of their own. The figures: from the end of the producer to the
-start of the consumer, and of that until the output is durable at the master, and from there on.
-Meanwhile functions are called on the third worker, and another client asks for the list of workers,
-one after the other. Beside it: what the disk takes (write and sync), and SHA-256.
+The cluster has a master and three workers, each with a home of its own. The benchmark measures the
+time from the end of the producer until its output is durable at the master, and from then until the
+start of the consumer. During the transfer one client calls functions on the third worker, and
+another client requests the list of workers. For comparison the benchmark also measures the speed of
+the disk (write and sync) and of SHA-256.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""No-op functions on two workers of one slot, one job each, beside ProcessPoolExecutor(2) at chunk
-1, in turn; then one at a time, by itself and in chains in which each waits for the one before.
+"""No-op functions, one job each, on two workers of one slot, compared with ProcessPoolExecutor(2)
+at chunk 1, in turn. Then single calls on an idle cluster, and chains of calls in which each call
+waits for the one before.
 
 python benchmarks/functions.py [--calls 100000] [--rounds 3]
 """

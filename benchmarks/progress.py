@@ -1,12 +1,12 @@
-"""A thousand running jobs that say how far they are ten times a second, and two watchers, of whom
-one stops reading for a while.
+"""A thousand running jobs that report their progress ten times a second, and two watchers. One of
+the watchers stops reading for a while.
 
 python benchmarks/progress.py [--jobs 1000] [--rate 10] [--workers 4] [--seconds 20]
 
-Each job is a light process (perl) with a connection of its own to its worker, on which it says what
-`context.progress` does; its text is the time at which it was said. The figures: what that costs the
-master, in CPU time of one core; how old what a watcher is shown is; and what the watcher that was
-stopped (SIGSTOP) finds when it goes on: a backlog would be old.
+Each job is a small process (perl) with its own connection to the worker. It sends the messages that
+`context.progress` sends. The text of each message is the time at which it was sent. The benchmark
+measures the CPU time of the master and the age of the values that a watcher gets. One watcher is
+stopped by SIGSTOP. When it continues, old values would show that a backlog had built up.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ until (-e $until) {
 
 
 def watch(address: str, run_id: str) -> None:
-    """Watch in a process of its own. Print a line for each second of what it received, until it is
-    ended."""
+    """Watch the jobs in a process of its own. Print one line per second about the values received,
+    until the process is ended."""
     with Client(address) as client:
         ages: list[float] = []
         second = int(time.time())

@@ -1,5 +1,5 @@
-"""No-op Python scripts on two workers of one slot, each with its sandbox and logs, beside `xargs
--P2 -n1 python`, in turn.
+"""No-op Python scripts, each with a sandbox and logs, on two workers of one slot, compared with
+`xargs -P2 -n1 python`, in turn.
 
 python benchmarks/scripts.py [--jobs 2000] [--rounds 3]
 """

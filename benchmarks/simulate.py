@@ -1,12 +1,11 @@
-"""Predicted beside real: the census on 1, 2 and 4 workers of one slot, in turn; then each from the
-recordings of each.
+"""Real times of the census compared with predictions. The census runs on 1, 2 and 4 workers of one
+slot, in turn. Then each time is predicted from each of the recordings.
 
     python benchmarks/simulate.py [--rounds 5] [--workers 1 2 4] [--others 0.1] [--patience 600]
 
-A run during which other processes of the machine used more than `--others` of its CPUs is left out
-and made again, as long as `--patience` seconds last: what is compared is a prediction with what
-Titan does, not with what the neighbours do. All runs of the census are on private clusters in one
-home.
+Other processes of the machine would distort the comparison. So a run is discarded and repeated if
+they used more than the share `--others` of the CPUs meanwhile. The repetitions end after
+`--patience` seconds. All runs of the census are on private clusters in one home.
 """
 
 from __future__ import annotations

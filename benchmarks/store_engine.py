@@ -2,9 +2,9 @@
 
     python benchmarks/store_engine.py [--count 200000] [--keys 1000000] [--json]
 
-Microseconds per command, with the change that it leaves and the bytes of its reply; commands per
-second of a replay; and the bytes of resident memory that a small string key takes. Each part runs
-in a process of its own, three times; the quickest counts.
+Measures the microseconds per command, including its change and its encoded reply; the commands per
+second of a replay; and the resident memory of a small string key. Each part runs three times, in a
+process of its own. The quickest run counts.
 """
 
 from __future__ import annotations

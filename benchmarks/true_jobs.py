@@ -1,10 +1,9 @@
-"""`true`, ten thousand times in one DAG on two workers of one slot each, beside `xargs -P2 -n1
+"""Ten thousand jobs of `true` in one DAG on two workers of one slot, compared with `xargs -P2 -n1
 true`, in turn.
 
     python benchmarks/true_jobs.py [--jobs 10000] [--rounds 3]
 
-Prints a line per round and the medians; a figure means little on its own on a shared machine, the
-ratio more.
+Prints a line per round and the medians. On a shared machine the ratio says more than the rates.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Large results from two workers to one client, beside ProcessPoolExecutor(2), in turn; and what
-the master needs for it.
+"""Large results from two workers to one client, compared with ProcessPoolExecutor(2), in turn. Also
+the memory that the master needs.
 
 python benchmarks/values.py [--megabytes 10] [--count 100] [--rounds 3]
 """

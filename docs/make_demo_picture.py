@@ -71,8 +71,7 @@ def run_demo() -> bytes:
 
 
 def _read(terminal: int) -> Iterator[bytes]:
-    """Return the output until the last process that has the other end closes it, which Linux
-    reports as an error."""
+    """Yield the output until no process has the other end open. Linux reports this as an error."""
     while True:
         try:
             part = os.read(terminal, 65536)

@@ -510,8 +510,8 @@ class Chaos:
         return "\n".join([head, *rows])
 
     def idle(self) -> list[str]:
-        """Return the faults and effects that should have happened but did not. Without them the
-        chaos shows nothing."""
+        """Return the faults and effects that should have happened but did not. Without these, the
+        chaos test proves nothing."""
         happened = {"faults": self.faults, "runs": self.load.runs, "calls": self.load.calls, "store writes": self.load.pushed}
         return [f"no {what}" for what, found in happened.items() if not found]
 

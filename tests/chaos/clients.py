@@ -1,5 +1,5 @@
-"""Clients in a chaos: threads that live as long as the chaos, and a process that is killed and
-stopped.
+"""Clients of a chaos test: threads that live as long as the test, and a process that the test kills
+and stops.
 
     python -m chaos.clients ADDRESS TRUTH LOG SEED
 

@@ -1,5 +1,6 @@
-"""Judge of a chaos: reads what happened to each job from the journal, and decides whether this was
-allowed. It reads only events and no processes, so `test_judge` can give it invented histories."""
+"""Judge of a chaos test: reads the story of each job from the journal, and decides whether the
+story was allowed. It reads only events and no processes, so `test_judge` can give it invented
+histories."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from titan.worker.drivers.function import DIED
 from titan.worker.state_machine.suspects import GUILTY, WARDEN_DIED
 
 SEEN_S = 20.0
-"""Maximum seconds between the end of a fault and an event that the fault explains. The loss of a
-worker is noticed after `loss_s`, 3 s, or when the worker that replaces it has registered."""
+"""Maximum seconds between the end of a fault and an event that the fault explains. The master
+notices the loss of a worker after `loss_s` (here 3 s), or earlier if a new process of the worker
+registers."""
 POISON_LOSSES = Settings().poison_losses
 
 
@@ -39,7 +41,7 @@ class JobStory:
     started: bool = False
     completions: int = 0
     dead: str = ""
-    """Why it is wrong that the job is DEAD; "" if it is right, or the job is not DEAD."""
+    """Reason why the job should not be DEAD; "" if it is not DEAD or is rightly DEAD."""
     weights: dict[tuple[int, str], int] = field(default_factory=dict)
     """(worker, incarnation) that was lost -> 2 if the worker ran the job, 1 if the job was next to
     start."""
@@ -131,8 +133,8 @@ class Stories:
         job.state = "DEAD"
 
     def _why_not_failed(self, job: JobStory) -> str:
-        """Return why it is wrong that a job is DEAD after failures; "" if faults explain all
-        failures. No job of a chaos fails by itself."""
+        """Return the reason why a job should not be DEAD after its failures; "" if faults explain
+        all failures. No job of a chaos test fails by itself."""
         if job.failures <= job.retries:
             return f"DEAD after {job.failures} failures with {job.retries} retries: {job.causes[-1][2]}"
         own = [reason for _, _, reason in job.causes if not reason.startswith((DIED, WARDEN_DIED, GUILTY))]

@@ -1,8 +1,9 @@
-"""Hosts and disks of a chaos: network namespaces on one bridge, and small disks that can be filled.
+"""Hosts and disks of a chaos test: network namespaces on one bridge, and small disks that can be
+filled.
 
-All of them lie in a network namespace and a mount namespace that `enter` makes for the chaos. These
-namespaces have no names, so the kernel removes them with their last process, even after a SIGKILL
-of the chaos.
+All of them lie in a network namespace and a mount namespace that `enter` makes for the test. These
+namespaces have no names, so the kernel removes them when no process is left in them. This also
+works after a SIGKILL of the test.
 """
 
 from __future__ import annotations

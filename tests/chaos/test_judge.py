@@ -1,5 +1,5 @@
-"""The judge of the chaos finds the violations in false histories, and excuses no job that died by
-itself."""
+"""The judge of the chaos test finds the violations in false histories. It excuses no job that died
+by itself."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_retry_resumes_the_run_with_its_children_after_a_restart_too(c: Cluste
     assert c.client.job(f"{run}/fix")[0].attempt == 4
     (tmp_path / "fixed").touch()
     done = c.cli("dlq", "retry", run)
-    assert done.stdout == "1 job to run again, 2 cancelled because of it to follow\n", done
+    assert done.stdout == "retried: 1 job; revived: 2 jobs cancelled because of it\n", done
     assert c.client.run(run).wait(timeout=30).state == "COMPLETED"
     assert list(c.states(run).values()) == ["COMPLETED"] * 4
     assert (tmp_path / "ran").read_text() == "ran\n"

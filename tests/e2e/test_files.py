@@ -180,7 +180,7 @@ def test_a_file_whose_content_does_not_match_its_hash_is_refused(tmp_path: Path)
             file.write(b"damage")
         c.start_worker("wB", "--capability", "B")
         assert run.wait(timeout=60).state == "FAILED"
-        assert "arrived with another content than its hash says, 3 times" in jobs(c, run.id)["check"].reason
+        assert "arrived with content that does not match its hash, 3 times" in jobs(c, run.id)["check"].reason
 
 
 def test_a_job_that_changes_its_input_changes_it_for_no_other_job(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_unreferenced_files_are_removed(tmp_path: Path) -> None:
             "only files that the shared key and the schedule need are left",
         )
         assert c.client.call(bytes, 1_000_000).result(60) == bytes(1_000_000), (
-            "a client sends again what it believed the master still had"
+            "a client sends the function again, though it had believed that the master still had it"
         )
 
 

@@ -220,7 +220,7 @@ def test_a_missing_secret_is_refused_at_once_or_at_the_dispatch(one: Cluster, tm
     one.client.secrets.remove("TOKEN")
     again = one.client._wait(connection.call(lambda n: msg.Submit(n, "key", spec)))
     assert isinstance(again, msg.Submitted) and isinstance(first_answer, msg.Submitted)
-    assert again.run == first_answer.run, "what was accepted is not refused when it is repeated"
+    assert again.run == first_answer.run, "a repeated submission is not refused after the first was accepted"
     with pytest.raises(NotFound, match="there is no secret 'NONE'"):
         one.client.secrets.remove("NONE")
 

@@ -27,9 +27,8 @@ PATH_ONLY = {"PATH": os.environ["PATH"]}
 class WardenBench:
     """A link and its reports.
 
-    `env` is the environment of the jobs; TITAN_LEASE is added to it, as the worker does. `link` has
-    options of the link. Jobs run in `folder`, and their logs are `KEY.1` (stdout) and `KEY.2`
-    (stderr) there.
+    `env` is the environment of the jobs, to which TITAN_LEASE is added. `link` has options of the
+    link. Jobs run in `folder`, and their logs are `KEY.1` (stdout) and `KEY.2` (stderr) there.
     """
 
     def __init__(self, folder: Path, *, env: Mapping[str, str] = PATH_ONLY, link: Mapping[str, Any] = NONE) -> None:

@@ -106,15 +106,16 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
 @master_option
 @json_option
 def retry(target: str, by: str | None, master: str | None, as_json: bool) -> None:
-    """Run a dead job, or all dead jobs of a run, again with all retries. Jobs that were cancelled
-    because of them run too."""
+    """Retry a dead job, or all dead jobs of a run, with all retries. Jobs that were cancelled
+    because of the dead jobs run too."""
     with open_client(master, offline=True) as client:
         outcome = client.retry_dead(find_target(client, target), by=by)
     if as_json:
         print(json.dumps(asdict(outcome)))
     else:
         pronoun = "it" if outcome.retried == 1 else "them"
-        print(f"{_jobs(outcome.retried)} to run again, {outcome.revived} cancelled because of {pronoun} to follow")
+        revived = f"; revived: {_jobs(outcome.revived)} cancelled because of {pronoun}" if outcome.revived else ""
+        print(f"retried: {_jobs(outcome.retried)}{revived}")
 
 
 @dlq.command()

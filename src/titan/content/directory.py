@@ -153,7 +153,7 @@ class DirectoryStore:
                 return False
             if arrived != hash_:
                 raise CallerError(
-                    f"a file of {size:,} bytes was handed over with another content than its hash says: send it again"
+                    f"a file of {size:,} bytes was handed over with content that does not match its hash: send it again"
                 )
             self._enter(part, hash_, before)
             return True
@@ -307,7 +307,7 @@ class _Part(FileWriter):
         os.fsync(self.fd)
         arrived = self.digest.hexdigest()
         if arrived != hash_ or self.written != self.size:
-            difference = "another content than its hash says" if self.written == self.size else f"{self.written:,} bytes"
+            difference = "content that does not match its hash" if self.written == self.size else f"{self.written:,} bytes"
             self.discard()
             raise CallerError(f"a file of {self.size:,} bytes arrived with {difference}: send it again")
         self._store._enter(self.path, hash_, seal_of(self.fd))

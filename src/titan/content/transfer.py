@@ -474,8 +474,8 @@ def _report_taken(line: Line, size: int) -> None:
 
 def _damaged(hash_: str) -> DamagedCopy:
     return DamagedCopy(
-        f"{hash_[:12]} arrived with another content than its hash says, {TRIES} times: the master's copy is damaged."
-        " Run the job that made it again, or stage it again"
+        f"{hash_[:12]} arrived with content that does not match its hash, {TRIES} times: the master's copy is damaged."
+        " Run again the job that made it, or stage it again"
     )
 
 

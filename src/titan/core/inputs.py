@@ -19,8 +19,8 @@ class MasterBooted(msgspec.Struct, frozen=True):
 
     - `cluster` is the id of a new cluster, used if the journal was empty.
     - `term` is the term that the opening of the journal gave.
-    - `bursts` are the burst workers that outlived the master's last process, according to the
-      provider.
+    - `bursts` are the burst workers that, according to the provider, outlived the previous process
+      of the master.
     - `draw` is a random id of this start.
     - `copied` is the reason why the home is known to be a copy; "" if it is not known to be one.
     - `behind_s` is the number of seconds by which the clock is behind the last time in the journal;

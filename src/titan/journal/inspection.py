@@ -109,7 +109,7 @@ def verify(directory: Path) -> VerifyReport:
     problems += _missing_start(snapshots, segments, start)
     problems += _missing_end(listed, watermark, start, follows)
     if watermark_is_damaged(directory):
-        notes.append(f"{WATERMARK_NAME}: damaged: it proves nothing, and is written again at the next start")
+        notes.append(f"{WATERMARK_NAME}: damaged: ignored, and written anew at the next start")
     return VerifyReport(
         snapshot_seq=start,
         last_seq=max([start, *(segment.last_seq for segment in segments)]),

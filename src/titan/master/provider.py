@@ -25,7 +25,7 @@ class Provider(Protocol):
     """Callback (name, reason) for the end of a worker. It is set before the first call."""
 
     async def open(self, address: str) -> list[str]:
-        """Return the workers that still run from the master's last process.
+        """Return the running workers that a previous process of the master started.
 
         `address` is the address at which workers reach this master.
         """

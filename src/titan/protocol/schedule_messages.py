@@ -14,8 +14,9 @@ class ScheduleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Schedule as users see it. Times are in seconds since the epoch, 0 for none.
 
     `next_at` is the next nominal time; `last_at` is the nominal time of the newest run, `last_run`.
-    `waiting` is the number of nominal times that wait for an earlier run to end. `fired`, `skipped`
-    (a run was open) and `missed` (no master was running; a lower bound) count nominal times.
+    `waiting` is the number of nominal times that wait for an earlier run to end. The other counts
+    are of nominal times too. `fired`: a run was made. `skipped`: an earlier run was open. `missed`:
+    no master was running; this count is a lower bound.
     """
 
     name: Name

@@ -103,7 +103,7 @@ def _grow(rule: Rule, look: Look, knobs: Knobs, room: int) -> Plan:
     if missing <= 0:
         return Plan(0, (), f"{queue}, of which {look.coming} are starting")
     if look.demand <= knobs.up * slots and look.waited_s < knobs.patience_s:
-        return Plan(0, (), f"{queue}: not more than {knobs.up:g} per slot, and not yet for {knobs.patience_s:g} s")
+        return Plan(0, (), f"{queue}: at most {knobs.up:g} per slot, and for less than {knobs.patience_s:g} s")
     if not room:
         return Plan(0, (), f"{queue}, and the maximum of {rule.most} is reached")
     if look.since_change_s < knobs.cooldown_s:

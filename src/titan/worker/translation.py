@@ -19,8 +19,8 @@ from titan.worker.state_machine.resources import Resources
 
 MESSAGE_BYTES = 16 << 20
 AGREE_S = 0.5
-"""Clock differences of up to this many seconds count as zero, because their measurement is not more
-exact."""
+"""Clock differences of up to this many seconds count as zero, because the measurement has an error
+of about this size."""
 
 
 def assignments(message: msg.Dispatch) -> list[m.Assignment]:
@@ -42,7 +42,7 @@ def assignments(message: msg.Dispatch) -> list[m.Assignment]:
 def ahead_s(master_s: float, asked_s: float, answered_s: float) -> float:
     """Return by how many seconds the master's clock is ahead of this one. `asked_s` and
     `answered_s` are readings of this clock before and after the master's answer. Return 0 if the
-    answer had no time."""
+    answer did not contain the master's time."""
     ahead = master_s - (asked_s + answered_s) / 2 if master_s else 0.0
     return ahead if abs(ahead) > AGREE_S else 0.0
 

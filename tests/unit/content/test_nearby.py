@@ -169,7 +169,7 @@ async def test_the_master_does_not_hash_what_a_worker_has_hashed(ends: Ends, val
 async def test_a_file_that_was_changed_after_its_worker_hashed_it_is_refused(ends: Ends, value: Path) -> None:
     ends.role, hashed = "worker", seal_of(str(value))
     change(value)
-    with pytest.raises(CallerError, match="another content than its hash says"):
+    with pytest.raises(CallerError, match="content that does not match its hash"):
         await send_file(ends, value, hash_=HASH, finished=True, hashed=hashed)
     assert not ends.store.has(HASH)
 
@@ -177,7 +177,7 @@ async def test_a_file_that_was_changed_after_its_worker_hashed_it_is_refused(end
 @scenario
 async def test_the_master_hashes_what_a_client_has_hashed(ends: Ends, value: Path) -> None:
     change(value)
-    with pytest.raises(CallerError, match="another content than its hash says"):
+    with pytest.raises(CallerError, match="content that does not match its hash"):
         await send_file(ends, value, hash_=HASH, finished=True, hashed=seal_of(str(value)))
     assert not ends.store.has(HASH)
 
@@ -196,7 +196,7 @@ async def test_a_file_whose_worker_was_cut_off_is_hashed_when_it_is_sent_again(e
 @scenario
 async def test_a_file_with_another_content_is_refused(ends: Ends, value: Path) -> None:
     change(value)
-    with pytest.raises(CallerError, match="another content than its hash says"):
+    with pytest.raises(CallerError, match="content that does not match its hash"):
         await send_file(ends, value, hash_=HASH, finished=True)
     assert not ends.store.has(HASH)
 

@@ -81,7 +81,7 @@ def test_a_damaged_watermark_is_a_note(tmp_path: Path) -> None:
     fill(tmp_path)
     (tmp_path / "synced").write_bytes(b"rubbish")
     assert verify(tmp_path).ok
-    assert verify(tmp_path).notes == ("synced: damaged: it proves nothing, and is written again at the next start",)
+    assert verify(tmp_path).notes == ("synced: damaged: ignored, and written anew at the next start",)
 
 
 def test_damage_is_a_problem_unless_a_snapshot_covers_it(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_overheads_lie_between_jobs() -> None:
     it = plan({"a": "", "b": "a", "c": "b"}, groups=[Group(1)], overheads=Overheads(begin_s=0.5, link_s=0.2, turn_s=0.01))
     timeline = predict(it)
     assert [round(s, 4) for s in timeline.starts] == [0.5, 1.7, 2.9]
-    assert round(timeline.makespan_s, 4) == 4.0  # the end takes half of `link_s` to reach the master
+    assert round(timeline.makespan_s, 4) == 4.0  # the report of the end takes half of `link_s` to reach the master
     queue = predict(plan(wide(3), groups=[Group(1)], overheads=Overheads(begin_s=0.5, link_s=0.2, turn_s=0.01)))
     assert [round(s, 4) for s in queue.starts] == [0.5, 1.51, 2.52]
 

@@ -39,7 +39,7 @@ def test_starting_burst_workers_count_as_slots() -> None:
 
 def test_a_short_queue_has_to_last() -> None:
     few = look(demand=1, slots=4)
-    assert plan(RULE, few, KNOBS) == Plan(0, (), "1 queued for 4 slots: not more than 1 per slot, and not yet for 60 s")
+    assert plan(RULE, few, KNOBS) == Plan(0, (), "1 queued for 4 slots: at most 1 per slot, and for less than 60 s")
     assert plan(RULE, few._replace(waited_s=60.0), KNOBS) == Plan(1, (), "1 queued for 4 slots")
 
 

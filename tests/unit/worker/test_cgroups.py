@@ -177,7 +177,7 @@ def test_groups_of_dead_workers_are_removed_and_others_stay(machine: Machine) ->
 
 
 def test_a_group_that_is_being_removed_is_not_used_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next process of a service may begin while its last process is being killed. The removal
+    """A service may start its next process while its previous process is being killed. The removal
     of the old group must not kill the new process."""
     for kind in ("memory", "cpu", "pids"):
         machine.mount("cgroup", kind, "/")

@@ -52,7 +52,7 @@ def test_content_is_fetched_once_and_a_failure_is_reported(tmp_path: Path, monke
         await tasks[-1]
         (gone, damaged) = told
         assert gone[0] == "0" * 64 and "run the job that made it again" in gone[1] and not gone[2]
-        assert damaged[0] == HASH and "another content than its hash says, 3 times" in damaged[1] and not damaged[2]
+        assert damaged[0] == HASH and "content that does not match its hash, 3 times" in damaged[1] and not damaged[2]
         assert [name for name in os.listdir(cache) if name.endswith(".part")] == []
         (ends.store.folder / HASH).write_bytes(SCRIPT)
         with monkeypatch.context() as full:

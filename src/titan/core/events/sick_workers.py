@@ -15,14 +15,14 @@ class WorkerSetAside(Fact, frozen=True, tag="worker_set_aside"):
 
 
 class WorkerProbed(Fact, frozen=True, tag="worker_probed"):
-    """The time aside of a worker is over. The worker gets one attempt on trial."""
+    """The back-off of a worker that was set aside is over. The worker gets one attempt on trial."""
 
     worker: int
     at: float
 
 
 class WorkerTakenBack(Fact, frozen=True, tag="worker_taken_back"):
-    """An attempt ran to its end on a worker on trial. The worker takes work again as before."""
+    """A worker on trial ran an attempt to its end. The worker takes work again as before."""
 
     worker: int
     at: float

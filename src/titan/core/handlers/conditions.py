@@ -1,4 +1,5 @@
-"""Conditions: whether a job whose parents have ended runs, is skipped, or is DEAD.
+"""Conditions of jobs. When the parents of a job have ended, its condition decides whether the job
+runs, is skipped or is DEAD.
 
 A SKIPPED job fails nothing. Its dependents are SKIPPED too, except those that wait for the end of
 their parents. A condition that cannot be evaluated, for example because a result lacks a key, makes
@@ -67,7 +68,7 @@ def _obstacle(state: State, job: Job) -> tuple[Cause, str, bool] | None:
     if template.when == ENDED:
         blocking = [p for p in parents.values() if p.name not in condition.jobs_by_state and not _is_done(p)]
         if blocking:
-            # A failure counts more than a skip, as it does for the verdict of the run.
+            # A failure takes precedence over a skip. The verdict of the run has the same rule.
             worst = min(blocking, key=lambda parent: parent.state is JobState.SKIPPED)
             return _of_parent(worst)
     values: dict[Reference, object] = {}

@@ -32,12 +32,13 @@ def take_resources(turn: Turn, existing: Iterable[str]) -> None:
     """Match the burst workers in the state with those that the provider has at the start of the
     master.
 
-    Burst workers in the state but not in `existing` ended with the master's last process; their
-    loss counts against no job. Burst workers that the state does not know are stopped.
+    Burst workers in the state but not in `existing` ended together with the previous process of the
+    master. Their loss counts against no job. Burst workers that the state does not know are
+    stopped.
     """
     names = dict.fromkeys(existing)
     for name in [name for name in turn.state.bursts if name not in names]:
-        _end(turn, name, "it ended with the master's last process", count_losses=False)
+        _end(turn, name, "it ended together with the previous process of the master", count_losses=False)
     for name in names:
         if name not in turn.state.bursts:
             turn.order(fx.StopBurst(name))

@@ -44,7 +44,7 @@ def note_broken(turn: Turn, number: int, reason: str) -> None:
 
 
 def note_sound(turn: Turn, number: int) -> None:
-    """End the time aside of the worker `number`. An attempt ran to its end on the worker, or a
+    """Let the worker `number` take work again. An attempt ran to its end on the worker, or a
     service became READY there."""
     if turn.state.workers[number].aside_until:
         turn.emit(ev.WorkerTakenBack(number, turn.now))

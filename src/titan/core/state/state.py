@@ -325,7 +325,7 @@ class Worker(msgspec.Struct):
     breaks: int = 0
     """Number of reports of only broken attempts since an attempt last ran to its end here."""
     aside_until: float = 0.0
-    """End of the worker's time aside; 0 if it is not set aside. After that time the worker is on
+    """Time until which the worker is set aside; 0 if it is not set aside. Then the worker is on
     trial until an attempt has run to its end."""
     aside_reason: str = ""
     aside_times: int = 0

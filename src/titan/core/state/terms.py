@@ -11,8 +11,8 @@ NOTICES_KEPT = 8
 
 
 def keep_draw(state: State, term: int, draw: str) -> None:
-    """Record the draw of a new term. Drop old draws, except those of terms of which a worker still
-    holds a lease."""
+    """Record the draw of a new term. Drop old draws, but keep the draw of each term from which a
+    worker still holds a lease."""
     live = {lease >> 32 for w in state.workers.values() for lease in (*w.held, *w.ending, *w.retiring)}
     latest = sorted(state.draws)[-DRAWS_KEPT:]
     state.draws = {known: state.draws[known] for known in state.draws if known in live or known in latest}

@@ -48,11 +48,11 @@ RATE, BURST = 1000, 2000
 empty, the worker pauses reading from the connection."""
 PAUSE_S = 0.1
 UNDER_WAY = 32
-"""Number of requests of one connection that wait for the master, from which on the worker pauses
-reading from the connection."""
+"""The worker pauses reading from a connection when this many of its requests wait for the
+master."""
 UNDER_WAY_BYTES = 64 << 20
-"""Number of bytes of all requests that wait for the master, above which further requests are
-refused with a retryable error."""
+"""The worker refuses requests, with a retryable error, while more than this many bytes of requests
+wait for the master."""
 ANSWER_S = 60.0
 
 Answer = Callable[["JobRequest", msg.Message, Blob], None]

@@ -45,10 +45,10 @@ from titan.worker.files.left_files import OutputMissing, files_of_outputs, open_
 from titan.worker.files.open_beneath import LEADS_OUT, open_place, path_of, reopen
 
 LEND_FROM = 64 << 20
-"""Size from which on a file is lent instead of copied. The copy of a smaller file takes no
+"""Files of at least this size are lent instead of copied. The copy of a smaller file takes no
 noticeable time."""
 TAKE_BACK_FROM = 1 << 20
-"""Size from which on an input is removed from the job's folder when the attempt is over."""
+"""Inputs of at least this size are removed from the job's folder when the attempt is over."""
 MOST_BYTES = 10 << 30
 SHARE_OF_DISK = 0.8
 MAX_FOLDER_BYTES = 64 << 30

@@ -152,9 +152,9 @@ class Limiter:
         """Try again to remove the groups that are due by `now`, or all groups if `now` is None.
         Return when the next group is due, None if no group is left.
 
-        A group cannot be removed while its last process has not ended completely, while it has
-        groups that the job created in it, or while another program uses it. So the pause doubles
-        with each try, up to a minute. The call may take long, so it runs in a thread.
+        A group cannot be removed while one of its processes is still ending, while it contains
+        groups that the job created, or while another program uses it. So the pause doubles with
+        each try, up to a minute. The call may take long, so it runs in a thread.
         """
         for group, (pause_s, due) in list(self._leaving.items()):
             if now is not None and due > now:

@@ -40,8 +40,8 @@ def test_small_content_is_sent_and_fetched_in_one_message(master: SocketlessMast
 @refuses(msg.SendFile)
 def test_content_that_does_not_match_its_hash_is_refused(master: SocketlessMaster) -> None:
     client = master.client()
-    client.refused(msg.SendFile(0, "", 5, ABSENT), "caller", "arrived with another content than its hash says", b"wrong")
-    client.refused(msg.SendFile(0, "", 5, "no hash"), "caller", "arrived with another content than its hash says", b"wrong")
+    client.refused(msg.SendFile(0, "", 5, ABSENT), "caller", "arrived with content that does not match its hash", b"wrong")
+    client.refused(msg.SendFile(0, "", 5, "no hash"), "caller", "arrived with content that does not match its hash", b"wrong")
     client.refused(msg.SendFile(0, "", 6, ABSENT), "caller", "the blob of a SendFile must be the whole file", b"wrong")
     client.refused(msg.SendFile(0, "", 5), "caller", "the blob of a SendFile must be the whole file", b"wrong")
     assert client.ask(msg.Stage(0, [ABSENT], [5]), msg.Staged).missing == [ABSENT]

@@ -81,7 +81,7 @@ def test_content_that_does_not_match_its_hash_is_refused(master: SocketlessMaste
     client.say(msg.FilePiece(start.request, 0, 4), b"four")
     client.say(msg.FileEnd(start.request, ABSENT))
     error = client.heard(msg.Error, start.request)
-    assert error.code == "caller" and "arrived with another content than its hash says: send it again" in error.message
+    assert error.code == "caller" and "arrived with content that does not match its hash: send it again" in error.message
     assert not master.inside.files.store.has(ABSENT)
 
 
