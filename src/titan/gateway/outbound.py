@@ -13,6 +13,7 @@ import msgspec
 
 from titan.core import effects as fx
 from titan.core.handlers.files import files_for
+from titan.core.handlers.job_results import results_for
 from titan.core.handlers.services import addresses_of
 from titan.core.state.state import Job, State
 from titan.gateway.schedule_rows import schedule_row
@@ -127,6 +128,7 @@ def dispatches(state: State, effect: fx.SendDispatch) -> list[DispatchBatch]:
         if job.parents:
             values = _inputs(state, job)
             weight += sum(map(len, values)) + PARENT_BYTES * len(job.parents)
+            weight += sum(len(name) + len(text) for name, text in results_for(state, job))
         if id(job.template) not in known or waits_for_end(job.template):
             weight += template_size(job.template)
         if jobs and size + weight > DISPATCH_BYTES:
@@ -156,6 +158,7 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
         template_of.append(at)
     services = [addresses_of(state, job) for job in jobs]
     files = [files_for(state, job) for job in jobs]
+    results = [results_for(state, job) for job in jobs]
     message = msg.Dispatch(
         0,
         templates,
@@ -170,6 +173,7 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
         services if any(services) else [],
         files if any(files) else [],
         state.draws.get(first_lease >> 32, ""),
+        results if any(results) else [],
     )
     return DispatchBatch(message, jobs, first_lease)
 

@@ -205,6 +205,9 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cache: Cache | None = None
     """Set: the result of an earlier job with the same key is reused, and the job's own result is
     kept for later jobs."""
+    fills_results: bool = False
+    """True: the texts of the job have placeholders for results of its parents. See
+    `titan.model.job_results`."""
 
     def __hash__(self) -> int:
         program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)

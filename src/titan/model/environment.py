@@ -15,6 +15,8 @@ OWN_PREFIX = "TITAN_"
 _ADDED = frozenset({"TITAN_SCHEDULE", "TITAN_SCHEDULED_AT", "TITAN_FAILED_JOB", "TITAN_PORT"})
 """Variables that the master or the worker adds to templates."""
 _SERVICE = "TITAN_SERVICE_"
+RESULT = "TITAN_RESULT_"
+"""Prefix of the variables that hold results for a command. A number follows."""
 
 
 def own_problem(names: Iterable[str]) -> str:
@@ -28,5 +30,5 @@ def environment_of(template: JobTemplate) -> dict[str, str]:
     return {
         name: value
         for name, value in template.env
-        if not name.startswith(OWN_PREFIX) or name in _ADDED or name.startswith(_SERVICE)
+        if not name.startswith(OWN_PREFIX) or name in _ADDED or name.startswith((_SERVICE, RESULT))
     }

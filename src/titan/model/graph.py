@@ -21,6 +21,7 @@ from titan.model.environment import own_problem
 from titan.model.failure import template_problem
 from titan.model.files import SCRIPT_FOLDER, files_problem, folder_problem
 from titan.model.job_inputs import check_inputs
+from titan.model.job_results import check_results
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.model.secrets import secrets_problem
 from titan.model.services import service_problem
@@ -220,12 +221,13 @@ def check_part(
 def _check_named_parents(
     part: Part, templates: list[JobTemplate], parents: Sequence[tuple[int, ...]], parent: Callable[[int], tuple[str, JobTemplate]]
 ) -> None:
-    names_parents = [bool(t.inputs or t.condition) for t in templates]
+    names_parents = [bool(t.inputs or t.condition or t.fills_results) for t in templates]
     if any(names_parents):
-        for name, template, ps in zip(part.ids, part.template_of, parents, strict=True):
+        for name, template, args, ps in zip(part.ids, part.template_of, part.args, parents, strict=True):
             if names_parents[template]:
                 check_inputs(name, templates[template], ps, parent)
                 check_condition(name, templates[template], ps, parent)
+                check_results(name, templates[template], args, ps, parent)
 
 
 def _check_id(name: str) -> None:

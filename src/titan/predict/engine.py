@@ -99,7 +99,7 @@ class _Engine:
         bare = [
             msgspec.structs.replace(
                 t, outputs=(), inputs=(), secrets=(), optional_outputs=(), optional_inputs=(), condition="",
-                when="" if t.when == ENDED else t.when,
+                fills_results=False, when="" if t.when == ENDED else t.when,
             )
             for t in plan.pipeline.templates
         ]  # fmt: skip

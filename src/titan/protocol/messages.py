@@ -530,7 +530,8 @@ class Dispatch(Message, frozen=True):
     Values, or "x" and the reason why they are not available. Persistent id i in the pickled
     arguments stands for value i. `services`: (id, HOST:PORT) of the services that a job depends on.
     `files`: a job's input files (name: the path in the job's folder). `draw` identifies the start
-    of the master that issued the leases.
+    of the master that issued the leases. `results`: (JOB.result.KEY, text) of the results that a
+    job's texts name.
     """
 
     templates: Column[JobTemplate]
@@ -545,6 +546,7 @@ class Dispatch(Message, frozen=True):
     services: Column[Row[tuple[Name, Name]]] = []
     files: Column[Row[StoredFile]] = []
     draw: Name = ""
+    results: Column[Row[tuple[Text, Text]]] = []
 
 
 class Started(Message, frozen=True):

@@ -49,7 +49,9 @@ MAX_MATCHES: Final = 10_000_000
 """Limit of combinations times entries of `include` and `exclude`."""
 INCLUDE, EXCLUDE = "include", "exclude"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-_PLACEHOLDER = re.compile(r"\$\$\{|\$\{(item|matrix|index)(?:\.([^${}]*))?\}")
+_ESCAPED = re.compile(r"\$\$\{(?![^{}]*\.result(?:\.[^{}]*)?\})")
+"""Before the placeholder of a result, ``$${`` is left to `titan.model.job_results`."""
+_PLACEHOLDER = re.compile(_ESCAPED.pattern + r"|\$\{(item|matrix|index)(?:\.([^${}]*))?\}")
 
 
 class BadArray(BadField):
@@ -270,7 +272,7 @@ def _filler(text: str, foreach: Foreach | None, matrix: Matrix | None) -> str | 
     for placeholder in _PLACEHOLDER.finditer(text):
         _check_placeholder(placeholder, foreach, matrix)
     if not any(placeholder[1] for placeholder in _PLACEHOLDER.finditer(text)):
-        return text.replace("$${", "${")
+        return _ESCAPED.sub("${", text)
 
     def fill(index: int, values: Item) -> str:
         def put(placeholder: re.Match[str]) -> str:

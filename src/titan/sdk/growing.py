@@ -21,6 +21,7 @@ from titan.errors import CallerError, InvalidGraph
 from titan.model.conditions import renamed
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.job_inputs import INDEX, array_of_source
+from titan.model.job_results import renamed_results
 from titan.net.job_link import ask
 from titan.protocol import messages as msg
 from titan.sdk.arrays import BadArray, foreach_of, member, rows
@@ -131,18 +132,31 @@ def prefixed(spec: DagSpec, prefix: str) -> DagSpec:
     [(), ('sub.a',)]
     """
     named = {name: f"{prefix}.{name}" for name in spec.ids}
-    templates = [
-        msgspec.structs.replace(
-            t,
-            inputs=tuple([(path, _renamed(job, prefix, named), output) for path, job, output in t.inputs]),
-            condition=renamed(t.condition, named) if t.condition else "",
-        )
-        if t.inputs or t.condition
-        else t
-        for t in spec.templates
-    ]
+    templates = [_with_names(t, prefix, named) for t in spec.templates]
     parents = [tuple([named[p] for p in ps]) for ps in spec.parents]
-    return msgspec.structs.replace(spec, ids=list(named.values()), parents=parents, templates=templates, deadline_s=0.0, group="")
+    args = [
+        tuple([renamed_results(text, named) for text in texts]) if spec.templates[t].fills_results else texts
+        for t, texts in zip(spec.template_of, spec.args, strict=True)
+    ]
+    return msgspec.structs.replace(
+        spec, ids=list(named.values()), parents=parents, args=args, templates=templates, deadline_s=0.0, group=""
+    )
+
+
+def _with_names(template: JobTemplate, prefix: str, named: Mapping[str, str]) -> JobTemplate:
+    """Return the template with the new ids of the jobs that it names."""
+    t = template
+    if t.inputs or t.condition:
+        inputs = tuple([(path, _renamed(job, prefix, named), output) for path, job, output in t.inputs])
+        t = msgspec.structs.replace(t, inputs=inputs, condition=renamed(t.condition, named) if t.condition else "")
+    if t.fills_results:
+        t = msgspec.structs.replace(
+            t,
+            command=renamed_results(t.command, named),
+            argv=tuple([renamed_results(text, named) for text in t.argv]),
+            env=tuple([(name, renamed_results(text, named)) for name, text in t.env]),
+        )
+    return t
 
 
 def _renamed(source: str, prefix: str, named: Mapping[str, str]) -> str:

@@ -123,11 +123,15 @@ class Job:
     )
     command: Field[str | Sequence[str] | None, str | tuple[str, ...] | None] = row(
         "A command for /bin/sh, in place of a file. It receives `args` as `$1`, `$2`... From "
-        "Python also a list, which runs without a shell, with `args` appended. At most 128 KiB.",
+        "Python also a list, which runs without a shell, with `args` appended. At most 128 KiB. "
+        "`${JOB.result.KEY}` is the [result of a job](pipelines.md#use-the-result-of-a-job), as a "
+        "variable of the shell.",
         fields.command_of, default=None, form=Form.TEXT, aliases=("cmd", "run", "shell"),
     )
     args: Field[str | Iterable[str | float | os.PathLike[str]], tuple[str, ...]] = row(
-        "A string, which is split like a shell does, or a list. At most 128 KiB in all.",
+        "A string, which is split like a shell does, or a list. At most 128 KiB in all. "
+        "`${JOB.result}` and `${JOB.result.KEY}` are replaced by the [result of a "
+        "job](pipelines.md#use-the-result-of-a-job).",
         fields.args_of, default=(), form=Form.ARGS, aliases=("arguments",), own=True,
     )
     parents: Field[str | Job | TaskCall[Any] | Iterable[str | Job | TaskCall[Any]], tuple[str, ...]] = row(
@@ -163,7 +167,7 @@ class Job:
     )
     env: Field[Mapping[str, str | float | os.PathLike[str]] | None, tuple[tuple[str, str], ...]] = row(
         "Variables that are added to the environment, as a mapping of names to values. Names "
-        "that begin with `TITAN_` are reserved.",
+        "that begin with `TITAN_` are reserved. `${JOB.result}` is replaced as in `args`.",
         fields.env_of, default=(), form=Form.ENV, aliases=("environment",), template="env",
     )
     python: Field[str | os.PathLike[str] | None, str | None] = row(

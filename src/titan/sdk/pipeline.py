@@ -31,7 +31,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,7 @@ from titan.sdk.job import DAG, NOT_FOR_A_GATE, ROW_OF_KEY, Job
 from titan.sdk.params import Param, declared, filled
 from titan.sdk.pipeline_keys import AS_DEFAULTS, IGNORED, JOB_KEYS, JOB_SYNONYMS, ROOT_KEYS, ROOT_ROWS, ROOT_SYNONYMS
 from titan.sdk.placeholders import checked, checked_text
+from titan.sdk.result_texts import is_left_to_shell, named_results
 from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_documents, load_nodes, value_of
 
@@ -245,6 +246,7 @@ def _read_jobs(source: Source, nodes: list[Node], *, project: bool, addition: bo
                     parents[-1] += [at] if jobs[at].id != job.id else []
                 elif not addition and name.partition("[")[0] not in faulty:
                     raise source.fault(node.entries["if"][0], "if", _unknown(source, name, position))
+        parents[-1] += _result_parents(source, job, node, position, jobs, addition=addition, faulty=faulty)
     if not source.faults:
         _check_wiring(source, jobs, read, position)
     if cycle := find_cycle(parents):
@@ -252,6 +254,22 @@ def _read_jobs(source: Source, nodes: list[Node], *, project: bool, addition: bo
         line = _parent_line(read[cycle[0]], 0)
         raise source.fault(line, "depends_on", f"the jobs depend on each other in a cycle: {path}")
     return jobs
+
+
+def _result_parents(
+    source: Source, job: Job, node: Entries, position: dict[str, int], jobs: list[Job], *, addition: bool, faulty: Set[str]
+) -> list[int]:
+    """Return the positions of the jobs whose results the texts of a job name."""
+    found = []
+    for field, name, placeholder in named_results(job):
+        with source.part:
+            at = _position_of(name, position, jobs)
+            if at is not None and jobs[at].id != job.id:
+                found.append(at)
+            if at is None and not (addition or name.partition("[")[0] in faulty or is_left_to_shell(job, field, placeholder)):
+                line, key = node.entries[field][0] if field in node.entries else node.line, Job.ROWS[field].key or field
+                raise source.fault(line, key, f"{placeholder}: {_unknown(source, name, position)}")
+    return found
 
 
 def _unknown(source: Source, job: str, position: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from titan.content.archive import build_archive
 from titan.errors import CallerError, NotFound
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.job_results import references_of
 from titan.sdk.pipeline import load_pipeline
 from titan.sdk.staging import Scratch, StagedDag, stage
 
@@ -109,8 +110,11 @@ def from_job(spec: DagSpec, job: str) -> DagSpec:
         template = spec.templates[spec.template_of[position]]
         missing = [parent for parent in spec.parents[position] if parent not in names]
         files = [source for _, source, _ in template.inputs if source.partition("[")[0] not in {n.partition("[")[0] for n in names}]
-        if files or (template.function and missing):
-            source = (files or missing)[0]
+        results = missing if template.function else []
+        if template.fills_results and missing:
+            results = [r.job for r in references_of(template, spec.args[position], dict.fromkeys(missing))]
+        if files or results:
+            source = (files or results)[0]
             raise CallerError(
                 f"job {spec.ids[position]!r} needs the {'files' if files else 'result'} of {source!r}, which would not run again:"
                 " rerun that job, or the whole run"

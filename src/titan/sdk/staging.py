@@ -26,6 +26,7 @@ from titan.model.conditions import parse
 from titan.model.dag import ALWAYS, ENDED, DagSpec, Gate, JobTemplate, Kind
 from titan.model.drivers import named_in_template
 from titan.model.job_inputs import array_of_source, is_member
+from titan.model.job_results import words_in
 from titan.sdk import growing, wiring
 from titan.sdk.arrays import member
 from titan.sdk.failure_fields import Type, retry_of
@@ -33,6 +34,7 @@ from titan.sdk.fields import PERM, perm_name
 from titan.sdk.functions import Function
 from titan.sdk.job import DAG, Job
 from titan.sdk.needs import main_capability, needs_of
+from titan.sdk.result_texts import takes_results, texts_of
 from titan.sdk.services import unknown_service
 from titan.sdk.tasks import TaskCall, template_of_task
 
@@ -227,7 +229,7 @@ class _Staging:
                 self._check_services(job, services)
                 template_of.append(numbers.setdefault(self._planner(job, self._template(job), table), len(numbers)))
                 continue
-            shape = (Job.shape_of(job), job.id in self._handlers)
+            shape = (Job.shape_of(job), job.id in self._handlers, takes_results(job))
             number = shapes.get(shape)
             if number is None or services:
                 self._check_services(job, services)
@@ -271,7 +273,7 @@ class _Staging:
             growing.check_items_shape(job.id, job.args)
             if job.expand not in parents:
                 raise InvalidGraph.of(job.id, "expand", f"{job.expand!r} is an array, which has no single result")
-            shape = growing.Shape(job.id, like, job.args, _givers(like, parents))
+            shape = growing.Shape(job.id, like, job.args, _givers(job, like, parents))
             payload = growing.payload_of_expansion(shape, parents.index(job.expand))
         else:
             payload = growing.payload_of_pipeline(job.pipeline or "", job.id)
@@ -340,6 +342,7 @@ class _Staging:
             optional_outputs=tuple([output.name for output in job.outputs if output.optional]),
             optional_inputs=tuple([position for position, item in enumerate(job.inputs) if item.optional]),
             when=_when(job),
+            fills_results=takes_results(job),
             **copied,
         )
 
@@ -414,9 +417,10 @@ def _when(job: Job) -> str:
     return ENDED if job.condition and parse(job.condition).jobs_by_state else ""
 
 
-def _givers(template: JobTemplate, parents: Sequence[str]) -> tuple[str, ...]:
-    """Return the parents that provide the inputs of a template."""
+def _givers(job: Job, template: JobTemplate, parents: Sequence[str]) -> tuple[str, ...]:
+    """Return the parents that provide the inputs of a template, and the results in its texts."""
     sources = [source for _, source, _ in template.inputs]
+    sources += [name for _, text in texts_of(job) for name, _ in words_in(text)]
     arrays = [array for source in sources if (array := array_of_source(source))]
     return tuple([parent for parent in parents if parent in sources or any(is_member(parent, array) for array in arrays)])
 

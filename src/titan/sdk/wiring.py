@@ -1,8 +1,9 @@
 """Effects of `on_failure`, `always`, `if`, `hitl_message` and `inputs` on a graph.
 
 A failure handler waits for the jobs that name it. A gate is added after its job. A job waits for
-the jobs that make its inputs, and for those that its condition names. An `always` job without
-parents waits for the jobs of the DAG. The resulting jobs express all this in their `parents`.
+the jobs that make its inputs, and for those that its condition or its texts name. An `always` job
+without parents waits for the jobs of the DAG. The resulting jobs express all this in their
+`parents`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from titan.sdk.fields import id_problem
 from titan.sdk.file_fields import Input, array_or_job, resolve_input
 from titan.sdk.gate import Gate
 from titan.sdk.job import Job
+from titan.sdk.result_texts import is_left_to_shell, named_results, takes_results
 from titan.sdk.tasks import TaskCall
 
 
@@ -97,7 +99,7 @@ def _after_all(jobs: Sequence[Job], calls: Sequence[TaskCall[Any]]) -> Sequence[
 def _wired(jobs: Sequence[Job], gate_id: Callable[[str], str]) -> Sequence[Job]:
     handlers = handlers_of(jobs)
     gated = {job.id: gate_id(job.id) for job in jobs if job.hitl_message is not None}
-    if not handlers and not gated and not any(job.inputs or job.condition for job in jobs):
+    if not handlers and not gated and not any(job.inputs or job.condition or takes_results(job) for job in jobs):
         return jobs
     outputs = {job.id: {output.name: output.path for output in job.outputs} for job in jobs}
     arrays = {job.id: job.size for job in jobs if job.is_array or job.expand is not None}
@@ -112,6 +114,11 @@ def _wired(jobs: Sequence[Job], gate_id: Callable[[str], str]) -> Sequence[Job]:
         if job.condition:
             named = _condition_jobs(job, arrays, services)
             parents = tuple(dict.fromkeys((*parents, *_after_gates(named, gated), *named)))
+        if results := _result_jobs(job, arrays, services, ids):
+            if job.id in handlers:
+                raise InvalidGraph.of(*results[0][:2], "a failure handler takes no results: read them by context.value_of")
+            names = tuple([name for _, _, name in results])
+            parents = tuple(dict.fromkeys((*parents, *_after_gates(names, gated), *names)))
         changed = parents != job.parents or inputs != job.inputs
         result.append(_with_parents(job, parents, inputs) if changed else job)
         if job.hitl_message is not None:
@@ -178,6 +185,27 @@ def _condition_jobs(job: Job, arrays: Mapping[str, int], services: Set[str]) -> 
         problem = f"reads the state of a job, so it cannot wait for the service {waits_for[0]!r}: put a job between them"
         raise InvalidGraph.of(job.id, "condition", problem)
     return condition.jobs
+
+
+def _result_jobs(job: Job, arrays: Mapping[str, int], services: Set[str], ids: Set[str]) -> list[tuple[str, str, str]]:
+    """Return (job, field, name) of each job whose result the texts of a job name. Raises
+    InvalidGraph if one has no single result."""
+    found = []
+    for field, name, placeholder in named_results(job):
+        if name not in ids and _array(name) not in arrays and is_left_to_shell(job, field, placeholder):
+            continue
+        problem = ""
+        if name in arrays:
+            member = placeholder.replace(name, f"{name}[0]", 1)
+            problem = f"{name!r} stands for several jobs: name one of them, as in {member}, or a job behind them"
+        elif name in services or _array(name) in services:
+            problem = f"{name!r} is a service, which has no result: name another job"
+        elif job.id in (name, _array(name)):
+            problem = f"{name!r} is the job itself: name another job"
+        if problem:
+            raise InvalidGraph.of(job.id, field, f"{placeholder}: {problem}")
+        found.append((job.id, field, name))
+    return found
 
 
 def _with_path(item: Input, outputs: dict[str, dict[str, str]], arrays: dict[str, int]) -> Input:

@@ -165,6 +165,7 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     submissions = [_needy(needy, share, submission) for submission in _submissions(rng)]
     submissions = _with_conditions(Random(f"conditions of {seed}"), submissions)
     submissions, workers, count = with_services(Random(f"long-lived {seed}"), submissions, workers)
+    submissions = _with_results(Random(f"{seed}/results"), submissions)
     settings = msgspec.structs.replace(settings, burst_slots=settings.burst_slots + count)
     scenario = Scenario(
         seed=seed,
@@ -331,6 +332,32 @@ def _condition(rng: Random, parents: Sequence[str]) -> str:
             f"'{first}' == 'j1'",
         )
     )
+
+
+def _with_results(rng: Random, submissions: list[Submission]) -> list[Submission]:
+    """Put results of parents into the environment and arguments of some jobs.
+
+    `rng` serves only these choices.
+    """
+    share = rng.choice((0.0, 0.0, 0.05, 0.2))
+    found = []
+    for submission in submissions if share else ():
+        dag = submission.dag
+        templates, template_of, args = list(dag.templates), list(dag.template_of), list(dag.args)
+        services = [name for name, t in zip(dag.ids, dag.template_of, strict=True) if templates[t].kind == Kind.SERVICE]
+        for n, names in enumerate(dag.parents):
+            template = templates[template_of[n]]
+            parents = [name for name in names if name not in services]
+            if template.kind != Kind.JOB or template.function or not parents or rng.random() >= share:
+                continue
+            name = f"${{{rng.choice(parents)}.result{rng.choice(('', '', '', '.x'))}}}"
+            args[n] = (*args[n], f"$${{x.result}} {name}")
+            template_of[n] = len(templates)
+            env = (*template.env, ("RESULT", f"${{{rng.choice(parents)}.result}}"))
+            templates.append(msgspec.structs.replace(template, env=env, fills_results=True))
+        dag = msgspec.structs.replace(dag, templates=templates, template_of=template_of, args=args)
+        found.append(msgspec.structs.replace(submission, dag=dag))
+    return found or submissions
 
 
 # -- times -----------------------------------------------------------------------------------------

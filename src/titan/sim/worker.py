@@ -19,6 +19,7 @@ from titan.sim.files import WorkerFiles
 from titan.sim.growing import Growing
 from titan.sim.job_reports import Reporting
 from titan.sim.network import Connection
+from titan.sim.oracle.job_results import judge_results
 from titan.sim.oracle.processes import Host, Violation
 from titan.sim.processes import Processes
 from titan.sim.runners import Runners
@@ -294,6 +295,7 @@ class SimWorker:
         match instruction:
             case wm.StartAttempt(assignment, gpus, behind):
                 self.world.oracle.file_oracle.judge_start(assignment, self.files.local_hashes)
+                judge_results(self.world.oracle.log_oracle, assignment)
                 self.processes.start(assignment, gpus, behind)
             case wm.WithdrawAttempt(lease):
                 self._later(self.world.pause(), lambda: self.processes.withdraw(lease))

@@ -28,7 +28,7 @@ from titan.model.files import SCRIPT_FOLDER, SHARED_FOLDER
 from titan.model.patterns import is_pattern, matches
 from titan.worker.context.callers import Callers
 from titan.worker.devices import VISIBLE
-from titan.worker.drivers.addresses import with_addresses
+from titan.worker.drivers.addresses import with_addresses, with_results
 from titan.worker.drivers.protocol import Attempt, AttemptDriver, CannotStart, Host, Orders, Start
 from titan.worker.drivers.table import Drivers
 from titan.worker.files.cache import PlacedFile
@@ -205,7 +205,7 @@ class Launcher:
         self._started[lease] = driver
         try:
             log_limit = assignment.template.log_limit or self._log_limit
-            start = driver.prepare(Start(self._with_paths(with_addresses(assignment), place), place, log_limit))
+            start = driver.prepare(Start(self._with_paths(with_results(with_addresses(assignment)), place), place, log_limit))
             if start is None:
                 return
             options = self._options(start, gpus)

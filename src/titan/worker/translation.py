@@ -25,7 +25,7 @@ of about this size."""
 
 def assignments(message: msg.Dispatch) -> list[m.Assignment]:
     templates = [message.templates[t] for t in message.template_of]
-    if not message.payloads and not message.services and not message.files:
+    if not message.payloads and not message.services and not message.files and not message.results:
         rows = zip(message.leases, message.runs, message.jobs, message.attempts, templates, message.args, strict=True)
         return [m.Assignment(*row) for row in rows]
     nothing: list[tuple[Any, ...]] = [()] * len(message.leases)
@@ -34,6 +34,7 @@ def assignments(message: msg.Dispatch) -> list[m.Assignment]:
         message.inputs or nothing,
         message.services or nothing,
         message.files or nothing,
+        message.results or nothing,
     )
     calls = zip(message.leases, message.runs, message.jobs, message.attempts, templates, message.args, *optional, strict=True)
     return [m.Assignment(*call) for call in calls]

@@ -27,6 +27,7 @@ OTHER = {
     "file": "x.py", "file_hash": "0" * 64, "archive": "1" * 64, "command": "sort -r", "argv": ("sort",), "function": "2" * 64,
     "env": (("A", "1"),), "driver": "process", "python": "/usr/bin/python3", "kind": "new", "gate": Gate(),
     "service": Service(), "outputs": (("a", "a"),), "cwd": "script", "stdin": "3" * 64, "optional_outputs": ("a",),
+    "fills_results": True,
 }  # fmt: skip
 """Fields that count, with other values."""
 

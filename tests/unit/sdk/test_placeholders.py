@@ -25,9 +25,7 @@ def fault(tmp_path: Path, lines: str) -> str:
 
 
 # -- what stays, and what is literal ---------------------------------------------------------------
-@pytest.mark.parametrize(
-    "text", ["${service:db}", "${b.result}", "${b[0].result.key}", "$VAR", "$$", "${", "$ {x}", "x}", "$(date)"]
-)
+@pytest.mark.parametrize("text", ["${service:db}", "$VAR", "$$", "${", "$ {x}", "x}", "$(date)"])
 @pytest.mark.parametrize("key", ["args", "env"])
 def test_texts_that_are_replaced_later_or_are_no_placeholder_stay(tmp_path: Path, key: str, text: str) -> None:
     found = job(tmp_path, f"command: x\n{key}: {{A: '{text}'}}" if key == "env" else f"command: x\nargs: ['{text}']")
@@ -40,7 +38,7 @@ def test_texts_that_are_replaced_later_or_are_no_placeholder_stay(tmp_path: Path
         "echo ${HOME:-x} ${x%.py} $${pid} ${#x}",
         "for item in a b; do echo ${item}; done",
         "node -e '`${item.name} ${a.b}`'",
-        "echo ${a.result}",
+        "echo ${OUT:-a.result} ${OUT-no.result.txt}",
     ],
 )
 def test_the_shells_variables_stay_in_a_command(tmp_path: Path, command: str) -> None:

@@ -201,6 +201,7 @@ def _jobs_died(state: State, e: ev.JobsDied) -> None:
             job.note_attempt(e.at, job.worker, Outcome.BROKEN, -1, e.reason)
             state.reload(state.workers[job.worker])
         move(state, number, job, DEAD, e.at)
+        job.pin = NO_WORKER
         if e.reason:
             job.reason = e.reason
         state.dead[number] = None

@@ -106,7 +106,7 @@ def queue(turn: Turn, jobs: Sequence[int]) -> None:
     pins, released = choose_pins(turn.state, jobs)
     turn.emit(ev.JobsQueued(list(jobs), turn.now, pins))
     entries = turn.state.jobs
-    turn.queued += [n for n in jobs if (template := entries[n].template).inputs or template.cache is not None]
+    turn.queued += [n for n in jobs if (t := entries[n].template).inputs or t.cache is not None or t.fills_results]
     for worker, numbers in released.items():
         release(turn, worker, numbers)
 

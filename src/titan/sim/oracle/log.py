@@ -16,6 +16,7 @@ from titan.model.demand import KINDS
 from titan.model.states import JobState, Outcome, RunState
 from titan.sim.oracle import conditions as condition_rules
 from titan.sim.oracle import growth as growth_rules
+from titan.sim.oracle import job_results as result_rules
 from titan.sim.oracle import services as service_rules
 from titan.sim.oracle.ledger import TERMINAL, Ledger
 from titan.sim.oracle.processes import Process, Violation
@@ -347,6 +348,9 @@ class LogOracle(Ledger):
             elif job.state is JobState.WAITING:
                 condition_rules.judge_death(self, job)
                 job.state = JobState.DEAD
+            elif job.state is JobState.QUEUED:
+                result_rules.judge_death(self, job)
+                job.state, job.ready = JobState.DEAD, False
             else:
                 self.trace.count("poison")
                 ran = job.state is JobState.RUNNING

@@ -29,6 +29,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     """(job id, HOST:PORT) of each service that the attempt depends on."""
     files: tuple[StoredFile, ...] = ()
     """Input files, by their paths in the attempt's folder."""
+    results: tuple[tuple[str, str], ...] = ()
+    """(JOB.result.KEY, text) of each result that the texts of the job name."""
 
     @property
     def needs(self) -> list[str]:
