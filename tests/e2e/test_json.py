@@ -69,6 +69,9 @@ CASES: dict[str, tuple[str, ...]] = {
     "workers": ("workers",),
     "scale": ("scale",),
     "disk": ("disk",),
+    "token create": ("token", "create", "ci", "--home", "home"),
+    "token list": ("token", "list", "--home", "home"),
+    "token remove": ("token", "remove", "ci", "--home", "home"),
     "simulate": ("simulate", "p.yaml"),
     "validate": ("validate", "p.yaml"),
     "workers drain": ("workers", "drain", "w2"),
@@ -76,8 +79,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "history stats": ("history", "stats", "--home", "home"),
 }
 """Row of the page -> command line. They run in this order, in one cluster."""
-UNRUN = {"result", "events", "replay", "store", "history rebuild", "journal inspect", "journal verify", "journal repair"}
-"""Rows that have no fixed set of keys, or whose command needs a stopped master."""
+UNRUN = {"open", "result", "events", "replay", "store", "history rebuild", "journal inspect", "journal verify", "journal repair"}
+"""Rows that have no fixed set of keys, or whose command needs a stopped master or a dashboard."""
 
 
 def keys_of(section: str) -> set[str]:

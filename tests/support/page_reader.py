@@ -90,13 +90,13 @@ class Reader:
         """Run a server with a free port and a home of its own. Check that it serves, and that it
         ends when it is interrupted."""
         words = shlex.split(block.text, comments=True)
-        assert words[0] == "titan" and words[1] in ("up", "master", "worker", "store"), block.place
+        assert words[0] == "titan" and words[1] in ("up", "master", "worker", "store", "dashboard"), block.place
         served = self.cluster.environment()["TITAN_MASTER"]
         home = self._base / f"home-{block.line}"
-        port = ["--master", served] if words[1] == "worker" else ["--port", "0"]
+        port = {"worker": ["--master", served], "dashboard": ["--port", "0", "--master", served]}.get(words[1], ["--port", "0"])
         store = ["--store-port", "0"] if "--store-port" in words else []
         it = self.cluster.spawn(*words[1:], *port, *store, "--home", str(home), label=f"server-{block.line}", cwd=self.folder)
-        ready = r"registered" if words[1] == "worker" else r" on 127\.0\.0\.1:\d+"
+        ready = {"worker": "registered", "dashboard": "works once"}.get(words[1], r" on 127\.0\.0\.1:\d+")
         until(lambda: re.search(ready, it.out + it.err) or not it.running, f"{block.place} serves", DEADLINE_S)
         assert it.running, f"{block.place}: {it.out}{it.err}"
         it.interrupt()

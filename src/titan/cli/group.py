@@ -64,6 +64,9 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "master": ("serve", "Run a master."),
         "worker": ("serve", "Run a worker."),
         "workers": ("workers", "List the workers, drain or stop one."),
+        "dashboard": ("dashboard", "Serve the HTTP API."),
+        "open": ("dashboard", "Print a link to the dashboard."),
+        "token": ("dashboard", "Manage the API tokens of programs."),
         "disk": ("disk", "Show what takes disk space."),
         "scale": ("scale", "Show the scaling rules."),
         "journal": ("journal", "Check or repair a master's journal."),
@@ -90,7 +93,8 @@ class _LazyGroup(click.Group):
         module = _COMMANDS.get(cmd_name)
         if module is None:
             return None
-        command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        found = importlib.import_module(module)
+        command: click.Command = getattr(found, f"{cmd_name}_", None) or getattr(found, cmd_name)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

@@ -22,7 +22,7 @@ from titan.protocol import messages as msg
 from titan.scheduling.lane import Lane, job_of
 
 EVERY_S = 0.25
-FIRST_RUNS = 1000
+FIRST_RUNS = 500
 MOST_QUEUES = 100
 UNSENT_BYTES = 64 * 1024
 
@@ -58,9 +58,9 @@ class ClusterWatch:
 
     def watch(self, peer: Peer, ask: msg.WatchCluster) -> None:
         watcher = self._watchers[peer, ask.request] = _Watcher()
-        runs = [run for run in self._state.runs.values() if run.state is RunState.RUNNING]
-        newest = nlargest(FIRST_RUNS, runs, key=lambda run: run.id)
-        watcher.runs = dict.fromkeys(run.id for run in newest)
+        runs = self._state.runs.values()
+        for found in (runs, [run for run in runs if run.state is RunState.RUNNING]):
+            watcher.runs |= dict.fromkeys(run.id for run in nlargest(FIRST_RUNS, found, key=lambda run: run.id))
         self._send(peer, ask.request, watcher, self._present(), first=True)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._tick)

@@ -60,11 +60,11 @@ class WatchCluster(Message, frozen=True):
 class ClusterChanges(Message, frozen=True):
     """Changes of a watched cluster. `at`: time of the master.
 
-    `first`: this is the present state; `runs` has the newest 1000 runs that are not over. `runs`:
-    runs that changed. `workers`: workers that changed, `gone`: names of workers that were
-    forgotten. `queues`: the largest 100 of all `queue_count` queues. `queued`: number of jobs in
-    all queues. `running`: number of runs that are not over. `gates`, `dead`: number of open gates,
-    and of jobs in the dead letter queue. `notices`: as in Workers.
+    `first`: this is the present state; `runs` has the newest 500 runs, and the newest 500 that are
+    not over. `runs`: runs that changed. `workers`: workers that changed, `gone`: names of workers
+    that were forgotten. `queues`: the largest 100 of all `queue_count` queues. `queued`: number of
+    jobs in all queues. `running`: number of runs that are not over. `gates`, `dead`: number of open
+    gates, and of jobs in the dead letter queue. `notices`: as in Workers.
     """
 
     at: Moment

@@ -36,7 +36,7 @@ from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
 from titan.sdk.rerunning import from_job, renewed
 from titan.sdk.run import AsyncRun, Run, submitted_here
-from titan.sdk.run_graph import Attempt, RunGraph
+from titan.sdk.run_graph import Attempt, AttemptPage, GraphPage, JobPage, RunGraph
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
 from titan.sdk.secret_values import AsyncSecrets, Secrets
@@ -78,6 +78,8 @@ class AsyncClient(AsyncArtifacts):
     - `patience_s`: seconds for which a request waits for a master that restarts.
     - `close_timeout_s`: leaving the client waits this long for the master to acknowledge all
       submitted calls. It raises CallsNotAcknowledged for the others.
+    - `actor`: name under which the master records this client's changes; default: USER@HOST. The
+      master does not verify it.
 
     The first request connects, and raises MasterUnreachable if nothing answers. Leave the client
     with `async with` or `await client.close()`: an event loop that has ended can send nothing, so
@@ -89,8 +91,15 @@ class AsyncClient(AsyncArtifacts):
     ...     summary = await run.wait()
     """
 
-    def __init__(self, address: str | None = None, *, patience_s: float = 60.0, close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        self._connection = Connection(*find_address(address), patience_s=patience_s)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        patience_s: float = 60.0,
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
+        actor: str | None = None,
+    ) -> None:
+        self._connection = Connection(*find_address(address), patience_s=patience_s, actor=actor)
         self.close_timeout_s = close_timeout_s
         self._submitter: Calls | None = None
 
@@ -338,6 +347,18 @@ class AsyncClient(AsyncArtifacts):
     async def graph(self, run: str) -> RunGraph:
         """Return the jobs of a run with their parents and templates. Raises NotFound."""
         return await run_graph.run_graph(self._connection, run)
+
+    async def job_page(self, run: str, after: int = 0, limit: int = 1000) -> JobPage:
+        """Return at most `limit` jobs of a run from position `after` on. Raises NotFound."""
+        return await run_graph.job_page(self._connection, run, after, limit)
+
+    async def graph_page(self, run: str, after: int = 0, limit: int = 1000) -> GraphPage:
+        """Return the part of a run's graph from position `after` on. Raises NotFound."""
+        return await run_graph.graph_page(self._connection, run, after, limit)
+
+    async def attempt_page(self, target: str, after: int = 0, limit: int = 1000) -> AttemptPage:
+        """Return about `limit` attempts of the jobs from position `after` on. Raises NotFound."""
+        return await run_graph.attempt_page(self._connection, target, after, limit)
 
     async def why(self, target: str) -> Why:
         """Return the reasons why `RUN/JOB` does not run, in general and for each worker.

@@ -39,7 +39,7 @@ class ClusterChange:
 
     - `first`: this is the present state. It comes first, and after each reconnection.
     - `at`: time of the master.
-    - `runs`: runs that changed; at first, the newest 1000 that are not over.
+    - `runs`: runs that changed; at first, the newest 500, and the newest 500 that are not over.
     - `workers`: workers that changed. `gone`: names of workers that were forgotten.
     - `queues`: the largest 100 of all `queue_count` queues. `queued`: jobs in all queues.
     - `running`: number of runs that are not over.

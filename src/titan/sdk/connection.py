@@ -31,13 +31,14 @@ class Connection:
     """Connection to one address.
 
     `patience_s`: seconds to wait for a master that answered before. Then MasterUnreachable is
-    raised.
+    raised. `actor`: name under which the master records changes, by default `identity.actor()`.
     """
 
-    def __init__(self, host: str, port: int, *, patience_s: float = 60.0) -> None:
+    def __init__(self, host: str, port: int, *, patience_s: float = 60.0, actor: str | None = None) -> None:
         self.host = host
         self.port = port
         self.patience_s = patience_s
+        self.actor = actor
         self.welcome: msg.Welcome | None = None
         self.nearby: Nearby | None = None
         """Set if this process can read the master's content as files."""
@@ -78,7 +79,7 @@ class Connection:
             self._peer = peer
             queue = self._expect(0)
             queue1 = self._expect(1)
-            peer.send(hello("client", SOFTWARE, actor()))
+            peer.send(hello("client", SOFTWARE, actor() if self.actor is None else self.actor))
             try:
                 first = await asyncio.wait_for(_first(queue, queue1), CONNECT_S)
             except TimeoutError:

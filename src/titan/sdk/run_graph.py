@@ -6,13 +6,15 @@ Times are in seconds since the epoch. None means that the time has not come yet,
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 from titan.model.dag import JobTemplate
 from titan.model.names import split_job
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
+from titan.sdk.status import JobStatus, RunSummary, job_status, run_summary
+
+GRAPH_PAGE, ATTEMPT_PAGE = 5_000, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +61,76 @@ class Attempt:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Page of a run's jobs, in the order of the DAG. `next`: position of the next page; None if
+    this is the last."""
+
+    run: RunSummary
+    jobs: list[JobStatus]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPage:
+    """Page of attempts. `next` is as in JobPage."""
+
+    attempts: list[Attempt]
+    next: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GraphPage:
+    """Page of a graph. `next` is as in JobPage, `total` the number of the run's jobs.
+
+    The lists are as in RunGraph; `parents` are positions in the run.
+    """
+
+    graph: RunGraph
+    next: int | None
+    total: int
+
+
+async def job_page(connection: Connection, run: str, after: int, limit: int) -> JobPage:
+    answer = await connection.call(lambda n: msg.GetRun(n, run, "", after, limit))
+    assert isinstance(answer, msg.RunStatus)
+    return JobPage(run_summary(answer.run), [job_status(row) for row in answer.jobs], answer.next or None)
+
+
+async def graph_page(connection: Connection, run: str, after: int, limit: int) -> GraphPage:
+    page = await connection.call(lambda n: msg.GetGraph(n, run, after, limit))
+    assert isinstance(page, msg.Graph)
+    graph = RunGraph(run, page.ids, page.parents, [page.templates[i] for i in page.template_of])
+    return GraphPage(graph, page.next or None, page.total)
+
+
+async def attempt_page(connection: Connection, target: str, after: int, limit: int) -> AttemptPage:
+    run, job = split_job(target)
+    page = await connection.call(lambda n: msg.GetAttempts(n, run, job, after, limit))
+    assert isinstance(page, msg.Attempts)
+    return AttemptPage([_attempt(row) for row in page.attempts], page.next or None)
+
+
 async def run_graph(connection: Connection, run: str) -> RunGraph:
     graph = RunGraph(run, [], [], [])
-    while True:
-        page = await connection.call(partial(_ask_graph, run, len(graph.jobs)))
-        assert isinstance(page, msg.Graph)
-        graph.jobs.extend(page.ids)
-        graph.parents.extend(page.parents)
-        graph.templates.extend(page.templates[i] for i in page.template_of)
-        if not page.next:
-            return graph
+    after: int | None = 0
+    while after is not None:
+        page = await graph_page(connection, run, after, GRAPH_PAGE)
+        graph.jobs.extend(page.graph.jobs)
+        graph.parents.extend(page.graph.parents)
+        graph.templates.extend(page.graph.templates)
+        after = page.next
+    return graph
 
 
 async def attempts(connection: Connection, target: str) -> list[Attempt]:
-    run, job = split_job(target)
     found: list[Attempt] = []
-    after = 0
-    while True:
-        page = await connection.call(partial(_ask_attempts, run, job, after))
-        assert isinstance(page, msg.Attempts)
-        found += map(_attempt, page.attempts)
+    after: int | None = 0
+    while after is not None:
+        page = await attempt_page(connection, target, after, ATTEMPT_PAGE)
+        found += page.attempts
         after = page.next
-        if not after:
-            return found
-
-
-def _ask_graph(run: str, after: int, request: int) -> msg.GetGraph:
-    return msg.GetGraph(request, run, after)
-
-
-def _ask_attempts(run: str, job: str, after: int, request: int) -> msg.GetAttempts:
-    return msg.GetAttempts(request, run, job, after)
+    return found
 
 
 def _attempt(row: msg.AttemptRow) -> Attempt:

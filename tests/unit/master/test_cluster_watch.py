@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from support.core import FIRST, Master, alike, dag, register, submit, succeeded
+from support.core import FIRST, Master, alike, cancel, dag, register, submit, succeeded
 from titan.core import inputs
 from titan.master import cluster_watch
 from titan.master.cluster_watch import ClusterWatch
@@ -67,10 +67,10 @@ class Hub:
 def test_a_watcher_gets_the_present_state_and_then_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         hub = Hub(monkeypatch)
-        hub.see(submit(dag({"a": "", "b": "a"})), submit(dag({"x": ""}), run="s"))
+        hub.see(submit(dag({"a": "", "b": "a"})), submit(dag({"x": ""}), run="s"), submit(dag({"y": ""}), run="t"), cancel("t"))
         watcher = hub.watch()
         now = await watcher.next()
-        assert (now.request, now.first, {row.run for row in now.runs}) == (4, True, {"r", "s"})
+        assert (now.request, now.first, {row.run for row in now.runs}) == (4, True, {"r", "s", "t"})
         assert (now.running, now.queued, now.queue_count, now.workers) == (2, 2, 1, [])
         hub.see(register())
         change = await watcher.next()
