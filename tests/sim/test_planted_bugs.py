@@ -25,13 +25,26 @@ from titan.core.apply import transitions as moves
 from titan.core.apply.apply import apply
 from titan.core.events import events as ev
 from titan.core.handlers import attempts as finish
-from titan.core.handlers import cancel, dlq, gates, growth, ready, result_cache, scaling, schedules, services, workers
+from titan.core.handlers import (
+    cancel,
+    dlq,
+    gates,
+    growth,
+    job_results,
+    queued_jobs,
+    ready,
+    result_cache,
+    scaling,
+    schedules,
+    services,
+    workers,
+)
 from titan.core.handlers import files as publishing
 from titan.core.state import snapshot
 from titan.core.state.result_cache import CachedResult
 from titan.core.state.state import Job, Run, Schedule, State, TimerKind, Worker
 from titan.core.turn import Turn
-from titan.gateway import follower, reading
+from titan.gateway import follower, outbound, reading
 from titan.gateway.sequencer import Sequencer
 from titan.journal.records import Record
 from titan.model import caching, job_inputs, timing
@@ -40,6 +53,7 @@ from titan.model.demand import NOTHING, Amounts
 from titan.model.files import StoredFile
 from titan.model.job_inputs import Giver
 from titan.model.states import JobState, Outcome, RunState
+from titan.scheduling import place as placement
 from titan.scheduling import pool
 from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
@@ -951,7 +965,28 @@ def snapshots_forget_cached_results(patch: Patch) -> None:
     patch.setattr(snapshot, "load", load)
 
 
+def the_limit_of_an_array_is_not_kept(patch: Patch) -> None:
+    patch.setattr(placement, "_is_full", lambda *args: False)
+
+
+def results_that_cannot_be_put_in_are_left_out(patch: Patch) -> None:
+    patch.setattr(queued_jobs, "results_problem", lambda state, job: "")
+
+
+def results_of_another_parent_are_put_in(patch: Patch) -> None:
+    real = job_results.results_for
+
+    def results_for(state: State, job: Job) -> tuple[tuple[str, str], ...]:
+        found = real(state, job)
+        return tuple([(name, found[-1][1]) for name, _ in found])
+
+    patch.setattr(outbound, "results_for", results_for)
+
+
 PLANTS: list[Callable[[Patch], None]] = [
+    the_limit_of_an_array_is_not_kept,
+    results_that_cannot_be_put_in_are_left_out,
+    results_of_another_parent_are_put_in,
     arguments_do_not_count_for_a_reused_result,
     results_of_any_age_are_reused,
     a_reused_result_is_that_of_the_last_key,

@@ -10,12 +10,11 @@ from titan.core.handlers.schedules import MAX_WAITING, key_of
 from titan.core.state.content_references import numbers_of
 from titan.core.state.state import BURST_PREFIX, NO_WORKER, Job, State, TimerKind
 from titan.model.dag import GATE, SERVICE, waits_for_end
-from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
+from titan.model.demand import Demand, LaneKey, capabilities_of, demand_in_run, totals_of
 from titan.model.files import MAX_KEYS, MAX_SHARED_KEYS, MAX_VERSIONS, has_left_all
-from titan.model.states import TERMINAL, JobState, RunState, WorkerState
+from titan.model.states import ON_WORKER, TERMINAL, JobState, RunState, WorkerState
 from titan.scheduling.lane import Lane, job_of
 
-ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
 GATE_STATES = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED, *TERMINAL)
 UNRUN = (JobState.CANCELLED, JobState.SKIPPED)
 
@@ -159,12 +158,12 @@ def _check_queues(state: State) -> None:
     for job in state.jobs.values():
         if job.state is JobState.QUEUED:
             if job.pin == NO_WORKER:
-                general[demand_of(job.template)] += 1
+                general[demand_in_run(job.run.id, job.template)] += 1
             else:
                 pinned[job.pin] += 1
     for demand, lane in state.lanes.items():
         assert lane.count == general[demand] == len(lane.jobs()), f"lane {demand}: {lane.count} != {general[demand]}"
-        if lane.count:
+        if lane.count and state.places_left(demand):
             assert state.pool.best(demand) is None, f"{demand} jobs are queued while a worker has room"
             assert not _has_room(state, demand, lane), f"{demand} jobs are queued while a worker unknown to the pool has room"
     for worker, lane in state.pinned.items():
@@ -177,6 +176,12 @@ def _check_queues(state: State) -> None:
             assert state.workers[worker].state in (WorkerState.ALIVE, WorkerState.SUSPECT), (
                 f"jobs are pinned to worker {worker}, which is gone"
             )
+    active = [job for job in state.jobs.values() if job.template.parallel is not None and job.state in ON_WORKER]
+    for job in active:
+        demand = demand_in_run(job.run.id, job.template)
+        assert isinstance(demand, Demand)
+        assert state.count_active(demand.array) <= demand.most, f"more than {demand.most} jobs of {demand.array} are on workers"
+    assert sum(state.active_in.values()) == len(active), f"{len(active)} jobs of arrays with a limit are on workers"
     assert set(general) <= set(state.lanes) and set(pinned) <= set(state.pinned)
 
 

@@ -29,7 +29,7 @@ MAX_WORKERS = 1000
 _OF_JOB = (
     *("over", "running", "dispatched", "parents", "releasing", "delayed", "backoff", "paused"),
     *("no_worker", "affinity", "behind", "placeable", "ready", "starting", "restarting", "replacing", "service", "bound"),
-    "condition",
+    *("condition", "max_parallel"),
 )
 _OF_WORKER = (
     *("fits", "held", "slots", "resources_busy", "suspect", "elsewhere", "refused", "aside", "draining"),
@@ -167,7 +167,7 @@ def _of_service(state: State, service: Job, now: float) -> Reason:
 
 # -- jobs that wait for a worker -------------------------------------------------------------------
 def _queued(state: State, number: int, job: Job) -> Explanation:
-    demand = demand_of(job.template)
+    demand = state.demand(number)
     key = sort_key(job.template.priority, number)
     found = [(worker, _of_worker(state, worker, job, key)) for worker in state.workers.values()]
     reasons: list[Reason] = []
@@ -176,7 +176,9 @@ def _queued(state: State, number: int, job: Job) -> Explanation:
         reasons.append(lacking)
     if job.pin != NO_WORKER:
         reasons.append(_bound(state, job))
-    if lacking is None:
+    if isinstance(demand, Demand) and not state.places_left(demand):
+        reasons.append(_of_array(state, demand))
+    elif lacking is None:
         reasons += _behind(state, job, demand, key)
     past = job.history[-1] if job.history else None
     if past is not None and past.released:
@@ -184,6 +186,13 @@ def _queued(state: State, number: int, job: Job) -> Explanation:
     found.sort(key=lambda entry: (_weight(entry[1]), entry[0].name))
     workers = [WorkerReasons(worker.name, why) for worker, why in found[:MAX_WORKERS]]
     return Explanation(job.state, reasons, workers, len(found) - len(workers))
+
+
+def _of_array(state: State, demand: Demand) -> Reason:
+    """Return the reason of a job whose array has as many jobs on workers as may be."""
+    running, array = state.count_active(demand.array), demand.array.partition("/")[2]
+    about: Detail = {"max_parallel": demand.most, "array": array, "running": running}
+    return Reason("max_parallel", f"max_parallel {demand.most} of {array}: {running} running", about)
 
 
 def _nobody(state: State, demand: str | Demand) -> Reason | None:
@@ -231,7 +240,8 @@ def _behind(state: State, job: Job, demand: str | Demand, key: int) -> list[Reas
     if job.pin != NO_WORKER:
         ahead = state.pinned[job.pin].ahead(key)
     else:
-        ahead = sum(lane.ahead(key) for other, lane in state.lanes.items() if lane.count and _compete(state, demand, other))
+        lanes = [(other, lane) for other, lane in state.lanes.items() if lane.count and _compete(state, demand, other)]
+        ahead = sum(lane.ahead(key) for other, lane in lanes if state.places_left(other))
     if not ahead:
         return [Reason("placeable", "it is next: it goes to the first worker that has room for it")]
     many = "jobs" if ahead > 1 else "job"

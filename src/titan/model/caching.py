@@ -22,7 +22,7 @@ MAX_VARIABLE = 1024
 
 _WHEN_AND_WHERE = (
     *("requirement", "priority", "delay_s", "affinity", "retries", "timeout_s", "needs", "retry", "limits", "run_at"),
-    *("on_failure", "session", "log_limit", "when", "condition"),
+    *("on_failure", "session", "log_limit", "when", "condition", "parallel"),
 )
 _COUNTED_APART = ("env", "secrets", "inputs", "optional_inputs", "cache")
 _NOT_COUNTED = frozenset((*_WHEN_AND_WHERE, *_COUNTED_APART))

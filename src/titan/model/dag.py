@@ -133,6 +133,14 @@ class Cache(msgspec.Struct, frozen=True, array_like=True, gc=False):
     arguments."""
 
 
+class Parallel(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Limit of the jobs of one array that are on workers at a time."""
+
+    array: str
+    """Name of the array in its run. Jobs with the same name share the limit."""
+    most: int
+
+
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Program of a job and its options.
 
@@ -208,6 +216,7 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fills_results: bool = False
     """True: the texts of the job have placeholders for results of its parents. See
     `titan.model.job_results`."""
+    parallel: Parallel | None = None
 
     def __hash__(self) -> int:
         program = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
@@ -230,6 +239,8 @@ def template_size(t: JobTemplate) -> int:
         size += len(t.gate.message) + len(t.gate.webhook) + 4
     if t.service is not None:
         size += len(t.service.target) + 2
+    if t.parallel is not None:
+        size += len(t.parallel.array) + 2
     if t.cache is not None:
         size += len(t.cache.version) + sum(map(len, t.cache.ignore)) + 2 * len(t.cache.ignore)
     return size

@@ -24,10 +24,14 @@ MAX_CAPABILITIES = 16
 
 
 class Demand(msgspec.Struct, frozen=True, gc=False):
-    """Several capabilities, or capabilities and resources. `capabilities` are sorted."""
+    """Several capabilities, or capabilities and resources, or jobs of an array with a limit.
+    `capabilities` are sorted."""
 
     capabilities: tuple[str, ...]
     amounts: Amounts = NOTHING
+    array: str = ""
+    """RUN/ARRAY of jobs of which at most `most` may be on workers at a time. "": no such limit."""
+    most: int = 0
 
     @property
     def scarce(self) -> bool:
@@ -52,6 +56,20 @@ def demand_of(template: JobTemplate) -> LaneKey:
     amounts = amounts_of(needs)
     capabilities = tuple(sorted(dict.fromkeys((template.requirement, *needs.capabilities))))
     return capabilities[0] if len(capabilities) == 1 and amounts == NOTHING else Demand(capabilities, amounts)
+
+
+def demand_in_run(run: str, template: JobTemplate) -> LaneKey:
+    """Return the demand of a template's jobs in a run. Jobs that share a limit have a demand of
+    their own.
+
+    >>> demand_in_run("r1", JobTemplate(command="true", parallel=Parallel("part", 2)))
+    Demand(capabilities=('GENERAL',), amounts=(0, 0, 0), array='r1/part', most=2)
+    """
+    demand = template.requirement if template.needs is None else demand_of(template)
+    if template.parallel is None:
+        return demand
+    array = f"{run}/{template.parallel.array}"
+    return Demand(capabilities_of(demand), amounts_in(demand), array, template.parallel.most)
 
 
 def amounts_of(needs: Needs) -> Amounts:
@@ -114,4 +132,6 @@ def demand_text(key: LaneKey) -> str:
     ('GPU', 'GPU and HIGH_MEM, cpus 2, memory 4 GiB, gpus 1')
     """
     parts = [f"{KINDS[i]} {amount_text(i, n)}" for i, n in enumerate(amounts_in(key)) if n]
+    if isinstance(key, Demand) and key.most:
+        parts.append(f"max_parallel {key.most} of {key.array}")
     return ", ".join([" and ".join(capabilities_of(key)), *parts])

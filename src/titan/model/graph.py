@@ -23,6 +23,7 @@ from titan.model.files import SCRIPT_FOLDER, files_problem, folder_problem
 from titan.model.job_inputs import check_inputs
 from titan.model.job_results import check_results
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+from titan.model.parallel import parallel_problem
 from titan.model.secrets import secrets_problem
 from titan.model.services import service_problem
 from titan.model.sizes import format_size
@@ -306,7 +307,7 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: priority must be within +-{limits.MAX_PRIORITY:,}")
     if t.limits is not None:
         _check_limits(where, t, t.limits)
-    if problem := service_problem(t) or secrets_problem(t) or cache_problem(t):
+    if problem := service_problem(t) or secrets_problem(t) or cache_problem(t) or parallel_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
     for field, seconds in (("delay", t.delay_s), ("timeout", t.timeout_s)):
         if not 0 <= seconds <= limits.MAX_SECONDS:  # also false for NaN

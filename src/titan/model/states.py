@@ -47,6 +47,8 @@ class WorkerState(IntEnum):
     """The worker signed off."""
 
 
+ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
+"""States of a job with an attempt that is assigned to a worker."""
 TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED, JobState.SKIPPED)
 
 # A job that depends on a service goes back to WAITING when the service is no longer READY, unless

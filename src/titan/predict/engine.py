@@ -166,7 +166,7 @@ class _Engine:
         if self._over:
             self.timeline.makespan_s = self.now - self.plan.begin
         state = self.state
-        self._queued = {demand: None for demand, lane in state.lanes.items() if lane.count}
+        self._queued = {demand: None for demand, lane in state.lanes.items() if lane.count and state.places_left(demand)}
         self._queued.update({state.demand(job_of(key)): None for lane in state.pinned.values() if (key := lane.head()) is not None})
 
     def _after(self, delay: float, call: Callable[..., None], *args: Any) -> None:

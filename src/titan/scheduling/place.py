@@ -4,7 +4,8 @@ Jobs are placed by priority, then age. A job goes to the least loaded worker tha
 capabilities and room for it. A pinned job (its affinity names a node) waits for that node only and
 blocks no other job; the jobs pinned to one node keep their order. If no worker has the resources of
 a job free, later jobs overtake it, but not for ever: the pool reserves room for the job on one
-worker (`Pool.keep_room`).
+worker (`Pool.keep_room`). The lane of an array whose jobs on workers have reached their limit is
+left out. No job of such an array is pinned.
 
 Placement removes jobs from the lanes and room from the pool. The caller must apply the returned
 assignment at once.
@@ -31,6 +32,8 @@ class Terms(msgspec.Struct):
     now: float = 0.0
     patience_s: float = 0.0
     """Time for which later jobs may overtake the first job of a lane and take the room it needs."""
+    active_in: Callable[[str], int] = lambda array: 0
+    """Returns the number of jobs of an array that are on workers."""
 
 
 def place(
@@ -67,12 +70,16 @@ def _fill(
 
     Before a chosen worker takes a job, it takes the jobs pinned to it that come before that job.
     """
-    heads = _heads(lanes, pool)
+    heads = _heads(lanes, pool, terms)
+    taken: dict[str, int] = {}
+    """Array -> number of its jobs placed so far."""
     while heads:
         key, demand = heappop(heads)
         limit = heads[0][0] if heads else None
         lane = lanes[demand]
         while True:  # stay on this lane while its first job comes before those of the other lanes
+            if not isinstance(demand, str) and _is_full(demand, terms, taken):
+                break
             worker = pool.best(demand)
             if worker is None:
                 if type(demand) is not str and pool.may_hold(demand):
@@ -88,6 +95,8 @@ def _fill(
                 if pool.keep_room(worker, own_demand, first, firm=_is_firm(own, terms)):
                     continue
             _assign(worker, lane, demand, pool, placed)
+            if not isinstance(demand, str) and demand.most:
+                taken[demand.array] = taken.get(demand.array, 0) + 1
             next_key = lane.head()
             if next_key is None:
                 break
@@ -97,11 +106,18 @@ def _fill(
                 break
 
 
-def _heads(lanes: Mapping[LaneKey, Lane], pool: Pool) -> list[tuple[int, LaneKey]]:
+def _is_full(demand: Demand, terms: Terms, taken: Mapping[str, int]) -> bool:
+    """Return True if no further job of the demand's array may go to a worker."""
+    return demand.most > 0 and terms.active_in(demand.array) + taken.get(demand.array, 0) >= demand.most
+
+
+def _heads(lanes: Mapping[LaneKey, Lane], pool: Pool, terms: Terms) -> list[tuple[int, LaneKey]]:
     """Return a heap of (key of the first job, demand) for the lanes whose first job some worker can
     take or reserve room for. Keys are unique."""
     heads: list[tuple[int, LaneKey]] = []
     for demand, lane in lanes.items():
+        if not isinstance(demand, str) and _is_full(demand, terms, {}):
+            continue
         if lane.count and (pool.best(demand) is not None or (type(demand) is not str and pool.may_hold(demand))):
             key = lane.head()
             if key is not None:

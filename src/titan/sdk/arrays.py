@@ -22,7 +22,7 @@ from itertools import product
 from numbers import Real
 from typing import Final, NamedTuple
 
-from titan.model.dag import MAX_JOBS
+from titan.model.dag import MAX_JOBS, Parallel
 from titan.sdk.field_table import BadField
 
 Item = str | tuple[tuple[str, str], ...]
@@ -191,6 +191,18 @@ def _text(value: object, subject: str) -> str:
     if "\0" in value:
         raise BadArray(f"{subject}: contains a NUL character")
     return value
+
+
+def max_parallel_of(value: object) -> int | None:
+    """Convert the value of `max_parallel`. Raises BadArray."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_JOBS):
+        return value
+    raise BadArray(f"must be a number of jobs, 1 to {MAX_JOBS:,}, not {str(value)[:60]}")
+
+
+def parallel_of(max_parallel: int | None, array: str) -> Parallel | None:
+    """Return the limit in the template of an array's jobs."""
+    return None if max_parallel is None else Parallel(array, max_parallel)
 
 
 # -- the jobs of an array --------------------------------------------------------------------------

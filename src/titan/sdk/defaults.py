@@ -91,6 +91,8 @@ def _applies(key: str, node: Node, job: Mapping[str, tuple[int, Node]]) -> bool:
             return not {"inputs", "outputs"} & job.keys() and (_text(node) != SCRIPT_FOLDER or "file" in job)
         case "inputs" | "outputs":
             return "cwd" not in job
+        case "max_parallel":
+            return any(other in job for other in _MANY) and type_ != Type.SERVICE
         case "args":
             return "pipeline" not in job
         case "depends_on" | "on_failure":

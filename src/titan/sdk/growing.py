@@ -19,7 +19,7 @@ import msgspec
 
 from titan.errors import CallerError, InvalidGraph
 from titan.model.conditions import renamed
-from titan.model.dag import DagSpec, JobTemplate
+from titan.model.dag import DagSpec, JobTemplate, Parallel
 from titan.model.job_inputs import INDEX, array_of_source
 from titan.model.job_results import renamed_results
 from titan.net.job_link import ask
@@ -149,6 +149,8 @@ def _with_names(template: JobTemplate, prefix: str, named: Mapping[str, str]) ->
     if t.inputs or t.condition:
         inputs = tuple([(path, _renamed(job, prefix, named), output) for path, job, output in t.inputs])
         t = msgspec.structs.replace(t, inputs=inputs, condition=renamed(t.condition, named) if t.condition else "")
+    if t.parallel is not None:
+        t = msgspec.structs.replace(t, parallel=Parallel(f"{prefix}.{t.parallel.array}", t.parallel.most))
     if t.fills_results:
         t = msgspec.structs.replace(
             t,

@@ -22,8 +22,9 @@ from titan.model.demand import MAX_GPUS
 from titan.model.drivers import DRIVERS, choices, choices_doc
 from titan.model.files import SCRIPT_FOLDER
 from titan.model.names import MAX_NAME
+from titan.model.parallel import parallel_problem
 from titan.sdk import fields
-from titan.sdk.arrays import Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
+from titan.sdk.arrays import Foreach, Matrix, foreach_of, matrix_of, max_parallel_of, member, parallel_of, rows, size_of
 from titan.sdk.caching import cache_of, cache_of_array
 from titan.sdk.failure_fields import (
     MAX_WAIT_S,
@@ -371,6 +372,12 @@ class Job:
         "[caching](caching.md).",
         cache_of, default=None, form=Form.CACHE, aliases=("caching", "cached", "memoize"), template="cache",
     )
+    max_parallel: Field[int | None, int | None] = row(
+        "For an array: the number of its jobs that run at a time, at most. The others are QUEUED. A "
+        "failed attempt that waits for its retry does not count. Also for the jobs of an `expand`; "
+        "not with `affinity`.",
+        max_parallel_of, default=None, form=Form.INTEGER, aliases=("max-parallel",),
+    )
     # fmt: on
 
     def __post_init__(self, port: int | None, health: object, restart: object, keep: bool) -> None:
@@ -546,6 +553,8 @@ def _problems(job: Job) -> Iterator[tuple[str, str]]:
         yield "cache", problem.removeprefix("cache: ")
     if job.expand is not None or job.pipeline is not None:
         yield from _planner_problems(job)
+    if job.max_parallel is not None and (problem := _parallel_problem(job)):
+        yield "max_parallel", problem
     yield from _gate_problems(job) if job.type == Type.GATE else _not_gate_problems(job)
     if job.is_array:
         yield from _array_problems(job)
@@ -553,6 +562,13 @@ def _problems(job: Job) -> Iterator[tuple[str, str]]:
 
 def _cached_template(job: Job) -> JobTemplate:
     return JobTemplate(kind=Kind.SERVICE if job.service is not None else Kind.JOB, cwd=job.cwd or "", cache=job.cache)
+
+
+def _parallel_problem(job: Job) -> str:
+    if not job.is_array and job.expand is None:
+        return "applies only to an array: add foreach or matrix, or leave it out"
+    template = JobTemplate(kind=_cached_template(job).kind, affinity=job.affinity, parallel=parallel_of(job.max_parallel, job.id))
+    return parallel_problem(template).removeprefix("max_parallel: ")
 
 
 def _work_problems(job: Job) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ from titan.model.drivers import named_in_template
 from titan.model.job_inputs import array_of_source, is_member
 from titan.model.job_results import words_in
 from titan.sdk import growing, wiring
-from titan.sdk.arrays import member
+from titan.sdk.arrays import member, parallel_of
 from titan.sdk.failure_fields import Type, retry_of
 from titan.sdk.fields import PERM, perm_name
 from titan.sdk.functions import Function
@@ -229,7 +229,7 @@ class _Staging:
                 self._check_services(job, services)
                 template_of.append(numbers.setdefault(self._planner(job, self._template(job), table), len(numbers)))
                 continue
-            shape = (Job.shape_of(job), job.id in self._handlers, takes_results(job))
+            shape = (Job.shape_of(job), job.id in self._handlers, takes_results(job), job.id if job.max_parallel else "")
             number = shapes.get(shape)
             if number is None or services:
                 self._check_services(job, services)
@@ -343,6 +343,7 @@ class _Staging:
             optional_inputs=tuple([position for position, item in enumerate(job.inputs) if item.optional]),
             when=_when(job),
             fills_results=takes_results(job),
+            parallel=parallel_of(job.max_parallel, job.id),
             **copied,
         )
 

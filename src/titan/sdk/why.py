@@ -17,7 +17,7 @@ class Reason:
     """One reason. `code` is stable.
 
     - Codes of a job: over, running, dispatched, parents, releasing, delayed, backoff, paused,
-      no_worker, affinity, behind, placeable.
+      no_worker, affinity, behind, placeable, max_parallel.
     - Codes of a worker: capability, resources, resources_busy, slots, held, draining, gone,
       suspect, elsewhere, fits.
     - `detail`: the names and numbers of the text. Times are in seconds since the epoch, memory in

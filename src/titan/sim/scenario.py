@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from titan.model.conditions import parse
-from titan.model.dag import ALWAYS, ENDED, DagSpec, Gate, JobTemplate, Kind, Needs, Retry, Service, waits_for_end
+from titan.model.dag import ALWAYS, ENDED, DagSpec, Gate, JobTemplate, Kind, Needs, Parallel, Retry, Service, waits_for_end
 from titan.model.demand import NOTHING, Amounts, amounts_of, plus
 from titan.model.graph import resolve
 from titan.model.settings import Settings
@@ -166,6 +166,7 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     submissions = _with_conditions(Random(f"conditions of {seed}"), submissions)
     submissions, workers, count = with_services(Random(f"long-lived {seed}"), submissions, workers)
     submissions = _with_results(Random(f"{seed}/results"), submissions)
+    submissions = _with_arrays(Random(f"{seed}/arrays"), submissions)
     settings = msgspec.structs.replace(settings, burst_slots=settings.burst_slots + count)
     scenario = Scenario(
         seed=seed,
@@ -356,6 +357,27 @@ def _with_results(rng: Random, submissions: list[Submission]) -> list[Submission
             env = (*template.env, ("RESULT", f"${{{rng.choice(parents)}.result}}"))
             templates.append(msgspec.structs.replace(template, env=env, fills_results=True))
         dag = msgspec.structs.replace(dag, templates=templates, template_of=template_of, args=args)
+        found.append(msgspec.structs.replace(submission, dag=dag))
+    return found or submissions
+
+
+def _with_arrays(rng: Random, submissions: list[Submission]) -> list[Submission]:
+    """Let some jobs of a submission share a limit of how many are on workers at a time.
+
+    `rng` serves only these choices.
+    """
+    share = rng.choice((0.0, 0.0, 0.3, 0.8))
+    found = []
+    for submission in submissions if share else ():
+        dag = submission.dag
+        limits = [Parallel("p1", rng.randint(1, 3)), Parallel("p2", 1)]
+        templates, template_of = list(dag.templates), list(dag.template_of)
+        for n, t in enumerate(dag.template_of):
+            template = templates[t]
+            if template.kind in (Kind.JOB, Kind.HANDLER) and not template.affinity and rng.random() < share:
+                template_of[n] = len(templates)
+                templates.append(msgspec.structs.replace(template, parallel=rng.choice(limits)))
+        dag = msgspec.structs.replace(dag, templates=templates, template_of=template_of)
         found.append(msgspec.structs.replace(submission, dag=dag))
     return found or submissions
 

@@ -18,7 +18,7 @@ from titan.core import inputs
 from titan.core.events import events as ev
 from titan.core.invariants import check
 from titan.core.state import snapshot
-from titan.model.dag import DagSpec, Gate, JobTemplate, Needs
+from titan.model.dag import DagSpec, Gate, JobTemplate, Needs, Parallel
 from titan.model.demand import NOTHING, amounts_in, capabilities_of, demand_of, totals_of, within
 from titan.model.settings import Settings
 from titan.model.states import Outcome, RunState, WorkerState
@@ -36,7 +36,8 @@ TEMPLATES = st.builds(
     on_failure=st.sampled_from(["", "", "continue"]),
     run_at=st.sampled_from([0.0, 0.0, 30.0]),
     needs=st.sampled_from(NEEDS),
-)
+    parallel=st.sampled_from([None, None, None, Parallel("p", 1), Parallel("q", 2)]),
+).map(lambda template: msgspec.structs.replace(template, parallel=None) if template.affinity else template)
 GATE = JobTemplate(kind="gate", gate=Gate("", 40.0, "http://127.0.0.1/"))
 SHAPES = st.lists(st.sampled_from(["job", "job", "job", "gate", "handler"]), min_size=5, max_size=5)
 NAMES = st.sampled_from(["w1", "w2", "w3"])

@@ -7,7 +7,7 @@ import pytest
 
 from titan.errors import InvalidGraph
 from titan.model.caching import MAX_IGNORED, KeyFacts, cache_key, cache_problem
-from titan.model.dag import Cache, DagSpec, Gate, JobTemplate, Limits, Needs, Retry, Service
+from titan.model.dag import Cache, DagSpec, Gate, JobTemplate, Limits, Needs, Parallel, Retry, Service
 from titan.model.files import FOLDER, PROGRAM, StoredFile
 from titan.model.graph import resolve
 
@@ -21,6 +21,7 @@ SAME = {
     "needs": Needs(cpus=2.0), "retry": Retry(1.0), "limits": Limits(memory=1 << 30), "run_at": 5.0, "on_failure": "continue",
     "session": "s", "log_limit": 8192, "optional_inputs": (0,), "inputs": (("in/a", "p", "a"),),
     "cache": Cache(max_age_s=5.0), "when": "always", "condition": "true", "secrets": ("KEY",),
+    "parallel": Parallel("p", 1),
 }  # fmt: skip
 """Fields that do not count, or that count by what the job gets, with other values."""
 OTHER = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from titan.model.demand import LaneKey
+from titan.model.demand import Demand, LaneKey
 from titan.scheduling.lane import Lane
-from titan.scheduling.place import place
+from titan.scheduling.place import Terms, place
 from titan.scheduling.pool import Pool
 
 
@@ -33,6 +33,14 @@ def test_jobs_are_spread_by_load() -> None:
 def test_lanes_that_share_a_worker_take_turns_by_priority_and_age() -> None:
     lanes: dict[LaneKey, Lane] = {"A": lane_of((1, 1), (9, 4), (1, 5)), "B": lane_of((5, 2), (1, 3))}
     assert place(lanes, {}, [], pool_of((("A", "B"), 4))) == {1: [4, 2, 1, 3]}
+
+
+def test_lanes_of_an_array_share_its_limit_and_leave_the_rest_to_others() -> None:
+    some, more = Demand(("A",), array="r/p", most=3), Demand(("A", "B"), array="r/p", most=3)
+    lanes: dict[LaneKey, Lane] = {some: lane_of((9, 1), (9, 2), (9, 3)), more: lane_of((5, 4)), "A": lane_of((1, 5), (1, 6))}
+    terms = Terms(lambda job: some, active_in={"r/p": 1}.__getitem__)
+    assert place(lanes, {}, [], pool_of((("A", "B"), 8)), terms) == {1: [1, 2, 5, 6]}
+    assert lanes[some].head() is not None and lanes[more].head() is not None
 
 
 def test_a_lane_without_a_capable_worker_blocks_no_other_lane() -> None:

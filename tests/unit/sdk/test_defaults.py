@@ -74,6 +74,7 @@ def test_a_default_command_is_that_of_jobs_without_work(tmp_path: Path) -> None:
         ("args", "[1]", "pipeline: p", "command: x"),
         ("log_limit", "1MiB", "pipeline: p", "command: x"),
         ("foreach", "2", "command: x, matrix: {k: [1, 2, 3]}", "command: x"),
+        ("max_parallel", "1", "command: x", "command: x, foreach: 2"),
         ("retries", "7", "type: gate", "command: x"),
         ("message", "go", "command: x", "type: gate"),
         ("webhook", "'https://h/'", "command: x", "command: x, hitl_message: go"),

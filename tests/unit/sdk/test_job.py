@@ -68,6 +68,7 @@ def test_defaults_are_the_contract() -> None:
         "log_limit": 0,
         "description": "",
         "cache": None,
+        "max_parallel": None,
     }
 
 

@@ -244,6 +244,7 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "cwd": {"cwd": "/srv"},
     "stdin": {"stdin": __file__},
     "log_limit": {"log_limit": "1MiB"},
+    "max_parallel": {"foreach": 2, "max_parallel": 1},
 }
 """Field of a job that goes into its template -> values of a job that differs from `Job(id,
 command="true")` in this field. A new field must be added here. If it does not go into templates,

@@ -7,7 +7,7 @@ from titan.core.state.story import story
 from titan.errors import Bug
 from titan.model.dag import Needs, waits_for_end
 from titan.model.demand import NOTHING, amounts_of, minus
-from titan.model.states import ALLOWED, REVIVABLE, STOPPABLE, TERMINAL, JobState
+from titan.model.states import ALLOWED, ON_WORKER, REVIVABLE, STOPPABLE, TERMINAL, JobState
 
 
 def move(state: State, number: int, job: Job, new: JobState, at: float) -> None:
@@ -19,7 +19,7 @@ def move(state: State, number: int, job: Job, new: JobState, at: float) -> None:
         raise Bug(f"job {job.run.id}/{job.name} cannot go from {old.name} to {new.name}; its story:\n  {lines}")
     if old is JobState.QUEUED:
         state.dequeued(job)
-    _set_state(job, new, at)
+    _set_state(state, job, new, at)
     if old is JobState.PAUSED:
         del state.gates[number]
         job.due = 0.0
@@ -37,10 +37,12 @@ def revive(state: State, number: int, job: Job, at: float) -> None:
     if job.service is not None:
         state.add_service(number, job)
     hush(job)
-    _set_state(job, JobState.WAITING, at)
+    _set_state(state, job, JobState.WAITING, at)
 
 
-def _set_state(job: Job, new: JobState, at: float) -> None:
+def _set_state(state: State, job: Job, new: JobState, at: float) -> None:
+    if job.template.parallel is not None and (change := (new in ON_WORKER) - (job.state in ON_WORKER)):
+        state.note_active(job, change)
     tally, old = job.run.tally, job.state
     tally[old] -= 1
     tally[new] += 1

@@ -128,7 +128,7 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
                 pin = NO_WORKER
         elif job.service is not None and job.service.refused_by:
             pin = elsewhere(state, job)
-        elif job.extra is not None and job.extra.broken_on:
+        elif job.extra is not None and job.extra.broken_on and job.template.parallel is None:
             pin = unbroken(state, job)
         pins.append(pin)
     return (pins if any(pin != NO_WORKER for pin in pins) else []), released

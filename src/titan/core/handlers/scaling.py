@@ -123,9 +123,11 @@ def look_at(state: State, rule: Rule, now: float) -> Look:
     seats = [seat for seat in state.pool.seats.values() if seat.open and _overlap(seat.group.capabilities, rule.capabilities)]
     # Burst workers run on this machine and add no GPUs, so jobs that ask for GPUs do not count.
     served = (
-        lane for key, lane in state.lanes.items() if set(capabilities_of(key)) <= set(rule.capabilities) and not amounts_in(key)[2]
+        (key, lane)
+        for key, lane in state.lanes.items()
+        if set(capabilities_of(key)) <= set(rule.capabilities) and not amounts_in(key)[2]
     )
-    queued = sum(lane.count for lane in served)
+    queued = sum(min(lane.count, state.places_left(key)) for key, lane in served)
     waiting = sum(max(0, seat.used - seat.slots) for seat in seats)
     idle = []
     for burst in staying:

@@ -23,11 +23,11 @@ from titan.core.state.run import Run as Run
 from titan.core.state.run_lookups import RunTables
 from titan.core.state.service import ServiceState
 from titan.model.causes import Cause
-from titan.model.dag import DagSpec, JobTemplate
-from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
+from titan.model.dag import MAX_JOBS, DagSpec, JobTemplate
+from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_in_run, plus, totals_of
 from titan.model.files import Published, StoredFile
 from titan.model.settings import LoggedSettings, Settings
-from titan.model.states import TERMINAL, JobState, Outcome, RunState, WorkerState
+from titan.model.states import ON_WORKER, TERMINAL, JobState, Outcome, RunState, WorkerState
 from titan.model.timing import Timing
 from titan.scheduling.lane import Lane
 from titan.scheduling.place import Terms
@@ -362,8 +362,8 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "archived", "burst_serial", "bursts", "cluster", "dead", "decided_at", "draws", "filling", "forgotten", "gates",
-        "heard_term", "in_force", "jobs", "keys", "lanes", "live", "logged", "next_job", "next_lease", "next_schedule",
+        "active_in", "archived", "burst_serial", "bursts", "cluster", "dead", "decided_at", "draws", "filling", "forgotten",
+        "gates", "heard_term", "in_force", "jobs", "keys", "lanes", "live", "logged", "next_job", "next_lease", "next_schedule",
         "next_worker", "notices", "opening", "pinned", "pool", "progress", "published", "releasing", "result_cache", "runs",
         "saved", "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules",
         "secret_versions", "services", "settings", "stale", "store", "store_is_live", "tables", "term", "terms", "timers",
@@ -429,10 +429,12 @@ class State:
         """SHA-256 of a token -> the token's gate, decided or not."""
         self.lanes: dict[LaneKey, Lane] = {}
         self.pinned: dict[int, Lane] = {}
+        self.active_in: dict[str, int] = {}
+        """RUN/ARRAY of jobs that share a limit -> number of them that are on workers."""
         self.touched: dict[int, None] = {}
         """Workers whose pinned jobs or room changed since the last placement."""
         self.pool = Pool()
-        self.terms = Terms(self.demand, 0.0, self.settings.hold_s)
+        self.terms = Terms(self.demand, 0.0, self.settings.hold_s, self.count_active)
         self.timers: list[tuple[float, TimerKind, int]] = []
         self.stale = 0
         """Approximate number of void timers."""
@@ -480,8 +482,7 @@ class State:
     def enqueue(self, number: int, job: Job) -> None:
         """Put a QUEUED job into the lane of its demand, or of the worker to which it is pinned."""
         if job.pin == NO_WORKER:
-            template = job.template
-            demand = template.requirement if template.needs is None else demand_of(template)
+            demand = demand_in_run(job.run.id, job.template)
             lane = self.lanes.get(demand)
             if lane is None:
                 lane = self.lanes[demand] = Lane(self.is_queued)
@@ -501,8 +502,7 @@ class State:
             lane = self.pinned[job.pin]
             self.touched[job.pin] = None  # jobs behind this job may fit where this job did not fit
         else:
-            template = job.template
-            demand = template.requirement if template.needs is None else demand_of(template)
+            demand = demand_in_run(job.run.id, job.template)
             lane = self.lanes[demand]
             if lane.count == 1 and not isinstance(demand, str):  # drop the lane, because the number of such lanes has no limit
                 del self.lanes[demand]
@@ -545,7 +545,30 @@ class State:
         return sum(self.jobs[number].service is not None for number in worker.held.values()) + len(worker.retiring)
 
     def demand(self, number: int) -> LaneKey:
-        return demand_of(self.jobs[number].template)
+        job = self.jobs[number]
+        return demand_in_run(job.run.id, job.template)
+
+    def count_active(self, array: str) -> int:
+        """Return the number of jobs of RUN/ARRAY that are on workers."""
+        return self.active_in.get(array, 0)
+
+    def places_left(self, demand: LaneKey) -> int:
+        """Return how many more jobs of a demand may go to workers by the limit of their array."""
+        if isinstance(demand, str) or not demand.most:
+            return MAX_JOBS
+        return max(0, demand.most - self.count_active(demand.array))
+
+    def note_active(self, job: Job, change: int) -> None:
+        """Add `change` to the jobs of the job's array that are on workers."""
+        if job.template.parallel is None:
+            return
+        array = f"{job.run.id}/{job.template.parallel.array}"
+        count = self.active_in.get(array, 0) + change
+        assert count >= 0, array
+        if count:
+            self.active_in[array] = count
+        else:
+            del self.active_in[array]
 
     def depth(self, worker: Worker) -> int:
         """Return how many attempts may wait on the worker beyond its slots, by its recent pace.
@@ -635,7 +658,7 @@ class State:
         self.releasing = {}
         self.worker_numbers = {w.name: w.number for w in self.workers.values()}
         self.dead, self.lanes, self.pinned, self.touched, self.timers = {}, {}, {}, {}, []
-        self.services, self.unsettled = {}, {}
+        self.services, self.unsettled, self.active_in = {}, {}, {}
         self.tables = RunTables()
         for run in self.runs.values():
             self.tables.add(run)
@@ -646,6 +669,8 @@ class State:
             self.index_gate(number, job)
             if job.service is not None and job.state not in TERMINAL:
                 self.add_service(number, job)
+            if job.state in ON_WORKER:
+                self.note_active(job, 1)
             if job.state is JobState.QUEUED:
                 self.enqueue(number, job)
             elif job.state is JobState.WAITING:

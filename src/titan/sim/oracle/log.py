@@ -18,7 +18,7 @@ from titan.sim.oracle import conditions as condition_rules
 from titan.sim.oracle import growth as growth_rules
 from titan.sim.oracle import job_results as result_rules
 from titan.sim.oracle import services as service_rules
-from titan.sim.oracle.ledger import TERMINAL, Ledger
+from titan.sim.oracle.ledger import ON_WORKER, TERMINAL, Ledger
 from titan.sim.oracle.processes import Process, Violation
 from titan.sim.oracle.records import ACTOR, JobFacts, LeaseFacts, WorkerFacts, asked_of, lacking_of, total_of
 from titan.sim.trace import short
@@ -207,6 +207,18 @@ class LogOracle(Ledger):
             self.leases[lease] = LeaseFacts(number, e.worker, worker.incarnation, job.attempts, services)
             job.lease, job.ran_on = lease, e.worker
             self._judge_placement(job, e.worker, worker)
+            self._judge_array(job)
+
+    def _judge_array(self, job: JobFacts) -> None:
+        """Raise Violation if more jobs of an array are on workers than its limit allows."""
+        if job.template.parallel is None:
+            return
+        array, most = job.template.parallel.array, job.template.parallel.most
+        others = [self.jobs[number] for number in self.runs[job.run]]
+        active = [o for o in others if (p := o.template.parallel) is not None and p.array == array and o.state in ON_WORKER]
+        self.trace.count("array at its limit" if len(active) == most else "array below its limit")
+        if len(active) > most:
+            raise Violation(f"{len(active)} jobs of {job.run}/{array} are on workers; the limit is {most}")
 
     def _judge_parents(self, job: JobFacts) -> None:
         for parent in job.parents:
