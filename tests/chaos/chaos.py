@@ -199,8 +199,8 @@ class Chaos:
                 return
             pause.wait(self.chance.uniform(*PAUSE_S))
             name = self.chance.choice(WORKERS)
-            if not fault(name):  # there was no process to strike, because a worker had just begun
-                until(partial(fault, name), f"{what}: there is something to strike")
+            if not fault(name):  # no process to strike, because the worker had just started
+                until(partial(fault, name), f"a process to strike: {what}")
             self.faults[what] += 1
             self._say(f"{what} ({name})")
 
@@ -422,8 +422,8 @@ class Chaos:
             self._judge_run(run)
 
     def _wait_for_the_rest(self, deadline_s: float) -> None:
-        """Wait for the other runs: those of clients that were killed before they got the
-        acknowledgement, and the calls of such clients."""
+        """Wait for the runs and calls of clients that were killed before they got the
+        acknowledgement."""
         client = self.cluster.client
         running: list[str] = []
 
@@ -456,7 +456,7 @@ class Chaos:
                 v["COMPLETED and never ran"].append(f"call {number}")
         failed = [*load.failed_calls, *diary.failed_calls]
         if len(failed) > stories.excused_calls():
-            v["dead"] += [f"{len(failed)} calls failed and {stories.excused_calls()} had reason to", *failed]
+            v["dead"] += [f"{len(failed)} calls failed, and faults explain {stories.excused_calls()} of them", *failed]
 
     def _judge_run(self, run: str) -> None:
         file = self.truth / f"run.{run}"

@@ -1,9 +1,9 @@
 """Random sequences of commands give the same replies as a real redis-server, byte by byte, except
 for parts without an order.
 
-Two connections take turns, or four if commands wait for each other. One connection begins with the
-other version of the protocol. After each sequence both sides have the same keys. A replay of the
-changes, of any prefix of them, and a snapshot give the same store.
+Two connections take turns; sequences with blocking commands use four. One connection begins with
+the other version of the protocol. After each sequence both sides have the same keys. A replay of
+the changes gives the same store as the commands. So do a replay of any prefix and a snapshot.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Folder:
         (self.folder / "make.sh").write_text(script)
 
     def run(self, *options: str) -> tuple[str, list[str]]:
-        """Run the pipeline; return its id and the jobs that ran, of those that note it."""
+        """Run the pipeline. Return the id of the run, and the jobs that noted that they ran."""
         self.count.write_text("")
         done = self.c.cli("submit", *options, "p.yaml", cwd=self.folder)
         assert done.returncode == 0, done

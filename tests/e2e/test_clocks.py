@@ -1,5 +1,5 @@
-"""Wrong wall clocks, and wall clocks that are set, of workers and of the master: real processes
-under libfaketime."""
+"""Workers and masters whose wall clock is wrong or is set while they run: real processes under
+libfaketime."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_master_with_a_clock_far_ahead_starts_only_with_consent_and_recovers(m
     accepted = made.spawn(
         *("master", "--home", str(made.home), "--port", str(made.port), "--accept-clock"), label="ahead", env=clock.environment
     )
-    until(lambda: made.worker("w1").state == "ALIVE", "the worker is back with the master that is ahead")
+    until(lambda: made.worker("w1").state == "ALIVE", "the worker has registered with the master whose clock is ahead")
     assert len(made.client.runs()) == 1, "the wrong clock deleted no run"
     state, job = run(made, "sleep 0.2", timeout=30.0)
     assert state == "COMPLETED" and job.finished_at is not None and job.finished_at > time.time() + 99 * DAY

@@ -92,8 +92,8 @@ def test_a_pipeline_file_sets_all_failure_fields(c: Cluster, tmp_path: Path) -> 
 
 
 def test_a_job_that_kills_its_worker_at_once_is_poison_too(tmp_path: Path) -> None:
-    """By chance, the start of the job is reported before its worker is gone, or not. The job
-    therefore costs two to four workers."""
+    """Chance decides whether the worker reports the start of the job before it is killed. So the
+    job is poison after the loss of two to four workers."""
     with cluster(tmp_path / "c", *(f"w{i}" for i in range(5)), slots=1, settings=FAST) as c:
         parent = "read -r _ _ _ {} _ < /proc/{}/stat"
         find = f"{parent.format('warden', '$$')}; {parent.format('worker', '$warden')}"

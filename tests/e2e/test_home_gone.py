@@ -109,6 +109,6 @@ def test_nothing_is_acknowledged_after_the_notice(tmp_path: Path) -> None:
 
 
 def _is_loaded() -> bool:
-    """Return whether so many processes wait for a CPU that a limit on the time proves nothing."""
+    """Return whether the machine is too busy for a check of the elapsed time."""
 
     return os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1)

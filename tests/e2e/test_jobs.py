@@ -260,9 +260,7 @@ def test_runs_that_leave_nothing_leave_no_folders(tmp_path: Path) -> None:
             return {f"{parent}/{name}" for parent in ("jobs", "shared") for name in os.listdir(workspace / parent)}
 
         mine = {f"jobs/{kept.id}", f"shared/{kept.id}"}
-        until(
-            lambda: mine <= left() and len(left()) < 12, f"little is left: {len(left())} folders, and of the last that left nothing"
-        )
+        until(lambda: mine <= left() and len(left()) < 12, f"the folders of old runs are removed: {len(left())} are left")
         assert (workspace / "jobs" / kept.id / "a.1/file").read_text() == "kept\n"
         assert c.output(f"{runs[0].id}/a") == b"said\n"
         assert c.client.submit(DAG("d", [Job("a", command='echo x > "$TITAN_SHARED/x"')])).wait(timeout=60).ok

@@ -48,8 +48,8 @@ def test_a_job_that_kills_its_warden_costs_its_neighbour_nothing_and_its_output_
     status = killer.status().jobs[0]
     assert "must not kill its parent" in status.reason
     assert c.output(f"{killer.id}/k", stream=1).count(b"said") >= 1
-    # The first death of the warden also killed the neighbour. At the second, the killer had a
-    # warden of its own.
+    # The first death of the warden also killed the neighbour. The second attempt of the killer had
+    # a warden of its own, so the neighbour survived.
     until(lambda: lines(starts) == 2, "the neighbour runs again")
     go.touch()
     assert beside.wait(30).ok

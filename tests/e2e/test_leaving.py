@@ -23,8 +23,8 @@ from titan.sdk import calls
 
 TIMES = 20
 PROGRAMS = 5
-"""Number of programs that are started one after another, each of which leaves in another way; 20 in
-the long form."""
+"""Number of programs that are started one after another; 20 in the long form. Each program ends in
+another way."""
 CALLS = 5
 PROGRAM = """
 import asyncio, os, sys, titan

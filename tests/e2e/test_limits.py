@@ -158,7 +158,7 @@ def test_groups_of_a_killed_worker_are_removed_at_the_next_start(tmp_path: Path)
         run = c.client.submit(DAG("long", [Job("a", command="sleep 600", limits={"memory": "64MiB", "processes": 9})]))
         until(lambda: run.status().jobs[0].state == "RUNNING", "the job runs")
         assert groups_below(first)
-        c.kill_worker("w1")  # any worker that starts on this machine now, also for another test, removes the groups
+        c.kill_worker("w1")  # the next worker on this machine, perhaps of another test, removes the groups
         c.start_workers("w2")
         until(lambda: not groups_of(first), "the cgroups of the dead worker are gone")
         run.cancel()

@@ -1,6 +1,5 @@
 """A notebook in a real kernel: its own classes, a module beside it, arrays, exceptions, Ctrl-C,
-progress, and a last cell that hands in calls and ends. Then the same end, by many scripts at
-once."""
+progress, and a last cell that submits calls and ends. Many scripts at once end in the same way."""
 
 from __future__ import annotations
 
@@ -145,7 +144,7 @@ as_notebook: Callable[[dict[str, Any]], nbformat.NotebookNode] = nbformat.from_d
 CALLS_OF_A_SCRIPT = 6
 AT_ONCE = 4
 LOAD = 50
-"""Other calls for each script."""
+"""Number of calls of other clients for each script."""
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
-"""`titan replay` beside a running master. What the master answered at a moment equals what its
-journal gives for that moment."""
+"""`titan replay` beside a running master. A replay of the journal up to a moment gives the same
+answers as the master gave at that moment."""
 
 from __future__ import annotations
 

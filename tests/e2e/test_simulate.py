@@ -1,5 +1,5 @@
-"""`titan simulate` compared with real runs of jobs that only sleep, because a busy machine makes
-these hardly longer."""
+"""`titan simulate` compared with real runs. The jobs only sleep, because a busy machine hardly
+delays such jobs."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_an_asyncio_client_of_redis_gathers_commands(store: StoreServer) -> None
 
 def test_acknowledged_writes_survive_kill_9(store: StoreServer) -> None:
     """Every client counts the writes that were acknowledged to it. With --fsync always, each of
-    these is there after the kill. Besides, at most the writes in flight may be there."""
+    these is there after the kill. Besides these, the store may have writes that were in flight."""
     clients, rounds = 8, 4
     told = [0] * clients
 
@@ -249,7 +249,7 @@ def test_jobs_and_data_recover_together(tmp_path: Path) -> None:
         waiting.start()
         with Client(c.address) as other:
             until(lambda: other.store.execute("INFO", "clients").find(b"blocked_clients:1") >= 0, "a client waits")
-            assert store.get("n") == b"10", "others of this client do not wait behind it"
+            assert store.get("n") == b"10", "other commands of this client do not wait behind the blocking command"
             other.store.rpush("q", "v")
         waiting.join(20)
         assert got == [[b"q", b"v"]]
@@ -275,7 +275,7 @@ def test_a_session_that_is_killed_does_not_hold_up_its_client(tmp_path: Path) ->
         operator.rpush("q", "v")
         waiting.join(20)
         assert len(refused) == 1 and "CLIENT KILL" in refused[0], refused
-        assert c.client.store.execute("LPOP", "q") == b"v", "who is killed gets no element"
+        assert c.client.store.execute("LPOP", "q") == b"v", "the killed client gets no element"
         operator.close()
 
 

@@ -67,7 +67,7 @@ def test_a_client_without_the_password_can_send_only_small_requests(guarded: Sto
         with guarded.raw() as s:
             s.sendall(sent)
             assert told in everything(s)
-    with guarded.raw() as s:  # the limits end with the password, even for requests in the same bytes
+    with guarded.raw() as s:  # the limits end after AUTH, even for requests that arrive together with it
         big = b"v" * 100_000
         s.sendall(
             b"*2\r\n$4\r\nAUTH\r\n$%d\r\n%b\r\n" % (len(SECRET), SECRET.encode())

@@ -47,8 +47,8 @@ class Wrong(NamedTuple):
     code: int
     fix: str
     late: bool = False
-    """The home is opened before the input is checked: where nothing can be written, that is the
-    error."""
+    """True if the home is opened before the input is checked. On a file system without room or
+    permission the error is then about the home."""
 
 
 RUN = ("run", "--home", "h")

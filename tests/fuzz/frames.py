@@ -1,5 +1,5 @@
-"""Frames of random bytes. Each input gives messages, a misfit, or an error of the peer; the same in
-any split, and in bounded memory."""
+"""Frames of random bytes. Each input gives messages, a misfit, or an error of the peer. The result
+is the same for any split of the bytes, and the memory is bounded."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _read(decoder: MessageDecoder, pieces: list[bytes], *, placed: bool) -> tupl
                 del space
                 got += decoder.received(count)
                 at += count
-            assert decoder.memory <= GROWTH * came + SLACK, f"{decoder.memory:,} bytes are held after {came:,} came"
+            assert decoder.memory <= GROWTH * came + SLACK, f"{decoder.memory:,} bytes are in memory after {came:,} bytes arrived"
     except PeerError as e:
         return got, str(e)
     return got, ""

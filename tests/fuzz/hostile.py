@@ -82,7 +82,7 @@ class Case:
     told: str = ""
 
 
-# -- what is sent ----------------------------------------------------------------------------------
+# -- the messages ----------------------------------------------------------------------------------
 def good(kind: type[Any], world: World, number: int) -> dict[str, Any]:
     """Return valid fields of a message, or of a struct in a message."""
     return {field.name: _good(field.name, field.type, world, number) for field in msgspec.structs.fields(kind)}
@@ -255,7 +255,7 @@ class Wire(Line):
         return self._came.pop(0)
 
 
-# -- who is sent it --------------------------------------------------------------------------------
+# -- the receiver ----------------------------------------------------------------------------------
 class World:
     """A master and a copy of its state. `case` sends one message and returns whether the master
     refused it. Raises AssertionError if the master or a replay fails."""

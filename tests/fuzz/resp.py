@@ -141,7 +141,7 @@ def _execute(requests: list[list[bytes]], rng: random.Random, *, password: str) 
     copy = Store()
     for database, change in changes:
         copy.replay(database, change)
-    assert copy.digest() == store.digest(), "what was done is not what is repeated"
+    assert copy.digest() == store.digest(), "a replay of the changes gives another store"
 
 
 FUZZER = Fuzzer("resp", make, run, (BadRequest,), memory_mib=256)

@@ -95,7 +95,7 @@ def test_a_lack_of_descriptors_never_ends_the_master(c: Cluster, monkeypatch: py
         counts.append(len(os.listdir(f"/proc/{master_of(c)}/fd")))
         return len(counts) > LOOKS and len(set(counts[-LOOKS:])) == 1
 
-    until(stands, "they have what they get of the descriptors")
+    until(stands, "the connections use no further descriptors")
     assert c.client.store.execute("SET", "k", "v") == b"OK"
     c.client.store.execute("BGREWRITEAOF")
 
@@ -105,10 +105,10 @@ def test_a_lack_of_descriptors_never_ends_the_master(c: Cluster, monkeypatch: py
         c.client.store.execute("SET", "k", "v")
         return len(list(c.store.glob("*.snap"))) > before
 
-    until(snapshot, "a snapshot, made by a process of its own")
+    until(snapshot, "another process has made a snapshot")
     runs = [c.client.submit(DAG(f"d{n}", [Job("a", command="echo hello")])) for n in range(50)]
     assert all(run.wait(60).ok for run in runs)
-    assert time.monotonic() - began < HELLO_S, "all of it was done beside them, not when their time was over"
+    assert time.monotonic() - began < HELLO_S, "the work was done while the silent connections were open"
     for connection in many:
         connection.close()
     still_serves(c)

@@ -56,7 +56,7 @@ def test_an_input_that_raises_is_refused_and_the_master_lives(tmp_path: Path, mo
                 with pytest.raises(Bug, match="CancelRequested made the master fail"):
                     await connection.call(lambda request: msg.Cancel(request, run))
             status = await state_of(connection, run)
-            assert status.run.tally[JobState.QUEUED] == 1, "the job is queued: what the handler did before it raised is undone"
+            assert status.run.tally[JobState.QUEUED] == 1, "the job is queued, because the changes of the failed handler are undone"
             assert (master.port, master.store_port.port if master.store_port else 0) == (port, store)
             assert master.core.state.term == 2
             cancelled = await connection.call(lambda request: msg.Cancel(request, run))
@@ -78,7 +78,7 @@ def test_a_client_whose_requests_raise_twice_is_refused_and_others_are_served(
             for _ in range(3):
                 with pytest.raises(Conflict, match="set aside until this master is restarted"):
                     await connection.call(lambda request: msg.Cancel(request, run))
-            assert master.core.state.term == 3, "it was not reopened for the third"
+            assert master.core.state.term == 3, "the master does not recover again for the third request"
             assert await submit(connection, "other") != run
 
     asyncio.run(asyncio.wait_for(go(), 60))

@@ -232,7 +232,7 @@ async def test_arguments_and_results_that_are_too_large_are_refused_by_their_sen
     status, error, _, text, _ = await made.failure(produce, 150_000)
     assert (status, error) == (UNPICKLABLE, None)
     assert "write it to a file" in text
-    assert [path.name for path in folder.glob("*.value")] == [], "nothing of it is left"
+    assert [path.name for path in folder.glob("*.value")] == [], "no file of a value is left"
     assert await made.value(lambda: 1) == 1
 
 
@@ -424,7 +424,7 @@ async def test_calls_behind_a_long_call_are_withdrawn_and_never_run(made: Bench,
     await made.until(lambda: made.link.current_seq() == long, "the long call's begin")
     await made.result(quick)
     assert made.link.take_back(4) == 4
-    assert made.link.take_back(100) == 0, "until the runner has answered, what it holds cannot be taken"
+    assert made.link.take_back(100) == 0, "calls that the runner holds cannot be taken back before it has answered"
     later = [made.order(lambda n=n: n) for n in range(3)]
     assert made.link.take_back(1) == 1, "a call that was never sent"
     assert (made.link.pending, made.link.current_seq(), made.link.ended_seq()) == (8, long, quick)

@@ -426,7 +426,7 @@ def test_a_daemon_dies_after_its_job_and_a_helper_of_a_running_job_does_not(tmp_
             bench.link.stop(1, 0)
             assert (await bench.exited(1))[8] >= 1
             assert not alive(helper)  # it is killed at once, because it has the lease of job 1
-            await bench.until(lambda: not alive(bare) and not alive(hidden), "the end of those that hid")
+            await bench.until(lambda: not alive(bare) and not alive(hidden), "the end of the hidden processes")
 
     run_in_loop(main())
 

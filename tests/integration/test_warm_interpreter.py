@@ -547,7 +547,8 @@ def test_a_daemon_that_leaves_is_known_by_its_lease(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with warm_warden(tmp_path) as bench:
-            bench.script(1, "wait.py")  # While this script runs, the daemon could be its own, if only the daemon's age counted.
+            # By its age alone, the daemon could belong to this script.
+            bench.script(1, "wait.py")
             bench.script(2, "x.py")
             pid = int((await bench.ended(2))[1])
             await bench.until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the daemon")

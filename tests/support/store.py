@@ -68,7 +68,7 @@ def snapshot(store: Store) -> Store:
 
 
 def check(store: Store) -> None:
-    """Check what must hold between any two commands."""
+    """Check the invariants that hold between any two commands."""
     ctx = store._ctx
     assert not ctx.executing
     assert not ctx.ready

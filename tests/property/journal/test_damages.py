@@ -113,7 +113,7 @@ def faults_of_a_repair(folder: Path, last: int) -> list[str]:
     faults = list(verify(folder).problems)
     end, total = start(folder)
     if end != mended.last_seq or end > last:
-        faults.append(f"it ends at {end}, not at {mended.last_seq}")
+        faults.append(f"the mended journal ends at {end}, not at {mended.last_seq}")
     if end > IN_THE_SNAPSHOT or not list_snapshots(folder):
         expected = 0
         for seq in range(1, end + 1):
@@ -240,12 +240,12 @@ def test_no_damage_is_silent(journal: tuple[Path, int], tmp_path: Path) -> None:
         except JournalCorrupt as error:
             assert "titan journal verify" in str(error), error
             if ok:
-                silent.append(f"{number}: {what}: verify says ok, a start does not: {error}")
+                silent.append(f"{number}: {what}: verify reports no damage, but a start fails: {error}")
             silent += [f"{number}: {what}: {fault}" for fault in faults_of_a_repair(damaged, last)]
         else:
             if found != expected:
                 silent.append(f"{number}: {what}: {expected[0]} acknowledged, {found[0]} there, verify ok: {ok}")
             elif not ok:
-                silent.append(f"{number}: {what}: verify says damage, a start goes on: {verify(damaged).problems}")
+                silent.append(f"{number}: {what}: verify reports damage, but a start succeeds: {verify(damaged).problems}")
         shutil.rmtree(damaged)
     assert not silent, f"{len(silent)} of {DAMAGES // 4}:\n" + "\n".join(silent)

@@ -82,7 +82,7 @@ def test_placement_keeps_its_promises(nodes: list[Node], wishes: list[Wish]) -> 
         elif pin >= 0:
             assert pool.room(pin) <= 0, "a pinned job waits for a worker that has room"
             lesser = [other for other in placed.get(pin, ()) if wishes[other].priority < wish.priority]
-            assert not lesser, "a lesser job took the room of a pinned one"
+            assert not lesser, "a later job took the room of a pinned job"
         else:
             assert pool.best(wish.capability) is None, "a job waits while a capable worker has room"
     for capability in CAPABILITIES:

@@ -53,7 +53,7 @@ class Watched(Node):
             assert Phase.WAITING not in self.phases().values(), "an attempt waits beside a free slot"
         forgotten = [lease for one in out if isinstance(one, m.Forget) for lease in one.leases]
         dropped = [lease for lease, h in before.items() if machine.held.get(lease) is not h]
-        assert set(dropped) <= set(forgotten), "the output of an attempt is kept for nobody"
+        assert set(dropped) <= set(forgotten), "the output of an attempt is kept too long"
         for one in out:
             if isinstance(one, m.ReportStarted | m.ReportResults | m.Beat):
                 assert machine.connected
@@ -74,7 +74,7 @@ def test_no_attempt_is_held_for_ever_in_any_order_of_inputs(slots: int, turns: l
     for i, inputs in enumerate(turns):
         node.see(*inputs, at=1.0 + i)
     settle(node)
-    assert (node.phases(), node.machine.busy) == ({}, 0), "something is held for ever"
+    assert (node.phases(), node.machine.busy) == ({}, 0), "an attempt is never forgotten"
 
 
 def settle(node: Node) -> None:

@@ -208,7 +208,9 @@ def test_the_content_of_an_older_home_is_found(tmp_path: Path) -> None:
     assert {hash_: content_of(store, hash_) for hash_, _ in store.sizes()} == datas
     assert os.listdir(tmp_path / "perm_files") == []
     assert store.adopt(tmp_path / "perm_files" / ".objects") == 0
-    assert store.remove_unreferenced(set(), before=time.time() - 60).blobs == 2, "what was adopted has the grace still before it"
+    assert store.remove_unreferenced(set(), before=time.time() - 60).blobs == 2, (
+        "the grace period of adopted content begins with the adoption"
+    )
 
 
 KILLED = """

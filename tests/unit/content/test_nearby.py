@@ -102,7 +102,7 @@ def test_no_proof_without_a_token_of_this_user(tmp_path: Path, monkeypatch: pyte
     offer(tmp_path)
     with monkeypatch.context() as another:
         another.setattr(os, "geteuid", lambda: 4321)
-        assert prove(str(tmp_path)) is None, "the token is another user's"
+        assert prove(str(tmp_path)) is None, "the token belongs to another user"
     token = tmp_path / nearby.TOKEN
     token.rename(tmp_path / "moved")
     token.symlink_to(tmp_path / "moved")
@@ -119,7 +119,9 @@ async def test_the_file_itself_becomes_the_blob(ends: Ends, value: Path) -> None
     assert kinds(ends) == ["SendFile"] and content_of(ends.store, HASH) == DATA
     assert os.path.samefile(value, ends.store.folder / HASH) and value.stat().st_mode & 0o777 == 0o400
     value.unlink()
-    assert content_of(DirectoryStore(ends.store.folder), HASH) == DATA, "the master has it without its sender, and after a restart"
+    assert content_of(DirectoryStore(ends.store.folder), HASH) == DATA, (
+        "the master keeps the content after the sender removed its file, and after a restart"
+    )
 
 
 @scenario

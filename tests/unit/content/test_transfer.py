@@ -206,7 +206,7 @@ def test_a_sender_that_does_not_wait_is_refused(tmp_path: Path, monkeypatch: pyt
         for at in range(0, size, PIECE_BYTES):
             line.peer.send(msg.FilePiece(1, at, size), bytes(PIECE_BYTES))
         await asyncio.sleep(0.05)
-        assert ends.handler._backlog._all == msg.FILE_WINDOW, "what is beyond is dropped"
+        assert ends.handler._backlog._all == msg.FILE_WINDOW, "pieces beyond the window are dropped"
         gate.set()
         while not isinstance(answer := await line.answers.get(), TitanError):
             pass

@@ -29,7 +29,7 @@ def test_decided_at_is_the_time_of_the_last_durable_event() -> None:
     master = lived()
     assert master.state.decided_at == 20.0
     master.see(inputs.WorkerBeat(1, [], []), at=30.0)
-    assert master.state.decided_at == 20.0, "that a worker was heard is not durable"
+    assert master.state.decided_at == 20.0, "WorkerHeard is not durable"
     assert replay(master.events).decided_at == 20.0
 
 

@@ -78,7 +78,7 @@ def test_the_result_of_another_past_is_not_taken_for_a_job_of_this_one() -> None
     assert raised is not None and (raised.term, raised.heard) == (3, 2) and "restored" in raised.notice
     assert fx.SendStop(1, [lease]) in decision.effects
     job = next(iter(home.state.jobs.values()))
-    assert job.lease >> 32 == 3, "what is given from now on has a number that nobody has heard"
+    assert job.lease >> 32 == 3, "new leases have a term that no worker knows"
     home.see(succeeded(1, lease))
     assert home.states() == [JobState.DISPATCHED]
     home.see(succeeded(1, job.lease))

@@ -37,7 +37,7 @@ def test_a_prefetched_job_is_recalled_for_an_idle_worker() -> None:
         [joined(2, "w2", 2.0), ev.WorkerConnected(2, 2, 2.0), ev.LeasesRecalled(1, [FIRST + 1])],
         [fx.AcceptWorker(2, 7, 2), fx.SendRecall(1, [FIRST + 1])],
     )
-    assert master.see(beat(2, {}), at=2.5) == ([ev.WorkerHeard(2, 2.5)], []), "it is asked for once"
+    assert master.see(beat(2, {}), at=2.5) == ([ev.WorkerHeard(2, 2.5)], []), "the job is recalled once"
     assert master.see(results(1, (FIRST + 1, Outcome.RETURNED)), at=3.0) == (
         [ev.JobsLost(1, [FIRST + 1], [], "handed back by its worker", 3.0), ev.JobsDispatched(2, [FIRST + 1], FIRST + 2, 3.0)],
         [fx.SendAck(1, [FIRST + 1]), fx.SendDispatch(2, [FIRST + 1], FIRST + 2)],
@@ -77,10 +77,10 @@ def timed(lease: int, took_s: float) -> ResultsReported:
 def test_a_worker_with_short_attempts_prefetches_more_jobs() -> None:
     master = ahead(*[f"j{i}" for i in range(100)])
     master.see(timed(FIRST, 0.01), at=11.0)
-    assert len(master.state.workers[1].held) == 1 + 5, "50 ms of work, and what runs"
+    assert len(master.state.workers[1].held) == 1 + 5, "the running attempt, and work for 50 ms"
     master.see(timed(FIRST + 1, 5.0), at=16.0)
-    assert master.state.pool.seats[1].depth == 1, "one long attempt, and it holds few again"
-    assert len(master.state.workers[1].held) == 5, "what is there stays, nothing is added"
+    assert master.state.pool.seats[1].depth == 1, "after one long attempt the worker prefetches few jobs again"
+    assert len(master.state.workers[1].held) == 5, "prefetched attempts stay, and none is added"
 
 
 def test_a_worker_never_prefetches_more_than_the_limit() -> None:

@@ -66,7 +66,7 @@ def test_a_transaction_stays_in_one_record_unless_none_holds_it() -> None:
         for args in event.commands
     ]
     assert pieces == [args for _, args in [*sets(900), *inside, *sets(900)]], (
-        "a start repeats each of them, also if the last is cut off"
+        "a start repeats each part, even if the last part is cut off"
     )
 
 

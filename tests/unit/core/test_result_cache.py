@@ -258,7 +258,7 @@ def test_results_that_nobody_uses_are_dropped_after_their_time() -> None:
     master = cluster(Settings(prefetch=0, loss_s=1e9, cache_s=DAY_S))
     ran(master, work(1), "r1", at=2.0)
     assert reuses(master, work(1), "r2", at=DAY_S) == "r1/a"
-    assert reuses(master, work(1), "r3", at=2 * DAY_S - 1.0) == "r1/a", "the time begins with each use"
+    assert reuses(master, work(1), "r3", at=2 * DAY_S - 1.0) == "r1/a", "each use restarts the time"
     events, _ = master.see(inputs.TimePassed(), at=3 * DAY_S - 1.0)
     assert [type(event) for event in events] == [ev.CacheDropped] and not master.state.result_cache.results
     assert reuses(master, work(1), "r4", at=3 * DAY_S) == ""

@@ -136,7 +136,7 @@ def test_a_burst_worker_that_never_registers_is_stopped() -> None:
     it.see(LOOK, at=10.0)
     decided = it.see(LOOK, at=200.0)
     assert orders(decided.effects, fx.StopBurst) == [fx.StopBurst("burst-1-1"), fx.StopBurst("burst-1-2")]
-    assert not orders(decided.effects, fx.StartBurst), "they count until they have ended"
+    assert not orders(decided.effects, fx.StartBurst), "stopped burst workers count until they have ended"
     late = it.see(register("burst-1-1", origin=4), at=201.0)
     assert orders(late.effects, fx.SendLeave) == [fx.SendLeave(2, False)]
 
@@ -160,7 +160,7 @@ def test_the_order_to_leave_is_repeated_until_the_worker_has_left() -> None:
     lease = list(it.state.workers[1].held)
     assert fx.SendLeave(1, False) in it.see(inputs.WorkerBeat(1, lease, [0.0]), at=4.0).effects
     assert fx.SendLeave(1, True) in it.see(tell("w1", now=True), at=5.0).effects
-    assert fx.SendLeave(1, True) in it.see(tell("w1"), at=5.5).effects, "what was said is not taken back"
+    assert fx.SendLeave(1, True) in it.see(tell("w1"), at=5.5).effects, "a later request without `now` does not revoke the first"
     it.see(inputs.WorkerDisconnected(1, 1), at=6.0)
     again = it.see(register("w1", origin=7, held={lease[0]: 0.0}), at=7.0)
     assert fx.SendLeave(1, True) in again.effects

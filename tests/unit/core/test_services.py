@@ -94,7 +94,7 @@ def test_a_service_moves_with_its_worker_lost_and_its_children_wait() -> None:
     master.see(says(master.lease(0), ready=2.0))
     assert master.states() == [RUNNING, QUEUED]
     master.see(register("w2", origin=2, slots=0 + 1), at=20.0)
-    assert master.states() == [RUNNING, DISPATCHED], "one that was dispatched is left alone"
+    assert master.states() == [RUNNING, DISPATCHED], "a dispatched job is left alone"
     master.see(inputs.TimePassed(), at=32.0)
     assert master.job(0).state is QUEUED and not master.job(0).is_done and master.job(0).losses == 0
     master.see(succeeded(2, master.lease(1)))
@@ -111,7 +111,9 @@ def test_a_service_is_stopped_when_all_jobs_that_needed_it_have_ended() -> None:
     assert fx.SendStop(1, [lease]) in decided.effects
     assert master.states() == [COMPLETED, COMPLETED] and master.state.runs["r"].open == 0
     worker = master.state.workers[1]
-    assert (list(worker.ending), worker.used, worker.serving) == ([lease], 1, 0), "its slot is its own until its process has ended"
+    assert (list(worker.ending), worker.used, worker.serving) == ([lease], 1, 0), (
+        "the service keeps its slot until its process has ended"
+    )
     master.see(results(1, (lease, Outcome.STOPPED)))
     assert worker.used == 0
 
@@ -127,7 +129,7 @@ def test_a_kept_or_unneeded_service_runs_until_it_is_stopped(service: JobTemplat
     decided = master.see(stop())
     assert fx.ReplyServicesStopped(CLIENT, 8, 1) in decided.effects
     assert master.states() == [COMPLETED, COMPLETED]
-    assert fx.ReplyServicesStopped(CLIENT, 8, 0) in master.see(stop()).effects, "stopping what is over is no error"
+    assert fx.ReplyServicesStopped(CLIENT, 8, 0) in master.see(stop()).effects, "stopping a service that has ended is no error"
 
 
 def test_stopping_a_service_cancels_its_descendants_that_have_not_started() -> None:
@@ -223,7 +225,7 @@ def test_the_old_service_process_serves_until_its_replacement_is_ready() -> None
     assert master.job(0).is_done and master.job(0).template.command == "serve better"
     assert "goes on until what replaces it is READY" in texts(master, 0)[0] or master.job(0).state is DISPATCHED
     master.see(says(new, restarts=2, serial=3, why="exit code 1"))
-    assert master.job(0).is_done, "however often the new one fails"
+    assert master.job(0).is_done, "the old process serves while the new one fails"
     decided = master.see(says(new, ready=4.0, serial=4, restarts=2))
     assert fx.SendStop(1, [old]) in decided.effects
     assert (worker.retiring, list(worker.ending), worker.serving) == ({}, [old], 1)
@@ -293,8 +295,10 @@ def test_a_prefetched_job_is_recalled_when_a_service_takes_its_slot() -> None:
     master = Master(Settings(prefetch=2))
     master.see(register(slots=1), submit(dag({"a": "", "s": "", "b": ""}, {"s": KEPT})))
     a, b = master.lease(0), master.lease(2)
-    assert a and b and master.lease(1), "all wait on the one worker"
-    assert list(master.state.workers[1].recalled) == [b], "before the service there is one that ends"
+    assert a and b and master.lease(1), "the only worker has all attempts"
+    assert list(master.state.workers[1].recalled) == [b], (
+        "only the attempt behind the service is recalled, because the one before it will end"
+    )
     master.see(results(1, (b, Outcome.RETURNED)))
     assert master.states() == [DISPATCHED, DISPATCHED, QUEUED]
     master.see(succeeded(1, a))

@@ -378,7 +378,7 @@ def test_a_heartbeat_tells_of_a_full_disk_and_only_of_that() -> None:
     master = Master()
     registered = register()
     before = master.see(replace(registered, facts={**registered.facts, "disk_free_bytes": 1 << 40}), at=1.0).events
-    assert not [e for e in before if isinstance(e, ev.WorkerFactsChanged)], "what it says when it joins is in WorkerJoined"
+    assert not [e for e in before if isinstance(e, ev.WorkerFactsChanged)], "the facts of the registration are in WorkerJoined"
     told = replace(beat(1, {}), facts={"disk_free_bytes": 5 << 20, "cpus": 10**6, "address": "elsewhere"})
     assert master.see(told, at=2.0).events == [ev.WorkerHeard(1, 2.0), ev.WorkerFactsChanged(1, {"disk_free_bytes": 5 << 20}, 2.0)]
     assert master.see(told, at=3.0).events == [ev.WorkerHeard(1, 3.0)], "said again"

@@ -165,7 +165,7 @@ def test_the_last_events_are_kept_whether_read_or_not(master: Master, monkeypatc
     keys = ClusterKeys(master.state)
     for n in range(5):
         keys.events.note(n, [ev.RunFinished("r", 5, float(n))])
-    assert len(keys.events._fresh) == 3, "what nobody reads does not pile up"
+    assert len(keys.events._fresh) == 3, "unread events do not pile up"
     assert [entry[b"at"] for entry in entries(keys.events.stream())] == [b"2.000", b"3.000", b"4.000"]
     keys.events.note(9, [ev.RunFinished("q", 5, 9.0)])
     assert [entry[b"at"] for entry in entries(keys.events.stream())] == [b"3.000", b"4.000", b"9.000"]

@@ -18,7 +18,7 @@ def test_a_home_is_the_original_until_it_is_copied(tmp_path: Path) -> None:
     shutil.copytree(home, copy)
     assert "is a copy" in why_copied(copy)
     home.rename(tmp_path / "moved")
-    assert why_copied(tmp_path / "moved") == "", "it was moved, and is still the one"
+    assert why_copied(tmp_path / "moved") == "", "a moved home is no copy"
     mark(copy)
     assert why_copied(copy) == ""
 

@@ -162,7 +162,7 @@ def test_names_keep_their_content_also_after_a_restart(registry: Registry, store
     for one in (registry, Registry(registry.folder, store)):
         assert one.contents({len(DATA)}) == {HASH}
     (registry.folder / "tools" / "x.sh").write_bytes(b"new")
-    assert registry.contents({len(DATA)}) == set(), "the name stands for something else now"
+    assert registry.contents({len(DATA)}) == set(), "the name has other content now"
     assert registry.contents({3}) == {hashlib.sha256(b"new").hexdigest()}
 
 

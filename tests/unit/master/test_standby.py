@@ -50,7 +50,7 @@ def test_a_standby_follows_a_running_master_and_then_leads(tmp_path: Path) -> No
             master.core.see(submit(alike("a b", JobTemplate(command="true")), run=f"r{i}", key=f"k{i}"))
             await master.core.settled()
             follower.follow()
-            assert list(follower.state.runs) == [f"r{n}" for n in range(i + 1)], "what is acknowledged is there"
+            assert list(follower.state.runs) == [f"r{n}" for n in range(i + 1)], "the standby has every acknowledged run"
         follower.settle()
         check(follower.state)
         assert picture(follower.state) == picture(master.core.state)
@@ -64,7 +64,7 @@ def test_a_standby_follows_a_running_master_and_then_leads(tmp_path: Path) -> No
         core = core_of(follower, failed)
         core.lead(follower, "another")
         await core.settled()
-        assert core.state.term == 2 and "last" in core.state.runs, "what it had not followed yet is there"
+        assert core.state.term == 2 and "last" in core.state.runs, "the new leader has the records that it had not followed yet"
         assert core.state.cluster == master.core.state.cluster
         core.see(submit(alike("a", JobTemplate(command="true")), run="of term 2", key="of term 2"))
         await core.settled()

@@ -39,7 +39,7 @@ def test_each_change_is_a_version_with_a_nonce_of_its_own(tmp_path: Path) -> Non
     after = vault.put("A", VALUE, 3.0)
     (one, _) = after.listed()
     assert (one.version, one.set_at) == (2, 3.0) and one.nonce != before.nonce and one.sealed != before.sealed
-    assert vault.listed()[0] is before, "what was handed out stays as it was"
+    assert vault.listed()[0] is before, "a listed secret does not change"
     gone = after.remove("A")
     assert not gone.has("A") and not Vault.open(tmp_path).has("A") and gone.put("A", VALUE, 4.0).listed()[0].version == 1
     with pytest.raises(NotFound, match="titan secret set C"):
@@ -111,7 +111,7 @@ def test_names_and_sizes_of_secrets_are_limited(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(vaults, "MAX_TOTAL", 40)
     with pytest.raises(LimitExceeded, match="all secrets together"):
         vault.put("C", b"a" * 6, 0.0)
-    assert vault.put("A", b"a" * 33, 0.0).value("A") == b"a" * 33, "what it replaces does not count"
+    assert vault.put("A", b"a" * 33, 0.0).value("A") == b"a" * 33, "the replaced value does not count towards the limit"
     monkeypatch.setattr(vaults, "MAX_SECRETS", 2)
     with pytest.raises(LimitExceeded, match="2 secrets, which is the limit"):
         vault.put("C", b"aaaa", 0.0)

@@ -113,7 +113,7 @@ async def test_close_changes_are_sent_together_with_their_newest_state() -> None
         watcher.take()
         hub.see(succeeded(1, FIRST))
         hub.see(started(1, {FIRST + 1: 2.0}))
-        assert hub.held == [], "the run was told of a moment ago"
+        assert hub.held == [], "the last changes of the run were sent a moment ago"
         while not hub.held:
             await asyncio.sleep(0.001)
         hub.durable()

@@ -165,7 +165,9 @@ def test_a_name_that_changes_between_two_tries_reaches_nothing_new() -> None:
         assert results[0] == ("delivered", True)
         assert "127.0.0.2" in results[1][0] and results[1][1]
         assert asked == ["hook.example"] * 2, "each try resolves once"
-        assert [headers["host"] for headers, _ in hook.calls] == [f"hook.example:{hook.port}"], "the host is told by its name"
+        assert [headers["host"] for headers, _ in hook.calls] == [f"hook.example:{hook.port}"], (
+            "the Host header has the host's name"
+        )
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

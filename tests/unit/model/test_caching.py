@@ -23,14 +23,14 @@ SAME = {
     "cache": Cache(max_age_s=5.0), "when": "always", "condition": "true", "secrets": ("KEY",),
     "parallel": Parallel("p", 1),
 }  # fmt: skip
-"""Fields that do not count, or that count by what the job gets, with other values."""
+"""Other values of fields that do not count, and of fields that count only by their content."""
 OTHER = {
     "file": "x.py", "file_hash": "0" * 64, "archive": "1" * 64, "command": "sort -r", "argv": ("sort",), "function": "2" * 64,
     "env": (("A", "1"),), "driver": "process", "python": "/usr/bin/python3", "kind": "new", "gate": Gate(),
     "service": Service(), "outputs": (("a", "a"),), "cwd": "script", "stdin": "3" * 64, "optional_outputs": ("a",),
     "fills_results": True,
 }  # fmt: skip
-"""Fields that count, with other values."""
+"""Other values of fields that count."""
 
 
 def test_every_field_of_a_template_is_decided_on() -> None:

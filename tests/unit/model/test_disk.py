@@ -18,7 +18,7 @@ def test_a_crossed_bound_and_half_or_double_the_space_are_reported() -> None:
     told = 1024 * MIB
     assert not is_news(told, told) and not is_news(told // 2, told) and not is_news(2 * told, told)
     assert is_news(told // 2 - 1, told) and is_news(2 * told + 1, told)
-    assert not is_news(0, MIB) and not is_news(2 * MIB, 0) and is_news(5 * MIB, 0), "what is below 1 MiB is all the same"
+    assert not is_news(0, MIB) and not is_news(2 * MIB, 0) and is_news(5 * MIB, 0), "changes below 1 MiB are not reported"
 
 
 def test_the_first_free_space_of_a_worker_is_reported() -> None:

@@ -70,7 +70,7 @@ def test_jobs_with_resources_are_never_prefetched() -> None:
     queue = Queue(pool_of((1, (9, 9, 9)), depth=4))
     queue.add(wants(cpus=1), count=3)
     queue.add(PLAIN, count=3)
-    assert queue.place() == {1: [1]}, "and nothing that comes later goes before them"
+    assert queue.place() == {1: [1]}, "no later job overtakes them"
 
 
 def test_a_job_goes_to_the_least_loaded_worker_that_has_room() -> None:
@@ -87,9 +87,9 @@ def test_several_capabilities_must_be_on_one_worker() -> None:
     assert pool.best(both) == 3
     pool.put(4, ("A", "B"), 2, 1, open_=True)
     pool.use(3, 1)
-    assert pool.best(both) == 4, "a group of workers that came later is known too"
+    assert pool.best(both) == 4, "the pool also knows a group of workers that joined later"
     pool.use(4, 2)
-    assert pool.best(both) == 3, "one may wait there: it asks for no resources"
+    assert pool.best(both) == 3, "a job without resources may be prefetched there"
     pool.use(3, 2)
     assert pool.best(both) is None
 
@@ -100,10 +100,10 @@ def test_a_job_that_fits_on_no_worker_blocks_no_other_job() -> None:
     queue.add(PLAIN, count=2)
     queue.add(wants(cpus=4), count=2)
     assert queue.place() == {1: [2, 4], 2: [3, 5]}
-    assert not queue.pool.holds, "no worker has a GPU at all"
+    assert not queue.pool.holds, "there is no reservation, because no worker has a GPU"
 
 
-# -- room that is held -----------------------------------------------------------------------------
+# -- reservations ----------------------------------------------------------------------------------
 def test_a_large_job_is_not_overtaken_for_ever_by_small_jobs() -> None:
     """Four small jobs run. Each that ends is followed by another small job, until the large job has
     waited long enough."""
@@ -147,7 +147,7 @@ def test_no_job_is_prefetched_where_room_is_held() -> None:
     queue.add(PLAIN, count=9)
     assert queue.place(now=1.0) == {2: [4, 5, 6]}
     queue.end(1)
-    assert queue.place(now=1.1) == {1: [3, 7, 8, 9]}, "with room for it nothing is held any more"
+    assert queue.place(now=1.1) == {1: [3, 7, 8, 9]}, "the reservation ends when the job has room"
 
 
 def test_a_job_of_higher_priority_takes_the_room_held_for_a_lower_one() -> None:
@@ -158,7 +158,7 @@ def test_a_job_of_higher_priority_takes_the_room_held_for_a_lower_one() -> None:
     assert queue.place(now=1.0) == {}
     assert list(queue.pool.holds) == [1]
     queue.add(PLAIN)
-    assert queue.place(now=2.0) == {}, "the free slot is the second's"
+    assert queue.place(now=2.0) == {}, "the free slot is reserved for the second job"
     queue.add(wants(cpus=1), priority=9)
     assert queue.place(now=3.0) == {1: [4]}
 
@@ -172,7 +172,7 @@ def test_room_is_held_on_the_same_worker_as_long_as_possible() -> None:
     (home,) = queue.pool.holds
     queue.pool.put(3 - home, GENERAL, 2, 1, open_=True, total=(4000, 0, 0), taken=(1000, 0, 0))
     queue.place(now=2.0)
-    assert list(queue.pool.holds) == [home], "though less has to become free on the other one now"
+    assert list(queue.pool.holds) == [home], "the reservation stays, although the other worker would have room earlier"
     queue.pool.put(home, GENERAL, 2, 1, open_=False, total=(4000, 0, 0), taken=(3000, 0, 0))
     queue.place(now=3.0)
     assert list(queue.pool.holds) == [3 - home]
@@ -243,7 +243,7 @@ def test_a_pinned_job_behind_a_hold_gets_the_room_before_a_later_job() -> None:
     queue.add(wants(cpus=4))
     queue.add(PLAIN, pin=1)
     queue.add(wants(cpus=3))
-    assert queue.place(1.0) == {} and queue.pool.holds, "room is held for what comes before the pinned one"
+    assert queue.place(1.0) == {} and queue.pool.holds, "the room is reserved for the job before the pinned job"
     queue.lanes[wants(cpus=4)].pop()
     queue.lanes[wants(cpus=4)].count -= 1  # the job was cancelled, and nothing changed on the worker
     assert queue.place(2.0, touched=[]) == {1: [3]}

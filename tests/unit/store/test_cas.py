@@ -10,7 +10,7 @@ from titan.store.replies import OK, QUEUED, SYNTAX, WRONG_TYPE, Error
 
 def test_cas_sets_the_new_value_only_if_the_old_value_matches() -> None:
     talk = Talk()
-    assert talk("CAS k '' a") == 0, "what is not there has no value, not even an empty one"
+    assert talk("CAS k '' a") == 0, "a missing key does not equal the empty text"
     assert talk("SET k a") == OK
     talk.changes()
     assert talk("CAS k b c") == 0

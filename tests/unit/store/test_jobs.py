@@ -120,7 +120,7 @@ def test_a_password_in_the_session_of_a_job_makes_it_no_administrator() -> None:
     assert talk("AUTH secret") == OK
     assert bytes(talk("FLUSHALL")).startswith(b"NOPERM")  # type: ignore[arg-type]
     talk("RESET")
-    assert talk("PING") == b"PONG", "the worker lets it in, not the password"
+    assert talk("PING") == b"PONG", "the session of a job needs no password"
 
 
 def test_no_command_shows_the_password_and_only_its_hash_is_kept() -> None:

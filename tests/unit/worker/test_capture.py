@@ -35,7 +35,7 @@ def test_the_head_is_never_only_in_memory(tmp_path: Path, monkeypatch: pytest.Mo
     output. The test checks that no output is read before it is written."""
 
     def refuse(*_: object) -> None:
-        raise AssertionError("what is written was read before")
+        raise AssertionError("the output was read before it was written")
 
     pipe = piped(b"x" * 50_000)
     for name in ("write", "pwrite"):

@@ -51,7 +51,7 @@ def test_reports_are_gathered_briefly_while_attempts_wait_for_a_slot() -> None:
     assert node.see(exited(1), m.LogsSent(1), at=1.002) == [start(2)]
     assert node.see(m.TimePassed(), at=1.006) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
     node.see(exited(2), m.LogsSent(2), at=1.007)
-    assert not node.machine.gathering, "3 has its slot: nothing waits here any more"
+    assert not node.machine.gathering, "attempt 3 has its slot, so no attempt waits here"
 
 
 def test_gathered_reports_are_sent_before_a_heartbeat() -> None:
@@ -133,7 +133,7 @@ def test_an_attempt_whose_script_cannot_be_fetched_is_reported_with_the_reason(r
     assert node.see(m.ArtifactFailed(HASH, "gone", retryable), at=3.0) == [
         m.ReportResults([unstarted(lease, outcome, "a file of the job could not be fetched: gone", 3.0) for lease in (1, 2)])
     ]
-    assert node.see(dispatched(3, template=SCRIPT)) == [m.FetchArtifact(HASH)], "the next one asks again"
+    assert node.see(dispatched(3, template=SCRIPT)) == [m.FetchArtifact(HASH)], "the next attempt requests the script again"
 
 
 def test_an_artifact_that_was_here_at_the_start_is_not_fetched() -> None:
@@ -161,7 +161,7 @@ def test_a_stop_of_a_running_attempt_stops_its_process(running: bool) -> None:
         node.see(m.AttemptStarted(1, 1.0))
     assert node.see(m.StopOrdered([1], 7.0)) == [m.StopAttempt(1, 7.0)]
     assert node.see(m.StopOrdered([1], 7.0)) == [], "said twice"
-    assert node.machine.busy == 1, "its slot is taken until it is gone"
+    assert node.machine.busy == 1, "the attempt keeps its slot until its process is gone"
     assert node.see(exited(1, -15)) == [start(2)]
     ended = result(1, Outcome.STOPPED, 143, "stopped", started_at=1.0 if running else 0.0)
     assert node.see(m.LogsSent(1)) == [m.ReportResults([ended])]
@@ -309,7 +309,7 @@ def test_attempts_of_the_old_cluster_are_stopped_and_not_reported_to_a_new_one()
     ]
     assert node.machine.holdings() == m.Beat([], [])
     assert node.see(m.Registered(5.0)) == []
-    assert node.see(m.AttemptStarted(4, 2.0)) == [], "its start is nobody's business any more"
+    assert node.see(m.AttemptStarted(4, 2.0)) == [], "the start of a stopped attempt is not reported"
     assert node.see(m.TimePassed(), at=6.0) == [m.Beat([], [])]
     assert node.see(exited(3, -9), exited(4, -9)) == [m.Forget([3]), m.Forget([4])]
     assert node.machine.busy == 2

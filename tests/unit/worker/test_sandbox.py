@@ -83,7 +83,7 @@ def test_old_runs_are_swept_unless_they_are_in_use(workspace: Workspace) -> None
     assert workspace.sweep(Retention(3600.0), {"used"}, time.time()) == (2, [])
     assert sorted(os.listdir(workspace.jobs)) == sorted(os.listdir(workspace.shared)) == ["new", "used"]
     again = workspace.prepare(Assignment(4, "old", "job", 2, JobTemplate(command="true"), ()))
-    assert os.path.isdir(again.shared), "it is made anew when it is asked for"
+    assert os.path.isdir(again.shared), "a removed folder is created again when it is needed"
 
 
 def test_artifacts_that_nothing_ran_for_long_are_swept(workspace: Workspace) -> None:
@@ -102,7 +102,7 @@ def test_only_files_named_by_a_hash_belong_to_the_cache(tmp_path: Path) -> None:
         (cache / name).touch()
     workspace = Workspace(tmp_path)
     assert workspace.cached() == [HASH]
-    assert not (cache / f"{HASH}.part").exists(), "half a download is of no use to a new process"
+    assert not (cache / f"{HASH}.part").exists(), "a new process removes incomplete downloads"
 
 
 def test_a_cache_of_an_earlier_boot_is_not_trusted(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ class Bench:
         return [message.hash for message, _ in said if isinstance(message, msg.SendFile)]
 
     async def until(self, done: Callable[[], object]) -> None:
-        await until_async(done, "it is stored or dropped")
+        await until_async(done, "each value is stored or dropped")
 
 
 def scenario(run: Callable[[Bench, pytest.MonkeyPatch], Coroutine[Any, Any, None]]) -> Callable[[Path, pytest.MonkeyPatch], None]:
@@ -174,7 +174,7 @@ async def test_the_cache_keeps_the_last_used_and_the_needed_values(bench: Bench,
     assert bench.dropped == [names[1], names[2]]
     bench.hold(1, names[4], b"1234")
     bench.it.keep(names[1], 4)
-    assert bench.dropped[2:] == [names[3]], "what is not stored yet stays"
+    assert bench.dropped[2:] == [names[3]], "values that are not stored yet stay"
 
 
 def test_a_value_by_content_has_a_fixed_encoding() -> None:

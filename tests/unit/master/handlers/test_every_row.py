@@ -21,11 +21,11 @@ from titan.protocol import messages as msg
 
 ROWS = [route for route in ROUTES.values() if route.handler]
 NO_ACTOR = {
-    msg.AddJobs: "who asks is recorded with the run's OpenRun",
+    msg.AddJobs: "the actor is recorded with the run's OpenRun",
     msg.Stop: "nothing is journaled: the master ends",
-    msg.StoreCommands: "TitanStore records what was changed, as Redis does, not by whom",
+    msg.StoreCommands: "TitanStore records changes without their actors, as Redis does",
     msg.StoreStream: "as StoreCommands",
-    msg.NameContent: "names are files in perm_files/, which is no part of the journal",
+    msg.NameContent: "names are files in perm_files/, outside of the journal",
 }
 """Rows that change something but record no actor, with the reason."""
 

@@ -90,7 +90,7 @@ def late(client: Speaker, message: msg.Message) -> bytes:
 def test_a_command_that_blocks_is_answered_when_an_element_comes(master: SocketlessMaster) -> None:
     client, other = master.client(), master.client("bob@there")
     waits = client.say(msg.StoreCommands(0, [[b"BLPOP", b"queue:later", b"0"], [b"SET", b"behind", b"it"]], 3))
-    assert run(other, "GET behind") == b"_\r\n", "what stands behind a blocked command waits too"
+    assert run(other, "GET behind") == b"_\r\n", "commands behind a blocked command wait too"
     assert client.find(msg.StoreReplies, waits.request) is None
     assert run(other, "RPUSH queue:later first") == b":1\r\n"
     assert late(client, waits) == b"*2\r\n$11\r\nqueue:later\r\n$5\r\nfirst\r\n+OK\r\n"

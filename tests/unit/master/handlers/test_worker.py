@@ -85,7 +85,7 @@ def test_starts_and_results_become_states_of_jobs(master: SocketlessMaster) -> N
     assert (row.state, row.exit_code, row.worker) == (JobState.DEAD, 3, "doer")
     worker.say(worker.results(lease, Outcome.SUCCEEDED))
     master.settled()
-    assert client.state_of(run, "a") == JobState.DEAD, "a late word of an attempt that is over"
+    assert client.state_of(run, "a") == JobState.DEAD, "a late report about an ended attempt changes nothing"
 
 
 def test_a_result_whose_output_files_are_missing_is_a_failure(master: SocketlessMaster) -> None:
