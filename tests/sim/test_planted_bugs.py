@@ -1112,7 +1112,7 @@ FOUND_BY = {
     "a_service_is_ready_for_ever": 5,
     "a_service_is_started_again_before_it_has_ended": 2,
     "a_service_that_runs_is_taken_for_ready": 2,
-    "a_stale_attempt_still_adds_jobs": 1147,
+    "a_stale_attempt_still_adds_jobs": 1618,
     "a_status_that_was_told_before_a_cut_is_known": 17,
     "a_sync_claims_what_was_written_meanwhile": 10,
     "a_time_that_waited_is_run_again": 2,
