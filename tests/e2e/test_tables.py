@@ -28,6 +28,7 @@ TABLES = {
     "artifacts": ("artifacts",),
     "save": ("save", "--list"),
     "secret list": ("secret", "list"),
+    "token list": ("token", "list", "--home", "home"),
     "schedule list": ("schedule", "list"),
     "simulate": ("simulate", "p.yaml", "--jobs"),
     "replay": ("replay", "--home", "home", "--at", "end"),
@@ -53,6 +54,7 @@ def fill(c: Cluster) -> None:
     c.client.publish(f"key-{LONG}", c.base / "p.yaml")
     assert c.cli("save", cut("saved"), "p.yaml").returncode == 0
     assert c.cli("schedule", "add", cut("nightly"), "p.yaml", "--cron", "0 3 * * *").returncode == 0
+    assert c.cli("token", "create", cut("token"), "--home", "home").returncode == 0
     assert c.cli("secret", "set", cut("secret").replace("-", "_"), stdin="value").returncode == 0
     until(lambda: {job.state for job in run.status().jobs} == {"DEAD", "PAUSED", "RUNNING"}, "each job is in its last state")
     until(lambda: [service.state for service in c.client.services()] == ["READY"], "the service is READY")

@@ -14,6 +14,7 @@ import click
 
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.signals import interrupt_on_sigterm
+from titan.cli.table import print_table, wide_option
 from titan.errors import EnvironmentFault, MasterUnreachable
 from titan.host.home_lock import is_locked
 from titan.sdk.address import address_of_home, default_home, find_address
@@ -64,7 +65,7 @@ def dashboard(port: int, names: tuple[str, ...], master: str | None, home: Path 
     bound = listener.getsockname()[1]
 
     def ready() -> None:
-        print(f"titan: the dashboard of {address} is at {_link(folder, bound, 'operator')}", file=sys.stderr, flush=True)
+        print(f"titan: the HTTP API of {address} is at {_link(folder, bound, 'operator')}", file=sys.stderr, flush=True)
         print("titan: the link works once, for 60 s; another: titan open", file=sys.stderr, flush=True)
 
     interrupt_on_sigterm()
@@ -79,7 +80,7 @@ def dashboard(port: int, names: tuple[str, ...], master: str | None, home: Path 
 @home_option(_HOME)
 @json_option
 def open_(role: str, home: Path | None, as_json: bool) -> None:
-    """Print a link to the running dashboard. It works once, for 60 s."""
+    """Print a link that signs a browser in to the HTTP API. It works once, for 60 s."""
     folder = home or default_home()
     try:
         port = int(json.loads((folder / "dashboard" / "dashboard.json").read_text())["port"])
@@ -128,11 +129,10 @@ def create(name: str, role: str, home: Path | None, as_json: bool) -> None:
 
 @token.command("list")
 @home_option(_HOME)
+@wide_option
 @json_option
 def list_(home: Path | None, as_json: bool) -> None:
     """List the tokens, without their texts."""
-    from titan.cli.table import print_table
-
     found = _access(home or default_home()).tokens()
     if as_json:
         keys = ("name", "role", "created_at", "created_by")

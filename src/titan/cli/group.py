@@ -35,6 +35,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Look": {
         "status": ("ask", "Show the cluster, a run or a job."),
         "runs": ("ask", "List the newest runs."),
+        "top": ("top", "Show workers, queues and runs, live."),
         "ps": ("activity", "List the jobs that run now."),
         "logs": ("ask", "Print the output of a job or a run."),
         "result": ("ask", "Wait for a job and print its result."),
@@ -65,7 +66,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "worker": ("serve", "Run a worker."),
         "workers": ("workers", "List the workers, drain or stop one."),
         "dashboard": ("dashboard", "Serve the HTTP API."),
-        "open": ("dashboard", "Print a link to the dashboard."),
+        "open": ("dashboard", "Print a link that signs a browser in to the API."),
         "token": ("dashboard", "Manage the API tokens of programs."),
         "disk": ("disk", "Show what takes disk space."),
         "scale": ("scale", "Show the scaling rules."),

@@ -20,7 +20,7 @@ GAP = 2
 CUT = ".."
 MIN_TEXT = 16
 """Columns that a text keeps at least, if ids can stay whole then."""
-_TEXTS = frozenset({"REASON", "SAYS", "MESSAGE", "CAPABILITIES", "TAKEN", "LAST DECISION", "WHEN", "NEXT"})
+_TEXTS = frozenset({"DEMAND", "REASON", "SAYS", "MESSAGE", "CAPABILITIES", "TAKEN", "LAST DECISION", "WHEN", "NEXT"})
 """Heads of the columns that are cut at their end."""
 _NAMES = frozenset(
     {
@@ -49,21 +49,35 @@ def wide_option(command: F) -> F:
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()) -> None:
     """Print a table. `spare`: heads of columns to leave out, in this order, if the terminal is too
     narrow."""
-    cells = [tuple(map(one_line, row)) for row in rows]
     on_terminal = sys.stdout.isatty()
-    widths = [max(len(name), *(width_of(row[i]) for row in cells)) for i, name in enumerate(head)]
-    fitted = widths
-    if on_terminal and not _is_wide():
-        fitted = _fit(head, widths, shutil.get_terminal_size().columns, spare)
-    columns = [_Column(name, width, whole) for name, width, whole in zip(head, fitted, widths, strict=True)]
-    colour = on_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    room = shutil.get_terminal_size().columns if on_terminal and not _is_wide() else None
     out = Raw(sys.stdout)
+    for line in table_lines(head, rows, room, spare=spare, colour=on_terminal and has_colours()):
+        out.write(line + "\n")
+
+
+def has_colours() -> bool:
+    """Return whether the user of the terminal wants colours."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def table_lines(
+    head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None, *, spare: Sequence[str] = (), colour: bool = False
+) -> list[str]:
+    """Return the lines of a table of at most `room` columns; None: as wide as its cells. Texts are
+    escaped; the sequences for colours are not."""
+    cells = [tuple(map(one_line, row)) for row in rows]
+    widths = [max(len(name), *(width_of(row[i]) for row in cells)) for i, name in enumerate(head)]
+    fitted = widths if room is None else _fit(head, widths, room, spare)
+    columns = [_Column(name, width, whole) for name, width, whole in zip(head, fitted, widths, strict=True)]
+    lines = []
     for number, row in enumerate((head, *cells)):
         shown = [(column, cell) for column, cell in zip(columns, row, strict=True) if column.width]
         texts = [column.text(cell, last=column is shown[-1][0]) for column, cell in shown]
         if colour:
             texts = [_coloured(column, text, is_head=not number) for (column, _), text in zip(shown, texts, strict=True)]
-        out.write((" " * GAP).join(texts).rstrip() + "\n")
+        lines.append((" " * GAP).join(texts).rstrip())
+    return lines
 
 
 def width_of(text: str) -> int:

@@ -42,7 +42,17 @@ def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
 
 def print_workers(found: Sequence[WorkerStatus], *, with_heard: bool = True) -> None:
     """Print a table. Without `with_heard` it has no column for the last heartbeat."""
-    rows = [
+    head, rows = worker_table(found)
+    if with_heard:
+        print_table(head, rows, spare=("HOST",))
+    else:
+        print_table(head[:-1], [row[:-1] for row in rows], spare=("HOST",))
+
+
+def worker_table(found: Sequence[WorkerStatus], now: float | None = None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return (head, rows) of a table of workers."""
+    head = ("NAME", "STATE", "BUSY", "CAPABILITIES", "TAKEN", "HOST", "HEARD")
+    return head, [
         (
             w.name,
             _state_of(w),
@@ -50,15 +60,10 @@ def print_workers(found: Sequence[WorkerStatus], *, with_heard: bool = True) -> 
             " ".join(w.capabilities),
             taken_text(w),
             str(w.facts.get("host", "")),
-            ago_text(w.heard_at),
+            ago_text(w.heard_at, now),
         )
         for w in found
     ]
-    head = ("NAME", "STATE", "BUSY", "CAPABILITIES", "TAKEN", "HOST", "HEARD")
-    if with_heard:
-        print_table(head, rows, spare=("HOST",))
-    else:
-        print_table(head[:-1], [row[:-1] for row in rows], spare=("HOST",))
 
 
 def _state_of(w: WorkerStatus) -> str:

@@ -33,9 +33,9 @@ MAX_BODY = 1 << 20
 
 @get("/login", include_in_schema=False)
 async def login(access: Access, link: str = "") -> Redirect:
-    """Exchange a one-use link for a session."""
+    """Exchange a one-use link for a session, and show whose it is."""
     identity = access.use_link(link)
-    answer = Redirect("/", status_code=303)
+    answer = Redirect("/api/v1/session", status_code=303)
     answer.set_cookie(COOKIE, access.cookie_of(identity), max_age=int(SESSION_S), httponly=True, samesite="strict")
     return answer
 

@@ -50,10 +50,17 @@ def test_a_master_without_rules_reports_no_scaling(master: SocketlessMaster) -> 
     assert master.client().ask(msg.GetScale(0), msg.Scale).rows == []
 
 
-@refuses(msg.ListWorkers, msg.GetScale, msg.Stop)
+@answers(msg.WatchCluster)
+def test_a_watcher_of_the_cluster_gets_its_present_state(master: SocketlessMaster) -> None:
+    master.worker("watched", slots=3)
+    now = master.client().ask(msg.WatchCluster(0), msg.ClusterChanges)
+    assert now.first and "watched" in [row.name for row in now.workers]
+
+
+@refuses(msg.ListWorkers, msg.WatchCluster, msg.GetScale, msg.Stop)
 def test_requests_about_the_cluster_from_a_worker_are_refused(master: SocketlessMaster) -> None:
     worker = master.worker("curious")
-    for message in (msg.ListWorkers(0), msg.GetScale(0), msg.Stop(0)):
+    for message in (msg.ListWorkers(0), msg.WatchCluster(0), msg.GetScale(0), msg.Stop(0)):
         worker.refused(message, "protocol", f"a worker must not send a {type(message).__name__} to the master")
 
 

@@ -157,10 +157,22 @@ def test_a_watcher_gets_the_current_state_of_the_run_and_then_each_change(master
     assert (last.request, last.run.state) == (first.request, RunState.COMPLETED)
 
 
-@refuses(msg.GetRun, msg.Why, msg.ReadValues, msg.Watch)
+@answers(msg.GetGraph, msg.GetAttempts)
+def test_the_graph_and_the_attempts_of_a_run_are_read(master: SocketlessMaster) -> None:
+    client, worker = master.client(), master.worker("drawer", offers="DRAW")
+    run = client.submit(needing("DRAW", "a", "b"))
+    worker.finish(worker.start(run, "a"))
+    graph = client.ask(msg.GetGraph(0, run), msg.Graph)
+    assert (graph.ids, graph.parents, graph.total, graph.next) == (["a", "b"], [[], []], 2, 0)
+    (row,) = client.ask(msg.GetAttempts(0, run, "a"), msg.Attempts).attempts
+    assert (row.job, row.attempt, row.worker, row.outcome) == ("a", 1, "drawer", "SUCCEEDED")
+
+
+@refuses(msg.GetRun, msg.GetGraph, msg.GetAttempts, msg.Why, msg.ReadValues, msg.Watch)
 def test_requests_about_an_unknown_run_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
-    for message in (msg.GetRun(0, "nope"), msg.Why(0, "nope", "a"), msg.ReadValues(0, "nope", ["a"]), msg.Watch(0, "nope")):
+    of_runs = (msg.GetRun, msg.GetGraph, msg.GetAttempts, msg.Watch)
+    for message in (*(kind(0, "nope") for kind in of_runs), msg.Why(0, "nope", "a"), msg.ReadValues(0, "nope", ["a"])):
         client.refused(message, "not_found", NO_RUN)
 
 
