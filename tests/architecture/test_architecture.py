@@ -124,6 +124,7 @@ def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
         "serve": {"_report_ready"},  # to a pipe of its parent
         "store": {"_ask"},
         "table": {"print_table"},  # colours around escaped cells
+        "top": {"_whole_screen"},  # control sequences of our own; all cells are escaped
     }
 
 

@@ -106,11 +106,11 @@ def _share(wanted: Sequence[int], room: int) -> list[int]:
     >>> _share([2, 50, 50], 30)
     [2, 14, 14]
     """
-    given = [0] * len(wanted)
+    lines = [0] * len(wanted)
     for rest, i in zip(range(len(wanted), 0, -1), sorted(range(len(wanted)), key=wanted.__getitem__), strict=True):
-        given[i] = min(wanted[i], max(1, room // rest))
-        room -= given[i]
-    return given
+        lines[i] = min(wanted[i], max(1, room // rest))
+        room -= lines[i]
+    return lines
 
 
 @click.command()
