@@ -21,7 +21,7 @@ from titan.protocol import messages as msg
 from titan.protocol.opcodes import OPCODES
 
 PAGE = Path(__file__).parent / "protocol.md"
-TO_WORKERS = (154, 160, 163, 164, 171, 182)
+TO_WORKERS = (154, 160, 163, 164, 167, 171, 172, 174, 182)
 """Opcodes of the features' range that are listed with the messages of workers."""
 FROM_JOBS = (212, 213)
 """Opcodes of the files' range that are listed with the messages of jobs."""

@@ -118,6 +118,7 @@ def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
     assert past == {
         "ask": {"_print_status", "result"},
         "context": {"_value", "_execute"},  # in a job: its output
+        "files": {"write"},  # of `-o -`: the content of files that the user named
         "follow": {"submit", "_follow_live"},
         "output": {"write_piece"},
         "run_logs": {"_print"},

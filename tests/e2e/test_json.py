@@ -52,6 +52,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "replace": ("replace", "open/web"),
     "stop": ("stop", "open/web"),
     "push": ("push", "p.yaml"),
+    "files RUN/JOB": ("files", "done/a"),
+    "files RUN/JOB PATH": ("files", "done/a", "left", "-o", "left_files"),
     "artifacts": ("artifacts",),
     "artifact put": ("artifact", "put", "k2", "p.yaml"),
     "artifact get": ("artifact", "get", "k2", "got"),
@@ -108,7 +110,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.client.publish("k", made.base / "p.yaml")
         gates = [Job(name, type="gate") for name in ("yes", "no")]
         service = Job("web", type="service", command="exec sleep 1000", health="none", keep=True)
-        made.client.submit(DAG("done", [Job("a", command="echo out")])).wait(60)
+        made.client.submit(DAG("done", [Job("a", command="echo out; echo x >left")])).wait(60)
         made.client.submit(DAG("failed", [Job("a", command="exit 3", retries=0)])).wait(60)
         made.client.submit(DAG("several", [Job("a", command="echo out"), *gates]))
         made.client.submit(DAG("open", [Job("gate", type="gate"), service]))

@@ -54,6 +54,7 @@ _SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "stop": ("services", "Stop a service."),
         "replace": ("services", "Restart a service, with another command if given."),
         "push": ("rerun", "Upload a file for later runs."),
+        "files": ("files", "List or download the files that a job left."),
         "artifacts": ("artifacts", "List outputs and published files."),
         "artifact": ("artifacts", "Download, publish or remove a file."),
         "store": ("store", "Serve TitanStore alone, or send it a command."),

@@ -5,9 +5,9 @@ Text from jobs, names, gates and workers cannot move the cursor, hide a line or 
 escapes control characters, direction marks, zero-width characters and lone surrogates; newlines and
 tabs stay. `one_line` is for table cells and for lines that must not break.
 
-Two things go to `stream.buffer` byte for byte: the output of jobs (`titan logs`, `titan run`), also
-on a terminal, as with docker or kubectl; and values, unless stdout is a terminal. `Raw` is for
-control sequences of our own.
+Three things go out byte for byte: the output of jobs (`titan logs`, `titan run`), also on a
+terminal, as with docker or kubectl; files of jobs (`titan files -o -`), as with cat; and values,
+unless stdout is a terminal. `Raw` is for control sequences of our own.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -123,6 +123,23 @@ class FileWriter:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+class Counted:
+    """FileWriter whose written bytes are counted."""
+
+    def __init__(self, writer: FileWriter, count: Callable[[int], None]) -> None:
+        self._writer = writer
+        self._count = count
+
+    @property
+    def written(self) -> int:
+        return self._writer.written
+
+    def write(self, pieces: Sequence[Bytes]) -> None:
+        before = self._writer.written
+        self._writer.write(pieces)
+        self._count(self._writer.written - before)
 
 
 @cache

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from titan.content.blobs import Bytes
-from titan.content.files import FileReader, FileWriter, MemoryReader
+from titan.content.files import Counted, FileReader, FileWriter, MemoryReader
 from titan.content.nearby import Nearby, NearbyFile, Seal
 from titan.errors import ConnectionLost, EnvironmentFault, PeerError, ProtocolError, TitanError
 from titan.host.large_files import reuse_memory
@@ -378,16 +378,24 @@ class _Memory:
         pass
 
 
-async def fetch_file(lines: Lines, hash_: str, part: Path, *, pool: Executor | None = None) -> int:
+async def fetch_file(
+    lines: Lines,
+    hash_: str,
+    part: Path,
+    *,
+    pool: Executor | None = None,
+    count: Callable[[int], None] | None = None,
+) -> int:
     """Fetch content by its hash into the file `part` and return its size. Resume after a broken
     connection.
 
-    Raises DamagedCopy if the content arrives damaged `TRIES` times, EnvironmentFault if a write
-    fails, OSError, and the error that the master answers.
+    `count` is called with the number of bytes after each write, perhaps in a thread. Raises
+    DamagedCopy if the content arrives damaged `TRIES` times, EnvironmentFault if a write fails,
+    OSError, and the error that the master answers.
     """
     for _ in range(TRIES):
         writer = FileWriter(part)
-        sink = Sink(writer, pool=pool, at_once=True)
+        sink = Sink(writer if count is None else Counted(writer, count), pool=pool, at_once=True)
         try:
             size = await _fetch(lines, hash_, sink)
             await sink.idle()
@@ -397,6 +405,21 @@ async def fetch_file(lines: Lines, hash_: str, part: Path, *, pool: Executor | N
             await sink.stop()
             writer.close()
     raise _damaged(hash_)
+
+
+async def fetch_answer(lines: Lines, ask: Callable[[int, int], msg.Message], into: Writable) -> int:
+    """Write a file that is sent as the answer to `ask(request, offset)`, and return its size.
+
+    After a broken connection the request is repeated with the offset that is reached then. Raises
+    EnvironmentFault if a write fails, and the error that is answered.
+    """
+    sink = Sink(into)
+    try:
+        size = await _fetch(lines, "", sink, ask)
+        await sink.idle()
+        return size
+    finally:
+        await sink.stop()
 
 
 async def fetch_data(lines: Lines, hash_: str, size: int) -> bytearray:
@@ -427,15 +450,16 @@ async def _fetch_content(lines: Lines, hash_: str, size: int, *, may_open: bool)
     raise _damaged(hash_)
 
 
-async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
-    """Fetch the whole content into the sink and return its size."""
+async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory, ask: Callable[[int, int], msg.Message] | None = None) -> int:
+    """Fetch the whole content into the sink and return its size. See `fetch_answer` for `ask`."""
     while True:
         line, whole = await lines.open(), False
         sink.on_taken = _ignore_taken
         try:
             begun = sink.received
             near = line.nearby if sink.wants_file and not begun else None
-            line.peer.send(msg.FetchFile(line.request, hash_, begun, near.proof if near is not None else ""))
+            proof = near.proof if near is not None else ""
+            line.peer.send(msg.FetchFile(line.request, hash_, begun, proof) if ask is None else ask(line.request, begun))
             while True:
                 item = await line.answers.get()
                 message = message_of(item)
@@ -446,7 +470,7 @@ async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
                     line.peer.send(msg.FetchFile(line.request, hash_))
                     continue
                 if not isinstance(message, msg.FilePiece) or isinstance(item, TitanError):
-                    raise ProtocolError(f"a FetchFile was answered by a {type(message).__name__}")
+                    raise ProtocolError(f"the request for a file was answered by a {type(message).__name__}")
                 if message.size - begun > msg.FILE_WINDOW:  # otherwise all of it fits in the window
                     sink.on_taken = partial(_report_taken, line)
                 sink.put(message.offset, item[1])

@@ -57,7 +57,7 @@ ANSWER = M | A
 _ROWS = (
     Route(msg.Hello, C | W),
     Route(msg.Welcome, M),
-    Route(msg.Error, ANSWER | W, "disk"),
+    Route(msg.Error, ANSWER | W, "errors"),
     Route(msg.Ping, C | W, "cluster"),
     Route(msg.Pong, M),
     # runs
@@ -180,7 +180,13 @@ _ROWS = (
     Route(msg.FileEnd, C | W, "files"),
     Route(msg.FileTaken, M | C | W, "files"),
     Route(msg.FetchFile, C | W, "files"),
-    Route(msg.StopSending, C | W, "files"),
+    Route(msg.StopSending, M | C | W, "files"),
+    Route(msg.ListLeftFiles, C, "left files"),
+    Route(msg.LeftFiles, M),
+    Route(msg.FetchLeftFile, C, "left files"),
+    Route(msg.ListFolder, M),
+    Route(msg.FolderListed, W, "left files"),
+    Route(msg.SendLeftFile, M),
     Route(msg.Publish, C | W, "artifacts", changes=True),
     Route(msg.FindArtifact, C | W | J, "artifacts"),
     Route(msg.ListArtifacts, C, "artifacts"),

@@ -33,3 +33,16 @@ def as_seconds(value: object) -> object:
     """Return a duration such as `1h30m` as seconds, and any other value unchanged."""
     found = parse_duration(value) if isinstance(value, str) else None
     return value if found is None else found
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as `parse_duration` reads it. Days are the largest unit.
+
+    >>> duration_text(5400), duration_text(604_800), duration_text(0.25), duration_text(61.5)
+    ('1h30m', '7d', '250ms', '1m1s500ms')
+    """
+    left, text = round(seconds * 1000), ""
+    for unit, size in list(_UNITS.items())[1:]:
+        count, left = divmod(left, round(size * 1000))
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"

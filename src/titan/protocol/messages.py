@@ -75,6 +75,14 @@ from titan.protocol.growth_messages import Pipelines as Pipelines
 from titan.protocol.growth_messages import RemovePipeline as RemovePipeline
 from titan.protocol.growth_messages import Saved as Saved
 from titan.protocol.growth_messages import SavePipeline as SavePipeline
+from titan.protocol.left_files_messages import FetchLeftFile as FetchLeftFile
+from titan.protocol.left_files_messages import FolderListed as FolderListed
+from titan.protocol.left_files_messages import FolderRow as FolderRow
+from titan.protocol.left_files_messages import LeftFileRow as LeftFileRow
+from titan.protocol.left_files_messages import LeftFiles as LeftFiles
+from titan.protocol.left_files_messages import ListFolder as ListFolder
+from titan.protocol.left_files_messages import ListLeftFiles as ListLeftFiles
+from titan.protocol.left_files_messages import SendLeftFile as SendLeftFile
 from titan.protocol.ranges import (
     Bytes,
     Column,

@@ -30,6 +30,7 @@ from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.disk import DiskStatus, disk
 from titan.sdk.executor import TitanExecutor
 from titan.sdk.job import DAG, Job
+from titan.sdk.left_files import AsyncLeftFiles, LeftFiles
 from titan.sdk.logs import log_pieces
 from titan.sdk.loop_thread import run_in_loop
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
@@ -71,7 +72,7 @@ END_S = 5.0
 """Seconds for which the end of a program waits for a client's thread, at most twice."""
 
 
-class AsyncClient(AsyncArtifacts):
+class AsyncClient(AsyncArtifacts, AsyncLeftFiles):
     """Connection to a master, for asyncio.
 
     - `address`: "HOST:PORT"; default: the environment's TITAN_MASTER, else 127.0.0.1:9090.
@@ -520,7 +521,7 @@ class AsyncClient(AsyncArtifacts):
         await uploads.name_content(self._connection, hash_, path, name)
 
 
-class Client(Waiting, Artifacts):
+class Client(Waiting, Artifacts, LeftFiles):
     """Connection to a master, for code without an event loop. Thread-safe.
 
     - `address`: "HOST:PORT"; default: the environment's TITAN_MASTER, else 127.0.0.1:9090.

@@ -88,8 +88,17 @@ def open_bar(total: int, name: str, *, always: bool = False) -> Bar | None:
 class PlainBar:
     """Bar of text that rewrites its line. At most 79 columns."""
 
-    def __init__(self, total: int, name: str, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        total: int,
+        name: str,
+        stream: TextIO,
+        now: Callable[[], float] = time.monotonic,
+        text: Callable[[int], str] = str,
+    ) -> None:
+        """`text` returns an amount as it is printed."""
         self._total = total
+        self._text = text
         self._name = name if name.isprintable() and len(name) <= 20 else f"{ascii(name)[:19]}~"
         self._stream = stream
         self._now = now
@@ -112,7 +121,7 @@ class PlainBar:
         took = self._now() - self._began
         left = f", {_clock(took * (self._total - self._done) / self._done)} left" if 0 < self._done < self._total else ""
         bar = f"[{'#' * filled}{'.' * (WIDTH - filled)}]"
-        return f"{self._name} {bar} {self._done}/{self._total} in {_clock(took)}{left}"[:79]
+        return f"{self._name} {bar} {self._text(self._done)}/{self._text(self._total)} in {_clock(took)}{left}"[:79]
 
     def _print(self, end: str = "") -> None:
         self._printed = self._now()

@@ -34,6 +34,8 @@ from titan.worker.files.disk import DiskWatch
 from titan.worker.files.disk_usage import DiskUsage
 from titan.worker.files.downloads import Downloads
 from titan.worker.files.job_files import JobFiles
+from titan.worker.files.left_file_server import LeftFileServer
+from titan.worker.files.left_folders import LeftFolders
 from titan.worker.files.projects import keep_clean
 from titan.worker.files.retention import KEEP_WEEK, Retention
 from titan.worker.files.run_folders import keep_tidy
@@ -159,6 +161,7 @@ class Worker:
         self._workspace = Workspace(self.home, self._shared)
         self._disk = DiskWatch(self.home)
         self._disk_usage = DiskUsage(self._workspace.root, self._workspace.shared)
+        self._left_files = LeftFileServer(LeftFolders(self._workspace.jobs, self._workspace.shared, self._workspace.removed))
         self.machine.have = dict.fromkeys(self._workspace.cached())
         self.incarnation = next_incarnation(self.home)
         self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
@@ -246,6 +249,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
             await self._disk_usage.close()
+            await self._left_files.close()
             self._relay.close()
             self.handler.close()
             await self._files.close()
@@ -452,6 +456,7 @@ class Worker:
             self._relay.disconnected()
             self.handler.disconnected()
             self._reports.disconnected()
+            self._left_files.disconnected()
             self.see(m.Disconnected())
             self._broke = error
             self._lost.set()
@@ -474,6 +479,8 @@ class Worker:
                 self.see(m.RecallOrdered(message.leases))
             case msg.StoreStream():
                 self._relay.on_stream(message, blob)
+            case _ if self._left_files.take(peer, message):
+                pass
             case msg.MeasureDisk():
                 self._spawn(self._answer_measurement(message))
             case msg.Welcome():

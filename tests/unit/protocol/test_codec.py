@@ -121,6 +121,7 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         176: "SetSecret", 177: "SecretSet", 178: "ListSecrets", 179: "Secrets", 180: "RemoveSecret", 181: "SecretRemoved",
         182: "GiveSecrets",
         161: "GetDisk", 162: "DiskUsage", 163: "MeasureDisk", 164: "DiskMeasured",
+        165: "ListLeftFiles", 166: "LeftFiles", 167: "ListFolder", 172: "FolderListed", 173: "FetchLeftFile", 174: "SendLeftFile",
         168: "StoreCommands", 169: "StoreReplies", 170: "CloseLane", 171: "StoreStream",
         184: "WhoAmI", 185: "Identity", 186: "Noted", 187: "ReportProgress", 188: "SetStatus", 189: "SetResult", 190: "ReadValue",
         191: "ValueRead", 192: "Progress", 193: "Statuses",

@@ -39,6 +39,21 @@ def test_runs_are_kept_for_the_configured_time(tmp_path: Path) -> None:
     assert os.listdir(workspace.jobs) == os.listdir(workspace.shared) == ["new"]
 
 
+def test_a_removal_is_recorded_with_its_time_and_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, now = Workspace(tmp_path), time.time()
+    leave(workspace, "old", 1, age_s=2 * DAY)
+    workspace.sweep(Retention(DAY), set(), now)
+    for lease in range(2, 5):
+        leave(workspace, f"r{lease}", lease, age_s=1000 - lease)
+    workspace.sweep(Retention(keep_bytes=3 * MIB), set(), now)
+    monkeypatch.setattr("titan.worker.files.sandbox.MOST_RUNS", 1)
+    workspace.sweep(Retention(), set(), now)
+    record = Workspace(tmp_path).removed
+    found = {run: record.find(run) for run in ("old", "r2", "r3", "r4")}
+    at = round(now, 3)
+    assert found == {"old": (at, "--keep 1d"), "r2": (at, "--keep-size 3MiB"), "r3": (at, ""), "r4": None}
+
+
 def test_above_the_size_limit_the_oldest_runs_are_removed(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     for lease in range(1, 6):

@@ -17,6 +17,7 @@ from titan.content.blobs import BlobStore, Bytes, Part, Reader, put
 from titan.content.nearby import Seal, is_proved
 from titan.content.transfer import SMALL_BYTES, Sink, pump
 from titan.errors import CallerError, ConnectionLost, EnvironmentFault, LimitExceeded, ProtocolError, TitanError
+from titan.master.relays import Relays
 from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, error_of
@@ -94,6 +95,7 @@ class FileHandler:
     def __init__(self, store: BlobStore, *, most_bytes: int) -> None:
         """`most_bytes`: maximum size of one upload."""
         self.store = store
+        self.relays = Relays()
         self._most_bytes = most_bytes
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="titan-files")
         self._uploads: dict[Peer, dict[int, _Upload]] = {}
@@ -105,6 +107,7 @@ class FileHandler:
 
     def forget(self, peer: Peer) -> None:
         """Clean up after a closed connection. Partial uploads are kept, so that they can resume."""
+        self.relays.forget(peer)
         for download in list(self._downloads.pop(peer, {}).values()):
             if download.task is not None:
                 download.task.cancel()
@@ -202,6 +205,8 @@ class FileHandler:
             upload.peer.send(msg.FileTaken(upload.request, size))
 
     def on_file_piece(self, peer: Peer, message: msg.FilePiece, blob: Blob) -> None:
+        if self.relays.on_piece(peer, message, blob):
+            return
         upload = self._uploads.get(peer, {}).get(message.request)
         if upload is None or upload.sink is None or upload.ending:
             return  # the upload was rejected, and later pieces of the file still arrive
@@ -303,12 +308,16 @@ class FileHandler:
         download.task.add_done_callback(lambda _: downloads.pop(message.request, None))
 
     def on_file_taken(self, peer: Peer, message: msg.FileTaken) -> None:
+        if self.relays.on_taken(peer, message):
+            return
         download = self._downloads.get(peer, {}).get(message.request)
         if download is not None:
             download.taken += message.size
             download.news.set()
 
     def on_stop_sending(self, peer: Peer, message: msg.StopSending) -> None:
+        if self.relays.on_stop(peer, message.fetch):
+            return
         download = self._downloads.get(peer, {}).get(message.fetch)
         if download is not None and download.task is not None:
             download.task.cancel()

@@ -21,6 +21,7 @@ from titan.master.handlers.files import FileHandler
 from titan.master.handlers.growth import GrowthHandler
 from titan.master.handlers.history import HistoryHandler
 from titan.master.handlers.job_requests import JobRequestHandler
+from titan.master.handlers.left_files import LeftFileHandler
 from titan.master.handlers.logs import LogHandler
 from titan.master.handlers.runs import RunHandler
 from titan.master.handlers.schedules import ScheduleHandler
@@ -70,10 +71,13 @@ class Handlers:
         self._log_handler = LogHandler(core.state, logs, past)
         self.workers = WorkerHandler(core, logs, secrets, content, self._log_handler.on_output)
         self._disk = DiskHandler(core, home, self.workers, past)
+        self._left_files = LeftFileHandler(core, self.workers, past, files.relays)
         self._router = Router(
             {
                 "runs": self.runs,
                 "streams": self,
+                "errors": self,
+                "left files": self._left_files,
                 "logs": self._log_handler,
                 "growth": GrowthHandler(core, check=checks.whole),
                 "failures": FailureHandler(core, past),
@@ -106,6 +110,11 @@ class Handlers:
         for handler in (self._hub, self._cluster_watch, self.runs, self._log_handler):
             handler.unwatch(peer, message.watch)
 
+    def on_error(self, peer: Peer, message: msg.Error) -> None:
+        """Pass the error of a worker to the handler whose request the worker refuses."""
+        for handler in (self._disk, self._left_files, self.files.relays):
+            handler.on_error(peer, message)
+
     def note(self, events: list[ev.Event]) -> None:
         """Pass events to the handlers of result streams, watches and followed logs."""
         self.runs.note(events)
@@ -120,6 +129,7 @@ class Handlers:
         """Clean up after a closed connection."""
         self.files.forget(peer)
         self._disk.forget(peer)
+        self._left_files.forget(peer)
         if peer.role == "worker":
             self._relay.forget(peer)
             self.workers.forget(peer)
@@ -133,6 +143,7 @@ class Handlers:
     async def close(self) -> None:
         self._cluster_watch.close()
         await self._disk.close()
+        await self._left_files.close()
         await self._log_handler.close()
         await self.secrets.close()
         await self._content.close()

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from titan.host.folder_size import folder_bytes
-from titan.model.durations import EXAMPLE, parse_duration
-from titan.model.sizes import SIZE_RULE, parse_size
+from titan.model.durations import EXAMPLE, duration_text, parse_duration
+from titan.model.sizes import SIZE_RULE, format_size, parse_size
 
 KEEP_S = 7 * 86_400.0
 LEAST_S = 60.0
@@ -35,6 +35,14 @@ class Retention(NamedTuple):
         """Pause between two sweeps."""
         often = SIZED_SWEEP_S if self.keep_bytes else SWEEP_S
         return max(min(often, self.keep_s / 4), LEAST_S / 4)
+
+    @property
+    def keep_option(self) -> str:
+        return f"--keep {duration_text(self.keep_s)}"
+
+    @property
+    def size_option(self) -> str:
+        return f"--keep-size {format_size(self.keep_bytes).replace(' ', '')}"
 
 
 KEEP_WEEK = Retention()

@@ -9,6 +9,7 @@
     cache/HASH                  scripts and archives, by content
     projects/                   unpacked projects, see `files.projects`
     files/                      outputs and inputs of jobs, see `files.cache`
+    removed                     runs whose folders were removed, see `files.removed_folders`
 
 Owns paths and copies. This module must not know when attempts run. `sweep` removes folders of old
 runs, and artifacts that were not used for a while.
@@ -28,6 +29,7 @@ from titan.model.dag import JobTemplate
 from titan.worker.files.cache import PlacedFile
 from titan.worker.files.open_beneath import is_below
 from titan.worker.files.projects import Projects
+from titan.worker.files.removed_folders import RemovedFolders
 from titan.worker.files.retention import ARTIFACT_S, Retention, over_limit
 from titan.worker.files.run_folders import RunFolders
 from titan.worker.files.spare_folders import PROGRAM_BYTES, Content, FolderState, SpareFolders, note, remove
@@ -78,6 +80,7 @@ class Workspace:
         """Lease of a successful attempt -> its folder, beside which its logs are. `forget` removes
         the entry."""
         self._spares = SpareFolders()
+        self.removed = RemovedFolders(self.root / "removed")
         self.projects = Projects(self.root, self._jobs, self._cache)
         self._noted: dict[int, tuple[str, str]] = {}
         """Lease of an attempt with placed files -> its folder, and the hash of its project if
@@ -211,16 +214,20 @@ class Workspace:
             for parent in (self.jobs, self.shared):
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(parent / run)
-        limit, due, artifacts = now - retention.keep_s, [], []
+        limit, old, above, artifacts = now - retention.keep_s, [], [], []
         for parent in (self.jobs, self.shared):
             entries = list(os.scandir(parent))
-            limit_here = max(limit, _age_of_newest(entries, MOST_RUNS))
-            due += [entry.path for entry in entries if entry.name not in in_use and _older(entry, limit_here)]
-        folders = sum(self.runs.remove(path) for path in due)
+            limit_here = _age_of_newest(entries, MOST_RUNS)
+            for entry in entries:
+                if entry.name not in in_use and _older(entry, limit):
+                    old.append(entry.path)
+                elif entry.name not in in_use and _older(entry, limit_here):
+                    above.append(entry.path)
+        folders = self._remove(old, now, retention.keep_option) + self._remove(above, now, "")
         if retention.keep_bytes:
             parents = (self._jobs, str(self.shared))
             over = over_limit(parents, retention.keep_bytes, lambda run: run in in_use or self.runs.uses(run))
-            folders += sum(self.runs.remove(path) for path in over)
+            folders += self._remove(over, now, retention.size_option)
         artifact_limit = now - max(retention.keep_s, ARTIFACT_S)
         for entry in list(os.scandir(self.cache)):
             if _HASH.fullmatch(entry.name) and _older(entry, artifact_limit):
@@ -228,6 +235,13 @@ class Workspace:
                 artifacts.append(entry.name)
         self.projects.forget(artifacts)
         return Swept(folders, artifacts)
+
+    def _remove(self, paths: list[str], now: float, option: str) -> int:
+        """Remove the folders of runs that nobody uses, and record it. Return their number."""
+        removed = [path for path in paths if self.runs.remove(path)]
+        with contextlib.suppress(OSError):  # a full disk: only people miss the record
+            self.removed.add(dict.fromkeys(map(os.path.basename, removed)), now, option)
+        return len(removed)
 
 
 def copy_program(source: str, target: str) -> None:
