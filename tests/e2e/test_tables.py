@@ -27,6 +27,7 @@ TABLES = {
     "disk": ("disk",),
     "artifacts": ("artifacts",),
     "save": ("save", "--list"),
+    "files": ("files", f"last/says-{LONG}"),
     "secret list": ("secret", "list"),
     "token list": ("token", "list", "--home", "home"),
     "schedule list": ("schedule", "list"),
@@ -46,7 +47,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def fill(c: Cluster) -> None:
     """Give each command something to list."""
-    says = Job(f"says-{LONG}", command=f'titan context status "{LONG}"; exit 3', retries=0)
+    says = Job(f"says-{LONG}", command=f'touch "file-{LONG}"; titan context status "{LONG}"; exit 3', retries=0)
     gate = Job(f"gate-{LONG}", type="gate", message=f"Is this {LONG}?")
     server = Job(f"web-{LONG}", type="service", command="exec sleep 1000", health="none")
     run = c.client.submit(DAG(f"dag-{LONG}", [says, gate, server]))
