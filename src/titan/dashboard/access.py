@@ -1,7 +1,8 @@
 """Access to the dashboard: one-use links, sessions of browsers, and API tokens of programs.
 
-Whoever can read the folder `dashboard` of a home may make links and tokens. A link is exchanged
-for a session, which a browser keeps in a cookie. A token is sent with each request of a program.
+Every user who can read the folder `dashboard` of a home may make links and tokens. A link is
+exchanged for a session, which a browser keeps in a cookie. A program sends a token with each
+request.
 
     HOME/dashboard/key          signs links and sessions
     HOME/dashboard/tokens.json  names, roles and hashes of API tokens
